@@ -1,0 +1,1 @@
+"""A supervised fleet of Temporal workers that runs LLM assistant pipelines on your own machines."""

@@ -1,0 +1,326 @@
+"""Every setting of the fleet, declared once.
+
+Sources, the first that has a value wins: the environment, a ``.env`` file and a ``fleet.toml`` file in the
+working directory, the defaults below. The four variables that users have always had keep their names
+(``TEMPORAL_HOST``, ``TEMPORAL_NAMESPACE``, ``API_BASE_URL``, ``LOG_LEVEL``); all others begin with
+``FLEET_``. A provider's section is written ``FLEET_PROVIDERS__OPENAI__CONCURRENCY=8`` in the environment
+and ``[providers.openai]`` in ``fleet.toml``.
+"""
+
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    SettingsError as SourceError,
+    TomlConfigSettingsSource,
+)
+
+from fleet.contracts import ASSISTANTS_QUEUE, PIPELINE_QUEUE, llm_queue
+from fleet.errors import SettingsError
+
+PROJECT_ROOT = Path(__file__).resolve().parents[1]
+NAME_PATTERN = re.compile(r"[a-z][a-z0-9_-]{0,30}")
+RESERVED_PROGRAMS = frozenset({"pipeline", "assistants", "control"})
+
+#: Spellings of a provider that databases contain beside its name.
+PROVIDER_ALIASES = {"claude": "anthropic", "google": "gemini"}
+
+Kind = Literal["openai", "anthropic", "gemini"]
+Seconds = Annotated[float, Field(gt=0, le=86_400)]
+
+
+def _http_url(value: str) -> str:
+    parts = urlsplit(value)
+    if parts.scheme not in ("http", "https") or not parts.netloc:
+        raise ValueError("must be an address such as http://localhost:8000")
+    return value.rstrip("/")
+
+
+def _host_and_port(value: str) -> str:
+    host, colon, port = value.rpartition(":")
+    if not (colon and host and port.isdigit() and 0 < int(port) < 65_536):
+        raise ValueError("must be host:port, such as localhost:7233")
+    return value
+
+
+def _upper(value: Any) -> Any:
+    return value.upper() if isinstance(value, str) else value
+
+
+HttpUrl = Annotated[str, AfterValidator(_http_url)]
+HostAndPort = Annotated[str, AfterValidator(_host_and_port)]
+
+
+class ProviderSettings(BaseModel):
+    """One provider: its wire format, address, task queue and limits.
+
+    ``api`` chooses between OpenAI's Responses API and chat completions; unset, it is ``responses`` for
+    OpenAI itself and ``chat`` for any other ``base_url``. ``sdk`` chooses Google's package. ``rpm`` is
+    requests a minute, ``tpm`` all tokens a minute, ``input_tpm`` and ``output_tpm`` tokens where a provider
+    counts them apart; None where no limit is known.
+    ``concurrency`` is calls in flight per process; ``timeout_seconds`` the deadline of one whole call.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str = ""
+    kind: Kind
+    base_url: HttpUrl | None = None
+    queue: str = ""
+    processes: int = Field(1, ge=0, le=99)
+    concurrency: int = Field(10, ge=1, le=1000)
+    rpm: float | None = Field(None, gt=0)
+    tpm: float | None = Field(None, gt=0)
+    input_tpm: float | None = Field(None, gt=0)
+    output_tpm: float | None = Field(None, gt=0)
+    timeout_seconds: Seconds = 600.0
+    api: Literal["responses", "chat"] | None = None
+    sdk: Literal["google-genai", "google-generativeai"] = "google-genai"
+    needs_key: bool = True
+
+    @property
+    def openai_api(self) -> Literal["responses", "chat"]:
+        """Which of OpenAI's two APIs to speak."""
+        return self.api or ("responses" if self.name == "openai" else "chat")
+
+
+_BUILT_IN: dict[str, dict[str, Any]] = {name: {"kind": name} for name in ("openai", "anthropic", "gemini")}
+
+
+class Settings(BaseSettings):
+    """All settings. Durations are in seconds unless the name says otherwise."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="FLEET_",
+        env_nested_delimiter="__",
+        env_file=".env",
+        toml_file="fleet.toml",
+        extra="ignore",
+        frozen=True,
+        populate_by_name=True,
+    )
+
+    temporal_host: HostAndPort = Field("localhost:7233", validation_alias="TEMPORAL_HOST")
+    """Address of the Temporal server, host:port."""
+    temporal_namespace: str = Field("default", min_length=1, validation_alias="TEMPORAL_NAMESPACE")
+    """Temporal namespace."""
+    api_base_url: HttpUrl = Field(validation_alias="API_BASE_URL")
+    """Base address of the Backend API. Required."""
+    log_level: Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR"], BeforeValidator(_upper)] = Field(
+        "INFO", validation_alias="LOG_LEVEL"
+    )
+    """Least level that is logged; DEBUG adds the assistants' inputs and outputs."""
+
+    log_format: Literal["text", "json"] = "text"
+    """Form of the log files: for people or for machines."""
+    log_dir: Path | None = None
+    """Folder of the log files; unset: `logs` beside the default state folder, else `<state>/logs`."""
+    log_rotation_mb: float = Field(10.0, gt=0, le=10_000)
+    """Size in MB at which a log file is rotated."""
+    log_backups: int = Field(5, ge=1, le=1000)
+    """Rotated log files that are kept per process."""
+
+    state_dir: Path = PROJECT_ROOT / "state"
+    """Folder of all that a fleet writes beside its logs: socket, programs.d, the embedded stack's data."""
+
+    activity_timeout_seconds: Seconds = 600.0
+    """Longest time of one attempt of an assistant."""
+    heartbeat_timeout_seconds: Seconds = 180.0
+    """Silence after which Temporal takes a worker for dead."""
+    heartbeat_interval_seconds: Seconds = 30.0
+    """Time between heartbeats during a call; must be at most half of the heartbeat timeout."""
+    max_attempts: int = Field(3, ge=1, le=100)
+    """Provider failures after which an assistant fails for good; answers of 429 do not count."""
+    max_lost_workers: int = Field(10, ge=1, le=1000)
+    """Dead workers after which an assistant fails for good."""
+    retry_initial_seconds: Seconds = 1.0
+    """Wait before the second attempt."""
+    backoff_coefficient: float = Field(2.0, ge=1.0, le=10.0)
+    """Factor by which each further wait grows."""
+    retry_max_seconds: Seconds = 60.0
+    """Longest wait between attempts that the fleet chooses; what a provider asks for may be longer."""
+
+    default_temperature: float = Field(0.7, ge=0.0, le=2.0)
+    """Temperature of an assistant that has none of its own."""
+    default_max_tokens: int | None = Field(None, ge=1)
+    """Largest answer of an assistant that sets none; unset: unlimited, the model's own maximum."""
+    csv_max_bytes: int = Field(1_000_000, ge=1, le=1_500_000)
+    """Largest csv_data that a pipeline accepts, decoded, in bytes."""
+
+    backend_timeout_seconds: Seconds = 10.0
+    """Deadline of one call to the Backend API."""
+    backend_patience_seconds: Seconds = 900.0
+    """How long a pipeline waits for a Backend API that is away before it fails."""
+    api_key_cache_seconds: float = Field(60.0, ge=0, le=3600)
+    """How long an API key is kept in memory before it is fetched anew."""
+
+    drain_seconds: Seconds = 600.0
+    """Longest time that a worker finishes its calls after SIGTERM; stopwaitsecs (630) must stay above it."""
+    pipeline_concurrency: int = Field(100, ge=2, le=10_000)
+    """Workflow tasks that one pipeline process works on at once."""
+    assistants_concurrency: int = Field(20, ge=1, le=1000)
+    """Assistant loads that one assistants process works on at once."""
+
+    control_host: str = "127.0.0.1"
+    """Address that the control process listens on."""
+    control_port: int = Field(8020, ge=1, le=65_535)
+    """Port that the control process listens on."""
+
+    providers: dict[str, ProviderSettings] = Field(default_factory=dict)
+    """One section per provider; openai, anthropic and gemini exist without being named."""
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The environment wins over ``.env``, which wins over ``fleet.toml``."""
+        return init_settings, env_settings, dotenv_settings, TomlConfigSettingsSource(settings_cls)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _complete_providers(cls, values: Any) -> Any:
+        """Lay what was configured over the built-in providers, and name each section by its key."""
+        if not isinstance(values, dict) or not isinstance(values.get("providers", {}), dict):
+            return values
+        sections: dict[str, Any] = {name: dict(section) for name, section in _BUILT_IN.items()}
+        for name, section in values.get("providers", {}).items():
+            if isinstance(section, ProviderSettings):
+                section = section.model_dump()
+            if isinstance(section, dict):
+                sections[name] = sections.get(name, {}) | section
+            else:
+                sections[name] = section
+        for name, section in sections.items():
+            if isinstance(section, dict):
+                section["name"] = name
+                section["queue"] = section.get("queue") or llm_queue(name)
+        return values | {"providers": sections}
+
+    @model_validator(mode="after")
+    def _check_together(self) -> Self:
+        if self.heartbeat_interval_seconds * 2 > self.heartbeat_timeout_seconds:
+            raise ValueError(
+                "FLEET_HEARTBEAT_INTERVAL_SECONDS must be at most half of FLEET_HEARTBEAT_TIMEOUT_SECONDS, "
+                "or one late heartbeat looks like a dead worker"
+            )
+        queues: dict[str, str] = {PIPELINE_QUEUE: "the pipelines", ASSISTANTS_QUEUE: "the assistants"}
+        for name, provider in self.providers.items():
+            if not NAME_PATTERN.fullmatch(name) or name in RESERVED_PROGRAMS:
+                raise ValueError(
+                    f"provider name {name!r}: use lower-case letters, digits, - and _, beginning with a "
+                    f"letter, and none of {', '.join(sorted(RESERVED_PROGRAMS))}"
+                )
+            if name not in _BUILT_IN and provider.base_url is None:
+                raise ValueError(
+                    f"provider {name!r} needs a base_url (FLEET_PROVIDERS__{name.upper()}__BASE_URL)"
+                )
+            if taken := queues.get(provider.queue):
+                raise ValueError(f"provider {name!r}: queue {provider.queue!r} already belongs to {taken}")
+            queues[provider.queue] = f"provider {name!r}"
+        return self
+
+    def provider(self, name: str) -> ProviderSettings:
+        """The section of the provider of that name or alias.
+
+        Raises:
+            SettingsError: no such provider is configured.
+        """
+        known = self.providers.get(PROVIDER_ALIASES.get(name, name))
+        if known is None:
+            raise SettingsError(
+                f"unknown provider {name!r}; configured are {', '.join(sorted(self.providers))}. "
+                f"Remedy: correct the assistant's model_provider, or add the provider with "
+                f"FLEET_PROVIDERS__{name.upper()}__KIND and …__BASE_URL"
+            )
+        return known
+
+    @property
+    def added_providers(self) -> list[ProviderSettings]:
+        """The providers beyond the three that ``supervisord.conf`` knows, by name."""
+        return [self.providers[name] for name in sorted(self.providers) if name not in _BUILT_IN]
+
+    @property
+    def logs(self) -> Path:
+        """The folder of the log files."""
+        if self.log_dir is not None:
+            return self.log_dir
+        default = type(self).model_fields["state_dir"].default
+        return PROJECT_ROOT / "logs" if self.state_dir == default else self.state_dir / "logs"
+
+
+def variable_of(location: tuple[int | str, ...]) -> str:
+    """The environment variable that sets the setting at a validation error's location."""
+    head, *rest = (str(part) for part in location)
+    if head.isupper():
+        return head
+    return "__".join(["FLEET_" + head.upper(), *(part.upper() for part in rest)])
+
+
+def _explain(error: ValidationError) -> str:
+    lines = []
+    for item in error.errors():
+        message = item["msg"].removeprefix("Value error, ")
+        if not item["loc"]:
+            lines.append(message)
+            continue
+        variable = variable_of(item["loc"])
+        if variable == "API_BASE_URL" and item["type"] == "missing":
+            lines.append(
+                "API_BASE_URL není nastavena (API_BASE_URL is not set). Remedy: set it to the address of the "
+                "Backend API in the environment or in .env, e.g. API_BASE_URL=http://localhost:8000"
+            )
+        elif item["type"] == "missing":
+            lines.append(f"{variable} is not set")
+        else:
+            lines.append(f"{variable}={str(item['input'])[:80]!r}: {message}")
+    return "\n".join(lines)
+
+
+def load_settings(**overrides: Any) -> Settings:
+    """Read the settings from their sources; ``overrides`` win over all of them.
+
+    Raises:
+        SettingsError: one line for each setting that is missing or wrong, naming its variable.
+    """
+    try:
+        settings = Settings(**overrides)
+    except ValidationError as error:
+        raise SettingsError(_explain(error)) from None
+    except (SourceError, ValueError) as error:  # unreadable TOML, or JSON expected in a variable
+        raise SettingsError(
+            f"the settings cannot be read: {error}. Remedy: correct .env or fleet.toml"
+        ) from None
+    _refuse_unknown_toml_keys()
+    return settings
+
+
+def _refuse_unknown_toml_keys() -> None:
+    path = Path("fleet.toml")
+    if not path.is_file():
+        return
+    import tomllib
+
+    known = {field.validation_alias or name for name, field in Settings.model_fields.items()}
+    known |= set(Settings.model_fields)
+    unknown = sorted(set(tomllib.loads(path.read_text("utf-8"))) - {str(name) for name in known})
+    if unknown:
+        raise SettingsError(f"fleet.toml: unknown setting {', '.join(unknown)}. Remedy: correct or remove it")

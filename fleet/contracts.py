@@ -1,0 +1,259 @@
+"""What crosses Temporal: the names, the inputs, the assistants, the results.
+
+Everything here is plain data in plain JSON, so that the Temporal UI, the ``temporal`` command and other
+languages can read and start it. Durations are in seconds, points in time are ISO 8601 in UTC, money is in
+US dollars.
+"""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+WORKFLOW_TYPE = "AssistantPipelineWorkflow"
+LOAD_ASSISTANTS = "load_assistants_from_database"
+EXECUTE_ASSISTANT = "execute_assistant"
+
+PIPELINE_QUEUE = "pipeline"
+ASSISTANTS_QUEUE = "assistants"
+
+PROGRESS_QUERY = "progress"
+OUTPUTS_QUERY = "outputs"
+ASSIGNMENT_QUERY = "assignment"
+ASSISTANT_SIGNAL = "assistant_moved"
+
+#: Inputs that an assistant may name in ``input_keys`` beside the functionKeys of others.
+TOPIC_KEY, CSV_KEY, DATE_KEY = "topic", "csv", "date"
+PIPELINE_KEYS = frozenset({TOPIC_KEY, CSV_KEY, DATE_KEY})
+
+#: Error types (``ApplicationError.type``) of a pipeline that ends as Failed.
+PIPELINE_FAILED = "PipelineFailed"
+
+
+def llm_queue(provider: str) -> str:
+    """The task queue that a provider has unless its settings name another one."""
+    return f"llm-{provider}"
+
+
+class AssistantState(StrEnum):
+    """Where an assistant stands in its pipeline."""
+
+    WAITING = "waiting"
+    QUEUED = "queued"
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+
+
+class PipelineState(StrEnum):
+    """Where a pipeline stands."""
+
+    LOADING = "loading"
+    RUNNING = "running"
+    COMPLETED = "completed"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True)
+class ModelChoice:
+    """A provider and one of its models."""
+
+    provider: str
+    model: str
+
+
+@dataclass(frozen=True)
+class Assistant:
+    """One assistant as the backend has it, validated, with the defaults filled in.
+
+    ``max_tokens`` None means the model's own maximum. ``input_keys`` None means the classic rule: the
+    output of the assistant before it by ``order``, the topic for the first.
+    """
+
+    function_key: str
+    name: str
+    order: int
+    provider: str
+    model: str
+    system_prompt: str
+    temperature: float = 0.7
+    top_p: float | None = None
+    max_tokens: int | None = None
+    input_keys: list[str] | None = None
+    fallback: list[ModelChoice] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class ActivityLimits:
+    """The timeouts that the workflow gives to ``execute_assistant``, in seconds."""
+
+    timeout_seconds: float
+    heartbeat_timeout_seconds: float
+    retry_initial_seconds: float
+    backoff_coefficient: float
+
+
+@dataclass(frozen=True)
+class PipelinePlan:
+    """What ``load_assistants_from_database`` gives the workflow.
+
+    ``assistants`` are sorted by ``order``. ``queues`` maps each provider in use to its task queue.
+    """
+
+    project_id: str
+    assistants: list[Assistant]
+    queues: dict[str, str]
+    limits: ActivityLimits
+
+
+@dataclass(frozen=True)
+class AssistantCall:
+    """Argument of ``execute_assistant``.
+
+    It names the assistant and carries no text: prompt and inputs are fetched from the workflow by the
+    query ``assignment``, so that an output read by five assistants is not five times in the history.
+    """
+
+    function_key: str
+    name: str
+    provider: str
+    model: str
+    project_id: str
+
+
+@dataclass(frozen=True)
+class NamedText:
+    """The output of an earlier assistant, under its functionKey."""
+
+    key: str
+    name: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """Answer of the query ``assignment``: all that one assistant works from.
+
+    ``topic``, ``current_date`` and ``csv_data`` are None where this assistant does not read them.
+    """
+
+    assistant: Assistant
+    topic: str | None
+    current_date: str | None
+    csv_data: str | None
+    outputs: list[NamedText]
+
+
+@dataclass(frozen=True)
+class AssistantMoved:
+    """Signal from ``execute_assistant``: it began an attempt, or an attempt failed and will be repeated."""
+
+    function_key: str
+    state: AssistantState
+    attempt: int
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class AssistantResult:
+    """Answer of ``execute_assistant``.
+
+    ``attempts`` counts calls that were answered by something else than a 429. ``cost_usd`` is None where
+    the price is not known; ``price_version`` names the price data it was computed with. ``seconds`` is the
+    duration of the call that was answered.
+    """
+
+    function_key: str
+    output: str
+    provider: str
+    model: str
+    finish_reason: str
+    input_tokens: int
+    cached_input_tokens: int
+    output_tokens: int
+    cost_usd: float | None
+    price_version: str | None
+    attempts: int
+    seconds: float
+    started: str
+    idempotency_key: str
+
+
+@dataclass(frozen=True)
+class ErrorRecord:
+    """The one form in which a failure is shown: in the failure's details, in queries, in ``--json``.
+
+    ``provider`` is None where no provider was involved. ``attempts`` is as in ``AssistantResult``.
+    ``retryable`` says whether the same thing may succeed later without anybody's help.
+    """
+
+    code: str
+    message: str
+    provider: str | None
+    attempts: int
+    retryable: bool
+
+
+@dataclass(frozen=True)
+class StageRecord:
+    """What one assistant did in a pipeline.
+
+    ``status`` is an ``AssistantState``; ``started`` is None and ``duration`` 0 for one that never ran.
+    ``metadata`` holds provider, model, input_tokens, cached_input_tokens, output_tokens, cost_usd,
+    price_version, attempts, finish_reason, inputs (the functionKeys it read), idempotency_key.
+    """
+
+    stage: str
+    status: str
+    function_key: str
+    order: int
+    started: str | None
+    duration: float
+    output: str
+    metadata: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class PipelineResult:
+    """Result of the workflow, and the details of its failure, where ``error`` is set."""
+
+    topic: str
+    project_id: str
+    workflow_id: str
+    run_id: str
+    final_output: str
+    stages: list[StageRecord]
+    assistants_executed: int
+    total_assistants: int
+    pipeline_success: bool
+    error: ErrorRecord | None = None
+
+
+@dataclass(frozen=True)
+class AssistantProgress:
+    """One assistant in the answer of the query ``progress``.
+
+    ``attempt`` is 0 before the first one; ``seconds`` is the time since it was queued, and stands still
+    once it is done or failed. ``output`` is filled in once the pipeline has failed.
+    """
+
+    function_key: str
+    name: str
+    provider: str
+    model: str
+    state: AssistantState
+    attempt: int
+    seconds: float
+    note: str = ""
+    output: str = ""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Answer of the query ``progress``."""
+
+    state: PipelineState
+    topic: str
+    project_id: str
+    seconds: float
+    assistants: list[AssistantProgress]
+    error: ErrorRecord | None = None

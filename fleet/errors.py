@@ -1,0 +1,168 @@
+"""Every error that the fleet raises on purpose.
+
+::
+
+    FleetError
+    ├── SettingsError            a setting is missing or wrong
+    ├── InputError               the pipeline's own arguments cannot be used
+    ├── BackendError
+    │   ├── BackendUnavailable   it is away or answers 5xx: waiting helps
+    │   ├── BackendAnswerError   it answers something that is not the contract
+    │   ├── ProjectNotFound      the project does not exist
+    │   ├── NoAssistants         the project has no active assistant
+    │   ├── AssistantDamaged     an assistant lacks a required field or contradicts another one
+    │   └── ApiKeyMissing        the backend holds no key for a provider
+    ├── ProviderError            a provider's call failed; ``meaning`` says how
+    ├── AttemptsExhausted        a provider failed as often as is allowed
+    ├── WorkerLost               too many worker processes died under the same call
+    ├── AssignmentUnavailable    the pipeline could not be asked for an assistant's inputs: waiting helps
+    ├── TemporalUnavailable      the Temporal server cannot be reached
+    └── OperationError           a command of the operator cannot be carried out
+
+A message says what happened, to which thing, and what to do about it. ``code`` is stable and is what
+machines look at; ``retryable`` says whether the same thing may succeed later without anybody's help.
+"""
+
+from typing import ClassVar
+
+from fleet.meanings import CONSEQUENCES, Consequence, Meaning
+
+
+class FleetError(Exception):
+    """Something in the fleet went wrong."""
+
+    code: ClassVar[str] = "fleet_error"
+    retryable: bool = False
+
+    def __init__(self, message: str | None = None) -> None:
+        super().__init__(message or (type(self).__doc__ or "").splitlines()[0])
+
+    @property
+    def message(self) -> str:
+        """The one line that a person reads."""
+        return str(self)
+
+
+class SettingsError(FleetError):
+    """A setting is missing or wrong."""
+
+    code = "bad_settings"
+
+
+class InputError(FleetError):
+    """The pipeline's own arguments cannot be used."""
+
+    code = "bad_input"
+
+
+class BackendError(FleetError):
+    """The Backend API did not give what was asked for."""
+
+    code = "backend_error"
+
+
+class BackendUnavailable(BackendError):
+    """The Backend API cannot be reached or answers with a server error."""
+
+    code = "backend_unavailable"
+    retryable = True
+
+
+class BackendAnswerError(BackendError):
+    """The Backend API answered something that is not its contract."""
+
+    code = "backend_bad_answer"
+
+
+class ProjectNotFound(BackendError):
+    """The project does not exist in the backend."""
+
+    code = "project_not_found"
+
+
+class NoAssistants(BackendError):
+    """The project has no active assistant."""
+
+    code = "no_assistants"
+
+
+class AssistantDamaged(BackendError):
+    """An assistant in the database lacks a required field or contradicts another one."""
+
+    code = "assistant_damaged"
+
+
+class ApiKeyMissing(BackendError):
+    """The backend holds no API key for a provider."""
+
+    code = "api_key_missing"
+
+
+class ProviderError(FleetError):
+    """A provider's call failed.
+
+    ``meaning`` is what the failure means, ``wait_seconds`` the wait that the provider itself asked for
+    (None where it asked for none), ``status`` the HTTP status (None where no answer came).
+    """
+
+    code = "provider_error"
+
+    def __init__(
+        self,
+        meaning: Meaning,
+        provider: str,
+        detail: str,
+        *,
+        status: int | None = None,
+        wait_seconds: float | None = None,
+    ) -> None:
+        self.meaning = meaning
+        self.provider = provider
+        self.status = status
+        self.wait_seconds = wait_seconds
+        answered = f" (HTTP {status})" if status is not None else ""
+        super().__init__(
+            f"{provider}: {meaning.value}{answered}: {detail}. Remedy: {self.consequence.remedy}"
+        )
+
+    @property
+    def consequence(self) -> Consequence:
+        """What follows from the meaning."""
+        return CONSEQUENCES[self.meaning]
+
+    @property
+    def retryable(self) -> bool:  # type: ignore[override]
+        """Whether the same call may succeed later."""
+        return self.consequence.retryable
+
+
+class AttemptsExhausted(FleetError):
+    """A provider failed as often as is allowed."""
+
+    code = "attempts_exhausted"
+
+
+class WorkerLost(FleetError):
+    """Too many worker processes died under the same call."""
+
+    code = "worker_lost"
+
+
+class AssignmentUnavailable(FleetError):
+    """The pipeline could not be asked for an assistant's inputs."""
+
+    code = "assignment_unavailable"
+    retryable = True
+
+
+class TemporalUnavailable(FleetError):
+    """Temporal server connection failed."""
+
+    code = "temporal_unavailable"
+    retryable = True
+
+
+class OperationError(FleetError):
+    """A command of the operator cannot be carried out."""
+
+    code = "operation_failed"

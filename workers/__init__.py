@@ -1,0 +1,1 @@
+"""Entry points of the worker processes: settings, wire, run; nothing else."""
