@@ -1,0 +1,109 @@
+"""Logging: one rotating file per process, in a form for people or for machines.
+
+One record is one line, whatever foreign text it quotes: control characters are escaped, keys are removed,
+and the lines of a traceback are indented below their record. Nobody else writes into a process's file: a
+rotating file shared by several processes loses lines.
+"""
+
+import json
+import logging
+import re
+import sys
+import traceback
+from typing import TYPE_CHECKING, Any
+
+from loguru import logger
+
+from fleet.config import Settings
+from fleet.redaction import redact
+
+if TYPE_CHECKING:
+    from loguru import Record
+
+#: What may be bound to a line; see :func:`context_of`.
+CONTEXT_KEYS = ("workflow_id", "assistant", "provider")
+
+# C0 and C1 controls, line and paragraph separators, and the bidirectional overrides that disguise text.
+_HARMFUL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+_CONTINUATION = "    ┆ "
+_FOREIGN_LEVELS = {"temporalio.activity": logging.ERROR, "httpx": logging.WARNING, "httpx2": logging.WARNING}
+
+
+def harmless(text: str) -> str:
+    """``text`` on one line, with control characters escaped and keys removed."""
+    return redact(_HARMFUL.sub(lambda match: match.group().encode("unicode_escape").decode("ascii"), text))
+
+
+def context_of(record: "Record") -> dict[str, str]:
+    """What is bound to a record: workflow_id, assistant, provider, as far as they are known."""
+    extra = record["extra"]
+    return {key: harmless(str(extra[key])) for key in CONTEXT_KEYS if extra.get(key)}
+
+
+def _traceback_lines(record: "Record") -> list[str]:
+    exception = record["exception"]
+    if exception is None or exception.value is None:
+        return []
+    text = "".join(traceback.format_exception(exception.type, exception.value, exception.traceback))
+    return [harmless(line) for line in text.splitlines()]
+
+
+def text_line(record: "Record", process: str) -> str:
+    """A record for people: ``time | level | process | context | message``."""
+    time = record["time"].strftime("%Y-%m-%d %H:%M:%S.%f")[:-3]
+    context = " ".join(f"{key}={value}" for key, value in context_of(record).items()) or "-"
+    head = f"{time} | {record['level'].name:<7} | {process} | {context} | {harmless(record['message'])}"
+    return "\n".join([head, *(_CONTINUATION + line for line in _traceback_lines(record))])
+
+
+def json_line(record: "Record", process: str) -> str:
+    """A record for machines: one JSON object with time (ISO 8601 with zone), level, process, message."""
+    entry: dict[str, Any] = {
+        "time": record["time"].isoformat(),
+        "level": record["level"].name,
+        "process": process,
+        **context_of(record),
+        "message": harmless(record["message"]),
+    }
+    if lines := _traceback_lines(record):
+        entry["traceback"] = lines
+    return json.dumps(entry, ensure_ascii=False)
+
+
+class _ToLoguru(logging.Handler):
+    """Hands the standard library's records, which the packages we use write, to loguru."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Log the record again, under the same level and exception."""
+        level = record.levelname if record.levelname in {"DEBUG", "INFO", "WARNING", "ERROR"} else "ERROR"
+        logger.opt(exception=record.exc_info).log(level, "{}: {}", record.name, record.getMessage())
+
+
+def setup_logging(settings: Settings, process: str) -> None:
+    """Write this process's log to ``<logs>/<process>.log``, and to the terminal if there is one.
+
+    ``process`` is the supervised process's name, such as ``openai_00``. To be called once, first thing.
+    """
+    render = json_line if settings.log_format == "json" else text_line
+
+    def line(record: "Record") -> str:
+        record["extra"]["line"] = render(record, process)
+        return "{extra[line]}\n"
+
+    logger.remove()
+    settings.logs.mkdir(parents=True, exist_ok=True)
+    logger.add(
+        settings.logs / f"{process}.log",
+        level=settings.log_level,
+        format=line,
+        rotation=int(settings.log_rotation_mb * 1_000_000),
+        retention=settings.log_backups,
+        encoding="utf-8",
+        diagnose=False,
+        backtrace=False,
+    )
+    if sys.stderr.isatty():
+        logger.add(sys.stderr, level=settings.log_level, format=line, diagnose=False, backtrace=False)
+    logging.basicConfig(handlers=[_ToLoguru()], level=logging.INFO, force=True)
+    for name, least in _FOREIGN_LEVELS.items():
+        logging.getLogger(name).setLevel(least)

@@ -1,0 +1,1 @@
+"""The LLM providers: one adapter per vendor SDK, one table of what their errors mean."""

@@ -1,0 +1,96 @@
+"""Anthropic's Messages API.
+
+Every call is streamed: the SDK refuses a plain call whose ``max_tokens`` could take longer than ten
+minutes, which "unlimited" does on all present models.
+"""
+
+from typing import Any
+
+import anthropic
+from anthropic.types import Message
+
+from fleet.config import ProviderSettings
+from fleet.meanings import Meaning
+from fleet.providers.base import FinishReason, LlmAnswer, LlmRequest
+from fleet.providers.profiles import profile_of, sampling_of
+from fleet.providers.translation import answered_with_error, not_answered, not_usable
+
+OFFICIAL_URL = "https://api.anthropic.com"
+_FINISH: dict[str, FinishReason] = {
+    "end_turn": "stop",
+    "stop_sequence": "stop",
+    "max_tokens": "length",
+    "model_context_window_exceeded": "length",
+    "refusal": "refusal",
+}
+
+
+class AnthropicProvider:
+    """Anthropic, with one key."""
+
+    def __init__(self, settings: ProviderSettings, api_key: str) -> None:
+        self._settings = settings
+        self._client = anthropic.AsyncAnthropic(
+            api_key=api_key,
+            base_url=settings.base_url or OFFICIAL_URL,
+            max_retries=0,
+            http_client=anthropic.DefaultAsyncHttpxClient(follow_redirects=False),
+        )
+
+    async def complete(self, request: LlmRequest, *, timeout_seconds: float) -> LlmAnswer:
+        """Make one call; see :class:`fleet.providers.base.Provider`."""
+        name = self._settings.name
+        try:
+            return await self._stream(request, timeout_seconds)
+        except anthropic.APIStatusError as error:
+            # An error event in the middle of a stream arrives under the stream's status, 200.
+            status = error.status_code if error.status_code >= 300 else 500
+            raise answered_with_error(
+                "anthropic", name, status, error.response.headers, error.body
+            ) from error
+        except anthropic.APIConnectionError as error:
+            raise not_answered(name, error) from error
+        except (anthropic.APIResponseValidationError, ValueError, AssertionError) as error:
+            raise not_usable(
+                name, Meaning.UNUSABLE_BODY, f"the answer is not the API's: {error!r}"
+            ) from error
+
+    async def close(self) -> None:
+        """Give the connections back."""
+        await self._client.close()
+
+    def _options(self, request: LlmRequest) -> dict[str, Any]:
+        profile = profile_of("anthropic", request.model)
+        temperature, top_p = sampling_of(profile, request.temperature, request.top_p)
+        wanted = {"temperature": temperature, "top_p": top_p}
+        return {
+            "model": request.model,
+            "max_tokens": request.max_tokens or profile.max_output_tokens,
+            **{name: value for name, value in wanted.items() if value is not None},
+        }
+
+    async def _stream(self, request: LlmRequest, timeout_seconds: float) -> LlmAnswer:
+        async with self._client.messages.stream(
+            system=request.system_prompt,
+            messages=[{"role": "user", "content": request.user_message}],
+            extra_headers={"Idempotency-Key": request.idempotency_key},
+            timeout=timeout_seconds,
+            **self._options(request),
+        ) as stream:
+            message = await stream.get_final_message()
+            headers = dict(stream.response.headers)
+        return _answer(message, headers)
+
+
+def _answer(message: Message, headers: dict[str, str]) -> LlmAnswer:
+    usage = message.usage
+    cached = usage.cache_read_input_tokens or 0
+    return LlmAnswer(
+        text="".join(block.text for block in message.content if block.type == "text"),
+        model=message.model,
+        finish_reason=_FINISH.get(message.stop_reason or "", "other"),
+        input_tokens=usage.input_tokens + cached + (usage.cache_creation_input_tokens or 0),
+        output_tokens=usage.output_tokens,
+        cached_input_tokens=cached,
+        headers=headers,
+    )

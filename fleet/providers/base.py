@@ -1,0 +1,55 @@
+"""What every provider is asked and what it answers, in one form for all."""
+
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+FinishReason = Literal["stop", "length", "refusal", "other"]
+
+
+@dataclass(frozen=True, slots=True)
+class LlmRequest:
+    """One call. ``max_tokens`` None means the model's own maximum."""
+
+    model: str
+    system_prompt: str
+    user_message: str
+    temperature: float
+    top_p: float | None
+    max_tokens: int | None
+    idempotency_key: str
+
+
+@dataclass(frozen=True, slots=True)
+class LlmAnswer:
+    """One usable answer.
+
+    ``input_tokens`` includes ``cached_input_tokens``; ``output_tokens`` includes reasoning. ``headers``
+    are the answer's HTTP headers in lower case, empty where the SDK hides them.
+    """
+
+    text: str
+    model: str
+    finish_reason: FinishReason
+    input_tokens: int
+    output_tokens: int
+    cached_input_tokens: int = 0
+    headers: dict[str, str] = field(default_factory=dict)
+
+
+class Provider(Protocol):
+    """An authenticated client of one provider. Its own retries are off."""
+
+    async def complete(self, request: LlmRequest, *, timeout_seconds: float) -> LlmAnswer:
+        """Make one call, exactly once.
+
+        ``timeout_seconds`` bounds the silence between two reads; the caller bounds the whole call with
+        ``asyncio.timeout``, since no SDK does.
+
+        Raises:
+            ProviderError: the call failed or its answer cannot be used.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Give the connections back."""
+        ...

@@ -1,0 +1,90 @@
+"""Google's Gemini through google-genai, the maintained SDK."""
+
+from google import genai
+from google.genai import errors, types
+
+from fleet.config import ProviderSettings
+from fleet.meanings import Meaning
+from fleet.providers.base import LlmAnswer, LlmRequest
+from fleet.providers.gemini_answers import FINISH, OFFICIAL_URL
+from fleet.providers.profiles import profile_of, sampling_of
+from fleet.providers.translation import answered_with_error, not_answered, not_usable
+
+API_VERSION = "v1beta"
+
+
+class GeminiProvider:
+    """Gemini, with one key."""
+
+    def __init__(self, settings: ProviderSettings, api_key: str) -> None:
+        self._settings = settings
+        self._client = genai.Client(
+            api_key=api_key,
+            vertexai=False,
+            http_options=types.HttpOptions(
+                base_url=settings.base_url or OFFICIAL_URL,
+                api_version=API_VERSION,
+                # Followed, a redirect would carry the key to another host.
+                async_client_args={"follow_redirects": False},
+            ),
+        )
+
+    async def complete(self, request: LlmRequest, *, timeout_seconds: float) -> LlmAnswer:
+        """Make one call; see :class:`fleet.providers.base.Provider`."""
+        name = self._settings.name
+        try:
+            response = await self._client.aio.models.generate_content(
+                model=request.model,
+                contents=request.user_message,
+                config=self._config(request, timeout_seconds),
+            )
+        except errors.APIError as error:
+            headers = getattr(error.response, "headers", None) or {}
+            raise answered_with_error("gemini", name, error.code, headers, error.details) from error
+        except (errors.UnknownApiResponseError, ValueError) as error:
+            raise not_usable(
+                name, Meaning.UNUSABLE_BODY, f"the answer is not the API's: {error!r}"
+            ) from error
+        except Exception as error:
+            # google-genai lets the transport's own exceptions through.
+            raise not_answered(name, error) from error
+        return self._answer(request, response)
+
+    async def close(self) -> None:
+        """Give the connections back."""
+        await self._client.aio.aclose()
+
+    def _config(self, request: LlmRequest, timeout_seconds: float) -> types.GenerateContentConfig:
+        profile = profile_of("gemini", request.model)
+        temperature, top_p = sampling_of(profile, request.temperature, request.top_p)
+        return types.GenerateContentConfig(
+            system_instruction=request.system_prompt,
+            temperature=temperature,
+            top_p=top_p,
+            max_output_tokens=request.max_tokens or profile.max_output_tokens,
+            http_options=types.HttpOptions(
+                timeout=int(timeout_seconds * 1000),
+                headers={"Idempotency-Key": request.idempotency_key},
+            ),
+        )
+
+    def _answer(self, request: LlmRequest, response: types.GenerateContentResponse) -> LlmAnswer:
+        name, usage = self._settings.name, response.usage_metadata
+        blocked = response.prompt_feedback.block_reason if response.prompt_feedback else None
+        if not response.candidates and not blocked:
+            raise not_usable(name, Meaning.UNUSABLE_BODY, "the answer holds no candidates")
+        candidate = response.candidates[0] if response.candidates else None
+        reason = candidate.finish_reason.name if candidate and candidate.finish_reason else "STOP"
+        parts = (candidate.content.parts or []) if candidate and candidate.content else []
+        headers = (response.sdk_http_response.headers or {}) if response.sdk_http_response else {}
+        return LlmAnswer(
+            text="".join(part.text for part in parts if part.text and not part.thought),
+            model=response.model_version or request.model,
+            finish_reason="refusal" if blocked else FINISH.get(reason, "other"),
+            input_tokens=(usage.prompt_token_count or 0) if usage else 0,
+            output_tokens=((usage.candidates_token_count or 0) + (usage.thoughts_token_count or 0))
+            if usage
+            else 0,
+            cached_input_tokens=(usage.cached_content_token_count or 0) if usage else 0,
+            headers={header.lower(): value for header, value in headers.items()},
+        )

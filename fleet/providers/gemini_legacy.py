@@ -1,0 +1,98 @@
+"""Google's Gemini through google-generativeai, out of support since 2025, for those who still need it.
+
+Chosen by ``FLEET_PROVIDERS__GEMINI__SDK=google-generativeai``; the package is the extra ``gemini-legacy``.
+It is spoken to over REST, since its gRPC transport takes no plain-http endpoint. REST is not asynchronous
+there, so a call runs in a thread of its own, which a passed deadline leaves to its own timeout.
+"""
+
+import asyncio
+from typing import Any
+
+import google.generativeai as legacy
+import requests
+from google.api_core.exceptions import GoogleAPICallError, RetryError
+from google.generativeai.client import get_default_generative_client
+
+from fleet.config import ProviderSettings
+from fleet.errors import ProviderError
+from fleet.meanings import Meaning
+from fleet.providers.base import LlmAnswer, LlmRequest
+from fleet.providers.gemini_answers import FINISH, OFFICIAL_URL
+from fleet.providers.profiles import profile_of, sampling_of
+from fleet.providers.translation import answered_with_error, not_answered, not_usable
+
+
+class LegacyGeminiProvider:
+    """Gemini, with one key: the SDK holds it globally, so a process serves one key at a time."""
+
+    def __init__(self, settings: ProviderSettings, api_key: str) -> None:
+        self._settings = settings
+        endpoint = settings.base_url or OFFICIAL_URL
+        legacy.configure(api_key=api_key, transport="rest", client_options={"api_endpoint": endpoint})
+        # Followed, a redirect would carry the key to another host.
+        get_default_generative_client().transport._session.max_redirects = 0
+
+    async def complete(self, request: LlmRequest, *, timeout_seconds: float) -> LlmAnswer:
+        """Make one call; see :class:`fleet.providers.base.Provider`."""
+        return await asyncio.to_thread(self._complete, request, timeout_seconds)
+
+    async def close(self) -> None:
+        """Nothing to give back: the SDK keeps one session for the process."""
+
+    def _complete(self, request: LlmRequest, timeout_seconds: float) -> LlmAnswer:
+        name = self._settings.name
+        model = legacy.GenerativeModel(request.model, system_instruction=request.system_prompt)
+        try:
+            response = model.generate_content(
+                request.user_message,
+                generation_config=self._generation_config(request),
+                request_options={
+                    "retry": None,
+                    "timeout": timeout_seconds,
+                    "metadata": [("Idempotency-Key", request.idempotency_key)],
+                },
+            )
+        except RetryError as error:
+            raise not_answered(name, error) from error
+        except GoogleAPICallError as error:
+            raise self._answered_with_error(error) from error
+        except requests.TooManyRedirects as error:
+            raise not_usable(name, Meaning.UNUSABLE_BODY, "the endpoint redirects elsewhere") from error
+        except requests.RequestException as error:
+            raise not_answered(name, error) from error
+        except ValueError as error:
+            raise not_usable(
+                name, Meaning.UNUSABLE_BODY, f"the answer is not the API's: {error!r}"
+            ) from error
+        return self._answer(request, response)
+
+    def _generation_config(self, request: LlmRequest) -> dict[str, Any]:
+        profile = profile_of("gemini", request.model)
+        temperature, top_p = sampling_of(profile, request.temperature, request.top_p)
+        wanted = {
+            "temperature": temperature,
+            "top_p": top_p,
+            "max_output_tokens": request.max_tokens or profile.max_output_tokens,
+        }
+        return {name: value for name, value in wanted.items() if value is not None}
+
+    def _answered_with_error(self, error: GoogleAPICallError) -> ProviderError:
+        response = error.response
+        headers = dict(response.headers) if response is not None else {}
+        body = response.text if response is not None else error.message
+        return answered_with_error("gemini", self._settings.name, int(error.code or 500), headers, body)
+
+    def _answer(self, request: LlmRequest, response: Any) -> LlmAnswer:
+        blocked = bool(response.prompt_feedback.block_reason)
+        if not response.candidates and not blocked:
+            raise not_usable(self._settings.name, Meaning.UNUSABLE_BODY, "the answer holds no candidates")
+        candidate = response.candidates[0] if response.candidates else None
+        usage = response.usage_metadata
+        return LlmAnswer(
+            text="".join(part.text for part in candidate.content.parts) if candidate else "",
+            model=request.model,
+            finish_reason="refusal" if blocked else FINISH.get(candidate.finish_reason.name, "other"),
+            input_tokens=usage.prompt_token_count,
+            output_tokens=usage.candidates_token_count,
+            cached_input_tokens=usage.cached_content_token_count,
+        )

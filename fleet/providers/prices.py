@@ -1,0 +1,42 @@
+"""What a call cost, from genai-prices' offline data."""
+
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import version
+
+from fleet.config import ProviderSettings
+from fleet.providers.base import LlmAnswer
+
+_PRICE_LIST = {"openai": "openai", "anthropic": "anthropic", "gemini": "google"}
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """US dollars, and the price data that they were computed with; both None where no price is known."""
+
+    usd: float | None = None
+    price_version: str | None = None
+
+
+@cache
+def _price_version() -> str:
+    return f"genai-prices {version('genai-prices')}"
+
+
+def cost_of(settings: ProviderSettings, model: str, answer: LlmAnswer) -> Cost:
+    """The cost of an answer, unknown (never 0) for a model or an added provider that has no known price.
+
+    ``model`` is the name asked for; the name in the answer may be a dated version or a proxy's own.
+    """
+    from genai_prices import Usage, calc_price
+
+    usage = Usage(
+        input_tokens=answer.input_tokens,
+        cache_read_tokens=answer.cached_input_tokens,
+        output_tokens=answer.output_tokens,
+    )
+    try:
+        price = calc_price(usage, model, provider_id=_PRICE_LIST.get(settings.name, settings.name))
+    except LookupError:
+        return Cost()
+    return Cost(float(price.total_price), _price_version())

@@ -1,0 +1,158 @@
+"""The one table of what every provider's errors mean.
+
+By status, error code and header, never by the wording of a message. Sources: the providers' error pages
+(OpenAI "Error codes", Anthropic "Errors" and "Rate limits", Gemini "Troubleshooting" and
+``google.rpc.QuotaFailure``). The adapters take a vendor's exception apart into status, headers and body
+and hand these over; what an exception class is called matters to nobody else.
+"""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from fleet.config import Kind
+from fleet.errors import ProviderError
+from fleet.meanings import Meaning
+from fleet.providers.waits import requested_wait
+from fleet.redaction import redact
+
+_LONGEST_DETAIL = 300
+
+#: Error codes and types that say more than the status does.
+_BY_CODE: dict[Kind, dict[str, Meaning]] = {
+    "openai": {
+        "insufficient_quota": Meaning.QUOTA_SPENT,
+        "billing_hard_limit_reached": Meaning.QUOTA_SPENT,
+        "billing_not_active": Meaning.QUOTA_SPENT,
+        "slow_down": Meaning.RAMP,
+        "model_not_found": Meaning.NOT_FOUND,
+        "invalid_api_key": Meaning.KEY_REJECTED,
+    },
+    "anthropic": {
+        "billing_error": Meaning.QUOTA_SPENT,
+        "overloaded_error": Meaning.OVERLOAD,
+        "rate_limit_error": Meaning.RATE,
+        "api_error": Meaning.OUTAGE,
+        "timeout_error": Meaning.OUTAGE,
+        "authentication_error": Meaning.KEY_REJECTED,
+        "permission_error": Meaning.KEY_REJECTED,
+        "not_found_error": Meaning.NOT_FOUND,
+    },
+    "gemini": {"API_KEY_INVALID": Meaning.KEY_REJECTED, "API_KEY_SERVICE_BLOCKED": Meaning.KEY_REJECTED},
+}
+
+_BY_STATUS: dict[int, Meaning] = {
+    401: Meaning.KEY_REJECTED,
+    402: Meaning.QUOTA_SPENT,
+    403: Meaning.KEY_REJECTED,
+    404: Meaning.NOT_FOUND,
+    408: Meaning.OUTAGE,
+    409: Meaning.OUTAGE,
+    429: Meaning.RATE,
+    529: Meaning.OVERLOAD,
+}
+
+#: Transport exceptions by class name: httpx, httpx2 and requests agree on these.
+_TRANSPORT: dict[str, tuple[Meaning, str]] = {
+    "ConnectError": (Meaning.LOST_BEFORE_SENDING, "no connection could be made"),
+    "ConnectTimeout": (Meaning.LOST_BEFORE_SENDING, "no connection could be made in time"),
+    "NewConnectionError": (Meaning.LOST_BEFORE_SENDING, "no connection could be made"),
+    "PoolTimeout": (Meaning.LOST_BEFORE_SENDING, "no connection was free in time"),
+    "ProxyError": (Meaning.LOST_BEFORE_SENDING, "the proxy refused the connection"),
+    "UnsupportedProtocol": (Meaning.LOST_BEFORE_SENDING, "base_url is not an http(s) address"),
+    "ReadTimeout": (Meaning.TIMED_OUT, "no answer came in time"),
+    "WriteTimeout": (Meaning.TIMED_OUT, "the request could not be sent in time"),
+    "ReadTimeoutError": (Meaning.TIMED_OUT, "no answer came in time"),
+}
+
+
+def _error_of(body: Any) -> dict[str, Any]:
+    """The ``error`` object of a body, in whichever wrapping it came."""
+    if isinstance(body, list) and len(body) == 1:
+        body = body[0]
+    error = body.get("error", body) if isinstance(body, dict) else {}
+    return error if isinstance(error, dict) else {}
+
+
+def _codes(error: Mapping[str, Any]) -> list[str]:
+    details = error.get("details")
+    reasons = [
+        detail.get("reason")
+        for detail in (details if isinstance(details, list) else [])
+        if isinstance(detail, dict)
+    ]
+    return [code for code in (error.get("code"), error.get("type"), *reasons) if isinstance(code, str)]
+
+
+def _gemini_quota(error: Mapping[str, Any]) -> Meaning | None:
+    """What a 429 of Gemini is about, from its quota violations: a minute, a day, or a limit of 0."""
+    details = error.get("details")
+    for detail in details if isinstance(details, list) else []:
+        violations = detail.get("violations") if isinstance(detail, dict) else None
+        for violation in violations if isinstance(violations, list) else []:
+            if str(violation.get("quotaValue", "")) == "0":
+                return Meaning.QUOTA_SPENT
+            if "PerDay" in str(violation.get("quotaId", "")):
+                return Meaning.QUOTA_UNTIL_RESET
+    return None
+
+
+def meaning_of(kind: Kind, status: int, error: Mapping[str, Any]) -> Meaning:
+    """What an answer with this HTTP status and this ``error`` object means."""
+    for code in _codes(error):
+        if known := _BY_CODE[kind].get(code):
+            return known
+    if kind == "gemini" and status == 429 and (quota := _gemini_quota(error)):
+        return quota
+    if known := _BY_STATUS.get(status):
+        return known
+    if status >= 500:
+        return Meaning.OUTAGE
+    return Meaning.BAD_REQUEST if status >= 400 else Meaning.UNUSABLE_BODY
+
+
+def _detail(error: Mapping[str, Any], body: Any) -> str:
+    message = error.get("message")
+    text = message if isinstance(message, str) and message else str(body or "no message")
+    return redact(" ".join(text.split()))[:_LONGEST_DETAIL].rstrip(".")
+
+
+def answered_with_error(
+    kind: Kind, provider: str, status: int, headers: Mapping[str, str], body: Any
+) -> ProviderError:
+    """The error for an HTTP answer that is no success; ``body`` as decoded JSON or as text."""
+    if isinstance(body, str):
+        try:
+            body = json.loads(body)
+        except ValueError:
+            body = body[:_LONGEST_DETAIL]
+    error = _error_of(body)
+    lowered = {name.lower(): value for name, value in headers.items()}
+    return ProviderError(
+        meaning_of(kind, status, error),
+        provider,
+        _detail(error, body),
+        status=status,
+        wait_seconds=requested_wait(lowered, body),
+    )
+
+
+def not_answered(provider: str, failure: BaseException) -> ProviderError:
+    """The error for a call that got no complete answer, from the transport exception behind it.
+
+    What is not known to have happened before or while sending counts as lost after sending: it may have
+    been paid.
+    """
+    seen: BaseException | None = failure
+    while seen is not None:
+        if known := _TRANSPORT.get(type(seen).__name__):
+            meaning, detail = known
+            return ProviderError(meaning, provider, detail)
+        seen = seen.__cause__ or seen.__context__
+    detail = f"the connection was lost before the answer was complete ({type(failure).__name__})"
+    return ProviderError(Meaning.LOST_AFTER_SENDING, provider, detail)
+
+
+def not_usable(provider: str, meaning: Meaning, detail: str) -> ProviderError:
+    """The error for an answer that came with status 200 and is of no use."""
+    return ProviderError(meaning, provider, redact(" ".join(detail.split()))[:_LONGEST_DETAIL])
