@@ -10,10 +10,9 @@ import anthropic
 from anthropic.types import Message
 
 from fleet.config import ProviderSettings
-from fleet.meanings import Meaning
 from fleet.providers.base import FinishReason, LlmAnswer, LlmRequest
 from fleet.providers.profiles import profile_of, sampling_of
-from fleet.providers.translation import answered_with_error, not_answered, not_usable
+from fleet.providers.translation import answered_with_error, not_answered, not_the_api
 
 OFFICIAL_URL = "https://api.anthropic.com"
 _FINISH: dict[str, FinishReason] = {
@@ -51,9 +50,7 @@ class AnthropicProvider:
         except anthropic.APIConnectionError as error:
             raise not_answered(name, error) from error
         except (anthropic.APIResponseValidationError, ValueError, AssertionError) as error:
-            raise not_usable(
-                name, Meaning.UNUSABLE_BODY, f"the answer is not the API's: {error!r}"
-            ) from error
+            raise not_the_api(name, repr(error)) from error
 
     async def close(self) -> None:
         """Give the connections back."""

@@ -4,11 +4,10 @@ from google import genai
 from google.genai import errors, types
 
 from fleet.config import ProviderSettings
-from fleet.meanings import Meaning
 from fleet.providers.base import LlmAnswer, LlmRequest
 from fleet.providers.gemini_answers import FINISH, OFFICIAL_URL
 from fleet.providers.profiles import profile_of, sampling_of
-from fleet.providers.translation import answered_with_error, not_answered, not_usable
+from fleet.providers.translation import answered_with_error, not_answered, not_the_api
 
 API_VERSION = "v1beta"
 
@@ -42,9 +41,7 @@ class GeminiProvider:
             headers = getattr(error.response, "headers", None) or {}
             raise answered_with_error("gemini", name, error.code, headers, error.details) from error
         except (errors.UnknownApiResponseError, ValueError) as error:
-            raise not_usable(
-                name, Meaning.UNUSABLE_BODY, f"the answer is not the API's: {error!r}"
-            ) from error
+            raise not_the_api(name, repr(error)) from error
         except Exception as error:
             # google-genai lets the transport's own exceptions through.
             raise not_answered(name, error) from error
@@ -72,7 +69,7 @@ class GeminiProvider:
         name, usage = self._settings.name, response.usage_metadata
         blocked = response.prompt_feedback.block_reason if response.prompt_feedback else None
         if not response.candidates and not blocked:
-            raise not_usable(name, Meaning.UNUSABLE_BODY, "the answer holds no candidates")
+            raise not_the_api(name, "no candidates")
         candidate = response.candidates[0] if response.candidates else None
         reason = candidate.finish_reason.name if candidate and candidate.finish_reason else "STOP"
         parts = (candidate.content.parts or []) if candidate and candidate.content else []
@@ -88,3 +85,8 @@ class GeminiProvider:
             cached_input_tokens=(usage.cached_content_token_count or 0) if usage else 0,
             headers={header.lower(): value for header, value in headers.items()},
         )
+
+
+def _output_tokens(usage: types.GenerateContentResponseUsageMetadata) -> int:
+    """Thinking is charged as output and counted apart."""
+    return (usage.candidates_token_count or 0) + (usage.thoughts_token_count or 0)

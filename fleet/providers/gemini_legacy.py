@@ -15,11 +15,10 @@ from google.generativeai.client import get_default_generative_client
 
 from fleet.config import ProviderSettings
 from fleet.errors import ProviderError
-from fleet.meanings import Meaning
 from fleet.providers.base import LlmAnswer, LlmRequest
 from fleet.providers.gemini_answers import FINISH, OFFICIAL_URL
 from fleet.providers.profiles import profile_of, sampling_of
-from fleet.providers.translation import answered_with_error, not_answered, not_usable
+from fleet.providers.translation import answered_with_error, not_answered, not_the_api
 
 
 class LegacyGeminiProvider:
@@ -57,13 +56,11 @@ class LegacyGeminiProvider:
         except GoogleAPICallError as error:
             raise self._answered_with_error(error) from error
         except requests.TooManyRedirects as error:
-            raise not_usable(name, Meaning.UNUSABLE_BODY, "the endpoint redirects elsewhere") from error
+            raise not_the_api(name, "a redirect") from error
         except requests.RequestException as error:
             raise not_answered(name, error) from error
         except ValueError as error:
-            raise not_usable(
-                name, Meaning.UNUSABLE_BODY, f"the answer is not the API's: {error!r}"
-            ) from error
+            raise not_the_api(name, repr(error)) from error
         return self._answer(request, response)
 
     def _generation_config(self, request: LlmRequest) -> dict[str, Any]:
@@ -85,13 +82,15 @@ class LegacyGeminiProvider:
     def _answer(self, request: LlmRequest, response: Any) -> LlmAnswer:
         blocked = bool(response.prompt_feedback.block_reason)
         if not response.candidates and not blocked:
-            raise not_usable(self._settings.name, Meaning.UNUSABLE_BODY, "the answer holds no candidates")
-        candidate = response.candidates[0] if response.candidates else None
+            raise not_the_api(self._settings.name, "no candidates")
+        candidates = list(response.candidates)
+        parts = candidates[0].content.parts if candidates else []
+        ended = candidates[0].finish_reason.name if candidates else "PROHIBITED_CONTENT"
         usage = response.usage_metadata
         return LlmAnswer(
-            text="".join(part.text for part in candidate.content.parts) if candidate else "",
+            text="".join(part.text for part in parts),
             model=request.model,
-            finish_reason="refusal" if blocked else FINISH.get(candidate.finish_reason.name, "other"),
+            finish_reason=FINISH.get(ended, "other"),
             input_tokens=usage.prompt_token_count,
             output_tokens=usage.candidates_token_count,
             cached_input_tokens=usage.cached_content_token_count,

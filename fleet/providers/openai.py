@@ -11,11 +11,9 @@ from openai.types.chat import ChatCompletion
 from openai.types.responses import Response
 
 from fleet.config import ProviderSettings
-from fleet.errors import ProviderError
-from fleet.meanings import Meaning
 from fleet.providers.base import FinishReason, LlmAnswer, LlmRequest
 from fleet.providers.profiles import profile_of, sampling_of
-from fleet.providers.translation import answered_with_error, not_answered, not_usable
+from fleet.providers.translation import answered_with_error, not_answered, not_the_api
 
 OFFICIAL_URL = "https://api.openai.com/v1"
 _FINISH: dict[str, FinishReason] = {"stop": "stop", "length": "length", "content_filter": "refusal"}
@@ -49,16 +47,11 @@ class OpenAIProvider:
         except openai.APIConnectionError as error:
             raise not_answered(self._settings.name, error) from error
         except (openai.APIResponseValidationError, ValueError) as error:
-            raise self._not_the_api(repr(error)) from error
+            raise not_the_api(self._settings.name, repr(error)) from error
 
     async def close(self) -> None:
         """Give the connections back."""
         await self._client.close()
-
-    def _not_the_api(self, detail: str) -> ProviderError:
-        return not_usable(
-            self._settings.name, Meaning.UNUSABLE_BODY, f"the answer is not the API's: {detail}"
-        )
 
     def _options(self, request: LlmRequest, timeout_seconds: float, limit_field: str) -> dict[str, Any]:
         """The fields that both APIs share; what is not wanted is left out."""
@@ -81,7 +74,7 @@ class OpenAIProvider:
         )
         response = raw.parse()
         if not isinstance(response, Response) or not response.id or response.output is None:
-            raise self._not_the_api(str(raw.text)[:120])
+            raise not_the_api(self._settings.name, str(raw.text)[:120])
         self._refuse_failed(response)
         usage = response.usage
         return LlmAnswer(
@@ -111,7 +104,7 @@ class OpenAIProvider:
         )
         completion = raw.parse()
         if not isinstance(completion, ChatCompletion) or not completion.choices:
-            raise self._not_the_api(str(raw.text)[:120])
+            raise not_the_api(self._settings.name, str(raw.text)[:120])
         choice, usage = completion.choices[0], completion.usage
         cached = usage.prompt_tokens_details if usage else None
         refused = bool(choice.message.refusal)

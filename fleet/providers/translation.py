@@ -74,21 +74,20 @@ def _error_of(body: Any) -> dict[str, Any]:
     return error if isinstance(error, dict) else {}
 
 
-def _codes(error: Mapping[str, Any]) -> list[str]:
+def _details(error: Mapping[str, Any]) -> list[dict[str, Any]]:
     details = error.get("details")
-    reasons = [
-        detail.get("reason")
-        for detail in (details if isinstance(details, list) else [])
-        if isinstance(detail, dict)
-    ]
+    return [detail for detail in details if isinstance(detail, dict)] if isinstance(details, list) else []
+
+
+def _codes(error: Mapping[str, Any]) -> list[str]:
+    reasons = [detail.get("reason") for detail in _details(error)]
     return [code for code in (error.get("code"), error.get("type"), *reasons) if isinstance(code, str)]
 
 
 def _gemini_quota(error: Mapping[str, Any]) -> Meaning | None:
     """What a 429 of Gemini is about, from its quota violations: a minute, a day, or a limit of 0."""
-    details = error.get("details")
-    for detail in details if isinstance(details, list) else []:
-        violations = detail.get("violations") if isinstance(detail, dict) else None
+    for detail in _details(error):
+        violations = detail.get("violations")
         for violation in violations if isinstance(violations, list) else []:
             if str(violation.get("quotaValue", "")) == "0":
                 return Meaning.QUOTA_SPENT
@@ -156,3 +155,8 @@ def not_answered(provider: str, failure: BaseException) -> ProviderError:
 def not_usable(provider: str, meaning: Meaning, detail: str) -> ProviderError:
     """The error for an answer that came with status 200 and is of no use."""
     return ProviderError(meaning, provider, redact(" ".join(detail.split()))[:_LONGEST_DETAIL])
+
+
+def not_the_api(provider: str, detail: str) -> ProviderError:
+    """The error for an answer that is HTML, ``{}`` or anything else that the provider's API never sends."""
+    return not_usable(provider, Meaning.UNUSABLE_BODY, f"the answer is not the API's: {detail}")
