@@ -25,8 +25,10 @@ from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
-    SettingsError as SourceError,
     TomlConfigSettingsSource,
+)
+from pydantic_settings import (
+    SettingsError as SourceError,
 )
 
 from fleet.contracts import ASSISTANTS_QUEUE, PIPELINE_QUEUE, llm_queue
@@ -158,8 +160,6 @@ class Settings(BaseSettings):
     """Temperature of an assistant that has none of its own."""
     default_max_tokens: int | None = Field(None, ge=1)
     """Largest answer of an assistant that sets none; unset: unlimited, the model's own maximum."""
-    csv_max_bytes: int = Field(1_000_000, ge=1, le=1_500_000)
-    """Largest csv_data that a pipeline accepts, decoded, in bytes."""
 
     backend_timeout_seconds: Seconds = 10.0
     """Deadline of one call to the Backend API."""

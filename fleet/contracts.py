@@ -25,6 +25,11 @@ ASSISTANT_SIGNAL = "assistant_moved"
 TOPIC_KEY, CSV_KEY, DATE_KEY = "topic", "csv", "date"
 PIPELINE_KEYS = frozenset({TOPIC_KEY, CSV_KEY, DATE_KEY})
 
+#: Largest csv_data that a pipeline accepts, decoded; Temporal refuses payloads above 2 MiB.
+CSV_MAX_BYTES = 1_000_000
+#: Largest output that an assistant hands on; a longer one is cut there and says so.
+OUTPUT_MAX_BYTES = 1_000_000
+
 #: Error types (``ApplicationError.type``) of a pipeline that ends as Failed.
 PIPELINE_FAILED = "PipelineFailed"
 
@@ -233,7 +238,8 @@ class AssistantProgress:
     """One assistant in the answer of the query ``progress``.
 
     ``attempt`` is 0 before the first one; ``seconds`` is the time since it was queued, and stands still
-    once it is done or failed. ``output`` is filled in once the pipeline has failed.
+    once it is done or failed. ``note`` is the last failure of one that is tried again. ``output`` is filled
+    in once the pipeline has failed.
     """
 
     function_key: str

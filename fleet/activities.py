@@ -1,0 +1,226 @@
+"""The two activities of a pipeline: load its assistants, execute one of them."""
+
+import asyncio
+import hashlib
+import time
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from loguru import logger
+from temporalio import activity
+from temporalio.client import Client, WorkflowHandle, WorkflowQueryFailedError
+from temporalio.service import RPCError
+
+from fleet.activity_wrappers import safe_activity
+from fleet.assistants import parse_assistants
+from fleet.attempts import current_attempts
+from fleet.backend import Backend
+from fleet.config import ProviderSettings, Settings
+from fleet.contracts import (
+    ASSIGNMENT_QUERY,
+    ASSISTANT_SIGNAL,
+    EXECUTE_ASSISTANT,
+    LOAD_ASSISTANTS,
+    OUTPUT_MAX_BYTES,
+    ActivityLimits,
+    Assignment,
+    Assistant,
+    AssistantCall,
+    AssistantMoved,
+    AssistantResult,
+    AssistantState,
+    PipelinePlan,
+)
+from fleet.errors import AssignmentUnavailable, ProviderError
+from fleet.meanings import Meaning
+from fleet.prompts import build_user_message
+from fleet.providers.base import LlmAnswer, LlmRequest
+from fleet.providers.prices import cost_of
+from fleet.providers.session import ProviderSession
+
+_ASK_PIPELINE_SECONDS = 15.0
+_TELL_PIPELINE_SECONDS = 5.0
+# An attempt must report before Temporal gives it up.
+_REPORTING_SECONDS = 5.0
+
+
+class LoadActivities:
+    """``load_assistants_from_database``: on the queue ``assistants``."""
+
+    def __init__(self, settings: Settings, backend: Backend) -> None:
+        self.settings = settings
+        self._backend = backend
+
+    @activity.defn(name=LOAD_ASSISTANTS)
+    @safe_activity
+    async def load(self, project_id: str) -> PipelinePlan:
+        """The project's assistants, checked, with the queue of each provider that they name.
+
+        A provider without a key fails the pipeline here, before anything is paid.
+        """
+        settings = self.settings
+        assistants = parse_assistants(
+            await self._backend.assistants(project_id),
+            project_id,
+            default_temperature=settings.default_temperature,
+            default_max_tokens=settings.default_max_tokens,
+            provider_name=lambda name: settings.provider(name).name,
+        )
+        providers = [settings.provider(name) for name in sorted(_providers_in(assistants))]
+        await asyncio.gather(*(self._backend.api_key(one.name) for one in providers if one.needs_key))
+        logger.info(
+            "project {}: {} assistants over {}", project_id, len(assistants), [p.name for p in providers]
+        )
+        return PipelinePlan(
+            project_id=project_id,
+            assistants=assistants,
+            queues={provider.name: provider.queue for provider in providers},
+            limits=ActivityLimits(
+                timeout_seconds=settings.activity_timeout_seconds,
+                heartbeat_timeout_seconds=settings.heartbeat_timeout_seconds,
+                retry_initial_seconds=settings.retry_initial_seconds,
+                backoff_coefficient=settings.backoff_coefficient,
+            ),
+        )
+
+
+def _providers_in(assistants: list[Assistant]) -> set[str]:
+    fallbacks = {choice.provider for assistant in assistants for choice in assistant.fallback}
+    return {assistant.provider for assistant in assistants} | fallbacks
+
+
+class ExecuteActivities:
+    """``execute_assistant``: on the queue of one provider."""
+
+    def __init__(
+        self, settings: Settings, provider: ProviderSettings, session: ProviderSession, temporal: Client
+    ) -> None:
+        self.settings = settings
+        self._provider = provider
+        self._session = session
+        self._temporal = temporal
+
+    @activity.defn(name=EXECUTE_ASSISTANT)
+    @safe_activity
+    async def execute(self, call: AssistantCall) -> AssistantResult:
+        """Make the assistant's call to its provider, once, and return what it answered."""
+        assignment = await self._assignment(call)
+        request = _request(call, assignment)
+        attempt = current_attempts().made + 1
+        telling = asyncio.create_task(self._tell(call, AssistantState.RUNNING, attempt))
+        try:
+            started, began = datetime.now(UTC), time.monotonic()
+            answer = await self._ask(request)
+            seconds = time.monotonic() - began
+        except ProviderError as error:
+            await telling
+            await self._tell(call, AssistantState.QUEUED, attempt, note=str(error))
+            raise
+        finally:
+            telling.cancel()
+        return self._result(call, request, answer, started, seconds)
+
+    async def _assignment(self, call: AssistantCall) -> Assignment:
+        """Ask the pipeline what this assistant works from."""
+        try:
+            assignment: Assignment = await self._pipeline().query(
+                ASSIGNMENT_QUERY,
+                call.function_key,
+                result_type=Assignment,
+                rpc_timeout=timedelta(seconds=_ASK_PIPELINE_SECONDS),
+            )
+        except (RPCError, WorkflowQueryFailedError) as error:
+            raise AssignmentUnavailable(
+                f"{call.name}: the pipeline could not be asked for the inputs ({error}). "
+                "Remedy: see that a pipeline worker runs; it is asked again"
+            ) from error
+        return assignment
+
+    async def _tell(self, call: AssistantCall, state: AssistantState, attempt: int, note: str = "") -> None:
+        """Tell the pipeline how this assistant moves, for its progress; a failure here harms nothing else."""
+        moved = AssistantMoved(call.function_key, state, attempt, note)
+        try:
+            await self._pipeline().signal(
+                ASSISTANT_SIGNAL, moved, rpc_timeout=timedelta(seconds=_TELL_PIPELINE_SECONDS)
+            )
+        except RPCError as error:
+            logger.warning("the pipeline's progress could not be updated: {}", error)
+
+    def _pipeline(self) -> WorkflowHandle[Any, Any]:
+        info = activity.info()
+        return self._temporal.get_workflow_handle(info.workflow_id or "", run_id=info.workflow_run_id)
+
+    async def _ask(self, request: LlmRequest) -> LlmAnswer:
+        """The provider call under its one true deadline, between the REQUEST and RESPONSE markers."""
+        name, seconds = self._provider.name, self._deadline_seconds()
+        logger.info("🤖 LLM REQUEST: {}/{}", name, request.model)
+        logger.debug("LLM INPUT: system: {} user: {}", request.system_prompt, request.user_message)
+        began = time.monotonic()
+        try:
+            async with asyncio.timeout(seconds):
+                answer = await self._session.complete(request, timeout_seconds=seconds)
+        except TimeoutError as error:
+            detail = f"no complete answer within {seconds:.0f} s"
+            raise ProviderError(Meaning.TIMED_OUT, name, detail) from error
+        took = time.monotonic() - began
+        logger.info("📨 LLM RESPONSE: {} ({} chars in {:.1f}s)", name, len(answer.text), took)
+        logger.debug("LLM OUTPUT: {}", answer.text)
+        if answer.finish_reason == "length":
+            logger.warning("the answer of {} was cut off at max_tokens", answer.model)
+        return answer
+
+    def _deadline_seconds(self) -> float:
+        used = (datetime.now(UTC) - activity.info().started_time).total_seconds()
+        left = self.settings.activity_timeout_seconds - used - _REPORTING_SECONDS
+        return max(min(self._provider.timeout_seconds, left), 0.1)
+
+    def _result(
+        self, call: AssistantCall, request: LlmRequest, answer: LlmAnswer, started: datetime, seconds: float
+    ) -> AssistantResult:
+        cost = cost_of(self._provider, call.model, answer)
+        output = _sendable(answer.text)
+        return AssistantResult(
+            function_key=call.function_key,
+            output=output,
+            provider=self._provider.name,
+            model=call.model,
+            finish_reason=answer.finish_reason if output == answer.text else "length",
+            input_tokens=answer.input_tokens,
+            cached_input_tokens=answer.cached_input_tokens,
+            output_tokens=answer.output_tokens,
+            cost_usd=cost.usd,
+            price_version=cost.price_version,
+            attempts=current_attempts().made + 1,
+            seconds=round(seconds, 3),
+            started=started.isoformat(timespec="milliseconds"),
+            idempotency_key=request.idempotency_key,
+        )
+
+
+def _request(call: AssistantCall, assignment: Assignment) -> LlmRequest:
+    assistant, info = assignment.assistant, activity.info()
+    return LlmRequest(
+        model=call.model,
+        system_prompt=assistant.system_prompt,
+        user_message=build_user_message(assignment),
+        temperature=assistant.temperature,
+        top_p=assistant.top_p,
+        max_tokens=assistant.max_tokens,
+        idempotency_key=idempotency_key(
+            info.workflow_id or "", info.workflow_run_id or "", call.function_key
+        ),
+    )
+
+
+def idempotency_key(info: activity.Info, function_key: str) -> str:
+    """A header-safe name of one assistant's call in one pipeline, equal over all its attempts."""
+    parts = "\x1f".join((info.workflow_id or "", info.workflow_run_id or "", function_key))
+    return f"fleet-{hashlib.sha256(parts.encode()).hexdigest()[:32]}"
+
+
+def _sendable(text: str) -> str:
+    """The text as Temporal can carry it: valid UTF-8, within the payload limit."""
+    encoded = text.encode("utf-8", "replace")
+    if len(encoded) > OUTPUT_MAX_BYTES:
+        logger.warning("the output has {} bytes; it is cut at {}", len(encoded), OUTPUT_MAX_BYTES)
+    return encoded[:OUTPUT_MAX_BYTES].decode("utf-8", "ignore")

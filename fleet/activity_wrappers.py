@@ -1,0 +1,140 @@
+"""What every activity of the fleet has in common: :func:`safe_activity`.
+
+It writes the START, SUCCESS and ERROR markers, heartbeats from the first line, keeps the counts of
+:mod:`fleet.attempts`, and turns every failure into one standard form: an ``ApplicationError`` whose type is
+the error's code and whose first detail is an :class:`~fleet.contracts.ErrorRecord`. Temporal alone
+repeats; :mod:`fleet.verdicts` says whether and when it may.
+"""
+
+import asyncio
+import functools
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from datetime import timedelta
+from typing import Protocol, TypeVar
+
+from loguru import logger
+from temporalio import activity
+from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
+
+from fleet.attempts import Attempts
+from fleet.config import Settings
+from fleet.contracts import AssistantCall
+from fleet.errors import WorkerLost
+from fleet.verdicts import SHORTEST_WAIT_SECONDS, judge
+
+
+class HasSettings(Protocol):
+    """A class of activities."""
+
+    settings: Settings
+
+
+Self = TypeVar("Self", bound=HasSettings)
+Argument = TypeVar("Argument")
+Result = TypeVar("Result")
+
+
+def safe_activity(
+    function: Callable[[Self, Argument], Awaitable[Result]],
+) -> Callable[[Self, Argument], Awaitable[Result]]:
+    """Wrap an activity method of one argument; put it below ``@activity.defn``."""
+
+    @functools.wraps(function)
+    async def wrapper(self: Self, argument: Argument) -> Result:
+        info = activity.info()
+        attempts = Attempts.resume(info.heartbeat_details)
+        attempts.make_current()
+        with logger.contextualize(**_context(argument)):
+            logger.info("🚀 ACTIVITY START: {}", info.activity_type)
+            try:
+                async with _beating(attempts, self.settings.heartbeat_interval_seconds):
+                    _refuse_after_losses(attempts, self.settings)
+                    result = await function(self, argument)
+            except asyncio.CancelledError:
+                raise _cancelled(attempts) from None
+            except Exception as error:
+                # Without its cause: a vendor's exception may quote more than belongs into the history.
+                raise _failed(error, attempts, argument, self.settings) from None
+            logger.info("✅ ACTIVITY SUCCESS: {}", info.activity_type)
+            return result
+
+    return wrapper
+
+
+def _context(argument: object) -> dict[str, str]:
+    context = {"workflow_id": activity.info().workflow_id or ""}
+    if isinstance(argument, AssistantCall):
+        context |= {"assistant": argument.name, "provider": argument.provider}
+    return context
+
+
+@asynccontextmanager
+async def _beating(attempts: Attempts, interval_seconds: float) -> AsyncIterator[None]:
+    """Heartbeat now and at every interval until the block ends."""
+
+    async def beat() -> None:
+        while True:
+            await asyncio.sleep(interval_seconds)
+            attempts.beat()
+
+    attempts.beat()
+    task = asyncio.create_task(beat(), name="heartbeat")
+    try:
+        yield
+    finally:
+        task.cancel()
+
+
+def _refuse_after_losses(attempts: Attempts, settings: Settings) -> None:
+    if attempts.lost_workers >= settings.max_lost_workers:
+        raise WorkerLost(
+            f"worker lost: {attempts.lost_workers} worker processes died under this call. Remedy: look into "
+            "the workers' logs and the kernel's (out of memory?), then run the pipeline again"
+        )
+
+
+def _cancelled(attempts: Attempts) -> BaseException:
+    """What a cancelled activity raises: a retry where the worker is leaving, a cancellation otherwise."""
+    name, details = activity.info().activity_type, activity.cancellation_details()
+    if details is None or not details.worker_shutdown:
+        logger.warning("⏹ ACTIVITY CANCELLED: {}", name)
+        return asyncio.CancelledError()
+    attempts.lost_workers += 1
+    attempts.end()
+    logger.warning("⏹ ACTIVITY CUT OFF: {}: this worker's drain time is over; another one takes over", name)
+    return ApplicationError(
+        "cut off: the worker's drain time was over",
+        type="cut_off",
+        category=ApplicationErrorCategory.BENIGN,
+        next_retry_delay=timedelta(seconds=SHORTEST_WAIT_SECONDS),
+    )
+
+
+def _failed(error: Exception, attempts: Attempts, argument: object, settings: Settings) -> ApplicationError:
+    """Count the failure, log it, and tell Temporal whether and when to try again."""
+    info = activity.info()
+    verdict = judge(
+        error,
+        attempts,
+        settings,
+        doing=info.activity_type,
+        provider=argument.provider if isinstance(argument, AssistantCall) else None,
+        waited_seconds=(info.started_time - info.scheduled_time).total_seconds(),
+    )
+    attempts.end()
+    record = verdict.record
+    if verdict.benign and not verdict.final:
+        logger.warning(
+            "⏳ ACTIVITY WAITS {:.1f}s: {}: {}", verdict.wait_seconds, info.activity_type, record.message
+        )
+    else:
+        logger.opt(exception=error).error("❌ ACTIVITY ERROR: {}: {}", info.activity_type, record.message)
+    return ApplicationError(
+        record.message,
+        record,
+        type=record.code,
+        non_retryable=verdict.final,
+        category=ApplicationErrorCategory.BENIGN if verdict.benign else ApplicationErrorCategory.UNSPECIFIED,
+        next_retry_delay=None if verdict.final else timedelta(seconds=verdict.wait_seconds),
+    )

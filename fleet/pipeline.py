@@ -1,0 +1,208 @@
+"""``AssistantPipelineWorkflow``: which assistant runs when, and what becomes of the whole.
+
+It decides the order and nothing else: no I/O, no provider. Timeouts and retry policy come with the plan;
+what a failure means was decided where it happened.
+"""
+
+import asyncio
+import time
+from datetime import timedelta
+from typing import Any, NoReturn
+
+from temporalio import workflow
+from temporalio.common import RetryPolicy
+from temporalio.exceptions import ActivityError, ApplicationError
+
+with workflow.unsafe.imports_passed_through():
+    from fleet.contracts import (
+        ASSIGNMENT_QUERY,
+        ASSISTANT_SIGNAL,
+        ASSISTANTS_QUEUE,
+        CSV_MAX_BYTES,
+        EXECUTE_ASSISTANT,
+        LOAD_ASSISTANTS,
+        OUTPUTS_QUERY,
+        PIPELINE_FAILED,
+        PROGRESS_QUERY,
+        WORKFLOW_TYPE,
+        Assignment,
+        Assistant,
+        AssistantCall,
+        AssistantMoved,
+        AssistantResult,
+        ErrorRecord,
+        PipelinePlan,
+        PipelineResult,
+        PipelineState,
+        Progress,
+    )
+    from fleet.errors import InputError
+    from fleet.inputs import PipelineInputs, validate_inputs
+    from fleet.results import fitting
+    from fleet.stages import Stages
+
+_LOAD_ATTEMPT = timedelta(seconds=60)
+_LOAD_SILENCE = timedelta(seconds=30)
+
+
+@workflow.defn(name=WORKFLOW_TYPE)
+class AssistantPipelineWorkflow:
+    """Runs a project's assistants over one topic.
+
+    Started with four positional JSON arguments: topic, project_id, csv_data, current_date.
+    """
+
+    def __init__(self) -> None:
+        self._state = PipelineState.LOADING
+        self._inputs = PipelineInputs(topic="", project_id="", csv_text="", current_date="")
+        self._stages = Stages([], self._inputs)
+        self._total = 0
+        self._error: ErrorRecord | None = None
+
+    # Untyped arguments: a foreign client's wrong type must fail the pipeline with a clear message, where
+    # the converter would fail the workflow task for ever.
+    @workflow.run
+    async def run(
+        self, topic: Any = None, project_id: Any = None, csv_data: Any = None, current_date: Any = None
+    ) -> PipelineResult:
+        """Validate, load, execute; the result, or a failure with one ErrorRecord and the outputs so far."""
+        try:
+            self._inputs = validate_inputs(
+                topic, project_id, csv_data, current_date, csv_max_bytes=CSV_MAX_BYTES
+            )
+        except InputError as error:
+            self._fail(ErrorRecord(error.code, str(error), None, 0, retryable=False))
+        plan = await self._load()
+        self._stages = Stages(plan.assistants, self._inputs)
+        self._total = len(plan.assistants)
+        self._state = PipelineState.RUNNING
+        await asyncio.gather(*(self._follow(assistant, plan) for assistant in plan.assistants))
+        if self._error is not None:
+            self._fail(self._error)
+        self._state = PipelineState.COMPLETED
+        return self._result()
+
+    @workflow.query(name=PROGRESS_QUERY)
+    def progress(self) -> Progress:
+        """Where the pipeline and each of its assistants stand, now."""
+        failed = self._state is PipelineState.FAILED
+        return Progress(
+            state=self._state,
+            topic=self._inputs.topic,
+            project_id=self._inputs.project_id,
+            seconds=round(max(_wall_clock() - workflow.info().start_time.timestamp(), 0.0), 3),
+            assistants=self._stages.progress(_wall_clock(), with_outputs=failed),
+            error=self._error,
+        )
+
+    @workflow.query(name=OUTPUTS_QUERY)
+    def outputs(self) -> dict[str, str]:
+        """What has been answered so far, by functionKey."""
+        return self._stages.outputs()
+
+    @workflow.query(name=ASSIGNMENT_QUERY)
+    def assignment(self, function_key: str) -> Assignment:
+        """All that one assistant works from; asked by its worker."""
+        return self._stages.assignment(function_key)
+
+    @workflow.signal(name=ASSISTANT_SIGNAL)
+    def assistant_moved(self, moved: AssistantMoved) -> None:
+        """A worker tells that an attempt began, or that it failed and will be repeated."""
+        self._stages.move(moved)
+
+    async def _load(self) -> PipelinePlan:
+        try:
+            return await workflow.execute_activity(
+                LOAD_ASSISTANTS,
+                self._inputs.project_id,
+                result_type=PipelinePlan,
+                task_queue=ASSISTANTS_QUEUE,
+                start_to_close_timeout=_LOAD_ATTEMPT,
+                heartbeat_timeout=_LOAD_SILENCE,
+                retry_policy=RetryPolicy(initial_interval=timedelta(seconds=1), backoff_coefficient=2.0),
+            )
+        except ActivityError as error:
+            self._fail(_record_of(error))
+
+    async def _follow(self, assistant: Assistant, plan: PipelinePlan) -> None:
+        """Wait for what this assistant reads, then execute it.
+
+        After another one failed for good nothing new is sent. What is already on its way is paid for, so
+        its answer is awaited and kept.
+        """
+        key = assistant.function_key
+        await workflow.wait_condition(lambda: self._error is not None or self._stages.ready(key))
+        if self._error is not None:
+            return
+        self._stages.queue(key, _now())
+        try:
+            self._stages.finish(await self._execute(assistant, plan), _now())
+        except ActivityError as error:
+            record = _record_of(error)
+            self._stages.fail(key, record, _now())
+            self._error = self._error or record
+
+    async def _execute(self, assistant: Assistant, plan: PipelinePlan) -> AssistantResult:
+        limits = plan.limits
+        return await workflow.execute_activity(
+            EXECUTE_ASSISTANT,
+            AssistantCall(
+                function_key=assistant.function_key,
+                name=assistant.name,
+                provider=assistant.provider,
+                model=assistant.model,
+                project_id=plan.project_id,
+            ),
+            result_type=AssistantResult,
+            activity_id=assistant.function_key,
+            summary=f"{assistant.name}: {assistant.provider}/{assistant.model}",
+            task_queue=plan.queues[assistant.provider],
+            start_to_close_timeout=timedelta(seconds=limits.timeout_seconds),
+            heartbeat_timeout=timedelta(seconds=limits.heartbeat_timeout_seconds),
+            retry_policy=RetryPolicy(
+                initial_interval=timedelta(seconds=limits.retry_initial_seconds),
+                backoff_coefficient=limits.backoff_coefficient,
+            ),
+        )
+
+    def _fail(self, error: ErrorRecord) -> NoReturn:
+        self._error, self._state = error, PipelineState.FAILED
+        raise ApplicationError(
+            error.message, error, self._result(), type=PIPELINE_FAILED, non_retryable=True
+        ) from None
+
+    def _result(self) -> PipelineResult:
+        info, outputs = workflow.info(), self._stages.outputs()
+        return fitting(
+            PipelineResult(
+                topic=self._inputs.topic,
+                project_id=self._inputs.project_id,
+                workflow_id=info.workflow_id,
+                run_id=info.run_id,
+                final_output=list(outputs.values())[-1] if outputs and self._error is None else "",
+                stages=self._stages.records(),
+                assistants_executed=len(outputs),
+                total_assistants=self._total,
+                pipeline_success=self._error is None,
+                error=self._error,
+            )
+        )
+
+
+def _now() -> float:
+    return workflow.now().timestamp()
+
+
+def _wall_clock() -> float:
+    """The real time: for queries, which are not replayed, so that a running assistant's seconds run."""
+    with workflow.unsafe.sandbox_unrestricted():
+        return time.time()
+
+
+def _record_of(error: ActivityError) -> ErrorRecord:
+    """The record that the activity failed with, or one made from Temporal's own words."""
+    cause = error.cause
+    if isinstance(cause, ApplicationError) and cause.details and isinstance(cause.details[0], dict):
+        return ErrorRecord(**cause.details[0])
+    retryable = not (isinstance(cause, ApplicationError) and cause.non_retryable)
+    return ErrorRecord("activity_failed", str(cause or error), None, 0, retryable)

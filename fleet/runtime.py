@@ -1,0 +1,207 @@
+"""The life of a process: settings, log, connection, work, drain, exit.
+
+Temporal not being there is never a reason to leave: a worker waits for it and says so, since supervisord
+gives a program up that cannot start. Bad settings and bad code are: they end the process at once.
+"""
+
+import asyncio
+import ctypes
+import os
+import signal
+import socket
+import sys
+from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any, NoReturn
+
+from loguru import logger
+from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest
+from temporalio.client import Client
+from temporalio.service import RPCError, RPCStatusCode
+from temporalio.worker import Worker
+
+from fleet.config import Settings, load_settings
+from fleet.errors import FleetError, SettingsError, TemporalUnavailable
+from fleet.logger import setup_logging
+from fleet.signals import stop_on_signal
+
+EXIT_OK, EXIT_FAILED, EXIT_BAD_SETTINGS = 0, 1, 78
+
+_CONNECT_SECONDS = 10.0
+_FIRST_WAIT_SECONDS, _LONGEST_WAIT_SECONDS = 1.0, 10.0
+_AFTER_DRAIN_SECONDS = 10.0
+_PR_SET_PDEATHSIG = 1
+
+
+def process_name(program: str) -> str:
+    """The name of this process: supervisord's, or the program's when started by hand."""
+    return os.environ.get("SUPERVISOR_PROCESS_NAME", program)
+
+
+def die_with_parent() -> None:
+    """Have the kernel send SIGTERM when supervisord dies, however it dies.
+
+    Otherwise its next start makes a second set of workers beside this one. Does nothing for a process
+    that supervisord did not start.
+    """
+    if "SUPERVISOR_ENABLED" not in os.environ:
+        return
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() == 1:
+        sys.exit("supervisord is gone already")
+
+
+async def connect_once(
+    settings: Settings, *, identity: str | None = None, timeout_seconds: float = 5.0
+) -> Client:
+    """Connect to Temporal and see that the namespace is there.
+
+    Raises:
+        TemporalUnavailable: it cannot be reached in time, or has no such namespace.
+    """
+    address, namespace = settings.temporal_host, settings.temporal_namespace
+    try:
+        async with asyncio.timeout(timeout_seconds):
+            client = await Client.connect(address, namespace=namespace, identity=identity)
+            await client.workflow_service.describe_namespace(DescribeNamespaceRequest(namespace=namespace))
+    except RPCError as error:
+        if error.status is RPCStatusCode.NOT_FOUND:
+            raise TemporalUnavailable(
+                f"Temporal at {address} has no namespace {namespace!r}. Remedy: create it with `temporal "
+                f"operator namespace create -n {namespace}`, or set TEMPORAL_NAMESPACE"
+            ) from None
+        raise _unreachable(address, error) from None
+    except (RuntimeError, TimeoutError, OSError) as error:
+        raise _unreachable(address, error) from None
+    return client
+
+
+def _unreachable(address: str, error: BaseException) -> TemporalUnavailable:
+    said = " ".join(str(error).split())[:160] or type(error).__name__
+    return TemporalUnavailable(
+        f"Temporal server connection failed: {address} ({said}). Remedy: see that the server runs there "
+        "(`fleet status`), or set TEMPORAL_HOST"
+    )
+
+
+async def connect_patiently(settings: Settings, *, identity: str, stop: asyncio.Event) -> Client | None:
+    """Connect to Temporal, trying until it is there; None when ``stop`` was set first."""
+    wait = _FIRST_WAIT_SECONDS
+    while not stop.is_set():
+        try:
+            return await connect_once(settings, identity=identity, timeout_seconds=_CONNECT_SECONDS)
+        except TemporalUnavailable as error:
+            logger.warning("{}; trying again in {:.0f} s", error, wait)
+        if await happens_within(stop, wait):
+            break
+        wait = min(wait * 2, _LONGEST_WAIT_SECONDS)
+    return None
+
+
+async def happens_within(event: asyncio.Event, seconds: float) -> bool:
+    """Whether the event is set before the time is over."""
+    try:
+        async with asyncio.timeout(seconds):
+            await event.wait()
+    except TimeoutError:
+        return False
+    return True
+
+
+def worker_options(settings: Settings) -> dict[str, Any]:
+    """What all workers have in common.
+
+    Heartbeats pass the SDK's throttle at the configured interval; nothing starts past a queue's rate limit.
+    """
+    interval = timedelta(seconds=settings.heartbeat_interval_seconds)
+    return {
+        "graceful_shutdown_timeout": timedelta(seconds=settings.drain_seconds),
+        "max_heartbeat_throttle_interval": interval,
+        "default_heartbeat_throttle_interval": interval,
+        "disable_eager_activity_execution": True,
+    }
+
+
+@dataclass
+class WorkerProcess:
+    """One worker process: ``await WorkerProcess(settings, name, build).run()`` is its whole life.
+
+    ``build`` makes the worker once there is a connection; ``close`` gives back what it used.
+    """
+
+    settings: Settings
+    name: str
+    build: Callable[[Client], Worker]
+    close: Callable[[], Awaitable[None]] | None = None
+
+    async def run(self) -> int:
+        """Connect, work until a signal comes, drain. The exit status."""
+        stop = asyncio.Event()
+        with stop_on_signal(stop):
+            try:
+                return await self._serve(stop)
+            finally:
+                if self.close is not None:
+                    await self.close()
+
+    async def _serve(self, stop: asyncio.Event) -> int:
+        identity = f"{self.name}@{socket.gethostname()}:{os.getpid()}"
+        client = await connect_patiently(self.settings, identity=identity, stop=stop)
+        if client is None:
+            return EXIT_OK
+        worker = self.build(client)
+        working = asyncio.create_task(worker.run(), name="worker")
+        stopping = asyncio.create_task(stop.wait(), name="stop")
+        logger.info("{} polls {} on {}", self.name, worker.task_queue, self.settings.temporal_host)
+        await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        if not stop.is_set():
+            stopping.cancel()
+            return _ended_by_itself(working)
+        return await self._drain(worker, working)
+
+    async def _drain(self, worker: Worker, working: asyncio.Task[None]) -> int:
+        """Stop polling, finish what runs within the bound, report what did not."""
+        bound = self.settings.drain_seconds + _AFTER_DRAIN_SECONDS
+        shutting_down = asyncio.create_task(worker.shutdown(), name="shutdown")
+        done, _ = await asyncio.wait({shutting_down}, timeout=bound)
+        if not done:
+            logger.error("{} did not come to rest within {:.0f} s: leaving all the same", self.name, bound)
+            return EXIT_FAILED
+        await asyncio.wait({working}, timeout=_AFTER_DRAIN_SECONDS)
+        logger.info("{} has drained", self.name)
+        return EXIT_OK
+
+
+def _ended_by_itself(working: asyncio.Task[None]) -> int:
+    """A worker that returns without having been told to has lost its polls: a new process is the remedy."""
+    error = working.exception()
+    logger.opt(exception=error).error("the worker ended by itself: {}", error or "no error given")
+    return EXIT_FAILED
+
+
+def run_process(program: str, life: Callable[[Settings, str], Coroutine[Any, Any, int]]) -> NoReturn:
+    """Run a process of the fleet from its first to its last line; ``life`` returns the exit status.
+
+    Leaves by ``os._exit``: a Temporal client has been seen to crash the interpreter while it winds down,
+    after all work was done, which would make the status untrue.
+    """
+    try:
+        settings = load_settings()
+        name = process_name(program)
+        setup_logging(settings, name)
+        die_with_parent()
+        status = asyncio.run(life(settings, name))
+    except SettingsError as error:
+        print(f"{program}: {error}", file=sys.stderr)  # noqa: T201 - there is no log yet
+        status = EXIT_BAD_SETTINGS
+    except FleetError as error:
+        logger.error("{}", error)
+        status = EXIT_FAILED
+    except Exception:
+        logger.exception("{} ended by an error of its own", program)
+        status = EXIT_FAILED
+    logger.complete()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)

@@ -1,0 +1,159 @@
+"""The state of a running pipeline: what each assistant waits for, does and has answered. No I/O, no clock."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from fleet.assistants import dependencies, reads
+from fleet.contracts import (
+    CSV_KEY,
+    DATE_KEY,
+    TOPIC_KEY,
+    Assignment,
+    Assistant,
+    AssistantMoved,
+    AssistantProgress,
+    AssistantResult,
+    AssistantState,
+    ErrorRecord,
+    NamedText,
+    StageRecord,
+)
+from fleet.inputs import PipelineInputs
+
+_OPEN = (AssistantState.QUEUED, AssistantState.RUNNING)
+
+
+@dataclass(slots=True)
+class Stage:
+    """One assistant in one pipeline. Points in time are unix seconds."""
+
+    assistant: Assistant
+    inputs: list[str]
+    state: AssistantState = AssistantState.WAITING
+    attempt: int = 0
+    note: str = ""
+    queued_at: float | None = None
+    ended_at: float | None = None
+    result: AssistantResult | None = None
+    error: ErrorRecord | None = None
+
+    def seconds(self, now: float) -> float:
+        """Time since it was queued, or between queueing and end."""
+        if self.queued_at is None:
+            return 0.0
+        return round(max((self.ended_at or now) - self.queued_at, 0.0), 3)
+
+
+class Stages:
+    """All assistants of a pipeline, by ``order``."""
+
+    def __init__(self, assistants: list[Assistant], inputs: PipelineInputs) -> None:
+        self._inputs = inputs
+        self._assistants = assistants
+        waits_for = dependencies(assistants)
+        self._stages = {one.function_key: Stage(one, waits_for[one.function_key]) for one in assistants}
+
+    def ready(self, function_key: str) -> bool:
+        """Whether all that this assistant reads is there."""
+        return all(self._stages[key].result is not None for key in self._stages[function_key].inputs)
+
+    def queue(self, function_key: str, now: float) -> None:
+        """It was handed to its provider's queue."""
+        stage = self._stages[function_key]
+        stage.state, stage.queued_at = AssistantState.QUEUED, now
+
+    def move(self, moved: AssistantMoved) -> None:
+        """Its worker tells that an attempt began or will be repeated; late news changes nothing."""
+        stage = self._stages.get(moved.function_key)
+        if stage is not None and stage.state in _OPEN:
+            stage.state, stage.attempt, stage.note = moved.state, moved.attempt, moved.note
+
+    def finish(self, result: AssistantResult, now: float) -> None:
+        """It answered."""
+        stage = self._stages[result.function_key]
+        stage.state, stage.ended_at, stage.result = AssistantState.DONE, now, result
+        stage.attempt, stage.note = result.attempts, ""
+
+    def fail(self, function_key: str, error: ErrorRecord, now: float) -> None:
+        """It failed for good."""
+        stage = self._stages[function_key]
+        stage.state, stage.ended_at, stage.error, stage.note = (
+            AssistantState.FAILED,
+            now,
+            error,
+            error.message,
+        )
+
+    def outputs(self) -> dict[str, str]:
+        """What has been answered so far, by functionKey, in ``order``."""
+        return {key: stage.result.output for key, stage in self._stages.items() if stage.result}
+
+    def assignment(self, function_key: str) -> Assignment:
+        """All that this assistant works from.
+
+        Raises:
+            KeyError: the pipeline has no such assistant.
+        """
+        stage = self._stages[function_key]
+        read = reads(stage.assistant, self._assistants)
+        return Assignment(
+            assistant=stage.assistant,
+            topic=self._inputs.topic if TOPIC_KEY in read else None,
+            current_date=self._inputs.current_date or None if DATE_KEY in read else None,
+            csv_data=self._inputs.csv_text or None if CSV_KEY in read else None,
+            outputs=[self._named_output(key) for key in stage.inputs],
+        )
+
+    def _named_output(self, key: str) -> NamedText:
+        stage = self._stages[key]
+        return NamedText(key, stage.assistant.name, stage.result.output if stage.result else "")
+
+    def progress(self, now: float, *, with_outputs: bool) -> list[AssistantProgress]:
+        """Where each assistant stands."""
+        return [
+            AssistantProgress(
+                function_key=key,
+                name=stage.assistant.name,
+                provider=stage.assistant.provider,
+                model=stage.assistant.model,
+                state=stage.state,
+                attempt=stage.attempt,
+                seconds=stage.seconds(now),
+                note=stage.note,
+                output=stage.result.output if with_outputs and stage.result else "",
+            )
+            for key, stage in self._stages.items()
+        ]
+
+    def records(self) -> list[StageRecord]:
+        """What each assistant did, for the pipeline's result."""
+        return [_record(stage) for stage in self._stages.values()]
+
+
+def _record(stage: Stage) -> StageRecord:
+    assistant, result, error = stage.assistant, stage.result, stage.error
+    queued = datetime.fromtimestamp(stage.queued_at, UTC) if stage.queued_at is not None else None
+    return StageRecord(
+        stage=assistant.name,
+        status=stage.state.value,
+        function_key=assistant.function_key,
+        order=assistant.order,
+        started=queued.isoformat(timespec="milliseconds") if queued else None,
+        duration=stage.seconds(stage.queued_at or 0.0),
+        output=result.output if result else "",
+        metadata={
+            "provider": result.provider if result else assistant.provider,
+            "model": result.model if result else assistant.model,
+            "inputs": stage.inputs,
+            "attempts": result.attempts if result else error.attempts if error else 0,
+            "input_tokens": result.input_tokens if result else 0,
+            "cached_input_tokens": result.cached_input_tokens if result else 0,
+            "output_tokens": result.output_tokens if result else 0,
+            "cost_usd": result.cost_usd if result else None,
+            "price_version": result.price_version if result else None,
+            "finish_reason": result.finish_reason if result else None,
+            "call_started": result.started if result else None,
+            "call_seconds": result.seconds if result else None,
+            "idempotency_key": result.idempotency_key if result else None,
+        },
+    )

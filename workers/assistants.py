@@ -1,0 +1,30 @@
+"""``python -m workers.assistants``: loads a project's assistants from the Backend API."""
+
+from fleet.backend import Backend
+from temporalio.client import Client
+from temporalio.worker import Worker
+
+from fleet.activities import LoadActivities
+from fleet.config import Settings
+from fleet.contracts import ASSISTANTS_QUEUE
+from fleet.runtime import WorkerProcess, run_process, worker_options
+
+
+async def life(settings: Settings, name: str) -> int:
+    """Serve the queue ``assistants``."""
+    backend = Backend.from_settings(settings)
+
+    def build(client: Client) -> Worker:
+        return Worker(
+            client,
+            task_queue=ASSISTANTS_QUEUE,
+            activities=[LoadActivities(settings, backend).load],
+            max_concurrent_activities=settings.assistants_concurrency,
+            **worker_options(settings),
+        )
+
+    return await WorkerProcess(settings, name, build, close=backend.aclose).run()
+
+
+if __name__ == "__main__":
+    run_process("assistants", life)

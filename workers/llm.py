@@ -1,0 +1,51 @@
+"""``python -m workers.llm PROVIDER``: calls one provider, whose SDK is the only one it imports."""
+
+import sys
+
+from fleet.backend import Backend
+from temporalio.client import Client
+from temporalio.worker import Worker
+
+from fleet.activities import ExecuteActivities
+from fleet.config import Settings
+from fleet.providers.prices import load_prices
+from fleet.providers.registry import provider_factory
+from fleet.providers.session import ProviderSession
+from fleet.runtime import WorkerProcess, run_process, worker_options
+
+
+async def life(settings: Settings, name: str, provider_name: str) -> int:
+    """Serve the queue of one provider."""
+    provider = settings.provider(provider_name)
+    backend = Backend.from_settings(settings)
+    session = ProviderSession(
+        provider, provider_factory(provider), lambda fresh: backend.api_key(provider.name, fresh=fresh)
+    )
+    load_prices()
+
+    def build(client: Client) -> Worker:
+        return Worker(
+            client,
+            task_queue=provider.queue,
+            activities=[ExecuteActivities(settings, provider, session, client).execute],
+            max_concurrent_activities=provider.concurrency,
+            **worker_options(settings),
+        )
+
+    async def close() -> None:
+        await session.close()
+        await backend.aclose()
+
+    return await WorkerProcess(settings, name, build, close=close).run()
+
+
+def main(arguments: list[str]) -> None:
+    """Run the process for the provider named on the command line."""
+    if len(arguments) != 1:
+        sys.exit("usage: python -m workers.llm PROVIDER (openai, anthropic, gemini, or an added one)")
+    (provider,) = arguments
+    run_process(provider, lambda settings, name: life(settings, name, provider))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
