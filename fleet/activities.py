@@ -206,9 +206,7 @@ def _request(call: AssistantCall, assignment: Assignment) -> LlmRequest:
         temperature=assistant.temperature,
         top_p=assistant.top_p,
         max_tokens=assistant.max_tokens,
-        idempotency_key=idempotency_key(
-            info.workflow_id or "", info.workflow_run_id or "", call.function_key
-        ),
+        idempotency_key=idempotency_key(info, call.function_key),
     )
 
 

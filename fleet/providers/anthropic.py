@@ -7,6 +7,7 @@ minutes, which "unlimited" does on all present models.
 from typing import Any
 
 import anthropic
+import httpx2
 from anthropic.types import Message
 
 from fleet.config import ProviderSettings
@@ -47,7 +48,8 @@ class AnthropicProvider:
             raise answered_with_error(
                 "anthropic", name, status, error.response.headers, error.body
             ) from error
-        except anthropic.APIConnectionError as error:
+        except (anthropic.APIConnectionError, httpx2.TransportError) as error:
+            # What breaks in the middle of a stream comes unwrapped.
             raise not_answered(name, error) from error
         except (anthropic.APIResponseValidationError, ValueError, AssertionError) as error:
             raise not_the_api(name, repr(error)) from error

@@ -79,9 +79,7 @@ class GeminiProvider:
             model=response.model_version or request.model,
             finish_reason="refusal" if blocked else FINISH.get(reason, "other"),
             input_tokens=(usage.prompt_token_count or 0) if usage else 0,
-            output_tokens=((usage.candidates_token_count or 0) + (usage.thoughts_token_count or 0))
-            if usage
-            else 0,
+            output_tokens=_output_tokens(usage) if usage else 0,
             cached_input_tokens=(usage.cached_content_token_count or 0) if usage else 0,
             headers={header.lower(): value for header, value in headers.items()},
         )

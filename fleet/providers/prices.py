@@ -40,3 +40,10 @@ def cost_of(settings: ProviderSettings, model: str, answer: LlmAnswer) -> Cost:
     except LookupError:
         return Cost()
     return Cost(float(price.total_price), _price_version())
+
+
+def load_prices() -> None:
+    """Read the price data now, so that the first answer does not wait for it."""
+    from genai_prices import Usage, calc_price
+
+    calc_price(Usage(input_tokens=1, output_tokens=1), "gpt-4o", provider_id="openai")

@@ -1,0 +1,76 @@
+"""A provider with the backend's key: the client of one worker process."""
+
+from collections.abc import Awaitable, Callable
+
+from fleet.config import ProviderSettings
+from fleet.errors import ProviderError
+from fleet.meanings import Meaning
+from fleet.providers.base import LlmAnswer, LlmRequest, Provider
+from fleet.providers.registry import ProviderFactory
+from fleet.providers.translation import not_usable
+from fleet.redaction import protect
+
+#: Gives the provider's key; ``fresh`` asks for one that is not from a cache.
+KeySource = Callable[[bool], Awaitable[str]]
+
+
+class ProviderSession:
+    """Makes calls with the current key, and takes up a new key when the old one is rejected."""
+
+    def __init__(self, settings: ProviderSettings, factory: ProviderFactory, key_source: KeySource) -> None:
+        self._settings = settings
+        self._factory = factory
+        self._key_source = key_source
+        self._clients: dict[str, Provider] = {}
+
+    async def complete(self, request: LlmRequest, *, timeout_seconds: float) -> LlmAnswer:
+        """Make one call and return a usable answer.
+
+        A rejected key is fetched anew once; the call is repeated only if the backend has another one by
+        now. A rejected call is not paid.
+
+        Raises:
+            ProviderError: the call failed, or the answer is empty, refused, or cut off to nothing.
+            ApiKeyMissing: the backend has no key for this provider.
+        """
+        key = await self._key(fresh=False)
+        try:
+            answer = await self._client(key).complete(request, timeout_seconds=timeout_seconds)
+        except ProviderError as error:
+            if error.meaning is not Meaning.KEY_REJECTED:
+                raise
+            fresh = await self._key(fresh=True)
+            if fresh == key:
+                raise
+            answer = await self._client(fresh).complete(request, timeout_seconds=timeout_seconds)
+        self._refuse_unusable(answer)
+        return answer
+
+    async def close(self) -> None:
+        """Close the clients of all keys that were used."""
+        for client in self._clients.values():
+            await client.close()
+
+    async def _key(self, *, fresh: bool) -> str:
+        if not self._settings.needs_key:
+            return ""
+        key = await self._key_source(fresh)
+        protect(key)
+        return key
+
+    def _client(self, key: str) -> Provider:
+        # A replaced key's client stays open: calls made with it may still be running.
+        if key not in self._clients:
+            self._clients[key] = self._factory(key)
+        return self._clients[key]
+
+    def _refuse_unusable(self, answer: LlmAnswer) -> None:
+        name = self._settings.name
+        if answer.finish_reason == "refusal":
+            raise not_usable(name, Meaning.UNUSABLE_REFUSAL, f"{answer.model} refused to answer")
+        if answer.text.strip():
+            return
+        if answer.finish_reason == "length":
+            detail = f"{answer.model} used up max_tokens before it wrote anything"
+            raise not_usable(name, Meaning.UNUSABLE_CUT_OFF, detail)
+        raise not_usable(name, Meaning.UNUSABLE_EMPTY, f"{answer.model} answered with no text")
