@@ -1,0 +1,11 @@
+#!/usr/bin/env bash
+# What a reviewer would otherwise have to look for: format, lint, types, import direction, shell.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+source scripts/environment.sh
+make_environment .venv dev
+.venv/bin/ruff format --check .
+.venv/bin/ruff check .
+.venv/bin/mypy
+.venv/bin/lint-imports
+for script in scripts/*.sh .ci/run; do bash -n "$script"; done

@@ -1,0 +1,57 @@
+# shellcheck shell=bash
+# Makes the Python environment of the checkout from the locked requirements. To be sourced:
+#   make_environment FOLDER LOCK...      e.g. make_environment .venv devstack
+
+find_python() {
+    local candidate
+    for candidate in python3 python3.13 python3.12 python3.11; do
+        if "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+            command -v "$candidate"
+            return
+        fi
+    done
+    echo "No Python 3.11 or newer was found. Remedy: install one, e.g. apt-get install python3 python3-venv" >&2
+    return 1
+}
+
+fingerprint() { # fingerprint LOCK...
+    local lock
+    { cat pyproject.toml requirements/build.txt; for lock in "$@"; do cat "requirements/$lock.txt"; done; } |
+        sha256sum | cut -c1-16
+}
+
+installed() { # installed FOLDER LOCK...: whether exactly this is there already
+    local folder=$1
+    shift
+    [ "$(cat "$folder/.installed" 2>/dev/null)" = "$(fingerprint "$@")" ]
+}
+
+make_environment() {
+    local folder=$1 lock python
+    shift
+    # What the tests need holds all that the demo needs, in the same versions.
+    if installed "$folder" "$@" || { [ "$*" = devstack ] && installed "$folder" dev; }; then
+        return
+    fi
+    python=$(find_python)
+    echo "Making the environment in $folder ($("$python" --version)); this happens once ..." >&2
+    if ! "$folder/bin/python" -m pip --version >/dev/null 2>&1; then
+        "$python" -m venv --clear "$folder" || {
+            echo "Python could not make a virtual environment. Remedy: apt-get install python3-venv" >&2
+            return 1
+        }
+    fi
+    rm -f "$folder/.installed"
+    install_into "$folder" --require-hashes -r requirements/build.txt
+    for lock in "$@"; do
+        install_into "$folder" --require-hashes -r "requirements/$lock.txt"
+    done
+    install_into "$folder" --no-deps --editable .
+    fingerprint "$@" >"$folder/.installed"
+}
+
+install_into() { # install_into FOLDER ARGUMENT...
+    local folder=$1
+    shift
+    "$folder/bin/python" -m pip install -qq --disable-pip-version-check --no-build-isolation "$@"
+}
