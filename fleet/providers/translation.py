@@ -13,6 +13,7 @@ from typing import Any
 from fleet.config import Kind
 from fleet.errors import ProviderError
 from fleet.meanings import Meaning
+from fleet.providers.bodies import details_of, error_of
 from fleet.providers.waits import requested_wait
 from fleet.redaction import redact
 
@@ -66,27 +67,14 @@ _TRANSPORT: dict[str, tuple[Meaning, str]] = {
 }
 
 
-def _error_of(body: Any) -> dict[str, Any]:
-    """The ``error`` object of a body, in whichever wrapping it came."""
-    if isinstance(body, list) and len(body) == 1:
-        body = body[0]
-    error = body.get("error", body) if isinstance(body, dict) else {}
-    return error if isinstance(error, dict) else {}
-
-
-def _details(error: Mapping[str, Any]) -> list[dict[str, Any]]:
-    details = error.get("details")
-    return [detail for detail in details if isinstance(detail, dict)] if isinstance(details, list) else []
-
-
 def _codes(error: Mapping[str, Any]) -> list[str]:
-    reasons = [detail.get("reason") for detail in _details(error)]
+    reasons = [detail.get("reason") for detail in details_of(error)]
     return [code for code in (error.get("code"), error.get("type"), *reasons) if isinstance(code, str)]
 
 
 def _gemini_quota(error: Mapping[str, Any]) -> Meaning | None:
     """What a 429 of Gemini is about, from its quota violations: a minute, a day, or a limit of 0."""
-    for detail in _details(error):
+    for detail in details_of(error):
         violations = detail.get("violations")
         for violation in violations if isinstance(violations, list) else []:
             if str(violation.get("quotaValue", "")) == "0":
@@ -125,7 +113,7 @@ def answered_with_error(
             body = json.loads(body)
         except ValueError:
             body = body[:_LONGEST_DETAIL]
-    error = _error_of(body)
+    error = error_of(body)
     lowered = {name.lower(): value for name, value in headers.items()}
     return ProviderError(
         meaning_of(kind, status, error),

@@ -6,6 +6,8 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
 
+from fleet.providers.bodies import details_of, error_of
+
 _LONGEST_WAIT = 7 * 86_400.0
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|h|m|s)")
 _UNIT_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
@@ -42,9 +44,8 @@ def _until(text: str | None, now: datetime) -> float | None:
 
 def _retry_delay(body: Any) -> float | None:
     """Gemini's ``error.details[].retryDelay``."""
-    details = body.get("error", {}).get("details") if isinstance(body, dict) else None
-    for detail in details if isinstance(details, list) else []:
-        if isinstance(detail, dict) and isinstance(delay := detail.get("retryDelay"), str):
+    for detail in details_of(error_of(body)):
+        if isinstance(delay := detail.get("retryDelay"), str):
             return parse_duration(delay)
     return None
 

@@ -1,0 +1,133 @@
+"""Settings: defaults that users rely on, sources, and errors that name the variable."""
+
+from pathlib import Path
+
+import pytest
+
+from fleet.config import PROJECT_ROOT, Settings, load_settings
+from fleet.errors import SettingsError
+
+BACKEND = "http://localhost:8000"
+
+
+def settings(**overrides: object) -> Settings:
+    return load_settings(**({"api_base_url": BACKEND} | overrides))
+
+
+def refusal(monkeypatch: pytest.MonkeyPatch, **environment: str) -> str:
+    monkeypatch.setenv("API_BASE_URL", BACKEND)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(SettingsError) as caught:
+        load_settings()
+    return str(caught.value)
+
+
+def test_the_defaults_are_those_of_the_deployment_guide() -> None:
+    ours = settings()
+    assert (ours.temporal_host, ours.temporal_namespace, ours.log_level) == ("localhost:7233", "default", "INFO")
+    assert ours.activity_timeout_seconds == 600
+    assert (ours.heartbeat_timeout_seconds, ours.heartbeat_interval_seconds) == (180, 30)
+    assert (ours.default_temperature, ours.default_max_tokens) == (0.7, None)
+    assert (ours.max_attempts, ours.backoff_coefficient) == (3, 2.0)
+    assert (ours.log_rotation_mb, ours.log_backups) == (10, 5)
+    assert sorted(ours.providers) == ["anthropic", "gemini", "openai"]
+    assert ours.providers["openai"].queue == "llm-openai"
+    assert ours.logs == PROJECT_ROOT / "logs"
+
+
+def test_a_missing_backend_address_is_said_in_both_languages_with_its_remedy() -> None:
+    with pytest.raises(SettingsError, match=r"API_BASE_URL není nastavena \(API_BASE_URL is not set\).*Remedy"):
+        load_settings()
+
+
+def test_an_empty_environment_variable_is_named_as_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "API_BASE_URL" in refusal(monkeypatch, API_BASE_URL="")
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("TEMPORAL_HOST", "localhost"),
+        ("TEMPORAL_HOST", "localhost:70000"),
+        ("TEMPORAL_NAMESPACE", ""),
+        ("API_BASE_URL", "localhost:8000"),
+        ("LOG_LEVEL", "LOUD"),
+        ("FLEET_LOG_FORMAT", "xml"),
+        ("FLEET_MAX_ATTEMPTS", "0"),
+        ("FLEET_HEARTBEAT_TIMEOUT_SECONDS", "soon"),
+        ("FLEET_DRAIN_SECONDS", "-1"),
+        ("FLEET_CONTROL_PORT", "65536"),
+        ("FLEET_PROVIDERS__OPENAI__CONCURRENCY", "0"),
+        ("FLEET_PROVIDERS__OPENAI__KIND", "cohere"),
+        ("FLEET_PROVIDERS__OPENAI__BASE_URL", "ftp://x"),
+        ("FLEET_PROVIDERS__OPENAI__RPS", "1"),
+    ],
+)
+def test_a_bad_value_is_refused_and_its_variable_named(
+    monkeypatch: pytest.MonkeyPatch, variable: str, value: str
+) -> None:
+    assert variable in refusal(monkeypatch, **{variable: value})
+
+
+def test_every_bad_setting_is_named_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    message = refusal(monkeypatch, LOG_LEVEL="LOUD", FLEET_MAX_ATTEMPTS="0")
+    assert len(message.splitlines()) == 2
+
+
+def test_heartbeats_too_rare_for_their_timeout_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "FLEET_HEARTBEAT_INTERVAL_SECONDS" in refusal(monkeypatch, FLEET_HEARTBEAT_INTERVAL_SECONDS="120")
+
+
+def test_a_provider_is_added_by_configuration_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FLEET_PROVIDERS__GROQ__KIND", "openai")
+    monkeypatch.setenv("FLEET_PROVIDERS__GROQ__BASE_URL", "http://groq.example/v1/")
+    added = settings().added_providers
+    assert [(one.name, one.queue, one.base_url) for one in added] == [
+        ("groq", "llm-groq", "http://groq.example/v1")
+    ]
+    assert added[0].openai_api == "chat"
+    assert settings().providers["openai"].openai_api == "responses"
+
+
+@pytest.mark.parametrize(
+    ("environment", "said"),
+    [
+        ({"FLEET_PROVIDERS__GROQ__KIND": "openai"}, "needs a base_url"),
+        ({"FLEET_PROVIDERS__PIPELINE__KIND": "openai"}, "provider name 'pipeline'"),
+        ({"FLEET_PROVIDERS__OPENAI__QUEUE": "pipeline"}, "already belongs to the pipelines"),
+        ({"FLEET_PROVIDERS__OPENAI__QUEUE": "llm-gemini"}, "already belongs to provider"),
+    ],
+)
+def test_a_provider_that_cannot_work_is_refused(
+    monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], said: str
+) -> None:
+    assert said in refusal(monkeypatch, **environment)
+
+
+def test_an_alias_finds_its_provider_and_a_stranger_is_named_with_the_remedy() -> None:
+    assert settings().provider("claude").name == "anthropic"
+    assert settings().provider("google").name == "gemini"
+    with pytest.raises(SettingsError, match=r"unknown provider 'cohere'.*FLEET_PROVIDERS__COHERE__KIND"):
+        settings().provider("cohere")
+
+
+def test_the_environment_wins_over_dotenv_and_dotenv_over_toml(monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("fleet.toml").write_text('max_attempts = 7\nlog_backups = 7\n[providers.openai]\nrpm = 7\n', "utf-8")
+    Path(".env").write_text("FLEET_MAX_ATTEMPTS=8\nAPI_BASE_URL=http://dotenv:1\n", "utf-8")
+    monkeypatch.setenv("API_BASE_URL", "http://environment:1")
+    ours = load_settings()
+    assert (ours.api_base_url, ours.max_attempts, ours.log_backups) == ("http://environment:1", 8, 7)
+    assert ours.providers["openai"].rpm == 7
+    assert ours.providers["openai"].kind == "openai"
+
+
+@pytest.mark.parametrize(("text", "said"), [("max_atempts = 7", "max_atempts"), ("max_attempts =", "fleet.toml")])
+def test_a_wrong_fleet_toml_is_named(text: str, said: str) -> None:
+    Path("fleet.toml").write_text(text, "utf-8")
+    with pytest.raises(SettingsError, match=said):
+        settings()
+
+
+def test_another_state_folder_keeps_its_logs_to_itself(tmp_path: Path) -> None:
+    assert settings(state_dir=tmp_path).logs == tmp_path / "logs"

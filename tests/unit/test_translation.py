@@ -1,0 +1,155 @@
+"""The table of meanings, against bodies written from the providers' documentation."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+import httpx2
+import pytest
+
+from fleet.config import Kind
+from fleet.meanings import CONSEQUENCES, Meaning
+from fleet.providers.translation import answered_with_error, not_answered
+from fleet.providers.waits import parse_duration, requested_wait
+
+NOW = datetime(2026, 1, 1, 12, 0, 0, tzinfo=UTC)
+
+
+def openai(code: str | None, type_: str = "invalid_request_error", message: str = "…") -> dict[str, Any]:
+    return {"message": message, "type": type_, "param": None, "code": code}
+
+
+def anthropic(type_: str) -> dict[str, Any]:
+    return {"type": "error", "error": {"type": type_, "message": "…"}, "request_id": "req_1"}
+
+
+def gemini(status: str, code: int, *details: dict[str, Any]) -> dict[str, Any]:
+    return {"error": {"code": code, "message": "…", "status": status, "details": list(details)}}
+
+
+def quota(quota_id: str, value: str = "10") -> dict[str, Any]:
+    violation = {"quotaMetric": "requests", "quotaId": quota_id, "quotaValue": value}
+    return {"@type": "type.googleapis.com/google.rpc.QuotaFailure", "violations": [violation]}
+
+
+CASES: list[tuple[Kind, int, Any, Meaning]] = [
+    ("openai", 429, openai("rate_limit_exceeded", "requests"), Meaning.RATE),
+    ("openai", 429, openai("insufficient_quota", "insufficient_quota"), Meaning.QUOTA_SPENT),
+    ("openai", 503, openai("slow_down", "service_unavailable_error"), Meaning.RAMP),
+    ("openai", 401, openai("invalid_api_key"), Meaning.KEY_REJECTED),
+    ("openai", 403, openai(None), Meaning.KEY_REJECTED),
+    ("openai", 404, openai("model_not_found"), Meaning.NOT_FOUND),
+    ("openai", 400, openai("unsupported_parameter"), Meaning.BAD_REQUEST),
+    ("openai", 413, "<html>too large</html>", Meaning.BAD_REQUEST),
+    ("openai", 500, openai(None, "server_error"), Meaning.OUTAGE),
+    ("openai", 503, "upstream connect error", Meaning.OUTAGE),
+    ("openai", 307, "", Meaning.UNUSABLE_BODY),
+    ("anthropic", 429, anthropic("rate_limit_error"), Meaning.RATE),
+    ("anthropic", 529, anthropic("overloaded_error"), Meaning.OVERLOAD),
+    ("anthropic", 500, anthropic("overloaded_error"), Meaning.OVERLOAD),
+    ("anthropic", 500, anthropic("api_error"), Meaning.OUTAGE),
+    ("anthropic", 402, anthropic("billing_error"), Meaning.QUOTA_SPENT),
+    ("anthropic", 401, anthropic("authentication_error"), Meaning.KEY_REJECTED),
+    ("anthropic", 404, anthropic("not_found_error"), Meaning.NOT_FOUND),
+    ("anthropic", 400, anthropic("invalid_request_error"), Meaning.BAD_REQUEST),
+    ("anthropic", 529, None, Meaning.OVERLOAD),
+    ("gemini", 429, gemini("RESOURCE_EXHAUSTED", 429, quota("GenerateRequestsPerMinutePerProject")), Meaning.RATE),
+    (
+        "gemini",
+        429,
+        gemini("RESOURCE_EXHAUSTED", 429, quota("GenerateRequestsPerDayPerProjectPerModel-FreeTier")),
+        Meaning.QUOTA_UNTIL_RESET,
+    ),
+    (
+        "gemini",
+        429,
+        gemini("RESOURCE_EXHAUSTED", 429, quota("GenerateRequestsPerMinutePerProject", "0")),
+        Meaning.QUOTA_SPENT,
+    ),
+    ("gemini", 400, gemini("INVALID_ARGUMENT", 400, {"reason": "API_KEY_INVALID"}), Meaning.KEY_REJECTED),
+    ("gemini", 400, gemini("INVALID_ARGUMENT", 400), Meaning.BAD_REQUEST),
+    ("gemini", 503, gemini("UNAVAILABLE", 503), Meaning.OUTAGE),
+    ("gemini", 504, [gemini("DEADLINE_EXCEEDED", 504)], Meaning.OUTAGE),
+]
+
+
+@pytest.mark.parametrize(("kind", "status", "body", "meaning"), CASES)
+def test_an_answer_means_what_the_provider_documents(
+    kind: Kind, status: int, body: Any, meaning: Meaning
+) -> None:
+    error = answered_with_error(kind, kind, status, {}, body)
+    assert (error.meaning, error.status, error.provider) == (meaning, status, kind)
+    assert error.consequence.remedy in str(error)
+
+
+def test_every_meaning_has_its_consequence() -> None:
+    assert set(CONSEQUENCES) == set(Meaning)
+
+
+def test_a_limit_is_no_attempt_and_not_paid_and_a_park_is_not_retried() -> None:
+    for meaning, consequence in CONSEQUENCES.items():
+        if not consequence.counts:
+            assert consequence.retryable and consequence.paid == "not_paid", meaning
+        if consequence.parks:
+            assert not consequence.retryable, meaning
+
+
+def test_a_key_quoted_in_an_error_is_removed() -> None:
+    error = answered_with_error("openai", "openai", 401, {}, openai(None, message="wrong key sk-abcdefghijkl"))
+    assert "sk-abc" not in str(error)
+
+
+@pytest.mark.parametrize(
+    ("failure", "meaning"),
+    [
+        (httpx2.ConnectError("refused"), Meaning.LOST_BEFORE_SENDING),
+        (httpx2.ConnectTimeout("slow"), Meaning.LOST_BEFORE_SENDING),
+        (httpx2.PoolTimeout("busy"), Meaning.LOST_BEFORE_SENDING),
+        (httpx2.ReadTimeout("silence"), Meaning.TIMED_OUT),
+        (httpx2.ReadError("reset"), Meaning.LOST_AFTER_SENDING),
+        (httpx2.RemoteProtocolError("cut"), Meaning.LOST_AFTER_SENDING),
+    ],
+)
+def test_a_lost_connection_is_told_apart_by_whether_it_may_be_paid(failure: Exception, meaning: Meaning) -> None:
+    wrapper = RuntimeError("the SDK's own")
+    wrapper.__cause__ = failure
+    assert not_answered("openai", wrapper).meaning is meaning
+    paid = CONSEQUENCES[meaning].paid
+    assert paid == ("not_paid" if meaning is Meaning.LOST_BEFORE_SENDING else "unknown")
+
+
+@pytest.mark.parametrize(
+    ("headers", "body", "seconds"),
+    [
+        ({"retry-after": "7"}, None, 7),
+        ({"retry-after": "0.5"}, None, 0.5),
+        ({"retry-after-ms": "1500", "retry-after": "2"}, None, 1.5),
+        ({"retry-after": "Thu, 01 Jan 2026 12:00:30 GMT"}, None, 30),
+        ({"retry-after": "Thu, 01 Jan 2026 11:00:00 GMT"}, None, 0),
+        ({}, gemini("RESOURCE_EXHAUSTED", 429, {"retryDelay": "46s"}), 46),
+        ({}, gemini("RESOURCE_EXHAUSTED", 429, {"retryDelay": "1.5s"}), 1.5),
+        ({"x-ratelimit-remaining-requests": "0", "x-ratelimit-reset-requests": "6m0s"}, None, 360),
+        ({"x-ratelimit-remaining-tokens": "12", "x-ratelimit-reset-tokens": "6m0s"}, None, None),
+        (
+            {
+                "anthropic-ratelimit-requests-remaining": "0",
+                "anthropic-ratelimit-requests-reset": "2026-01-01T12:00:09Z",
+            },
+            None,
+            9,
+        ),
+        ({"retry-after": "soon"}, None, None),
+        ({"retry-after": "nan"}, None, None),
+        ({"retry-after": "1e12"}, None, 7 * 86_400),
+        ({}, "<html>", None),
+        ({}, {"error": "text"}, None),
+    ],
+)
+def test_a_wait_is_understood_in_every_form(headers: dict[str, str], body: Any, seconds: float | None) -> None:
+    assert requested_wait(headers, body, NOW) == seconds
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("12ms", 0.012), ("1h2m3s", 3723), ("46s", 46), ("", None), ("s", None), ("5", None)]
+)
+def test_a_duration_is_seconds_or_nothing(text: str, seconds: float | None) -> None:
+    assert parse_duration(text) == seconds

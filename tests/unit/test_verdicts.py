@@ -1,0 +1,107 @@
+"""What counts as an attempt, what is final, and how long to wait."""
+
+import pytest
+
+from fleet.attempts import Attempts
+from fleet.config import Settings, load_settings
+from fleet.errors import ApiKeyMissing, AssignmentUnavailable, BackendUnavailable, ProviderError
+from fleet.meanings import Meaning
+from fleet.verdicts import SHORTEST_WAIT_SECONDS, Verdict, judge
+
+
+def settings(**overrides: object) -> Settings:
+    return load_settings(**({"api_base_url": "http://localhost:8000"} | overrides))
+
+
+def verdict(error: Exception, attempts: Attempts, *, waited: float = 0.0, **overrides: object) -> Verdict:
+    return judge(
+        error,
+        attempts,
+        settings(**overrides),
+        doing="execute_assistant",
+        provider="openai",
+        waited_seconds=waited,
+        chance=lambda: 0.0,
+    )
+
+
+def failure(meaning: Meaning, wait: float | None = None) -> ProviderError:
+    return ProviderError(meaning, "openai", "…", status=500, wait_seconds=wait)
+
+
+def test_the_third_failure_of_a_provider_is_final_and_bears_the_known_phrase() -> None:
+    attempts = Attempts()
+    waits = []
+    for _ in range(2):
+        again = verdict(failure(Meaning.OUTAGE), attempts)
+        assert not again.final and not again.benign
+        waits.append(again.wait_seconds)
+    assert waits == [1.0, 2.0]
+    last = verdict(failure(Meaning.OUTAGE), attempts)
+    assert last.final
+    assert last.record.message.startswith("LLM selhalo po 3 pokusech (the LLM failed 3 times)")
+    assert (last.record.code, last.record.attempts, last.record.retryable) == ("attempts_exhausted", 3, True)
+
+
+def test_twenty_rate_limits_are_no_attempt_and_the_wait_grows_to_its_bound() -> None:
+    attempts = Attempts()
+    waits = [verdict(failure(Meaning.RATE), attempts).wait_seconds for _ in range(20)]
+    assert waits[:4] == [1, 2, 4, 8] and waits[-1] == 60
+    assert attempts.made == 0
+    assert verdict(failure(Meaning.OUTAGE), attempts).record.attempts == 1
+
+
+def test_the_providers_own_wait_is_obeyed_and_never_zero() -> None:
+    assert verdict(failure(Meaning.RATE, wait=300.0), Attempts()).wait_seconds == 300
+    assert verdict(failure(Meaning.RATE, wait=0.0), Attempts()).wait_seconds == SHORTEST_WAIT_SECONDS
+
+
+@pytest.mark.parametrize(
+    "meaning",
+    [meaning for meaning in Meaning if not failure(meaning).retryable],
+)
+def test_what_waiting_does_not_help_fails_at_once_with_one_attempt(meaning: Meaning) -> None:
+    ours = verdict(failure(meaning), Attempts())
+    assert ours.final and ours.record.attempts == 1 and not ours.record.retryable
+
+
+def test_a_missing_key_is_final_and_no_attempt() -> None:
+    ours = verdict(ApiKeyMissing("no key"), Attempts())
+    assert ours.final and ours.record.attempts == 0 and ours.record.code == "api_key_missing"
+
+
+def test_a_backend_that_is_away_is_waited_for_until_patience_ends() -> None:
+    away = BackendUnavailable("away")
+    assert verdict(away, Attempts(), waited=899).benign
+    gone = verdict(away, Attempts(), waited=901)
+    assert gone.final and gone.record.code == "backend_unavailable"
+
+
+def test_a_pipeline_that_cannot_be_asked_is_waited_for_without_end() -> None:
+    ours = verdict(AssignmentUnavailable("…"), Attempts(), waited=1e6)
+    assert ours.benign and not ours.final
+
+
+def test_an_unforeseen_error_is_tried_three_times_and_not_for_ever() -> None:
+    attempts = Attempts()
+    outcomes = [verdict(ZeroDivisionError("division by zero"), attempts) for _ in range(3)]
+    assert [outcome.final for outcome in outcomes] == [False, False, True]
+    assert "execute_assistant failed 3 times. Last: ZeroDivisionError" in outcomes[-1].record.message
+
+
+def test_an_attempt_that_never_ended_was_a_lost_worker_and_not_a_failure() -> None:
+    began = {"provider_failures": 1, "lost_workers": 0, "waits": 0, "under_way": True}
+    resumed = Attempts.resume([began])
+    assert (resumed.provider_failures, resumed.lost_workers, resumed.made) == (1, 1, 2)
+    ended = began | {"under_way": False}
+    assert Attempts.resume([ended]).lost_workers == 0
+
+
+@pytest.mark.parametrize("details", [[], [None], ["text"], [{}]])
+def test_foreign_heartbeat_details_mean_a_first_attempt(details: list[object]) -> None:
+    assert Attempts.resume(details).made == 0
+
+
+def test_a_key_in_an_unforeseen_error_does_not_reach_the_record() -> None:
+    ours = verdict(ValueError("bad header sk-abcdefghijklmnop"), Attempts())
+    assert "sk-abc" not in ours.record.message
