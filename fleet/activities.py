@@ -68,9 +68,7 @@ class LoadActivities:
         )
         providers = [settings.provider(name) for name in sorted(_providers_in(assistants))]
         await asyncio.gather(*(self._backend.api_key(one.name) for one in providers if one.needs_key))
-        logger.info(
-            "project {}: {} assistants over {}", project_id, len(assistants), [p.name for p in providers]
-        )
+        logger.info("project {}: {} assistants over {}", project_id, len(assistants), [p.name for p in providers])
         return PipelinePlan(
             project_id=project_id,
             assistants=assistants,

@@ -230,9 +230,7 @@ class Settings(BaseSettings):
                     f"letter, and none of {', '.join(sorted(RESERVED_PROGRAMS))}"
                 )
             if name not in _BUILT_IN and provider.base_url is None:
-                raise ValueError(
-                    f"provider {name!r} needs a base_url (FLEET_PROVIDERS__{name.upper()}__BASE_URL)"
-                )
+                raise ValueError(f"provider {name!r} needs a base_url (FLEET_PROVIDERS__{name.upper()}__BASE_URL)")
             if taken := queues.get(provider.queue):
                 raise ValueError(f"provider {name!r}: queue {provider.queue!r} already belongs to {taken}")
             queues[provider.queue] = f"provider {name!r}"
@@ -306,9 +304,7 @@ def load_settings(**overrides: Any) -> Settings:
     except ValidationError as error:
         raise SettingsError(_explain(error)) from None
     except (SourceError, ValueError) as error:  # unreadable TOML, or JSON expected in a variable
-        raise SettingsError(
-            f"the settings cannot be read: {error}. Remedy: correct .env or fleet.toml"
-        ) from None
+        raise SettingsError(f"the settings cannot be read: {error}. Remedy: correct .env or fleet.toml") from None
     _refuse_unknown_toml_keys()
     return settings
 

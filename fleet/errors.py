@@ -121,9 +121,7 @@ class ProviderError(FleetError):
         self.status = status
         self.wait_seconds = wait_seconds
         answered = f" (HTTP {status})" if status is not None else ""
-        super().__init__(
-            f"{provider}: {meaning.value}{answered}: {detail}. Remedy: {self.consequence.remedy}"
-        )
+        super().__init__(f"{provider}: {meaning.value}{answered}: {detail}. Remedy: {self.consequence.remedy}")
 
     @property
     def consequence(self) -> Consequence:

@@ -67,9 +67,7 @@ class AssistantPipelineWorkflow:
     ) -> PipelineResult:
         """Validate, load, execute; the result, or a failure with one ErrorRecord and the outputs so far."""
         try:
-            self._inputs = validate_inputs(
-                topic, project_id, csv_data, current_date, csv_max_bytes=CSV_MAX_BYTES
-            )
+            self._inputs = validate_inputs(topic, project_id, csv_data, current_date, csv_max_bytes=CSV_MAX_BYTES)
         except InputError as error:
             self._fail(ErrorRecord(error.code, str(error), None, 0, retryable=False))
         plan = await self._load()
@@ -112,7 +110,7 @@ class AssistantPipelineWorkflow:
 
     async def _load(self) -> PipelinePlan:
         try:
-            return await workflow.execute_activity(
+            plan: PipelinePlan = await workflow.execute_activity(
                 LOAD_ASSISTANTS,
                 self._inputs.project_id,
                 result_type=PipelinePlan,
@@ -123,6 +121,7 @@ class AssistantPipelineWorkflow:
             )
         except ActivityError as error:
             self._fail(_record_of(error))
+        return plan
 
     async def _follow(self, assistant: Assistant, plan: PipelinePlan) -> None:
         """Wait for what this assistant reads, then execute it.
@@ -144,7 +143,7 @@ class AssistantPipelineWorkflow:
 
     async def _execute(self, assistant: Assistant, plan: PipelinePlan) -> AssistantResult:
         limits = plan.limits
-        return await workflow.execute_activity(
+        result: AssistantResult = await workflow.execute_activity(
             EXECUTE_ASSISTANT,
             AssistantCall(
                 function_key=assistant.function_key,
@@ -164,6 +163,7 @@ class AssistantPipelineWorkflow:
                 backoff_coefficient=limits.backoff_coefficient,
             ),
         )
+        return result
 
     def _fail(self, error: ErrorRecord) -> NoReturn:
         self._error, self._state = error, PipelineState.FAILED

@@ -52,9 +52,7 @@ def die_with_parent() -> None:
         sys.exit("supervisord is gone already")
 
 
-async def connect_once(
-    settings: Settings, *, identity: str | None = None, timeout_seconds: float = 5.0
-) -> Client:
+async def connect_once(settings: Settings, *, identity: str | None = None, timeout_seconds: float = 5.0) -> Client:
     """Connect to Temporal and see that the namespace is there.
 
     Raises:

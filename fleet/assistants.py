@@ -1,0 +1,241 @@
+"""A project's assistants, from the backend's JSON to checked ones, and who waits for whom.
+
+Nothing is guessed and nobody is skipped: an assistant that lacks something ends the pipeline before
+anything is paid. Pure, since the workflow uses it too.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from fleet.contracts import CSV_KEY, DATE_KEY, PIPELINE_KEYS, TOPIC_KEY, Assistant, ModelChoice
+from fleet.errors import AssistantDamaged, NoAssistants, SettingsError
+
+ProviderName = Callable[[str], str]
+
+_NAME_MISSING = (
+    "Asistent nemá název - databáze poškozená (an assistant has no name, the database is damaged): "
+    "{which}. Remedy: UPDATE Assistant SET name='...' WHERE name IS NULL"
+)
+
+
+def parse_assistants(
+    payload: Any,
+    project_id: str,
+    *,
+    default_temperature: float,
+    default_max_tokens: int | None,
+    provider_name: ProviderName,
+) -> list[Assistant]:
+    """The active assistants of a project, sorted by ``order``.
+
+    ``payload`` is the backend's decoded JSON list. ``provider_name`` gives a provider's own name for any
+    of its spellings, and raises SettingsError for one that is not configured.
+
+    Raises:
+        NoAssistants: there is none, or none is active.
+        AssistantDamaged: a required field is missing or wrong, or two assistants contradict each other.
+    """
+    if not payload:
+        raise NoAssistants(
+            f"project {project_id!r} has no assistants. Remedy: add assistants to it in the backend"
+        )
+    rows = [_Row(entry, position, provider_name) for position, entry in enumerate(payload, start=1)]
+    active = [row for row in rows if row.active()]
+    if not active:
+        raise NoAssistants(
+            f"all {len(rows)} assistants of project {project_id!r} are inactive. Remedy: UPDATE Assistant SET "
+            "active=true for those that are to run"
+        )
+    assistants = [row.assistant(default_temperature, default_max_tokens) for row in active]
+    assistants.sort(key=lambda assistant: assistant.order)
+    _refuse_twins(assistants)
+    _refuse_unknown_inputs(assistants, {row.label for row in rows if not row.active()})
+    _refuse_cycle(dependencies(assistants))
+    return assistants
+
+
+class _Row:
+    """One assistant of the backend's list, read field by field with errors that name it."""
+
+    def __init__(self, entry: Any, position: int, provider_name: ProviderName) -> None:
+        if not isinstance(entry, Mapping):
+            raise AssistantDamaged(
+                f"assistant number {position} is no JSON object but {type(entry).__name__}. Remedy: repair the "
+                "backend's answer"
+            )
+        self._entry = entry
+        self._provider_name = provider_name
+        key = entry.get("functionKey")
+        self.label = key if isinstance(key, str) and key.strip() else f"number {position}"
+
+    def active(self) -> bool:
+        """Whether it takes part; absent means yes."""
+        value = self._entry.get("active")
+        return value is None or bool(self._checked("active", value, bool))
+
+    def assistant(self, default_temperature: float, default_max_tokens: int | None) -> Assistant:
+        """The assistant, every field checked."""
+        name = self._entry.get("name")
+        if name is None or (isinstance(name, str) and not name.strip()):
+            raise AssistantDamaged(_NAME_MISSING.format(which=f"assistant {self.label}"))
+        temperature = self._number("temperature", 0.0, 2.0)
+        max_tokens = self._entry.get("max_tokens")
+        return Assistant(
+            function_key=self._function_key(),
+            name=self._required_text("name"),
+            order=self._required("order", int),
+            provider=self._provider(self._required_text("model_provider")),
+            model=self._required_text("model"),
+            system_prompt=self._required_text("system_prompt"),
+            temperature=default_temperature if temperature is None else temperature,
+            top_p=self._number("top_p", 0.0, 1.0),
+            max_tokens=default_max_tokens if max_tokens is None else self._max_tokens(max_tokens),
+            input_keys=self._input_keys(),
+            fallback=self._fallback(),
+        )
+
+    def _damaged(self, what: str, remedy: str) -> AssistantDamaged:
+        return AssistantDamaged(f"assistant {self.label}: {what}. Remedy: {remedy}")
+
+    def _checked(self, field: str, value: Any, kind: type) -> Any:
+        # bool is an int in Python, and never one in a database.
+        if not isinstance(value, kind) or (kind is not bool and isinstance(value, bool)):
+            shown = repr(value)[:40].encode("ascii", "backslashreplace").decode()
+            raise self._damaged(f"{field} is {shown}", f"set {field} to a {_KINDS[kind]} in the database")
+        return value
+
+    def _required(self, field: str, kind: type) -> Any:
+        value = self._entry.get(field)
+        if value is None:
+            remedy = f"UPDATE Assistant SET {field}=... WHERE {field} IS NULL"
+            raise self._damaged(f"{field} is missing", remedy)
+        return self._checked(field, value, kind)
+
+    def _required_text(self, field: str) -> str:
+        text: str = self._required(field, str)
+        if not text.strip():
+            raise self._damaged(f"{field} is empty", f"set {field} in the database")
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise self._damaged(f"{field} is no valid Unicode text", f"correct {field}") from None
+        return text
+
+    def _function_key(self) -> str:
+        key = self._required_text("functionKey")
+        if key in PIPELINE_KEYS:
+            raise self._damaged(
+                f"functionKey {key!r} is the name of a pipeline input", "rename the assistant's key"
+            )
+        return key
+
+    def _number(self, field: str, low: float, high: float) -> float | None:
+        value = self._entry.get(field)
+        if value is None:
+            return None
+        if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
+            shown = repr(value)[:40]
+            raise self._damaged(f"{field} is {shown}", f"set {field} to a number from {low} to {high} or NULL")
+        return float(value)
+
+    def _max_tokens(self, value: Any) -> int:
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            raise self._damaged(f"max_tokens is {value!r:.40}", "set max_tokens to a positive number or NULL")
+        return value
+
+    def _provider(self, spelling: str) -> str:
+        try:
+            return self._provider_name(spelling.strip().lower())
+        except SettingsError as error:
+            raise AssistantDamaged(f"assistant {self.label}: {error}") from None
+
+    def _input_keys(self) -> list[str] | None:
+        keys = self._entry.get("input_keys")
+        if keys is None:
+            return None
+        if not isinstance(keys, list) or not all(isinstance(key, str) and key for key in keys):
+            raise self._damaged(
+                "input_keys is no list of names", "list functionKeys, topic, csv or date, or set it to NULL"
+            )
+        if len(set(keys)) != len(keys):
+            raise self._damaged("input_keys names something twice", "name each input once")
+        return keys
+
+    def _fallback(self) -> list[ModelChoice]:
+        choices = self._entry.get("fallback") or []
+        remedy = 'write fallback as [{"model_provider": "…", "model": "…"}] or set it to NULL'
+        if not isinstance(choices, list) or not all(isinstance(choice, Mapping) for choice in choices):
+            raise self._damaged("fallback is no list of models", remedy)
+        pairs = [(choice.get("model_provider"), choice.get("model")) for choice in choices]
+        if not all(isinstance(part, str) and part.strip() for pair in pairs for part in pair):
+            raise self._damaged("a fallback lacks model_provider or model", remedy)
+        return [ModelChoice(self._provider(str(provider)), str(model)) for provider, model in pairs]
+
+
+_KINDS: dict[type, str] = {str: "text", int: "whole number", bool: "true or false"}
+
+
+def _refuse_twins(assistants: list[Assistant]) -> None:
+    keys: dict[str, Assistant] = {}
+    orders: dict[int, Assistant] = {}
+    for one in assistants:
+        if one.function_key in keys:
+            raise AssistantDamaged(
+                f"functionKey {one.function_key!r} stands at two active assistants ({keys[one.function_key].name} "
+                f"and {one.name}). Remedy: give one of them another key, or make it inactive"
+            )
+        if twin := orders.get(one.order):
+            raise AssistantDamaged(
+                f"assistants {twin.function_key} and {one.function_key} both have order {one.order}. Remedy: "
+                "give each active assistant an order of its own"
+            )
+        keys[one.function_key] = orders[one.order] = one
+
+
+def _refuse_unknown_inputs(assistants: list[Assistant], inactive: set[str]) -> None:
+    known = {one.function_key for one in assistants} | PIPELINE_KEYS
+    for one in assistants:
+        for key in one.input_keys or []:
+            if key in known:
+                continue
+            why = "is inactive" if key in inactive else "does not exist"
+            raise AssistantDamaged(
+                f"assistant {one.function_key}: its input {key!r} {why}. Remedy: correct input_keys; this project "
+                f"has {', '.join(sorted(known))}"
+            )
+
+
+def _refuse_cycle(waits_for: Mapping[str, list[str]]) -> None:
+    left = dict(waits_for)
+    while free := [key for key, inputs in left.items() if not any(one in left for one in inputs)]:
+        for key in free:
+            del left[key]
+    if left:
+        raise AssistantDamaged(
+            f"input_keys form a circle: {', '.join(sorted(left))} wait for each other. Remedy: remove one of "
+            "these inputs"
+        )
+
+
+def reads(assistant: Assistant, assistants: list[Assistant]) -> list[str]:
+    """What an assistant reads, in order: functionKeys, and topic, csv, date.
+
+    Classic rule, where ``input_keys`` is None: the date, then the output of the one before it by
+    ``order``, or the topic for the first. ``assistants`` are all of the pipeline, sorted by ``order``.
+    """
+    if assistant.input_keys is not None:
+        return assistant.input_keys
+    position = [one.function_key for one in assistants].index(assistant.function_key)
+    return [DATE_KEY, assistants[position - 1].function_key if position else TOPIC_KEY]
+
+
+def dependencies(assistants: list[Assistant]) -> dict[str, list[str]]:
+    """For each functionKey those that it waits for."""
+    return {
+        one.function_key: [key for key in reads(one, assistants) if key not in PIPELINE_KEYS] for one in assistants
+    }
+
+
+def reads_csv(assistants: list[Assistant]) -> bool:
+    """Whether any assistant reads the CSV."""
+    return any(CSV_KEY in reads(one, assistants) for one in assistants)

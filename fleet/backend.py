@@ -1,0 +1,189 @@
+"""Client of the Backend API that users already run: health, assistants, API keys."""
+
+import asyncio
+import json
+import time
+from collections.abc import Callable
+from typing import Any, Self
+from urllib.parse import quote
+
+import httpx
+from pydantic import SecretStr
+
+from fleet.config import Settings
+from fleet.errors import ApiKeyMissing, BackendAnswerError, BackendUnavailable, ProjectNotFound
+from fleet.redaction import protect
+
+_LARGEST_ANSWER = 10_000_000
+_KEY_MISSING = "Not found"
+
+
+class Backend:
+    """One client for the life of a process. Safe to use from many tasks at once.
+
+    ``timeout_seconds`` bounds each whole call; ``key_cache_seconds`` is how long a key is kept in memory.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        *,
+        timeout_seconds: float = 10.0,
+        key_cache_seconds: float = 60.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._base_url = base_url.rstrip("/")
+        self._timeout_seconds = timeout_seconds
+        self._key_cache_seconds = key_cache_seconds
+        self._clock = clock
+        self._client = httpx.AsyncClient(timeout=timeout_seconds, follow_redirects=False)
+        self._keys: dict[str, tuple[float, SecretStr]] = {}
+        self._fetching: dict[str, asyncio.Lock] = {}
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> Self:
+        """The backend that the settings name."""
+        return cls(
+            settings.api_base_url,
+            timeout_seconds=settings.backend_timeout_seconds,
+            key_cache_seconds=settings.api_key_cache_seconds,
+        )
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exception: object) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self._client.aclose()
+
+    async def health(self) -> None:
+        """Return if the backend and its database are up.
+
+        Raises:
+            BackendUnavailable, BackendAnswerError: they are not.
+        """
+        response = await self._get("/health")
+        if response.status_code != httpx.codes.OK:
+            raise self._unexpected(response, "/health")
+
+    async def assistants(self, project_id: str) -> list[Any]:
+        """The project's assistants as the backend has them: a decoded JSON list, not yet checked.
+
+        Raises:
+            ProjectNotFound: the project does not exist.
+            BackendUnavailable, BackendAnswerError: no usable answer.
+        """
+        path = f"/api/assistant/{quote(project_id, safe='')}"
+        response = await self._get(path)
+        if response.status_code == httpx.codes.NOT_FOUND:
+            raise ProjectNotFound(
+                f"project {project_id!r} does not exist in the backend at {self._base_url}. Remedy: check the "
+                "project id, or create the project"
+            )
+        payload = self._json(response, path)
+        if not isinstance(payload, list):
+            raise self._wrong_shape(path, "a list", payload)
+        return payload
+
+    async def api_key(self, provider: str, *, fresh: bool = False) -> str:
+        """The provider's API key, from memory while it is young enough; ``fresh`` asks the backend anew.
+
+        Raises:
+            ApiKeyMissing: the backend has none for this provider.
+            BackendUnavailable, BackendAnswerError: no usable answer.
+        """
+        asked_at = self._clock()
+        async with self._fetching.setdefault(provider, asyncio.Lock()):
+            known = self._keys.get(provider)
+            # What another task fetched while this one waited for its turn is fresh enough.
+            oldest = asked_at if fresh else self._clock() - self._key_cache_seconds
+            if known is None or known[0] < oldest:
+                known = (self._clock(), SecretStr(await self._fetch_key(provider)))
+                self._keys[provider] = known
+        return known[1].get_secret_value()
+
+    async def _fetch_key(self, provider: str) -> str:
+        path = f"/api-keys/{quote(provider, safe='')}"
+        response = await self._get(path)
+        if response.status_code == httpx.codes.NOT_FOUND:
+            raise self._key_missing(provider)
+        payload = self._json(response, path)
+        if not isinstance(payload, dict) or not isinstance(payload.get("api_key"), str | None):
+            raise self._wrong_shape(path, 'an object {"api_key": "…"}', payload)
+        key = (payload.get("api_key") or "").strip()
+        if not key or key == _KEY_MISSING:
+            raise self._key_missing(provider)
+        if not key.isascii() or not key.isprintable():
+            raise BackendAnswerError(
+                f"the API key for {provider} in the backend contains characters that no key has. Remedy: store "
+                "it anew, without line breaks"
+            )
+        protect(key)
+        return key
+
+    def _key_missing(self, provider: str) -> ApiKeyMissing:
+        return ApiKeyMissing(
+            f"the backend at {self._base_url} holds no API key for {provider}. Remedy: store one there under "
+            f"api-keys/{provider}"
+        )
+
+    async def _get(self, path: str) -> httpx.Response:
+        """GET within the deadline: httpx's own timeout is per read. 5xx counts as unavailable."""
+        try:
+            async with asyncio.timeout(self._timeout_seconds):
+                response = await self._read(path)
+        except TimeoutError:
+            raise self._unavailable(f"no complete answer within {self._timeout_seconds:g} s") from None
+        except (httpx.TransportError, httpx.DecodingError) as error:
+            raise self._unavailable(f"{type(error).__name__}: {error}") from None
+        if response.status_code >= 500:
+            raise self._unavailable(f"HTTP {response.status_code} for {path}")
+        return response
+
+    async def _read(self, path: str) -> httpx.Response:
+        async with self._client.stream("GET", f"{self._base_url}{path}") as response:
+            body = bytearray()
+            async for chunk in response.aiter_bytes():
+                body += chunk
+                if len(body) > _LARGEST_ANSWER:
+                    raise BackendAnswerError(
+                        f"the backend's answer to {path} is larger than {_LARGEST_ANSWER:,} bytes. Remedy: check "
+                        "API_BASE_URL and the project's data"
+                    )
+            headers = {"content-type": response.headers.get("content-type", "")}
+            return httpx.Response(response.status_code, headers=headers, content=bytes(body))
+
+    def _unavailable(self, what: str) -> BackendUnavailable:
+        return BackendUnavailable(
+            f"the backend at {self._base_url} is not available ({what}). Remedy: see that it and its database "
+            "run, or correct API_BASE_URL"
+        )
+
+    def _json(self, response: httpx.Response, path: str) -> Any:
+        if response.status_code != httpx.codes.OK:
+            raise self._unexpected(response, path)
+        try:
+            return json.loads(response.content)
+        except (ValueError, RecursionError):
+            kind = response.headers["content-type"].split(";")[0] or "something"
+            raise BackendAnswerError(
+                f"the backend at {self._base_url} answered {kind} that is not JSON to {path}. Remedy: check "
+                "that API_BASE_URL names the Backend API itself and not a web page or proxy"
+            ) from None
+
+    def _unexpected(self, response: httpx.Response, path: str) -> BackendAnswerError:
+        return BackendAnswerError(
+            f"the backend at {self._base_url} answered HTTP {response.status_code} to {path}. Remedy: check "
+            "API_BASE_URL and the backend's log"
+        )
+
+    def _wrong_shape(self, path: str, wanted: str, payload: Any) -> BackendAnswerError:
+        names = {dict: "an object", list: "a list", str: "a text", type(None): "null"}
+        got = names.get(type(payload), type(payload).__name__)
+        return BackendAnswerError(
+            f"the backend at {self._base_url} answered {got} to {path}, where {wanted} belongs. Remedy: check "
+            "that API_BASE_URL names the Backend API and that both are of one version"
+        )

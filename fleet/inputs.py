@@ -1,0 +1,223 @@
+"""The pipeline's own arguments, checked before anything is paid. Pure: it runs inside the workflow.
+
+Control and bidirectional characters are refused and not stripped: what is sent to a provider and shown to
+a person must be the same text, and silently changing a user's input hides where it came from.
+"""
+
+import base64
+import binascii
+import csv
+import io
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import date
+from typing import Any
+
+from fleet.errors import InputError
+
+TOPIC_MAX_CHARACTERS = 10_000
+PROJECT_ID_MAX_CHARACTERS = 200
+COLUMNS_MAX = 200
+_DELIMITERS = ",;\t|"
+_SHORTEST_BASE64 = 16
+_SHORTEST_BASE64_LINE = 60
+
+_CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
+_BIDI = re.compile("[\u202a-\u202e\u2066-\u2069]")
+_SURROGATE = re.compile("[\ud800-\udfff]")
+_PROJECT_ID = re.compile(r"[^\s/\\?#%\x00-\x1f\x7f]+")
+_BASE64 = re.compile(r"[A-Za-z0-9+/\s_-]+={0,2}\s*")
+
+
+@dataclass(frozen=True)
+class PipelineInputs:
+    """The arguments, clean. ``csv_text`` is CSV in text form, ``current_date`` YYYY-MM-DD; both may be empty."""
+
+    topic: str
+    project_id: str
+    csv_text: str
+    current_date: str
+
+
+@dataclass(frozen=True)
+class CsvTable:
+    """A CSV whose rows all have the header's columns."""
+
+    columns: list[str]
+    rows: list[list[str]]
+
+
+def validate_inputs(
+    topic: Any, project_id: Any, csv_data: Any, current_date: Any, *, csv_max_bytes: int
+) -> PipelineInputs:
+    """Check a pipeline's four arguments.
+
+    Raises:
+        InputError: one of them cannot be used; the message names it and the remedy.
+    """
+    csv_text = csv_text_of(csv_data, csv_max_bytes)
+    if csv_text:
+        parse_csv(csv_text)
+    return PipelineInputs(
+        topic=_topic(topic),
+        project_id=_project_id(project_id),
+        csv_text=csv_text,
+        current_date=_current_date(current_date),
+    )
+
+
+def _text(name: str, value: Any) -> str:
+    """``value`` if it is text that can be sent and shown."""
+    if not isinstance(value, str):
+        kind = "nothing" if value is None else f"a JSON {type(value).__name__}"
+        raise InputError(f"{name} must be a string and is {kind}. Remedy: pass {name} as JSON text")
+    for pattern, what in (
+        (_SURROGATE, "half of a surrogate pair"),
+        (_CONTROL, "a control character"),
+        (_BIDI, "a bidirectional control character"),
+    ):
+        if found := pattern.search(value):
+            point = f"U+{ord(found.group()):04X}"
+            raise InputError(
+                f"{name} contains {what} ({point} at position {found.start()}). Remedy: remove it from the text"
+            )
+    return value
+
+
+def _topic(value: Any) -> str:
+    topic = _text("topic", value).strip()
+    if not topic:
+        raise InputError("topic is empty. Remedy: say what the pipeline is to be about")
+    if len(topic) > TOPIC_MAX_CHARACTERS:
+        raise InputError(
+            f"topic has {len(topic)} characters, at most {TOPIC_MAX_CHARACTERS} are allowed. Remedy: shorten "
+            "it, or put the material into the CSV"
+        )
+    return topic
+
+
+def _project_id(value: Any) -> str:
+    project_id = _text("project_id", value)
+    usable = _PROJECT_ID.fullmatch(project_id) and project_id.strip(".")
+    if not usable or len(project_id) > PROJECT_ID_MAX_CHARACTERS:
+        shown = project_id[:60]
+        raise InputError(
+            f"project_id {shown!r} cannot be used. Remedy: pass the project's id from the backend: up to "
+            f"{PROJECT_ID_MAX_CHARACTERS} characters, without spaces, slashes, ?, # and %, and not only dots"
+        )
+    return project_id
+
+
+def _current_date(value: Any) -> str:
+    if value is None:
+        return ""
+    text = _text("current_date", value).strip()
+    if not text:
+        return ""
+    try:
+        # fromisoformat also takes 20250131 and 2025-W05; a pipeline's date has one form only.
+        if len(text) != len("2025-01-31") or date.fromisoformat(text).isoformat() != text:
+            raise ValueError(text)
+    except ValueError:
+        raise InputError(
+            f"current_date {text[:40]!r} is no date. Remedy: write it as YYYY-MM-DD, e.g. 2025-01-31, or "
+            "leave it empty"
+        ) from None
+    return text
+
+
+def csv_text_of(value: Any, csv_max_bytes: int) -> str:
+    """CSV text from CSV text, base64 of it (UTF-8 or cp1250), or nothing; line ends become ``\\n``.
+
+    Raises:
+        InputError: it is neither, too large, or contains characters that cannot be used.
+    """
+    if value is None or value == "":
+        return ""
+    if isinstance(value, str):
+        _refuse_large(len(value.encode("utf-8", "surrogatepass")), csv_max_bytes * 4 // 3 + 4)
+        value = _decoded(_base64_bytes(value)) if _looks_like_base64(value) else value
+    text = _text("csv_data", value).removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
+    _refuse_large(len(text.encode()), csv_max_bytes)
+    return text if text.strip() else ""
+
+
+def _refuse_large(size: int, limit: int) -> None:
+    if size > limit:
+        raise InputError(
+            f"csv_data has {size:,} bytes, at most {limit:,} are allowed. Remedy: send fewer rows or columns"
+        )
+
+
+def _looks_like_base64(text: str) -> bool:
+    """Whether it is one run of base64 letters, or lines of one length as mail programs break it.
+
+    A column of plain words has the same letters, but not the same length in every line.
+    """
+    if len(text) < _SHORTEST_BASE64 or not _BASE64.fullmatch(text):
+        return False
+    *full, last = text.split()
+    lengths = {len(line) for line in full}
+    return not full or (len(lengths) == 1 and min(lengths) >= _SHORTEST_BASE64_LINE and len(last) <= min(lengths))
+
+
+def _base64_bytes(text: str) -> bytes:
+    compact = "".join(text.split()).translate(str.maketrans("-_", "+/"))
+    try:
+        return base64.b64decode(compact, validate=True)
+    except (binascii.Error, ValueError):
+        raise _not_csv("looks like base64 but is not (its length or padding is wrong)") from None
+
+
+def _decoded(raw: bytes) -> str:
+    for encoding in ("utf-8-sig", "cp1250"):
+        try:
+            text = raw.decode(encoding)
+        except UnicodeDecodeError:
+            continue
+        if _CONTROL.search(text):
+            break
+        return text
+    raise _not_csv("is base64 of something that is not text in UTF-8 or cp1250")
+
+
+def _not_csv(what: str) -> InputError:
+    return InputError(f"csv_data {what}. Remedy: send CSV text, or base64 of a CSV in UTF-8 or cp1250")
+
+
+def parse_csv(text: str) -> CsvTable:
+    """Read CSV text whose delimiter is ``,`` ``;`` tab or ``|``, whichever the header line has most of.
+
+    Raises:
+        InputError: no header, a quote that never ends, or a row with another number of columns.
+    """
+    header_line = text.lstrip("\n").split("\n", 1)[0]
+    count: Callable[[str], int] = header_line.count
+    delimiter = max(_DELIMITERS, key=count)
+    try:
+        numbered = _numbered_rows(text, delimiter)
+    except csv.Error as error:
+        raise InputError(f"csv_data cannot be read: {error}. Remedy: check its quotes") from None
+    if not numbered:
+        raise InputError("csv_data has no header line. Remedy: begin it with the names of its columns")
+    (_, columns), *rows = numbered
+    columns = [name.strip() for name in columns]
+    if len(columns) > COLUMNS_MAX:
+        raise InputError(
+            f"csv_data has {len(columns)} columns, at most {COLUMNS_MAX} are allowed. Remedy: drop some"
+        )
+    for line, row in rows:
+        if len(row) != len(columns):
+            raise InputError(
+                f"csv_data line {line} has {len(row)} columns, the header has {len(columns)}. Remedy: correct "
+                f"that line; a value with {delimiter!r} in it must stand in quotes"
+            )
+    return CsvTable(columns, [row for _, row in rows])
+
+
+def _numbered_rows(text: str, delimiter: str) -> list[tuple[int, list[str]]]:
+    """The rows that are not blank, each with the line that it ends on."""
+    csv.field_size_limit(max(len(text), 1))
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    return [(reader.line_num, row) for row in reader if any(cell.strip() for cell in row)]

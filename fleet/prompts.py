@@ -1,0 +1,78 @@
+"""What an assistant is sent: its user message, built in one place. Pure.
+
+The order is fixed: date, topic, CSV, then the outputs of earlier assistants as ``input_keys`` names them.
+An assistant without ``input_keys`` gets its one text without a heading, as it always did.
+"""
+
+from fleet.contracts import Assignment
+from fleet.inputs import CsvTable, parse_csv
+
+#: A CSV of up to this many rows and characters is sent as a whole table, a larger one as a digest.
+TABLE_MAX_ROWS = 100
+TABLE_MAX_CHARACTERS = 20_000
+DIGEST_ROWS = 30
+CELL_MAX_CHARACTERS = 200
+
+#: Rough, for estimates before a call: English has about 4 characters a token, Czech about 2.7.
+CHARACTERS_PER_TOKEN = 3.2
+
+
+def build_user_message(assignment: Assignment) -> str:
+    """The user message of one assistant."""
+    with_headings = assignment.assistant.input_keys is not None
+    parts = []
+    if assignment.current_date:
+        parts.append(f"Current date: {assignment.current_date}")
+    if assignment.topic is not None:
+        parts.append(_section("Topic", assignment.topic) if with_headings else assignment.topic)
+    if assignment.csv_data:
+        parts.append(_section("CSV data", render_csv(parse_csv(assignment.csv_data))))
+    for output in assignment.outputs:
+        text = output.text
+        parts.append(_section(f"Output of {output.name} ({output.key})", text) if with_headings else text)
+    return "\n\n".join(parts)
+
+
+def _section(heading: str, text: str) -> str:
+    return f"## {heading}\n\n{text}"
+
+
+def render_csv(table: CsvTable) -> str:
+    """A CSV as a Markdown table: whole if it is small, else its size, its columns and its first rows."""
+    whole = _markdown(table.columns, table.rows)
+    if len(table.rows) <= TABLE_MAX_ROWS and len(whole) <= TABLE_MAX_CHARACTERS:
+        return whole
+    shown = _rows_within(table, TABLE_MAX_CHARACTERS)
+    return (
+        f"{len(table.rows)} rows; columns: {', '.join(table.columns)}. "
+        f"The first {len(shown)} rows:\n\n{_markdown(table.columns, shown)}"
+    )
+
+
+def _rows_within(table: CsvTable, characters: int) -> list[list[str]]:
+    """The first rows of a digest, fewer where they are long."""
+    shown: list[list[str]] = []
+    for row in table.rows[:DIGEST_ROWS]:
+        characters -= len(_line(row))
+        if characters < 0:
+            break
+        shown.append(row)
+    return shown
+
+
+def _markdown(columns: list[str], rows: list[list[str]]) -> str:
+    return "\n".join([_line(columns), _line(["---"] * len(columns)), *map(_line, rows)])
+
+
+def _line(cells: list[str]) -> str:
+    return f"| {' | '.join(_cell(cell) for cell in cells)} |"
+
+
+def _cell(text: str) -> str:
+    flat = " ".join(text.split()).replace("|", "\\|")
+    return flat if len(flat) <= CELL_MAX_CHARACTERS else flat[: CELL_MAX_CHARACTERS - 1] + "…"
+
+
+def estimate_tokens(text: str) -> int:
+    """About how many tokens a text has; at least 1."""
+    return max(1, round(len(text) / CHARACTERS_PER_TOKEN))
