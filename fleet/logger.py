@@ -104,6 +104,7 @@ def setup_logging(settings: Settings, process: str) -> None:
     )
     if sys.stderr.isatty():
         logger.add(sys.stderr, level=settings.log_level, format=line, diagnose=False, backtrace=False)
+    logging.captureWarnings(True)
     logging.basicConfig(handlers=[_ToLoguru()], level=logging.INFO, force=True)
     for name, least in _FOREIGN_LEVELS.items():
         logging.getLogger(name).setLevel(least)

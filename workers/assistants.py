@@ -1,10 +1,10 @@
 """``python -m workers.assistants``: loads a project's assistants from the Backend API."""
 
-from fleet.backend import Backend
 from temporalio.client import Client
 from temporalio.worker import Worker
 
 from fleet.activities import LoadActivities
+from fleet.backend import Backend
 from fleet.config import Settings
 from fleet.contracts import ASSISTANTS_QUEUE
 from fleet.runtime import WorkerProcess, run_process, worker_options

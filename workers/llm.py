@@ -2,11 +2,11 @@
 
 import sys
 
-from fleet.backend import Backend
 from temporalio.client import Client
 from temporalio.worker import Worker
 
 from fleet.activities import ExecuteActivities
+from fleet.backend import Backend
 from fleet.config import Settings
 from fleet.providers.prices import load_prices
 from fleet.providers.registry import provider_factory

@@ -4,8 +4,6 @@ Every call is streamed: the SDK refuses a plain call whose ``max_tokens`` could 
 minutes, which "unlimited" does on all present models.
 """
 
-from typing import Any
-
 import anthropic
 import httpx2
 from anthropic.types import Message
@@ -16,6 +14,7 @@ from fleet.providers.profiles import profile_of, sampling_of
 from fleet.providers.translation import answered_with_error, not_answered, not_the_api
 
 OFFICIAL_URL = "https://api.anthropic.com"
+_SAFE_MAX_TOKENS = 4_096
 _FINISH: dict[str, FinishReason] = {
     "end_turn": "stop",
     "stop_sequence": "stop",
@@ -45,9 +44,7 @@ class AnthropicProvider:
         except anthropic.APIStatusError as error:
             # An error event in the middle of a stream arrives under the stream's status, 200.
             status = error.status_code if error.status_code >= 300 else 500
-            raise answered_with_error(
-                "anthropic", name, status, error.response.headers, error.body
-            ) from error
+            raise answered_with_error("anthropic", name, status, error.response.headers, error.body) from error
         except (anthropic.APIConnectionError, httpx2.TransportError) as error:
             # What breaks in the middle of a stream comes unwrapped.
             raise not_answered(name, error) from error
@@ -58,23 +55,23 @@ class AnthropicProvider:
         """Give the connections back."""
         await self._client.close()
 
-    def _options(self, request: LlmRequest) -> dict[str, Any]:
+    def _sampling(self, request: LlmRequest) -> dict[str, float]:
+        """temperature and top_p for a model that takes them; the SDK has no parameters for them any more."""
         profile = profile_of("anthropic", request.model)
         temperature, top_p = sampling_of(profile, request.temperature, request.top_p)
         wanted = {"temperature": temperature, "top_p": top_p}
-        return {
-            "model": request.model,
-            "max_tokens": request.max_tokens or profile.max_output_tokens,
-            **{name: value for name, value in wanted.items() if value is not None},
-        }
+        return {name: value for name, value in wanted.items() if value is not None}
 
     async def _stream(self, request: LlmRequest, timeout_seconds: float) -> LlmAnswer:
+        most = profile_of("anthropic", request.model).max_output_tokens or _SAFE_MAX_TOKENS
         async with self._client.messages.stream(
+            model=request.model,
+            max_tokens=request.max_tokens or most,
             system=request.system_prompt,
             messages=[{"role": "user", "content": request.user_message}],
             extra_headers={"Idempotency-Key": request.idempotency_key},
+            extra_body=self._sampling(request),
             timeout=timeout_seconds,
-            **self._options(request),
         ) as stream:
             message = await stream.get_final_message()
             headers = dict(stream.response.headers)

@@ -26,16 +26,19 @@ class ModelProfile:
     sampling: Sampling = "both"
 
 
+# Reasoning models, which is every gpt-N from 5 on and the o series, choose their sampling themselves.
 _OPENAI: dict[str, ModelProfile] = {
     "gpt-3.5": ModelProfile(),
     "gpt-4": ModelProfile(),
     "gpt-5": ModelProfile(sampling="none"),
     "gpt-5-chat": ModelProfile(),
+    "gpt-6": ModelProfile(sampling="none"),
     "o1": ModelProfile(sampling="none"),
     "o3": ModelProfile(sampling="none"),
     "o4": ModelProfile(sampling="none"),
     "": ModelProfile(),
 }
+# temperature and top_p were taken out of the API with Opus 4.7; newer models answer 400 to either.
 _ANTHROPIC: dict[str, ModelProfile] = {
     "claude-3-haiku": ModelProfile(4_096),
     "claude-3-sonnet": ModelProfile(4_096),
@@ -45,11 +48,17 @@ _ANTHROPIC: dict[str, ModelProfile] = {
     "claude-3-7-sonnet": ModelProfile(64_000),
     "claude-sonnet-4": ModelProfile(64_000),
     "claude-sonnet-4-5": ModelProfile(64_000, sampling="one"),
+    "claude-sonnet-4-6": ModelProfile(128_000, sampling="one"),
     "claude-haiku-4-5": ModelProfile(64_000, sampling="one"),
     "claude-opus-4": ModelProfile(32_000),
     "claude-opus-4-1": ModelProfile(32_000, sampling="one"),
     "claude-opus-4-5": ModelProfile(64_000, sampling="one"),
-    "": ModelProfile(64_000, sampling="one"),
+    "claude-opus-4-6": ModelProfile(128_000, sampling="one"),
+    "claude-opus-4-7": ModelProfile(128_000, sampling="none"),
+    "claude-opus-4-8": ModelProfile(128_000, sampling="none"),
+    "claude-sonnet-5": ModelProfile(128_000, sampling="none"),
+    "claude-opus-5": ModelProfile(128_000, sampling="none"),
+    "": ModelProfile(64_000, sampling="none"),
 }
 _GEMINI: dict[str, ModelProfile] = {
     "gemini-1.5": ModelProfile(8_192),

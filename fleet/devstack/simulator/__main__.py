@@ -1,0 +1,64 @@
+"""``python -m fleet.devstack.simulator --port N``: serve the simulator on loopback."""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+
+from fleet.devstack.simulator.app import create_app
+from fleet.devstack.simulator.engine import Engine
+from fleet.devstack.simulator.transports import ReachableProtocol
+
+
+def configure(engine: Engine, settings: Any) -> None:
+    """Apply a configuration file: ``{"limits": [...], "latency": [...], "tenants": [...], "faults": [...]}``,
+    each entry as the control of that name takes it.
+
+    Raises:
+        ValueError: an entry is wrong.
+    """
+    if not isinstance(settings, dict):
+        raise ValueError("the file must hold a JSON object")
+    if unknown := set(settings) - {"limits", "latency", "tenants", "faults"}:
+        raise ValueError(f"unknown: {', '.join(sorted(unknown))}")
+    for entry in settings.get("limits", []):
+        engine.limits.set(entry["provider"], entry.get("model"), entry)
+    for entry in settings.get("latency", []):
+        engine.latencies[entry["provider"]] = engine.latency_of(entry["provider"]).changed(entry)
+    for entry in settings.get("tenants", []):
+        engine.limits.set_tenant(entry["provider"], entry["rpm"])
+    for entry in settings.get("faults", []):
+        engine.faults.add(entry)
+
+
+def main() -> None:
+    """Read the options, serve until SIGTERM."""
+    parser = argparse.ArgumentParser(prog="simulator", description="Simulates OpenAI, Anthropic and Gemini.")
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, default=8010)
+    parser.add_argument("--seed", type=int, default=1, help="answers and latencies repeat under the same seed")
+    parser.add_argument("--config", type=Path, help="JSON file with limits, latency, tenants and faults")
+    parser.add_argument("--access-log", action="store_true")
+    options = parser.parse_args()
+    engine = Engine(options.seed)
+    try:
+        if options.config:
+            configure(engine, json.loads(options.config.read_text("utf-8")))
+    except (OSError, ValueError, KeyError) as error:
+        sys.exit(f"simulator: {options.config}: {error}. Remedy: correct the file")
+    uvicorn.run(
+        create_app(engine),
+        host=options.host,
+        port=options.port,
+        http=ReachableProtocol,
+        access_log=options.access_log,
+        log_level="info",
+        timeout_graceful_shutdown=1,
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,197 @@
+"""Anthropic's wire: the Messages API as requests, answers, streams and errors."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from fleet.devstack.simulator.calls import Answer, Call, Refusal
+from fleet.devstack.simulator.limits import Kind, OverLimit, Reading
+from fleet.devstack.simulator.models import find_model
+from fleet.devstack.simulator.openai_wire import pieces
+from fleet.devstack.simulator.waits import retry_after_headers, rfc3339
+
+_STOP = {"stop": "end_turn", "length": "max_tokens", "refusal": "refusal"}
+
+
+def error(status: int, kind: str, message: str) -> Refusal:
+    """An error in Anthropic's form."""
+    return Refusal(status, {"type": "error", "error": {"type": kind, "message": message}, "request_id": "req_sim"})
+
+
+def key_of(headers: Mapping[str, str]) -> str:
+    """The API key; a Refusal if there is none."""
+    key = headers.get("x-api-key", "").strip()
+    if not key:
+        raise error(401, "authentication_error", "x-api-key header is required")
+    return key
+
+
+def _bad(message: str) -> Refusal:
+    return error(400, "invalid_request_error", message)
+
+
+def parse(body: Any, headers: Mapping[str, str]) -> Call:
+    """A request taken apart and checked as Anthropic checks it."""
+    key = key_of(headers)
+    if "anthropic-version" not in headers:
+        raise _bad("anthropic-version: header is required")
+    if not isinstance(body, dict):
+        raise _bad("The request body is not valid JSON")
+    model = body.get("model")
+    if not isinstance(model, str) or not model:
+        raise _bad("model: Field required")
+    known = find_model("anthropic", model)
+    if known is None:
+        raise error(404, "not_found_error", f"model: {model}")
+    _check_sampling(body, model, known.sampling)
+    return Call(
+        provider="anthropic",
+        api="messages",
+        model=model,
+        key=key,
+        idempotency_key=headers.get("idempotency-key"),
+        system=_text(body.get("system") or "", "system"),
+        user=_messages_text(body.get("messages")),
+        max_tokens=_max_tokens(body, model, known.max_output_tokens),
+        stream=bool(body.get("stream")),
+    )
+
+
+def _max_tokens(body: Mapping[str, Any], model: str, most: int) -> int:
+    value = body.get("max_tokens")
+    if value is None:
+        raise _bad("max_tokens: Field required")
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise _bad("max_tokens: Input should be greater than or equal to 1")
+    if value > most:
+        raise _bad(
+            f"max_tokens: {value} > {most}, which is the maximum allowed number of output tokens for {model}"
+        )
+    return value
+
+
+def _check_sampling(body: Mapping[str, Any], model: str, sampling: str) -> None:
+    given = [name for name in ("temperature", "top_p") if body.get(name) is not None]
+    if sampling == "none" and given:
+        raise _bad(f"{given[0]}: Extra inputs are not permitted")
+    for name in given:
+        value = body[name]
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
+            raise _bad(f"{name}: range: 0..1")
+    if sampling == "one" and len(given) == 2:
+        raise _bad("`temperature` and `top_p` cannot both be specified for this model. Please use only one.")
+
+
+def _text(content: Any, where: str) -> str:
+    if isinstance(content, str):
+        return content
+    if isinstance(content, list):
+        return "".join(str(part.get("text", "")) for part in content if isinstance(part, dict))
+    raise _bad(f"{where}: Input should be a valid string or list")
+
+
+def _messages_text(messages: Any) -> str:
+    if not isinstance(messages, list) or not messages:
+        raise _bad("messages: at least one message is required")
+    texts = []
+    for place, one in enumerate(messages):
+        if not isinstance(one, dict) or one.get("role") not in ("user", "assistant"):
+            raise _bad(f"messages.{place}.role: Input should be 'user' or 'assistant'")
+        text = _text(one.get("content"), f"messages.{place}.content")
+        if not text:
+            raise _bad(f"messages.{place}: user messages must have non-empty content")
+        texts.append(text)
+    return "\n".join(texts)
+
+
+def rate_headers(readings: Mapping[Kind, Reading]) -> dict[str, str]:
+    """``anthropic-ratelimit-*``."""
+    headers = {}
+    names: dict[Kind, str] = {
+        "requests": "requests",
+        "input_tokens": "input-tokens",
+        "output_tokens": "output-tokens",
+    }
+    for kind, name in names.items():
+        if reading := readings.get(kind):
+            headers[f"anthropic-ratelimit-{name}-limit"] = f"{reading.limit:.0f}"
+            headers[f"anthropic-ratelimit-{name}-remaining"] = f"{reading.remaining:.0f}"
+            headers[f"anthropic-ratelimit-{name}-reset"] = rfc3339(reading.reset_seconds)
+    return headers
+
+
+def over_limit(call: Call, over: OverLimit) -> Refusal:
+    """The 429 of a full bucket."""
+    what = over.kind.replace("_", " ")
+    message = f"This request would exceed your organization's rate limit of {over.limit:.0f} {what} per minute."
+    refused = error(429, "rate_limit_error", message)
+    refused.headers = retry_after_headers(max(-(-over.wait_seconds // 1), 1.0), "seconds")
+    return refused
+
+
+def refusal(kind: str, call: Call, retry_after: float | None, form: str) -> Refusal:
+    """A scripted error."""
+    rising = "Your request rate has increased too quickly (acceleration limit). Please ramp up gradually."
+    made = {
+        "429": error(429, "rate_limit_error", "This request would exceed your organization's rate limit."),
+        "500": error(500, "api_error", "Internal server error"),
+        "503": error(503, "api_error", "Service unavailable"),
+        "529": error(529, "overloaded_error", "Overloaded"),
+        "401": error(401, "authentication_error", "invalid x-api-key"),
+        "revoked_key": error(401, "authentication_error", "invalid x-api-key"),
+        "403": error(403, "permission_error", "Your API key does not have permission to use this resource."),
+        "404": error(404, "not_found_error", f"model: {call.model}"),
+        "400": error(400, "invalid_request_error", "messages: Input should be valid"),
+        "quota": error(402, "billing_error", "Your organization's spend limit is reached."),
+        "day_quota": error(402, "billing_error", "Your organization's spend limit is reached."),
+        "slow_down": error(429, "rate_limit_error", rising),
+    }[kind]
+    made.headers = retry_after_headers(retry_after, form)
+    return made
+
+
+def _usage(call: Call, output_tokens: int) -> dict[str, Any]:
+    return {
+        "input_tokens": call.input_tokens,
+        "cache_creation_input_tokens": 0,
+        "cache_read_input_tokens": 0,
+        "output_tokens": output_tokens,
+        "service_tier": "standard",
+    }
+
+
+def body(call: Call, answer: Answer, number: str) -> dict[str, Any]:
+    """A Message."""
+    return {
+        "id": f"msg_{number}",
+        "type": "message",
+        "role": "assistant",
+        "model": call.model,
+        "content": [{"type": "text", "text": answer.text}] if answer.text else [],
+        "stop_reason": _STOP[answer.finish],
+        "stop_sequence": None,
+        "usage": _usage(call, answer.output_tokens),
+    }
+
+
+def _event(name: str, value: Mapping[str, Any]) -> bytes:
+    return f"event: {name}\ndata: {json.dumps({'type': name} | dict(value), ensure_ascii=False)}\n\n".encode()
+
+
+def events(call: Call, answer: Answer, number: str) -> list[bytes]:
+    """The stream of a Message, one list item an event."""
+    began = body(call, answer, number) | {"content": [], "stop_reason": None, "usage": _usage(call, 1)}
+    ended = {"stop_reason": _STOP[answer.finish], "stop_sequence": None}
+    deltas = [
+        _event("content_block_delta", {"index": 0, "delta": {"type": "text_delta", "text": piece}})
+        for piece in pieces(answer.text)
+    ]
+    return [
+        _event("message_start", {"message": began}),
+        _event("content_block_start", {"index": 0, "content_block": {"type": "text", "text": ""}}),
+        _event("ping", {}),
+        *deltas,
+        _event("content_block_stop", {"index": 0}),
+        _event("message_delta", {"delta": ended, "usage": {"output_tokens": answer.output_tokens}}),
+        _event("message_stop", {}),
+    ]

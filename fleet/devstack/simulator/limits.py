@@ -1,0 +1,226 @@
+"""The providers' limits as true token buckets, each provider charging in its own way.
+
+Requests and tokens refill at their rate a minute up to a burst; OpenAI has one token bucket and charges
+max(max_tokens, estimate) at arrival; Anthropic counts input and output apart and settles the output when
+the answer is known; Gemini counts requests and input per minute and requests per day. Another customer of
+the same account (``PUT /tenant``) drains the request bucket all the while.
+"""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
+
+from fleet.devstack.simulator.calls import Call
+from fleet.devstack.simulator.latency import number
+
+Clock = Callable[[], float]
+Kind = Literal["requests", "input_tokens", "output_tokens", "requests_per_day"]
+_DAY_SECONDS = 86_400.0
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """Requests and tokens a minute, requests a day; None is no limit. The burst is seconds of refill."""
+
+    rpm: float | None = 10_000.0
+    input_tpm: float | None = 10_000_000.0
+    output_tpm: float | None = 2_000_000.0
+    rpd: float | None = None
+    burst_seconds: float = 60.0
+
+    def changed(self, values: Mapping[str, Any]) -> "Limit":
+        """This limit with some values replaced; ValueError for one that is no number of at least 0."""
+        changes: dict[str, float | None] = {}
+        for name in ("rpm", "input_tpm", "output_tpm", "rpd"):
+            if name in values:
+                changes[name] = None if values[name] is None else number(name, values[name])
+        if "burst_seconds" in values:
+            changes["burst_seconds"] = number("burst_seconds", values["burst_seconds"])
+        return replace(self, **changes)  # type: ignore[arg-type]
+
+    def shown(self) -> dict[str, float | None]:
+        """As ``GET /limits`` shows it."""
+        return {
+            "rpm": self.rpm,
+            "input_tpm": self.input_tpm,
+            "output_tpm": self.output_tpm,
+            "rpd": self.rpd,
+            "burst_seconds": self.burst_seconds,
+        }
+
+
+@dataclass(slots=True)
+class Bucket:
+    """A token bucket. ``rate`` is units a second; ``drain`` what somebody else takes of it a second."""
+
+    rate: float
+    capacity: float
+    level: float
+    updated: float
+    drain: float = 0.0
+
+    def refill(self, now: float) -> None:
+        """Bring the level up to date; it may be below 0 after a settlement."""
+        flow = (self.rate - self.drain) * max(now - self.updated, 0.0)
+        lowest = min(self.level, 0.0)
+        self.level = min(self.capacity, max(self.level + flow, lowest))
+        self.updated = now
+
+    def wait_for(self, amount: float) -> float:
+        """Seconds until ``amount`` is there, 0 if it is; what exceeds the capacity waits for a full bucket."""
+        missing = min(amount, self.capacity) - self.level
+        if missing <= 0:
+            return 0.0
+        net = self.rate - self.drain
+        return missing / net if net > 0 else _DAY_SECONDS
+
+    def full_in(self) -> float:
+        """Seconds until it is full again."""
+        return max(self.capacity - self.level, 0.0) / self.rate if self.rate > 0 else _DAY_SECONDS
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What headers say of one bucket. ``reset_seconds`` until it is full."""
+
+    limit: float
+    remaining: float
+    reset_seconds: float
+
+
+class OverLimit(Exception):
+    """A call for which there was no room in a bucket."""
+
+    def __init__(self, kind: Kind, limit: float, wait_seconds: float) -> None:
+        super().__init__(kind)
+        self.kind: Kind = kind
+        self.limit = limit
+        self.wait_seconds = wait_seconds
+
+
+@dataclass(slots=True)
+class Account:
+    """The buckets of one key (Gemini: project) for one provider and model."""
+
+    limit: Limit
+    buckets: dict[Kind, Bucket] = field(default_factory=dict)
+
+
+def _bucket(per_minute: float, burst_seconds: float, now: float) -> Bucket:
+    capacity = max(per_minute / 60 * burst_seconds, 1.0)
+    return Bucket(per_minute / 60, capacity, capacity, now)
+
+
+class Limits:
+    """All limits, and the buckets that they fill."""
+
+    def __init__(self, clock: Clock = time.monotonic) -> None:
+        self._clock = clock
+        self._limits: dict[tuple[str, str | None], Limit] = {}
+        self._tenants: dict[str, float] = {}
+        self._accounts: dict[tuple[str, str | None, str], Account] = {}
+
+    def set(self, provider: str, model: str | None, values: Mapping[str, Any]) -> None:
+        """Change a limit. Its buckets keep their share: what was half full is half full."""
+        limit = self._limits.get((provider, model), Limit()).changed(values)
+        self._limits[provider, model] = limit
+        for (owner, of_model, _), account in self._accounts.items():
+            if (owner, of_model) == (provider, model):
+                self._resize(account, limit)
+
+    def set_tenant(self, provider: str, rpm: float) -> None:
+        """Have another customer take this many requests a minute from every bucket of the provider."""
+        self._tenants[provider] = rpm
+        for (owner, _, _), account in self._accounts.items():
+            if owner == provider and (bucket := account.buckets.get("requests")):
+                bucket.refill(self._clock())
+                bucket.drain = rpm / 60
+
+    def shown(self) -> list[dict[str, Any]]:
+        """As ``GET /limits`` shows them."""
+        return [
+            {"provider": provider, "model": model} | limit.shown()
+            for (provider, model), limit in self._limits.items()
+        ]
+
+    def admit(self, call: Call) -> None:
+        """Charge a call at its arrival.
+
+        Raises:
+            OverLimit: a bucket has no room; at OpenAI the refused call counts as a request all the same.
+        """
+        account, now = self._account(call), self._clock()
+        charges = _charges(call)
+        for kind, bucket in account.buckets.items():
+            bucket.refill(now)
+            amount = charges.get(kind, 0.0)
+            if amount > 0 and (wait := bucket.wait_for(amount)) > 0:
+                self._charge_refused(call, account)
+                raise OverLimit(kind, bucket.rate * 60, wait)
+        for kind, bucket in account.buckets.items():
+            bucket.level -= min(charges.get(kind, 0.0), bucket.capacity)
+
+    def settle(self, call: Call, output_tokens: int) -> None:
+        """Anthropic corrects the output's estimate when the answer is there."""
+        bucket = self._account(call).buckets.get("output_tokens")
+        if call.provider == "anthropic" and bucket is not None:
+            bucket.level += _charges(call)["output_tokens"] - output_tokens
+
+    def readings(self, call: Call) -> dict[Kind, Reading]:
+        """What headers tell about the call's buckets."""
+        account, now = self._account(call), self._clock()
+        readings: dict[Kind, Reading] = {}
+        for kind, bucket in account.buckets.items():
+            bucket.refill(now)
+            readings[kind] = Reading(round(bucket.rate * 60), max(int(bucket.level), 0), bucket.full_in())
+        return readings
+
+    def _charge_refused(self, call: Call, account: Account) -> None:
+        requests = account.buckets.get("requests")
+        if call.provider == "openai" and requests is not None and requests.level >= 1:
+            requests.level -= 1
+
+    def _account(self, call: Call) -> Account:
+        model = call.model if (call.provider, call.model) in self._limits else None
+        name = (call.provider, model, call.key)
+        if name not in self._accounts:
+            limit = self._limits.setdefault((call.provider, model), Limit())
+            self._accounts[name] = account = Account(limit)
+            self._resize(account, limit)
+            if tenant := self._tenants.get(call.provider):
+                account.buckets["requests"].drain = tenant / 60
+        return self._accounts[name]
+
+    def _resize(self, account: Account, limit: Limit) -> None:
+        now, old = self._clock(), account.buckets
+        rates: dict[Kind, float | None] = {
+            "requests": limit.rpm,
+            "input_tokens": limit.input_tpm,
+            "output_tokens": limit.output_tpm,
+        }
+        account.limit, account.buckets = limit, {}
+        for kind, rate in rates.items():
+            if rate is not None:
+                account.buckets[kind] = fresh = _bucket(rate, limit.burst_seconds, now)
+                if before := old.get(kind):
+                    before.refill(now)
+                    fresh.level = fresh.capacity * before.level / before.capacity
+                    fresh.drain = before.drain
+        if limit.rpd is not None:
+            day = old.get("requests_per_day")
+            used = day.capacity - day.level if day else 0.0
+            account.buckets["requests_per_day"] = Bucket(0.0, limit.rpd, limit.rpd - used, now)
+
+
+def _charges(call: Call) -> dict[Kind, float]:
+    """What a call costs at its arrival."""
+    if call.provider == "anthropic":
+        return {
+            "requests": 1.0,
+            "input_tokens": float(call.input_tokens),
+            "output_tokens": float(min(call.max_tokens or 0, 1_000)),
+        }
+    if call.provider == "gemini":
+        return {"requests": 1.0, "requests_per_day": 1.0, "input_tokens": float(call.input_tokens)}
+    return {"requests": 1.0, "input_tokens": float(max(call.max_tokens or 0, call.input_tokens))}

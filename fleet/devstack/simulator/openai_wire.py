@@ -1,0 +1,304 @@
+"""OpenAI's wire: the Responses API and chat completions, as requests, answers, streams and errors."""
+
+import json
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from fleet.devstack.simulator.calls import Answer, Api, Call, Refusal
+from fleet.devstack.simulator.limits import Kind, OverLimit, Reading
+from fleet.devstack.simulator.models import find_model
+from fleet.devstack.simulator.waits import go_duration, retry_after_headers
+
+_STREAM_PIECES = 12
+
+
+def error(status: int, message: str, kind: str, code: str | None = None, param: str | None = None) -> Refusal:
+    """An error in OpenAI's form."""
+    return Refusal(status, {"error": {"message": message, "type": kind, "param": param, "code": code}})
+
+
+def key_of(headers: Mapping[str, str]) -> str:
+    """The API key; a Refusal if there is none."""
+    scheme, _, key = headers.get("authorization", "").partition(" ")
+    if scheme.lower() != "bearer" or not key.strip():
+        raise error(
+            401,
+            "You didn't provide an API key. You need to provide your API key in an Authorization header using "
+            "Bearer auth (i.e. Authorization: Bearer YOUR_KEY).",
+            "invalid_request_error",
+        )
+    return key.strip()
+
+
+def parse(api: Api, provider: str, body: Any, headers: Mapping[str, str]) -> Call:
+    """A request taken apart and checked as OpenAI checks it."""
+    key = key_of(headers)
+    if not isinstance(body, dict):
+        raise error(400, "We could not parse the JSON body of your request.", "invalid_request_error")
+    model = body.get("model")
+    if not isinstance(model, str) or not model:
+        raise error(
+            400, "you must provide a model parameter", "invalid_request_error", "missing_required_parameter"
+        )
+    known = find_model(provider, model)
+    if known is None:
+        message = f"The model `{model}` does not exist or you do not have access to it."
+        raise error(404, message, "invalid_request_error", "model_not_found")
+    system, user = _responses_text(body) if api == "responses" else _chat_text(body)
+    _check_sampling(body, model, known.sampling)
+    return Call(
+        provider=provider,
+        api=api,
+        model=model,
+        key=key,
+        idempotency_key=headers.get("idempotency-key"),
+        system=system,
+        user=user,
+        max_tokens=_max_tokens(api, provider, body, known.max_output_tokens),
+        stream=bool(body.get("stream")),
+    )
+
+
+def _check_sampling(body: Mapping[str, Any], model: str, sampling: str) -> None:
+    for name, highest in (("temperature", 2), ("top_p", 1)):
+        value = body.get(name)
+        if value is None:
+            continue
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            message = f"Invalid type for '{name}': expected a decimal, but got something else instead."
+            raise error(400, message, "invalid_request_error", "invalid_type", name)
+        if not 0 <= value <= highest:
+            message = f"Invalid '{name}': decimal out of range. Expected a value between 0 and {highest}."
+            raise error(400, message, "invalid_request_error", "decimal_out_of_range", name)
+        if sampling == "none" and value != 1:
+            message = f"Unsupported parameter: '{name}' is not supported with the model {model}."
+            raise error(400, message, "invalid_request_error", "unsupported_parameter", name)
+
+
+def _max_tokens(api: Api, provider: str, body: Mapping[str, Any], most: int) -> int | None:
+    names = ("max_output_tokens",) if api == "responses" else ("max_completion_tokens", "max_tokens")
+    least = 16 if api == "responses" and provider == "openai" else 1
+    for name in names:
+        value = body.get(name)
+        if value is None:
+            continue
+        if isinstance(value, bool) or not isinstance(value, int) or value < least:
+            message = f"Invalid '{name}': integer below minimum value. Expected a value >= {least}."
+            raise error(400, message, "invalid_request_error", "integer_below_min_value", name)
+        if value > most:
+            message = f"{name} is too large: {value}. This model supports at most {most} completion tokens."
+            raise error(400, message, "invalid_request_error", "invalid_value", name)
+        return value
+    return None
+
+
+def _content_text(content: Any) -> str:
+    if isinstance(content, str):
+        return content
+    if isinstance(content, list):
+        return "".join(str(part.get("text", "")) for part in content if isinstance(part, dict))
+    raise error(400, "Invalid type for 'content'.", "invalid_request_error", "invalid_type", "messages")
+
+
+def _responses_text(body: Mapping[str, Any]) -> tuple[str, str]:
+    given = body.get("input")
+    if isinstance(given, list):
+        given = "\n".join(_content_text(item.get("content")) for item in given if isinstance(item, dict))
+    if not isinstance(given, str):
+        message = "Missing required parameter: 'input'."
+        raise error(400, message, "invalid_request_error", "missing_required_parameter", "input")
+    return str(body.get("instructions") or ""), given
+
+
+def _chat_text(body: Mapping[str, Any]) -> tuple[str, str]:
+    messages = body.get("messages")
+    if not isinstance(messages, list) or not messages or not all(isinstance(one, dict) for one in messages):
+        message = "Invalid 'messages': empty array. Expected an array with minimum length 1."
+        raise error(400, message, "invalid_request_error", "empty_array", "messages")
+    texts: dict[bool, list[str]] = {True: [], False: []}
+    for one in messages:
+        texts[one.get("role") in ("system", "developer")].append(_content_text(one.get("content")))
+    return "\n".join(texts[True]), "\n".join(texts[False])
+
+
+def rate_headers(readings: Mapping[Kind, Reading]) -> dict[str, str]:
+    """``x-ratelimit-*``: requests, and tokens of both directions together."""
+    headers = {}
+    for kind, name in (("requests", "requests"), ("input_tokens", "tokens")):
+        if reading := readings.get(kind):  # type: ignore[call-overload]
+            headers[f"x-ratelimit-limit-{name}"] = f"{reading.limit:.0f}"
+            headers[f"x-ratelimit-remaining-{name}"] = f"{reading.remaining:.0f}"
+            headers[f"x-ratelimit-reset-{name}"] = go_duration(reading.reset_seconds)
+    return headers
+
+
+def over_limit(call: Call, over: OverLimit) -> Refusal:
+    """The 429 of a full bucket."""
+    what = "requests" if over.kind == "requests" else "tokens"
+    message = (
+        f"Rate limit reached for {call.model} on {what} per min: Limit {over.limit:.0f}. "
+        f"Please try again in {go_duration(over.wait_seconds)}."
+    )
+    refusal = error(429, message, what, "rate_limit_exceeded")
+    refusal.headers = retry_after_headers(max(over.wait_seconds, 0.001), "ms")
+    return refusal
+
+
+def refusal(kind: str, call: Call, retry_after: float | None, form: str) -> Refusal:
+    """A scripted error."""
+    wait = retry_after_headers(retry_after, form)
+    spent = "You exceeded your current quota, please check your plan and billing details."
+    made = {
+        "429": error(429, f"Rate limit reached for {call.model}.", "requests", "rate_limit_exceeded"),
+        "500": error(500, "The server had an error while processing your request.", "server_error"),
+        "503": error(503, "The engine is currently overloaded, please try again later.", "server_error"),
+        "529": error(529, "Overloaded.", "server_error"),
+        "401": error(401, "Incorrect API key provided.", "invalid_request_error", "invalid_api_key"),
+        "revoked_key": error(401, "Incorrect API key provided.", "invalid_request_error", "invalid_api_key"),
+        "403": error(403, "Country, region, or territory not supported.", "request_forbidden"),
+        "404": error(404, f"The model `{call.model}` does not exist.", "invalid_request_error", "model_not_found"),
+        "400": error(400, "Invalid request.", "invalid_request_error", "invalid_value"),
+        "quota": error(429, spent, "insufficient_quota", "insufficient_quota"),
+        "day_quota": error(429, spent, "insufficient_quota", "insufficient_quota"),
+        "slow_down": error(503, "Slow down.", "service_unavailable_error", "slow_down"),
+    }[kind]
+    made.headers = wait | ({"x-should-retry": "false"} if kind in ("quota", "day_quota") else {})
+    return made
+
+
+def _usage(call: Call, answer: Answer) -> dict[str, Any]:
+    return {
+        "input_tokens": call.input_tokens,
+        "input_tokens_details": {"cached_tokens": 0, "cache_write_tokens": 0},
+        "output_tokens": answer.output_tokens,
+        "output_tokens_details": {"reasoning_tokens": 0},
+        "total_tokens": call.input_tokens + answer.output_tokens,
+    }
+
+
+def responses_body(call: Call, answer: Answer, number: str, status: str | None = None) -> dict[str, Any]:
+    """A Response object; ``status`` queued or in_progress for one that runs in the background."""
+    part: dict[str, Any] = {"type": "output_text", "text": answer.text, "annotations": [], "logprobs": []}
+    if answer.finish == "refusal":
+        part = {"type": "refusal", "refusal": answer.text}
+    state = status or ("incomplete" if answer.finish == "length" else "completed")
+    done = state in ("completed", "incomplete")
+    message: dict[str, Any] = {
+        "id": f"msg_{number}",
+        "type": "message",
+        "status": state,
+        "role": "assistant",
+        "content": [part],
+    }
+    return {
+        "id": f"resp_{number}",
+        "object": "response",
+        "created_at": int(time.time()),
+        "status": state,
+        "background": status is not None,
+        "error": None,
+        "incomplete_details": {"reason": "max_output_tokens"} if answer.finish == "length" and done else None,
+        "instructions": call.system or None,
+        "max_output_tokens": call.max_tokens,
+        "model": call.model,
+        "output": [message] if done else [],
+        "parallel_tool_calls": True,
+        "temperature": 1.0,
+        "tool_choice": "auto",
+        "tools": [],
+        "top_p": 1.0,
+        "usage": _usage(call, answer) if done else None,
+        "metadata": {},
+    }
+
+
+def chat_body(call: Call, answer: Answer, number: str) -> dict[str, Any]:
+    """A chat completion."""
+    refused = answer.finish == "refusal"
+    message: dict[str, Any] = {
+        "role": "assistant",
+        "content": None if refused else answer.text,
+        "refusal": answer.text if refused else None,
+        "annotations": [],
+    }
+    return {
+        "id": f"chatcmpl-{number}",
+        "object": "chat.completion",
+        "created": int(time.time()),
+        "model": call.model,
+        "choices": [{"index": 0, "message": message, "logprobs": None, "finish_reason": _chat_finish(answer)}],
+        "usage": _chat_usage(call, answer),
+        "system_fingerprint": "fp_simulator",
+    }
+
+
+def _chat_finish(answer: Answer) -> str:
+    return "length" if answer.finish == "length" else "stop"
+
+
+def _chat_usage(call: Call, answer: Answer) -> dict[str, Any]:
+    return {
+        "prompt_tokens": call.input_tokens,
+        "completion_tokens": answer.output_tokens,
+        "total_tokens": call.input_tokens + answer.output_tokens,
+        "prompt_tokens_details": {"cached_tokens": 0, "audio_tokens": 0},
+        "completion_tokens_details": {"reasoning_tokens": 0, "audio_tokens": 0},
+    }
+
+
+def pieces(text: str, count: int = _STREAM_PIECES) -> list[str]:
+    """A text in about ``count`` parts, as a stream delivers it."""
+    size = max(len(text) // count, 1)
+    return [text[start : start + size] for start in range(0, len(text), size)]
+
+
+def _event(name: str, value: Mapping[str, Any]) -> bytes:
+    return f"event: {name}\ndata: {json.dumps({'type': name} | dict(value), ensure_ascii=False)}\n\n".encode()
+
+
+def responses_events(call: Call, answer: Answer, number: str) -> list[bytes]:
+    """The stream of a Response, one list item an event."""
+    body = responses_body(call, answer, number)
+    item = body["output"][0]
+    part = item["content"][0]
+    began = body | {"status": "in_progress", "output": [], "usage": None}
+    at = {"item_id": item["id"], "output_index": 0, "content_index": 0}
+    empty_part = {"type": "output_text", "text": "", "annotations": []}
+    steps: list[tuple[str, dict[str, Any]]] = [
+        ("response.created", {"response": began}),
+        ("response.in_progress", {"response": began}),
+        (
+            "response.output_item.added",
+            {"output_index": 0, "item": item | {"content": [], "status": "in_progress"}},
+        ),
+        ("response.content_part.added", at | {"part": empty_part}),
+        *(("response.output_text.delta", at | {"delta": piece, "logprobs": []}) for piece in pieces(answer.text)),
+        ("response.output_text.done", at | {"text": answer.text, "logprobs": []}),
+        ("response.content_part.done", at | {"part": part}),
+        ("response.output_item.done", {"output_index": 0, "item": item}),
+        (f"response.{body['status']}", {"response": body}),
+    ]
+    return [_event(name, value | {"sequence_number": place}) for place, (name, value) in enumerate(steps)]
+
+
+def chat_events(call: Call, answer: Answer, number: str, *, with_usage: bool) -> list[bytes]:
+    """The stream of a chat completion."""
+    head = {
+        "id": f"chatcmpl-{number}",
+        "object": "chat.completion.chunk",
+        "created": int(time.time()),
+        "model": call.model,
+    }
+
+    def chunk(delta: dict[str, Any], finish: str | None = None) -> dict[str, Any]:
+        return head | {"choices": [{"index": 0, "delta": delta, "finish_reason": finish}]}
+
+    chunks = [
+        chunk({"role": "assistant", "content": ""}),
+        *(chunk({"content": piece}) for piece in pieces(answer.text)),
+        chunk({}, _chat_finish(answer)),
+    ]
+    if with_usage:
+        chunks.append(head | {"choices": [], "usage": _chat_usage(call, answer)})
+    return [*(f"data: {json.dumps(one, ensure_ascii=False)}\n\n".encode() for one in chunks), b"data: [DONE]\n\n"]

@@ -1,0 +1,79 @@
+"""The simulator within a test: in a thread of its own, on a free port."""
+
+import asyncio
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import httpx
+import uvicorn
+
+from fleet.devstack.simulator.app import create_app
+from fleet.devstack.simulator.engine import Engine
+from fleet.devstack.simulator.latency import Latency
+from fleet.devstack.simulator.transports import ReachableProtocol
+
+_START_SECONDS = 10.0
+
+
+class RunningSimulator:
+    """A simulator that listens at ``base_url``; its controls as methods."""
+
+    def __init__(self, base_url: str) -> None:
+        self.base_url = base_url
+
+    def ledger(self) -> list[dict[str, Any]]:
+        """All calls so far."""
+        calls: list[dict[str, Any]] = httpx.get(f"{self.base_url}/ledger", trust_env=False).json()["calls"]
+        return calls
+
+    def stats(self) -> dict[str, Any]:
+        """Counts of the simulator itself."""
+        stats: dict[str, Any] = httpx.get(f"{self.base_url}/stats", trust_env=False).json()
+        return stats
+
+    def fault(self, provider: str, kind: str, **values: Any) -> None:
+        """Script a fault."""
+        body = {"provider": provider, "kind": kind} | values
+        httpx.post(f"{self.base_url}/faults", json=body, trust_env=False).raise_for_status()
+
+    def put(self, control: str, **values: Any) -> None:
+        """``PUT /limits``, ``/latency`` or ``/tenant``."""
+        httpx.put(f"{self.base_url}/{control}", json=values, trust_env=False).raise_for_status()
+
+    def provider_url(self, provider: str) -> str:
+        """The base_url to give to a provider of that name."""
+        if provider in ("anthropic", "gemini"):
+            return self.base_url
+        return f"{self.base_url}/v1" if provider == "openai" else f"{self.base_url}/{provider}/v1"
+
+
+@contextmanager
+def running_simulator(seed: int = 1, latency: Latency | None = None) -> Iterator[RunningSimulator]:
+    """Run a simulator until the block ends; without ``latency`` it answers at once."""
+    engine = Engine(seed)
+    for provider in ("openai", "anthropic", "gemini"):
+        engine.latencies[provider] = latency or Latency(0.0, 0.0, 0.0)
+    listening = socket.create_server(("127.0.0.1", 0))
+    config = uvicorn.Config(
+        create_app(engine),
+        http=ReachableProtocol,
+        log_level="warning",
+        lifespan="off",
+        timeout_graceful_shutdown=1,
+    )
+    server = uvicorn.Server(config)
+    # The thread must not touch the process's signal handlers.
+    thread = threading.Thread(target=asyncio.run, args=(server._serve([listening]),), daemon=True)
+    thread.start()
+    base_url = f"http://127.0.0.1:{listening.getsockname()[1]}"
+    transport = httpx.HTTPTransport(retries=3)
+    with httpx.Client(transport=transport, timeout=_START_SECONDS, trust_env=False) as client:
+        client.get(f"{base_url}/health").raise_for_status()
+    try:
+        yield RunningSimulator(base_url)
+    finally:
+        server.should_exit = True
+        thread.join(_START_SECONDS)

@@ -1,0 +1,73 @@
+"""Writes the answers: text of an article's kind that says, first of all, that a simulator wrote it."""
+
+import random
+
+from fleet.devstack.simulator.calls import CHARACTERS_PER_TOKEN, Answer, Call, Finish, tokens_of
+from fleet.devstack.simulator.latency import Latency
+
+MARK = "[SIMULATOR]"
+_CZECH_LETTERS = set("ěščřžýáíéůúňťďĚŠČŘŽÝÁÍÉŮÚŇŤĎ")
+_EXCERPT_CHARACTERS = 160
+_TYPICAL_TOKENS = 260
+
+_CZECH = (
+    "Kvalitní obsah začíná otázkou čtenáře, ne seznamem klíčových slov.",
+    "Nadpisy mají odpovídat tomu, co lidé skutečně hledají.",
+    "Každé tvrzení je vhodné doložit zdrojem, který lze dohledat.",
+    "Struktura článku vede od problému k řešení a končí jasným krokem.",
+    "Interní odkazy pomáhají čtenáři i vyhledávači pochopit souvislosti.",
+    "Krátké odstavce a konkrétní příklady udrží pozornost déle než obecné fráze.",
+    "Popisek stránky shrnuje hlavní přínos ve dvou větách.",
+)
+_ENGLISH = (
+    "Good content begins with the reader's question and not with a list of keywords.",
+    "Headings should answer what people actually search for.",
+    "Every claim deserves a source that can be looked up.",
+    "The structure leads from the problem to its solution and ends with one clear step.",
+    "Internal links help readers and search engines to see what belongs together.",
+    "Short paragraphs and concrete examples hold attention longer than phrases.",
+    "The description sums up the main benefit in two sentences.",
+)
+_REFUSAL = f"{MARK} I cannot help with that."
+
+
+def write_answer(call: Call, latency: Latency, seed: int) -> Answer:
+    """The answer to a call, the same for the same call and seed."""
+    chance = random.Random(call.seed(seed))
+    wanted = round(_TYPICAL_TOKENS * chance.lognormvariate(0.0, 0.25))
+    text = _text(call, wanted, chance)
+    tokens = tokens_of(text)
+    finish: Finish = "stop"
+    if call.max_tokens is not None and tokens > call.max_tokens:
+        text = text[: int(call.max_tokens * CHARACTERS_PER_TOKEN)]
+        tokens, finish = call.max_tokens, "length"
+    return Answer(text, finish, tokens, latency.seconds(tokens, chance))
+
+
+def refusing(call: Call, latency: Latency, seed: int) -> Answer:
+    """A model's refusal."""
+    tokens = tokens_of(_REFUSAL)
+    return Answer(_REFUSAL, "refusal", tokens, latency.seconds(tokens, random.Random(call.seed(seed))))
+
+
+def cut_short(answer: Answer) -> Answer:
+    """The same answer, ended by its token limit half-way."""
+    half = answer.text[: len(answer.text) // 2]
+    return Answer(half, "length", tokens_of(half), answer.seconds)
+
+
+def _text(call: Call, tokens: int, chance: random.Random) -> str:
+    czech = len(_CZECH_LETTERS.intersection(call.system + call.user)) >= 3
+    head = f"{MARK} {call.provider}/{call.model}"
+    excerpt = call.user.strip()[:_EXCERPT_CHARACTERS]
+    if czech:
+        lines = [f"{head} – text simulátoru, ne skutečného modelu.", f"Zadání začíná: „{excerpt}“"]
+    else:
+        lines = [f"{head}: text of a simulator, not of a real model.", f"The request begins: “{excerpt}”"]
+    sentences = _CZECH if czech else _ENGLISH
+    length = sum(map(len, lines))
+    while length < tokens * CHARACTERS_PER_TOKEN:
+        sentence = chance.choice(sentences)
+        lines.append(sentence)
+        length += len(sentence)
+    return "\n\n".join([*lines[:2], " ".join(lines[2:])]).strip()

@@ -1,0 +1,33 @@
+"""A worker process imports only its own provider's SDK, and nothing acts at import."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+SDKS = {"openai": "openai", "anthropic": "anthropic", "gemini": "google.genai"}
+PROBE = """
+import json, sys
+from fleet.config import load_settings
+from fleet.providers.registry import provider_factory
+import workers.llm
+before = [sdk for sdk in {sdks!r} if sdk in sys.modules]
+provider_factory(load_settings(api_base_url="http://localhost:1").provider({provider!r}))
+print(json.dumps([before, [sdk for sdk in {sdks!r} if sdk in sys.modules]]))
+"""
+
+
+@pytest.mark.parametrize("provider", sorted(SDKS))
+def test_a_worker_imports_only_its_own_providers_sdk(provider: str) -> None:
+    probe = PROBE.format(sdks=list(SDKS.values()), provider=provider)
+    output = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True).stdout
+    before, after = json.loads(output)
+    assert before == []
+    assert after == [SDKS[provider]]
+
+
+def test_the_pipeline_worker_imports_no_sdk_and_no_http_client() -> None:
+    probe = "import sys, workers.pipeline; print([m for m in ('openai', 'anthropic', 'google.genai', 'httpx', 'httpx2') if m in sys.modules])"
+    output = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True).stdout
+    assert output.strip() == "[]"

@@ -1,0 +1,193 @@
+"""Our adapters and the unmodified SDKs below them, against the simulator."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+import pytest
+
+from fleet.config import ProviderSettings, load_settings
+from fleet.devstack.simulator.testing import RunningSimulator
+from fleet.errors import ProviderError
+from fleet.meanings import Meaning
+from fleet.providers.base import LlmRequest, Provider
+from fleet.providers.registry import provider_factory
+
+PROVIDERS = {
+    "openai": ("gpt-4o", "openai", "responses"),
+    "openai-chat": ("gpt-4o", "openai", "chat"),
+    "anthropic": ("claude-sonnet-4-5", "anthropic", None),
+    "gemini": ("gemini-2.5-flash", "gemini", None),
+    "groq": ("llama-3.3-70b", "groq", None),
+}
+
+
+def request(model: str, **changes: object) -> LlmRequest:
+    values: dict[str, object] = {
+        "model": model,
+        "system_prompt": "Jsi zkušený redaktor. Piš česky, stručně a věcně.",
+        "user_message": "Téma: kávovary <script>alert(1)</script>",
+        "temperature": 0.7,
+        "top_p": None,
+        "max_tokens": 400,
+        "idempotency_key": "fleet-1",
+    }
+    return LlmRequest(**(values | changes))  # type: ignore[arg-type]
+
+
+def settings_for(case: str, simulator: RunningSimulator) -> ProviderSettings:
+    _, name, api = PROVIDERS[case]
+    section: dict[str, object] = {"base_url": simulator.provider_url(name)}
+    if name == "groq":
+        section["kind"] = "openai"
+    if api is not None:
+        section["api"] = api
+    return load_settings(api_base_url="http://localhost:1", providers={name: section}).provider(name)
+
+
+@asynccontextmanager
+async def provider(case: str, simulator: RunningSimulator) -> AsyncIterator[Provider]:
+    client = provider_factory(settings_for(case, simulator))("sim-key-12345678")
+    try:
+        yield client
+    finally:
+        await client.close()
+
+
+async def failing(case: str, simulator: RunningSimulator, **changes: object) -> ProviderError:
+    async with provider(case, simulator) as client:
+        with pytest.raises(ProviderError) as caught:
+            await client.complete(request(PROVIDERS[case][0], **changes), timeout_seconds=1.0)
+    return caught.value
+
+
+@pytest.mark.parametrize("case", sorted(PROVIDERS))
+async def test_a_call_is_answered_with_text_usage_and_the_key_of_all_attempts(
+    case: str, simulator: RunningSimulator
+) -> None:
+    async with provider(case, simulator) as client:
+        answer = await client.complete(request(PROVIDERS[case][0]), timeout_seconds=10)
+    assert answer.text.startswith("[SIMULATOR]") and "kávovary <script>" in answer.text
+    assert answer.finish_reason == "stop"
+    assert answer.input_tokens > 10 and 50 < answer.output_tokens <= 400
+    (call,) = simulator.ledger()
+    assert call["provider"] == PROVIDERS[case][1]
+    assert (call["status"], call["outcome"], call["idempotency_key"]) == (200, "answered", "fleet-1")
+    assert (call["input_tokens"], call["output_tokens"]) == (answer.input_tokens, answer.output_tokens)
+
+
+@pytest.mark.parametrize("case", sorted(PROVIDERS))
+async def test_max_tokens_ends_the_answer_and_says_so(case: str, simulator: RunningSimulator) -> None:
+    async with provider(case, simulator) as client:
+        answer = await client.complete(request(PROVIDERS[case][0], max_tokens=20), timeout_seconds=10)
+    assert (answer.finish_reason, answer.output_tokens) == ("length", 20)
+    assert answer.text
+
+
+@pytest.mark.parametrize("case", sorted(PROVIDERS))
+async def test_unlimited_max_tokens_are_accepted_by_every_provider(case: str, simulator: RunningSimulator) -> None:
+    async with provider(case, simulator) as client:
+        answer = await client.complete(request(PROVIDERS[case][0], max_tokens=None), timeout_seconds=10)
+    assert answer.finish_reason == "stop"
+
+
+QUIRKY = [
+    ("openai", "gpt-5", {"top_p": 0.9}),
+    ("openai-chat", "o3-mini", {}),
+    ("openai", "gpt-4o", {"top_p": 0.9}),
+    ("anthropic", "claude-opus-4-1-20250805", {"top_p": 0.9}),
+    ("anthropic", "claude-3-5-haiku-20241022", {"top_p": 0.9}),
+    ("anthropic", "claude-3-haiku-20240307", {"max_tokens": None}),
+    ("anthropic", "claude-opus-4-20250514", {"max_tokens": None}),
+    ("gemini", "gemini-1.5-pro", {"max_tokens": None, "top_p": 0.9}),
+    ("gemini", "gemini-3-pro-preview", {"max_tokens": None}),
+]
+
+
+@pytest.mark.parametrize(("case", "model", "changes"), QUIRKY)
+async def test_a_models_quirks_are_respected(
+    case: str, model: str, changes: dict[str, object], simulator: RunningSimulator
+) -> None:
+    async with provider(case, simulator) as client:
+        answer = await client.complete(request(model, **changes), timeout_seconds=10)
+    assert answer.text
+
+
+@pytest.mark.parametrize("case", ["openai", "anthropic"])
+async def test_what_remains_of_the_limit_is_in_the_answers_headers(case: str, simulator: RunningSimulator) -> None:
+    simulator.put("limits", provider=case, rpm=60, burst_seconds=60)
+    name = "x-ratelimit-remaining-requests" if case == "openai" else "anthropic-ratelimit-requests-remaining"
+    async with provider(case, simulator) as client:
+        remaining = [
+            int((await client.complete(request(PROVIDERS[case][0]), timeout_seconds=10)).headers[name])
+            for _ in range(3)
+        ]
+    assert remaining == [59, 58, 57]
+
+
+Expected = Callable[[str], Meaning]
+BY_FAULT: dict[str, Meaning | dict[str, Meaning]] = {
+    "429": Meaning.RATE,
+    "500": Meaning.OUTAGE,
+    "503": Meaning.OUTAGE,
+    "529": {"anthropic": Meaning.OVERLOAD, "openai": Meaning.OVERLOAD, "gemini": Meaning.OVERLOAD},
+    "401": Meaning.KEY_REJECTED,
+    "revoked_key": Meaning.KEY_REJECTED,
+    "403": Meaning.KEY_REJECTED,
+    "404": Meaning.NOT_FOUND,
+    "400": Meaning.BAD_REQUEST,
+    "quota": Meaning.QUOTA_SPENT,
+    "day_quota": {
+        "openai": Meaning.QUOTA_SPENT,
+        "anthropic": Meaning.QUOTA_SPENT,
+        "gemini": Meaning.QUOTA_UNTIL_RESET,
+    },
+    "slow_down": {"openai": Meaning.RAMP, "anthropic": Meaning.RATE, "gemini": Meaning.OUTAGE},
+    "hang": Meaning.TIMED_OUT,
+    "truncate": Meaning.LOST_AFTER_SENDING,
+    "reset": Meaning.LOST_AFTER_SENDING,
+    "html": Meaning.UNUSABLE_BODY,
+    "empty_json": Meaning.UNUSABLE_BODY,
+    "redirect": Meaning.UNUSABLE_BODY,
+}
+
+
+@pytest.mark.parametrize("case", sorted(PROVIDERS))
+@pytest.mark.parametrize("kind", sorted(BY_FAULT))
+async def test_a_fault_has_its_meaning_and_is_sent_once(case: str, kind: str, simulator: RunningSimulator) -> None:
+    settings = settings_for(case, simulator)
+    simulator.fault(settings.name, kind, count=1)
+    error = await failing(case, simulator)
+    expected = BY_FAULT[kind]
+    assert error.meaning is (expected if isinstance(expected, Meaning) else expected[settings.kind])
+    assert len(simulator.ledger()) == 1
+    assert simulator.stats()["elsewhere"] == []
+    assert "sim-key-12345678" not in str(error)
+
+
+@pytest.mark.parametrize("case", sorted(PROVIDERS))
+@pytest.mark.parametrize("form", ["seconds", "ms", "date"])
+async def test_the_wait_that_a_429_asks_for_is_understood(
+    case: str, form: str, simulator: RunningSimulator
+) -> None:
+    name = settings_for(case, simulator).name
+    simulator.fault(name, "429", retry_after=7.0, form=form)
+    error = await failing(case, simulator)
+    assert error.wait_seconds is not None and 5.5 <= error.wait_seconds <= 7.0
+
+
+@pytest.mark.parametrize("case", sorted(PROVIDERS))
+async def test_a_dripping_answer_is_ended_by_a_deadline_around_the_call(
+    case: str, simulator: RunningSimulator
+) -> None:
+    simulator.fault(settings_for(case, simulator).name, "drip")
+    async with provider(case, simulator) as client:
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.8):
+                await client.complete(request(PROVIDERS[case][0]), timeout_seconds=0.5)
+
+
+@pytest.mark.parametrize("case", sorted(PROVIDERS))
+async def test_a_port_where_nobody_listens_is_lost_before_sending(case: str) -> None:
+    error = await failing(case, RunningSimulator("http://127.0.0.1:9"))
+    assert error.meaning is Meaning.LOST_BEFORE_SENDING
