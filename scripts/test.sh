@@ -12,5 +12,6 @@ fi
 make_environment .venv dev
 make_environment .venv-gemini-legacy gemini-legacy test
 # Google's older SDK cannot share an environment with the rest, so its tests have one of their own.
-.venv-gemini-legacy/bin/python -m pytest -q -p no:cacheprovider tests/simulator/legacy
+.venv-gemini-legacy/bin/python -m pytest -q -p no:cacheprovider -o filterwarnings=default \
+    tests/simulator/legacy
 .venv/bin/python -m pytest "${options[@]}" "$@"

@@ -28,6 +28,7 @@ def test_a_worker_imports_only_its_own_providers_sdk(provider: str) -> None:
 
 
 def test_the_pipeline_worker_imports_no_sdk_and_no_http_client() -> None:
-    probe = "import sys, workers.pipeline; print([m for m in ('openai', 'anthropic', 'google.genai', 'httpx', 'httpx2') if m in sys.modules])"
+    modules = ("openai", "anthropic", "google.genai", "httpx", "httpx2")
+    probe = f"import sys, workers.pipeline; print([m for m in {modules!r} if m in sys.modules])"
     output = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True).stdout
     assert output.strip() == "[]"

@@ -113,7 +113,7 @@ def test_an_alias_finds_its_provider_and_a_stranger_is_named_with_the_remedy() -
 
 
 def test_the_environment_wins_over_dotenv_and_dotenv_over_toml(monkeypatch: pytest.MonkeyPatch) -> None:
-    Path("fleet.toml").write_text('max_attempts = 7\nlog_backups = 7\n[providers.openai]\nrpm = 7\n', "utf-8")
+    Path("fleet.toml").write_text("max_attempts = 7\nlog_backups = 7\n[providers.openai]\nrpm = 7\n", "utf-8")
     Path(".env").write_text("FLEET_MAX_ATTEMPTS=8\nAPI_BASE_URL=http://dotenv:1\n", "utf-8")
     monkeypatch.setenv("API_BASE_URL", "http://environment:1")
     ours = load_settings()

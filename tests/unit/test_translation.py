@@ -73,9 +73,7 @@ CASES: list[tuple[Kind, int, Any, Meaning]] = [
 
 
 @pytest.mark.parametrize(("kind", "status", "body", "meaning"), CASES)
-def test_an_answer_means_what_the_provider_documents(
-    kind: Kind, status: int, body: Any, meaning: Meaning
-) -> None:
+def test_an_answer_means_what_the_provider_documents(kind: Kind, status: int, body: Any, meaning: Meaning) -> None:
     error = answered_with_error(kind, kind, status, {}, body)
     assert (error.meaning, error.status, error.provider) == (meaning, status, kind)
     assert error.consequence.remedy in str(error)

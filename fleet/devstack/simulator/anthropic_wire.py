@@ -20,7 +20,8 @@ def error(status: int, kind: str, message: str) -> Refusal:
 
 def key_of(headers: Mapping[str, str]) -> str:
     """The API key; a Refusal if there is none."""
-    key = headers.get("x-api-key", "").strip()
+    scheme, _, token = headers.get("authorization", "").partition(" ")
+    key = headers.get("x-api-key", "").strip() or (token.strip() if scheme.lower() == "bearer" else "")
     if not key:
         raise error(401, "authentication_error", "x-api-key header is required")
     return key

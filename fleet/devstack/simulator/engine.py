@@ -39,8 +39,9 @@ class Wire:
 class Engine:
     """The state that all calls share."""
 
-    def __init__(self, seed: int = 1) -> None:
+    def __init__(self, seed: int = 1, latency: Latency | None = None) -> None:
         self.seed = seed
+        self._latency = latency or Latency()
         self.ledger = Ledger()
         self.limits = Limits()
         self.faults = Faults()
@@ -50,7 +51,7 @@ class Engine:
 
     def latency_of(self, provider: str) -> Latency:
         """The provider's latency; a provider that was not configured has the default."""
-        return self.latencies.get(provider, Latency())
+        return self.latencies.get(provider, self._latency)
 
     async def serve(self, wire: Wire, call: Call, request: Request) -> Response:
         """Answer one call, or fail it as scripted or as the limits demand."""

@@ -53,9 +53,7 @@ class RunningSimulator:
 @contextmanager
 def running_simulator(seed: int = 1, latency: Latency | None = None) -> Iterator[RunningSimulator]:
     """Run a simulator until the block ends; without ``latency`` it answers at once."""
-    engine = Engine(seed)
-    for provider in ("openai", "anthropic", "gemini"):
-        engine.latencies[provider] = latency or Latency(0.0, 0.0, 0.0)
+    engine = Engine(seed, latency or Latency(0.0, 0.0, 0.0))
     listening = socket.create_server(("127.0.0.1", 0))
     config = uvicorn.Config(
         create_app(engine),

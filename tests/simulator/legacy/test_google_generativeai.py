@@ -1,0 +1,53 @@
+"""google-generativeai, unmodified, against the simulator; in an environment of its own."""
+
+import pytest
+
+from fleet.config import ProviderSettings
+from fleet.devstack.simulator.testing import running_simulator
+from fleet.errors import ProviderError
+from fleet.meanings import Meaning
+from fleet.providers.base import LlmRequest
+from fleet.providers.registry import provider_factory
+
+REQUEST = LlmRequest("gemini-2.5-flash", "Piš česky.", "Téma: kávovary", 0.7, None, 400, "fleet-1")
+MEANINGS = {
+    "429": Meaning.RATE,
+    "day_quota": Meaning.QUOTA_UNTIL_RESET,
+    "quota": Meaning.QUOTA_SPENT,
+    "500": Meaning.OUTAGE,
+    "503": Meaning.OUTAGE,
+    "revoked_key": Meaning.KEY_REJECTED,
+    "404": Meaning.NOT_FOUND,
+    "400": Meaning.BAD_REQUEST,
+    "hang": Meaning.TIMED_OUT,
+    "reset": Meaning.LOST_AFTER_SENDING,
+    "html": Meaning.UNUSABLE_BODY,
+    "empty_json": Meaning.UNUSABLE_BODY,
+    "redirect": Meaning.UNUSABLE_BODY,
+}
+
+
+def settings(base_url: str) -> ProviderSettings:
+    return ProviderSettings(name="gemini", kind="gemini", base_url=base_url, sdk="google-generativeai")
+
+
+async def test_a_call_is_answered_with_text_usage_and_the_key_of_all_attempts() -> None:
+    with running_simulator() as simulator:
+        client = provider_factory(settings(simulator.base_url))("sim-key-12345678")
+        answer = await client.complete(REQUEST, timeout_seconds=10)
+        (call,) = simulator.ledger()
+    assert answer.text.startswith("[SIMULATOR]") and answer.finish_reason == "stop"
+    assert (call["provider"], call["idempotency_key"], call["outcome"]) == ("gemini", "fleet-1", "answered")
+    assert (answer.input_tokens, answer.output_tokens) == (call["input_tokens"], call["output_tokens"])
+
+
+@pytest.mark.parametrize("kind", sorted(MEANINGS))
+async def test_a_fault_has_its_meaning_and_is_sent_once(kind: str) -> None:
+    with running_simulator() as simulator:
+        simulator.fault("gemini", kind)
+        client = provider_factory(settings(simulator.base_url))("sim-key-12345678")
+        with pytest.raises(ProviderError) as caught:
+            await client.complete(REQUEST, timeout_seconds=1.0)
+        assert caught.value.meaning is MEANINGS[kind]
+        assert len(simulator.ledger()) == 1
+        assert simulator.stats()["elsewhere"] == []
