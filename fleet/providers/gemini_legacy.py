@@ -57,6 +57,8 @@ class LegacyGeminiProvider:
             raise self._answered_with_error(error) from error
         except requests.TooManyRedirects as error:
             raise not_the_api(name, "a redirect") from error
+        except requests.JSONDecodeError as error:
+            raise not_the_api(name, repr(error)) from error
         except requests.RequestException as error:
             raise not_answered(name, error) from error
         except ValueError as error:
