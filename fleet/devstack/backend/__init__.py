@@ -1,0 +1,1 @@
+"""The Backend API's contract, served from SQLite: assistants, API keys, health."""

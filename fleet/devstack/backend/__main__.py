@@ -1,0 +1,28 @@
+"""``python -m fleet.devstack.backend --port N --database FILE``: serve the backend on loopback."""
+
+import argparse
+from contextlib import closing
+from pathlib import Path
+
+import uvicorn
+
+from fleet.devstack.backend.app import create_app
+from fleet.devstack.backend.database import connect, seed_sample
+
+
+def main() -> None:
+    """Read the options, seed if asked to, serve until SIGTERM."""
+    parser = argparse.ArgumentParser(prog="backend", description="Serves the Backend API's contract from SQLite.")
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, default=8000)
+    parser.add_argument("--database", type=Path, required=True)
+    parser.add_argument("--seed-sample", action="store_true", help="add the sample project seo-demo")
+    options = parser.parse_args()
+    if options.seed_sample:
+        with closing(connect(options.database)) as connection:
+            seed_sample(connection)
+    uvicorn.run(create_app(options.database), host=options.host, port=options.port, access_log=False)
+
+
+if __name__ == "__main__":
+    main()

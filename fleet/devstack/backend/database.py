@@ -1,0 +1,80 @@
+"""The backend's tables, and the sample project that they are seeded with."""
+
+import json
+import sqlite3
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS Project (id TEXT PRIMARY KEY, name TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS ApiKey (provider TEXT PRIMARY KEY, api_key TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS Assistant (
+    id TEXT PRIMARY KEY, project_id TEXT NOT NULL REFERENCES Project (id), functionKey TEXT, name TEXT,
+    "order" INTEGER, active INTEGER NOT NULL DEFAULT 1, model_provider TEXT, model TEXT, system_prompt TEXT,
+    temperature REAL, top_p REAL, max_tokens INTEGER, input_keys TEXT, fallback TEXT
+);
+"""
+_JSON_COLUMNS = ("input_keys", "fallback")
+
+
+def connect(database: Path) -> sqlite3.Connection:
+    """Open the database, making its tables if they are not there."""
+    connection = sqlite3.connect(database)
+    connection.row_factory = sqlite3.Row
+    connection.execute("PRAGMA journal_mode=WAL")
+    connection.executescript(_SCHEMA)
+    return connection
+
+
+def assistants_of(connection: sqlite3.Connection, project_id: str) -> list[dict[str, Any]] | None:
+    """The project's assistants as the API shows them; None when the project does not exist."""
+    if connection.execute("SELECT 1 FROM Project WHERE id = ?", (project_id,)).fetchone() is None:
+        return None
+    rows = connection.execute('SELECT * FROM Assistant WHERE project_id = ? ORDER BY "order"', (project_id,))
+    return [_shown(dict(row)) for row in rows]
+
+
+def _shown(row: dict[str, Any]) -> dict[str, Any]:
+    shown = row | {"active": bool(row["active"])}
+    del shown["project_id"]
+    for column in _JSON_COLUMNS:
+        if shown[column] is None:
+            del shown[column]
+        else:
+            shown[column] = json.loads(shown[column])
+    return shown
+
+
+def api_key_of(connection: sqlite3.Connection, provider: str) -> str | None:
+    """The provider's key, None where there is none."""
+    row = connection.execute("SELECT api_key FROM ApiKey WHERE provider = ?", (provider,)).fetchone()
+    return row["api_key"] if row else None
+
+
+def seed_sample(connection: sqlite3.Connection) -> None:
+    """Put the sample project and keys for the simulator there; what exists already is left as it is."""
+    sample = json.loads(files("fleet.devstack.sample").joinpath("seo-demo.json").read_text("utf-8"))
+    with connection:
+        for provider in sample["providers"]:
+            connection.execute("INSERT OR IGNORE INTO ApiKey VALUES (?, ?)", (provider, f"sim-{provider}-key"))
+        for project_id, with_inputs in (("seo-demo", True), ("seo-classic", False)):
+            found = connection.execute("INSERT OR IGNORE INTO Project VALUES (?, ?)", (project_id, sample["name"]))
+            if found.rowcount:
+                _insert_assistants(connection, project_id, sample["assistants"], with_inputs=with_inputs)
+
+
+def _insert_assistants(
+    connection: sqlite3.Connection, project_id: str, assistants: list[dict[str, Any]], *, with_inputs: bool
+) -> None:
+    for position, one in enumerate(assistants, start=1):
+        row = {
+            "id": f"{project_id}-{position}",
+            "project_id": project_id,
+            **{name: value for name, value in one.items() if name != "input_keys"},
+            "order": position,
+            "input_keys": json.dumps(one["input_keys"]) if with_inputs else None,
+        }
+        columns = ", ".join(f'"{name}"' for name in row)
+        places = ", ".join("?" for _ in row)
+        connection.execute(f"INSERT INTO Assistant ({columns}) VALUES ({places})", tuple(row.values()))

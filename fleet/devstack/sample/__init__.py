@@ -1,0 +1,1 @@
+"""The sample project ``seo-demo`` and its keyword CSV."""
