@@ -1,0 +1,89 @@
+"""The main job on real parts: Temporal, worker processes, SDKs; the providers are simulated."""
+
+import json
+import uuid
+from importlib.resources import files
+from typing import Any
+
+import httpx
+import pytest
+from temporalio.client import WorkflowFailureError
+from temporalio.exceptions import ApplicationError
+
+from fleet.contracts import PIPELINE_QUEUE, WORKFLOW_TYPE
+from tests.workflow.conftest import Fleet, run_temporal
+
+CSV = files("fleet.devstack.sample").joinpath("keywords.csv").read_text("utf-8")
+NAMES = ["BriefAssistant", "ResearchAssistant", "FactValidator", "DraftAssistant"]
+
+
+async def run(fleet: Fleet, *arguments: Any) -> dict[str, Any]:
+    client = await fleet.client()
+    result: dict[str, Any] = await client.execute_workflow(
+        WORKFLOW_TYPE, args=list(arguments), id=f"test-{uuid.uuid4()}", task_queue=PIPELINE_QUEUE
+    )
+    return result
+
+
+async def test_eight_assistants_over_three_providers_complete_and_are_paid_once(fleet: Fleet) -> None:
+    httpx.delete(f"{fleet.simulator}/ledger", trust_env=False)
+    result = await run(fleet, "Jak vybrat kávovar", "seo-demo", CSV, "2025-01-31")
+    assert result["pipeline_success"] and result["assistants_executed"] == 8
+    assert [stage["stage"] for stage in result["stages"]][:4] == NAMES
+    assert {stage["metadata"]["provider"] for stage in result["stages"]} == {"openai", "anthropic", "gemini"}
+    assert all(
+        stage["metadata"]["cost_usd"] > 0 and stage["metadata"]["attempts"] == 1 for stage in result["stages"]
+    )
+    calls = httpx.get(f"{fleet.simulator}/ledger", trust_env=False).json()["calls"]
+    keys = {stage["metadata"]["idempotency_key"] for stage in result["stages"]}
+    assert len(calls) == 8 and {call["idempotency_key"] for call in calls} == keys
+
+
+async def test_a_foreign_client_starts_a_pipeline_with_nothing_of_ours(fleet: Fleet) -> None:
+    arguments = ["Jak vybrat kávovar", "seo-classic", "", "2025-01-31"]
+    start = ["workflow", "execute", "--type", WORKFLOW_TYPE, "--task-queue", PIPELINE_QUEUE, "--output", "json"]
+    for argument in arguments:
+        start += ["--input", json.dumps(argument)]
+    done = run_temporal(fleet, *start)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["result"]["pipeline_success"] is True
+
+
+BAD = [
+    (("", "seo-demo"), "topic is empty"),
+    ((7, "seo-demo"), "topic must be a string"),
+    ((), "topic must be a string"),
+    (("t", "../etc"), "project_id"),
+    (("t", "nobody"), "project 'nobody' does not exist"),
+    (("t", "seo-demo", "a,b\n1\n"), "csv_data line 2"),
+    (("t", "seo-demo", "", "31.1.2025"), "current_date"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "said"), BAD)
+async def test_bad_input_fails_with_one_record_before_anything_is_paid(
+    fleet: Fleet, arguments: tuple[Any, ...], said: str
+) -> None:
+    before = len(httpx.get(f"{fleet.simulator}/ledger", trust_env=False).json()["calls"])
+    with pytest.raises(WorkflowFailureError) as caught:
+        await run(fleet, *arguments)
+    cause = caught.value.cause
+    assert isinstance(cause, ApplicationError) and said in cause.message
+    record, partial = cause.details
+    assert (record["retryable"], record["attempts"]) == (False, 0)
+    assert partial["pipeline_success"] is False
+    assert len(httpx.get(f"{fleet.simulator}/ledger", trust_env=False).json()["calls"]) == before
+
+
+async def test_three_failures_of_a_provider_end_the_pipeline_with_the_known_phrase(fleet: Fleet) -> None:
+    fault = {"provider": "gemini", "kind": "500", "count": 3}
+    httpx.post(f"{fleet.simulator}/faults", json=fault, trust_env=False).raise_for_status()
+    with pytest.raises(WorkflowFailureError) as caught:
+        await run(fleet, "Jak vybrat kávovar", "seo-demo", "", "")
+    cause = caught.value.cause
+    assert isinstance(cause, ApplicationError) and "LLM selhalo po 3 pokusech" in cause.message
+    record, partial = cause.details
+    assert (record["provider"], record["attempts"]) == ("gemini", 3)
+    kept = {stage["function_key"]: stage["output"] for stage in partial["stages"]}
+    assert kept["brief_assistant"] and not kept["draft_assistant"]
+    assert "❌ ACTIVITY ERROR: execute_assistant" in (fleet.logs / "gemini.log").read_text("utf-8")
