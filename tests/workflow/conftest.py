@@ -4,13 +4,13 @@ import os
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from temporalio.client import Client
 
+from fleet.devstack.simulator.testing import RunningSimulator
 from fleet.devstack.stack import Ports, end_processes, spawn, start_stack
 
 PROGRAMS = {
@@ -27,7 +27,7 @@ class Fleet:
 
     def __init__(self, ports: Ports, logs: Path, pids: dict[str, int]) -> None:
         self.ports, self.logs, self.pids = ports, logs, pids
-        self.simulator = f"http://127.0.0.1:{ports.simulator}"
+        self.simulator = RunningSimulator(f"http://127.0.0.1:{ports.simulator}")
 
     async def client(self) -> Client:
         return await Client.connect(f"127.0.0.1:{self.ports.temporal}")
@@ -67,13 +67,6 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
     finally:
         end_processes(list(workers.values()))
         end_processes(records)
-
-
-def wait_until(condition: object, seconds: float = 30.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():  # type: ignore[operator]
-        assert time.monotonic() < deadline, "the condition did not come true in time"
-        time.sleep(0.1)
 
 
 def run_temporal(fleet: Fleet, *arguments: str) -> subprocess.CompletedProcess[str]:

@@ -5,7 +5,6 @@ import uuid
 from importlib.resources import files
 from typing import Any
 
-import httpx
 import pytest
 from temporalio.client import WorkflowFailureError
 from temporalio.exceptions import ApplicationError
@@ -26,7 +25,7 @@ async def run(fleet: Fleet, *arguments: Any) -> dict[str, Any]:
 
 
 async def test_eight_assistants_over_three_providers_complete_and_are_paid_once(fleet: Fleet) -> None:
-    httpx.delete(f"{fleet.simulator}/ledger", trust_env=False)
+    fleet.simulator.clear()
     result = await run(fleet, "Jak vybrat kávovar", "seo-demo", CSV, "2025-01-31")
     assert result["pipeline_success"] and result["assistants_executed"] == 8
     assert [stage["stage"] for stage in result["stages"]][:4] == NAMES
@@ -34,7 +33,7 @@ async def test_eight_assistants_over_three_providers_complete_and_are_paid_once(
     assert all(
         stage["metadata"]["cost_usd"] > 0 and stage["metadata"]["attempts"] == 1 for stage in result["stages"]
     )
-    calls = httpx.get(f"{fleet.simulator}/ledger", trust_env=False).json()["calls"]
+    calls = fleet.simulator.ledger()
     keys = {stage["metadata"]["idempotency_key"] for stage in result["stages"]}
     assert len(calls) == 8 and {call["idempotency_key"] for call in calls} == keys
 
@@ -64,7 +63,7 @@ BAD = [
 async def test_bad_input_fails_with_one_record_before_anything_is_paid(
     fleet: Fleet, arguments: tuple[Any, ...], said: str
 ) -> None:
-    before = len(httpx.get(f"{fleet.simulator}/ledger", trust_env=False).json()["calls"])
+    before = len(fleet.simulator.ledger())
     with pytest.raises(WorkflowFailureError) as caught:
         await run(fleet, *arguments)
     cause = caught.value.cause
@@ -72,12 +71,11 @@ async def test_bad_input_fails_with_one_record_before_anything_is_paid(
     record, partial = cause.details
     assert (record["retryable"], record["attempts"]) == (False, 0)
     assert partial["pipeline_success"] is False
-    assert len(httpx.get(f"{fleet.simulator}/ledger", trust_env=False).json()["calls"]) == before
+    assert len(fleet.simulator.ledger()) == before
 
 
 async def test_three_failures_of_a_provider_end_the_pipeline_with_the_known_phrase(fleet: Fleet) -> None:
-    fault = {"provider": "gemini", "kind": "500", "count": 3}
-    httpx.post(f"{fleet.simulator}/faults", json=fault, trust_env=False).raise_for_status()
+    fleet.simulator.fault("gemini", "500", count=3)
     with pytest.raises(WorkflowFailureError) as caught:
         await run(fleet, "Jak vybrat kávovar", "seo-demo", "", "")
     cause = caught.value.cause

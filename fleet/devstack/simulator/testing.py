@@ -29,6 +29,10 @@ class RunningSimulator:
         calls: list[dict[str, Any]] = httpx.get(f"{self.base_url}/ledger", trust_env=False).json()["calls"]
         return calls
 
+    def clear(self) -> None:
+        """Forget all calls so far."""
+        httpx.delete(f"{self.base_url}/ledger", trust_env=False).raise_for_status()
+
     def stats(self) -> dict[str, Any]:
         """Counts of the simulator itself."""
         stats: dict[str, Any] = httpx.get(f"{self.base_url}/stats", trust_env=False).json()
