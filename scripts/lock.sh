@@ -17,6 +17,7 @@ lock base.txt pyproject.toml
 lock devstack.txt --extra devstack --constraint requirements/base.txt pyproject.toml
 lock dev.txt --extra dev --constraint requirements/base.txt pyproject.toml
 # Google's older SDK holds protobuf back, so it is resolved on its own and never constrains the default.
-lock gemini-legacy.txt --extra gemini-legacy pyproject.toml
+# pip asks in hash mode for the extras by name (google-api-core[grpc]), so they are written out.
+lock gemini-legacy.txt --no-strip-extras --extra gemini-legacy pyproject.toml
 # What tests need beside it, and nothing of the default install: the two files go into one environment.
 lock test.txt requirements/test.in --constraint requirements/dev.txt

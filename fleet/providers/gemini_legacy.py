@@ -12,6 +12,7 @@ import google.generativeai as legacy
 import requests
 from google.api_core.exceptions import GoogleAPICallError, RetryError
 from google.generativeai.client import get_default_generative_client
+from google.protobuf.json_format import ParseError
 
 from fleet.config import ProviderSettings
 from fleet.errors import ProviderError
@@ -57,7 +58,7 @@ class LegacyGeminiProvider:
             raise self._answered_with_error(error) from error
         except requests.TooManyRedirects as error:
             raise not_the_api(name, "a redirect") from error
-        except requests.JSONDecodeError as error:
+        except (requests.JSONDecodeError, ParseError) as error:
             raise not_the_api(name, repr(error)) from error
         except requests.RequestException as error:
             raise not_answered(name, error) from error
