@@ -83,7 +83,6 @@ class ProviderSettings(BaseModel):
     kind: Kind
     base_url: HttpUrl | None = None
     queue: str = ""
-    processes: int = Field(1, ge=0, le=99)
     concurrency: int = Field(10, ge=1, le=1000)
     rpm: float | None = Field(None, gt=0)
     tpm: float | None = Field(None, gt=0)

@@ -1,0 +1,1 @@
+"""What observes and operates the fleet of one machine: its home, its programs, its supervisor, its health."""

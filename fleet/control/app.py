@@ -1,0 +1,25 @@
+"""What the control process serves: health and status of this machine's part of the fleet."""
+
+from collections.abc import Awaitable, Callable
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.routing import Route
+
+from fleet.control.status import FleetStatus
+
+StatusSource = Callable[[], Awaitable[FleetStatus]]
+
+
+def create_app(status: StatusSource) -> Starlette:
+    """``GET /health``: 200 or 503 with ``{"ok", "problems"}``. ``GET /status``: as ``fleet status --json``."""
+
+    async def health(request: Request) -> JSONResponse:
+        problems = (await status()).problems()
+        return JSONResponse({"ok": not problems, "problems": problems}, 503 if problems else 200)
+
+    async def show(request: Request) -> JSONResponse:
+        return JSONResponse((await status()).to_json())
+
+    return Starlette(routes=[Route("/health", health), Route("/status", show)])

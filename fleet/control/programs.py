@@ -1,0 +1,73 @@
+"""``<state>/programs.d``: how many processes each program has, and the programs of added providers.
+
+The fleet is the sole owner of that folder; ``supervisord.conf`` includes it and never changes. A file has one
+section, which merges into the section of its name. ``numprocs`` lives here and nowhere else: what stands
+there is kept, since it is what is running.
+"""
+
+import configparser
+import os
+from pathlib import Path
+
+from fleet.config import ProviderSettings, Settings
+from fleet.control.home import CONFIGURATION, Home
+from fleet.errors import OperationError
+
+TRACKED_PROGRAMS = ("pipeline", "assistants", "openai", "anthropic", "gemini", "control")
+_HEADER = "; Written by fleet. Changes made by hand are lost.\n"
+_MODEL = "program:openai"
+
+
+def programs_of(settings: Settings) -> list[str]:
+    """Every program that the settings ask for."""
+    return [*TRACKED_PROGRAMS, *(provider.name for provider in settings.added_providers)]
+
+
+def write_programs(home: Home, settings: Settings) -> None:
+    """Bring the folder in line with the settings: one file per program, none for a provider that is gone.
+
+    Raises:
+        OperationError: a file of the folder cannot be read.
+    """
+    added = {provider.name: provider for provider in settings.added_providers}
+    for name in programs_of(settings):
+        path = home.programs / f"{name}.conf"
+        section = {"numprocs": str(processes_of(path, name))}
+        if name in added:
+            section = _added_program(home, added[name]) | section
+        _write(path, name, section)
+    for path in home.programs.glob("*.conf"):
+        if path.stem not in programs_of(settings) and path.read_text("utf-8").startswith(_HEADER):
+            path.unlink()
+
+
+def processes_of(path: Path, program: str) -> int:
+    """``numprocs`` in a program's file; 1 where there is no file yet."""
+    parser = configparser.RawConfigParser(inline_comment_prefixes=(" ;",))
+    try:
+        parser.read(path, "utf-8")
+        return parser.getint(f"program:{program}", "numprocs", fallback=1)
+    except (configparser.Error, ValueError, UnicodeDecodeError) as error:
+        reason = str(error).splitlines()[0]
+        raise OperationError(
+            f"{path} cannot be read ({reason}). Remedy: remove it; fleet writes it anew"
+        ) from None
+
+
+def _added_program(home: Home, provider: ProviderSettings) -> dict[str, str]:
+    """The whole section of an added provider, like that of a built-in one in the tracked file."""
+    parser = configparser.RawConfigParser()
+    parser.read(home.configuration, "utf-8")
+    if not parser.has_section(_MODEL):
+        raise OperationError(
+            f"{home.folder / CONFIGURATION} has no [{_MODEL}]. Remedy: restore it from the release"
+        )
+    section = dict(parser.items(_MODEL))
+    return section | {"command": section["command"].replace("workers.llm openai", f"workers.llm {provider.name}")}
+
+
+def _write(path: Path, program: str, section: dict[str, str]) -> None:
+    lines = [_HEADER, f"[program:{program}]\n", *(f"{key}={value}\n" for key, value in section.items())]
+    fresh = path.with_name(f".{path.name}.{os.getpid()}")
+    fresh.write_text("".join(lines), "utf-8")
+    fresh.replace(path)

@@ -1,0 +1,67 @@
+"""The control process's HTTP server: uvicorn under the fleet's own signals."""
+
+import asyncio
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import uvicorn
+from loguru import logger
+
+from fleet.config import Settings
+from fleet.control.app import create_app
+from fleet.control.status import status_of
+from fleet.errors import SettingsError
+from fleet.runtime import EXIT_FAILED, EXIT_OK
+from fleet.signals import stop_on_signal
+
+_GRACE_SECONDS = 5
+
+
+class _Server(uvicorn.Server):
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave the signals alone: :func:`serve` has them."""
+        yield
+
+
+async def serve(settings: Settings, name: str) -> int:
+    """Serve until a signal comes; the exit status.
+
+    Raises:
+        SettingsError: the port is taken or the address is not this machine's.
+    """
+    stop = asyncio.Event()
+    config = uvicorn.Config(
+        create_app(lambda: status_of(settings)),
+        access_log=False,
+        log_config=None,
+        lifespan="off",
+        timeout_graceful_shutdown=_GRACE_SECONDS,
+    )
+    server = _Server(config)
+    with stop_on_signal(stop), _listening(settings) as listening:
+        serving = asyncio.create_task(server.serve(sockets=[listening]), name="serve")
+        stopping = asyncio.create_task(stop.wait(), name="stop")
+        logger.info("{} serves http://{}:{}", name, settings.control_host, settings.control_port)
+        await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        if not stop.is_set():
+            stopping.cancel()
+            logger.error("the server ended by itself: {}", serving.exception() or "no error given")
+            return EXIT_FAILED
+        server.should_exit = True
+        await serving
+    logger.info("{} has ended", name)
+    return EXIT_OK
+
+
+def _listening(settings: Settings) -> socket.socket:
+    host, port = settings.control_host, settings.control_port
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family)
+    except OSError as error:
+        raise SettingsError(
+            f"the control process cannot listen on {host}:{port} ({error.strerror}). Remedy: free the port, or "
+            "set FLEET_CONTROL_PORT and FLEET_CONTROL_HOST"
+        ) from None

@@ -1,0 +1,148 @@
+"""The state of a fleet as this machine sees it: Temporal, backend, processes, queues."""
+
+import asyncio
+import socket
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from temporalio.api.enums.v1 import TaskQueueKind, TaskQueueType
+from temporalio.api.taskqueue.v1 import PollerInfo, TaskQueue
+from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest
+from temporalio.client import Client
+from temporalio.service import RPCError
+
+from fleet.backend import Backend
+from fleet.config import Settings
+from fleet.contracts import ASSISTANTS_QUEUE, PIPELINE_QUEUE
+from fleet.control.home import Home
+from fleet.control.supervisor import ProcessStatus, Supervisor
+from fleet.errors import FleetError, OperationError, TemporalUnavailable
+from fleet.runtime import connect_once
+
+_RPC_SECONDS = 5.0
+# A poll waits on the server for up to a minute; one that is older has been given up by its process.
+_POLLER_SECONDS = 75.0
+_RUNNING = "RUNNING"
+
+
+@dataclass(frozen=True)
+class Reachable:
+    """A server that the fleet needs. ``problem`` is empty where it is well."""
+
+    address: str
+    ok: bool
+    problem: str = ""
+
+
+@dataclass(frozen=True)
+class QueueStatus:
+    """A task queue: processes that poll it, tasks that wait, and for how long the oldest has. The numbers are
+    None where Temporal could not be asked."""
+
+    queue: str
+    pollers: int | None
+    backlog: int | None
+    backlog_age_seconds: float | None
+
+
+@dataclass(frozen=True)
+class FleetStatus:
+    """Everything that ``fleet status`` shows."""
+
+    temporal: Reachable
+    backend: Reachable
+    processes: list[ProcessStatus]
+    queues: list[QueueStatus]
+    supervisor_problem: str = ""
+
+    def problems(self) -> list[str]:
+        """One line for each thing that is not as it should be."""
+        found = [one.problem for one in (self.temporal, self.backend) if not one.ok]
+        found += [self.supervisor_problem] if self.supervisor_problem else []
+        found += [f"{one.process} is {one.state} {one.said}".strip() for one in self.processes if not _well(one)]
+        found += [f"nobody polls the queue {one.queue}" for one in self.queues if one.pollers == 0]
+        return found
+
+    def to_json(self) -> dict[str, Any]:
+        """As ``fleet status --json`` and ``GET /status`` show it."""
+        return asdict(self) | {"problems": self.problems()}
+
+
+def _well(process: ProcessStatus) -> bool:
+    return process.state in (_RUNNING, "STARTING")
+
+
+async def status_of(settings: Settings) -> FleetStatus:
+    """Ask all four at once; what does not answer is reported and not raised."""
+    (temporal, queues), backend, (processes, problem) = await asyncio.gather(
+        _temporal(settings), _backend(settings), asyncio.to_thread(_processes, Home.of(settings))
+    )
+    return FleetStatus(temporal, backend, processes, queues, problem)
+
+
+def _processes(home: Home) -> tuple[list[ProcessStatus], str]:
+    try:
+        return Supervisor(home.socket).processes(), ""
+    except OperationError as error:
+        return [], str(error)
+
+
+async def _backend(settings: Settings) -> Reachable:
+    try:
+        async with Backend(settings.api_base_url, timeout_seconds=_RPC_SECONDS) as backend:
+            await backend.health()
+    except FleetError as error:
+        return Reachable(settings.api_base_url, ok=False, problem=str(error))
+    return Reachable(settings.api_base_url, ok=True)
+
+
+async def _temporal(settings: Settings) -> tuple[Reachable, list[QueueStatus]]:
+    names = [PIPELINE_QUEUE, ASSISTANTS_QUEUE, *(one.queue for one in settings.providers.values())]
+    address = settings.temporal_host
+    try:
+        client = await connect_once(settings)
+        queues = await asyncio.gather(*(_queue(client, name) for name in names))
+    except TemporalUnavailable as error:
+        return Reachable(address, ok=False, problem=str(error)), [_unknown(name) for name in names]
+    except RPCError as error:
+        problem = f"Temporal at {address} does not describe its queues: {error}"
+        return Reachable(address, ok=False, problem=problem), [_unknown(name) for name in names]
+    return Reachable(address, ok=True), list(queues)
+
+
+def _unknown(name: str) -> QueueStatus:
+    return QueueStatus(name, None, None, None)
+
+
+async def _queue(client: Client, name: str) -> QueueStatus:
+    kind = (
+        TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW
+        if name == PIPELINE_QUEUE
+        else TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY
+    )
+    request = DescribeTaskQueueRequest(
+        namespace=client.namespace,
+        task_queue=TaskQueue(name=name, kind=TaskQueueKind.TASK_QUEUE_KIND_NORMAL),
+        task_queue_type=kind,
+        report_stats=True,
+        report_pollers=True,
+    )
+    answer = await client.workflow_service.describe_task_queue(request, timeout=timedelta(seconds=_RPC_SECONDS))
+    stats = answer.stats
+    age = stats.approximate_backlog_age.ToTimedelta().total_seconds() if stats.approximate_backlog_count else 0.0
+    pollers = {one.identity for one in answer.pollers if _lives(one)}
+    return QueueStatus(name, len(pollers), stats.approximate_backlog_count, round(age, 3))
+
+
+def _lives(poller: PollerInfo) -> bool:
+    """Whether its process still polls; the server lists those that ended for some minutes."""
+    age = datetime.now(UTC) - poller.last_access_time.ToDatetime(UTC)
+    if age.total_seconds() > _POLLER_SECONDS:
+        return False
+    _, _, place = poller.identity.rpartition("@")
+    host, _, pid = place.partition(":")
+    if host != socket.gethostname() or not pid.isdigit():
+        return True  # on another machine: its processes cannot be looked at from here
+    return Path("/proc", pid).exists()

@@ -1,0 +1,119 @@
+"""Client of supervisord's XML-RPC interface on its unix socket. Source: supervisord.org/api.html."""
+
+import http.client
+import socket
+import xmlrpc.client
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fleet.errors import OperationError
+
+_CALL_SECONDS = 10.0
+
+
+@dataclass(frozen=True)
+class ProcessStatus:
+    """A supervised process. ``state`` is supervisord's word (RUNNING, STARTING, BACKOFF, FATAL ...); ``pid`` is
+    None and ``uptime_seconds`` 0 where it does not run."""
+
+    program: str
+    process: str
+    state: str
+    pid: int | None
+    uptime_seconds: int
+    said: str = ""
+
+
+class SupervisorAway(OperationError):
+    """No supervisord answers on the socket."""
+
+    code = "supervisor_away"
+
+
+class _UnixConnection(http.client.HTTPConnection):
+    def __init__(self, path: Path) -> None:
+        super().__init__("localhost", timeout=_CALL_SECONDS)
+        self._path = path
+
+    def connect(self) -> None:
+        """Connect to the socket instead of to a host."""
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(str(self._path))
+
+
+class _UnixTransport(xmlrpc.client.Transport):
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self._path = path
+
+    def make_connection(self, host: Any) -> http.client.HTTPConnection:
+        """A connection to the socket, whatever the host."""
+        return _UnixConnection(self._path)
+
+
+class Supervisor:
+    """The supervisord behind a socket. Calls block, each for at most ten seconds."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    @contextmanager
+    def _calling(self) -> Iterator[Any]:
+        proxy = xmlrpc.client.ServerProxy(
+            "http://localhost", transport=_UnixTransport(self._path), allow_none=True
+        )
+        try:
+            with proxy:
+                yield proxy.supervisor
+        except (OSError, http.client.HTTPException, xmlrpc.client.ProtocolError) as error:
+            raise SupervisorAway(
+                f"no supervisord answers on {self._path} ({error}). Remedy: start the fleet with `fleet up`, or "
+                "set FLEET_STATE_DIR to its state folder"
+            ) from None
+        except xmlrpc.client.Fault as fault:
+            raise OperationError(f"supervisord refused: {fault.faultString}") from None
+
+    def pid(self) -> int:
+        """The process id of supervisord itself.
+
+        Raises:
+            SupervisorAway: it does not answer.
+        """
+        with self._calling() as supervisor:
+            return int(supervisor.getPID())
+
+    def processes(self) -> list[ProcessStatus]:
+        """All supervised processes, by name.
+
+        Raises:
+            SupervisorAway: it does not answer.
+        """
+        with self._calling() as supervisor:
+            entries: list[dict[str, Any]] = supervisor.getAllProcessInfo()
+        return sorted((_status(entry) for entry in entries), key=lambda status: status.process)
+
+    def stop_all(self) -> None:
+        """Have all processes drain, in parallel; returns at once."""
+        with self._calling() as supervisor:
+            supervisor.stopAllProcesses(False)
+
+    def shutdown(self) -> None:
+        """End supervisord."""
+        with self._calling() as supervisor:
+            supervisor.shutdown()
+
+
+def _status(entry: dict[str, Any]) -> ProcessStatus:
+    runs = bool(entry["pid"])
+    return ProcessStatus(
+        program=entry["group"],
+        process=entry["name"],
+        state=entry["statename"],
+        pid=entry["pid"] or None,
+        uptime_seconds=max(entry["now"] - entry["start"], 0) if runs else 0,
+        said=entry["spawnerr"] or ("" if runs else entry["description"]),
+    )
