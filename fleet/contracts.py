@@ -219,7 +219,8 @@ class StageRecord:
 
 @dataclass(frozen=True)
 class PipelineResult:
-    """Result of the workflow, and the details of its failure, where ``error`` is set."""
+    """Result of the workflow, and the details of its failure, where ``error`` is set. ``warnings`` are things
+    that its user should know although the pipeline went on."""
 
     topic: str
     project_id: str
@@ -231,6 +232,7 @@ class PipelineResult:
     total_assistants: int
     pipeline_success: bool
     error: ErrorRecord | None = None
+    warnings: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,12 @@ CONTEXT_KEYS = ("workflow_id", "assistant", "provider")
 # C0 and C1 controls, line and paragraph separators, and the bidirectional overrides that disguise text.
 _HARMFUL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 _CONTINUATION = "    ┆ "
-_FOREIGN_LEVELS = {"temporalio.activity": logging.ERROR, "httpx": logging.WARNING, "httpx2": logging.WARNING}
+_FOREIGN_LEVELS = {
+    "temporalio.activity": logging.ERROR,
+    "httpx": logging.WARNING,
+    "httpx2": logging.WARNING,
+    "uvicorn": logging.WARNING,
+}
 
 
 def harmless(text: str) -> str:

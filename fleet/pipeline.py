@@ -14,6 +14,7 @@ from temporalio.common import RetryPolicy
 from temporalio.exceptions import ActivityError, ApplicationError
 
 with workflow.unsafe.imports_passed_through():
+    from fleet.assistants import reads_csv
     from fleet.contracts import (
         ASSIGNMENT_QUERY,
         ASSISTANT_SIGNAL,
@@ -58,6 +59,7 @@ class AssistantPipelineWorkflow:
         self._stages = Stages([], self._inputs)
         self._total = 0
         self._error: ErrorRecord | None = None
+        self._warnings: list[str] = []
 
     # Untyped arguments: a foreign client's wrong type must fail the pipeline with a clear message, where
     # the converter would fail the workflow task for ever.
@@ -74,6 +76,10 @@ class AssistantPipelineWorkflow:
         self._stages = Stages(plan.assistants, self._inputs)
         self._total = len(plan.assistants)
         self._state = PipelineState.RUNNING
+        if self._inputs.csv_text and not reads_csv(plan.assistants):
+            self._warnings.append(
+                "csv_data was given and no assistant reads it: add csv to the input_keys of one that should"
+            )
         await asyncio.gather(*(self._follow(assistant, plan) for assistant in plan.assistants))
         if self._error is not None:
             self._fail(self._error)
@@ -185,6 +191,7 @@ class AssistantPipelineWorkflow:
                 total_assistants=self._total,
                 pipeline_success=self._error is None,
                 error=self._error,
+                warnings=self._warnings,
             )
         )
 

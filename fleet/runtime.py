@@ -7,6 +7,7 @@ gives a program up that cannot start. Bad settings and bad code are: they end th
 import asyncio
 import ctypes
 import os
+import re
 import signal
 import socket
 import sys
@@ -76,7 +77,9 @@ async def connect_once(settings: Settings, *, identity: str | None = None, timeo
 
 
 def _unreachable(address: str, error: BaseException) -> TemporalUnavailable:
-    said = " ".join(str(error).split())[:160] or type(error).__name__
+    # The SDK quotes a chain of Rust errors, in which the operating system's own words stand.
+    plain = re.search(r'message: "([^"]+)"', str(error))
+    said = plain.group(1) if plain else " ".join(str(error).split())[:160] or type(error).__name__
     return TemporalUnavailable(
         f"Temporal server connection failed: {address} ({said}). Remedy: see that the server runs there "
         "(`fleet status`), or set TEMPORAL_HOST"

@@ -62,7 +62,8 @@ def _added_program(home: Home, provider: ProviderSettings) -> dict[str, str]:
         raise OperationError(
             f"{home.folder / CONFIGURATION} has no [{_MODEL}]. Remedy: restore it from the release"
         )
-    section = dict(parser.items(_MODEL))
+    # In an included file %(here)s is that file's own folder.
+    section = {key: value.replace("%(here)s", str(home.folder)) for key, value in parser.items(_MODEL)}
     return section | {"command": section["command"].replace("workers.llm openai", f"workers.llm {provider.name}")}
 
 

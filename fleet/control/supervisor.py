@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from supervisor.xmlrpc import Faults
+
 from fleet.errors import OperationError
 
 _CALL_SECONDS = 10.0
@@ -75,6 +77,10 @@ class Supervisor:
                 "set FLEET_STATE_DIR to its state folder"
             ) from None
         except xmlrpc.client.Fault as fault:
+            if fault.faultCode == Faults.SHUTDOWN_STATE:
+                raise SupervisorAway(
+                    f"the supervisord behind {self._path} is leaving. Remedy: wait for it"
+                ) from None
             raise OperationError(f"supervisord refused: {fault.faultString}") from None
 
     def pid(self) -> int:

@@ -1,25 +1,25 @@
-"""The embedded Temporal, backend and simulator, as processes outside supervisord."""
+"""The embedded Temporal, backend and simulator, as processes outside supervisord.
 
-import os
+A restart of supervisord must not take the Temporal server along, so nothing here is supervised.
+"""
+
 import shutil
-import signal
 import socket
-import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import httpx
 
+from fleet.devstack.processes import ProcessRecord, end_processes, spawn
 from fleet.errors import OperationError
 
+ALL_PARTS = frozenset({"temporal", "backend", "simulator"})
+
 _READY_SECONDS = 60.0
-_STOP_SECONDS = 10.0
 _POLL_SECONDS = 0.1
-# Kept, so that children of this process are reaped when they end and none is forgotten while it runs.
-_children: list[subprocess.Popen[bytes]] = []
 
 
 @dataclass(frozen=True)
@@ -38,33 +38,9 @@ class Ports:
         return cls(*range(base, base + 5))
 
 
-@dataclass(frozen=True)
-class ProcessRecord:
-    """A process that was started here. ``started`` is its start in clock ticks since boot, so that another
-    process that got the same pid later is never taken for it."""
-
-    name: str
-    pid: int
-    started: int
-
-    @property
-    def alive(self) -> bool:
-        """Whether exactly this process still runs."""
-        return start_ticks(self.pid) == self.started
-
-
-def start_ticks(pid: int) -> int | None:
-    """A process's start time; None if it is gone or a zombie. Source: proc(5), stat."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text("utf-8").rpartition(")")[2].split()
-    except OSError:
-        return None
-    return None if fields[0] == "Z" else int(fields[19])
-
-
-def refuse_taken_ports(ports: Ports) -> None:
-    """Raise OperationError if something listens on one of them already."""
-    for name, port in asdict(ports).items():
+def refuse_taken_ports(ports: Mapping[str, int]) -> None:
+    """Raise OperationError if something listens on one of them, given by name, already."""
+    for name, port in ports.items():
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
@@ -87,69 +63,79 @@ def temporal_command() -> str:
     return found
 
 
-def _commands(folder: Path, ports: Ports) -> dict[str, list[str]]:
-    """What is started. WAL with synchronous=NORMAL loses at most the last moments in a power cut."""
-    one_partition = ["matching.numTaskqueueReadPartitions=1", "matching.numTaskqueueWritePartitions=1"]
-    temporal = [temporal_command(), "server", "start-dev", "--ip", "127.0.0.1", "--log-level", "error"]
-    temporal += ["--port", str(ports.temporal), "--ui-port", str(ports.ui)]
-    temporal += ["--db-filename", str(folder / "temporal.db")]
-    temporal += ["--sqlite-pragma", "journal_mode=WAL", "--sqlite-pragma", "synchronous=NORMAL"]
-    for value in one_partition:
-        temporal += ["--dynamic-config-value", value]
-    backend = [sys.executable, "-m", "fleet.devstack.backend", "--port", str(ports.backend), "--seed-sample"]
-    backend += ["--database", str(folder / "backend.db")]
-    simulator = [sys.executable, "-m", "fleet.devstack.simulator", "--port", str(ports.simulator)]
-    return {"temporal": temporal, "backend": backend, "simulator": simulator}
+@dataclass(frozen=True)
+class Stack:
+    """What of the stack is wanted, where it listens and keeps its files.
 
-
-def start_stack(folder: Path, logs: Path, ports: Ports) -> list[ProcessRecord]:
-    """Start all three and wait until they answer; what was started is ended again if one does not.
-
-    Raises:
-        OperationError: a port is taken, a program is missing, or one does not come up.
+    ``key_providers`` are the providers that the backend holds a simulator's key for; with
+    ``real_keys`` it gives out those of its environment instead.
     """
-    refuse_taken_ports(ports)
-    folder.mkdir(parents=True, exist_ok=True)
-    logs.mkdir(parents=True, exist_ok=True)
-    records: list[ProcessRecord] = []
-    try:
-        for name, command in _commands(folder, ports).items():
-            records.append(spawn(name, command, logs / f"devstack-{name}.log"))
-        probes: dict[str, Callable[[], bool]] = {
-            "temporal": lambda: _listens(ports.temporal),
-            "backend": lambda: _answers(ports.backend),
-            "simulator": lambda: _answers(ports.simulator),
-        }
-        for record in records:
-            _wait_ready(record, probes[record.name], logs / f"devstack-{record.name}.log")
-    except BaseException:
-        end_processes(records)
-        raise
-    return records
 
+    folder: Path
+    logs: Path
+    ports: Ports
+    parts: frozenset[str] = ALL_PARTS
+    key_providers: tuple[str, ...] = ("openai", "anthropic", "gemini")
+    real_keys: bool = False
 
-def spawn(name: str, command: list[str], log: Path, environment: dict[str, str] | None = None) -> ProcessRecord:
-    """Start a process in a session of its own, its output appended to ``log``."""
-    with log.open("ab") as output:
-        process = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-            start_new_session=True,
-            env=environment,
-        )
-    _children.append(process)
-    return ProcessRecord(name, process.pid, start_ticks(process.pid) or 0)
+    @property
+    def listening(self) -> dict[str, int]:
+        """The ports that its parts need, by name."""
+        needed = self.parts | ({"ui"} if "temporal" in self.parts else set())
+        return {name: port for name, port in asdict(self.ports).items() if name in needed}
 
+    def start(self) -> list[ProcessRecord]:
+        """Start the parts and wait until they answer; what was started is ended again if one does not.
 
-def _wait_ready(record: ProcessRecord, ready: Callable[[], bool], log: Path) -> None:
-    deadline = time.monotonic() + _READY_SECONDS
-    while not ready():
-        if not record.alive or time.monotonic() > deadline:
-            what = "ended at once" if not record.alive else f"did not answer within {_READY_SECONDS:.0f} s"
-            raise OperationError(f"the embedded {record.name} {what}. Remedy: read {log}")
-        time.sleep(_POLL_SECONDS)
+        Raises:
+            OperationError: a port is taken, a program is missing, or one does not come up.
+        """
+        refuse_taken_ports(self.listening)
+        commands = {name: command for name, command in self._commands().items() if name in self.parts}
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.logs.mkdir(parents=True, exist_ok=True)
+        records: list[ProcessRecord] = []
+        try:
+            for name, command in commands.items():
+                records.append(spawn(name, command, self._log(name)))
+            for record in records:
+                self._wait_ready(record)
+        except BaseException:
+            end_processes(records)
+            raise
+        return records
+
+    def _log(self, name: str) -> Path:
+        return self.logs / f"devstack-{name}.log"
+
+    def _commands(self) -> dict[str, list[str]]:
+        backend = [sys.executable, "-P", "-m", "fleet.devstack.backend", "--port", str(self.ports.backend)]
+        backend += ["--database", str(self.folder / "backend.db"), "--seed-sample"]
+        backend += ["--real-keys"] if self.real_keys else ["--key-for", *self.key_providers]
+        simulator = [sys.executable, "-P", "-m", "fleet.devstack.simulator", "--port", str(self.ports.simulator)]
+        temporal = self._temporal() if "temporal" in self.parts else []
+        return {"temporal": temporal, "backend": backend, "simulator": simulator}
+
+    def _temporal(self) -> list[str]:
+        """Its database with WAL and synchronous=NORMAL: a power cut loses the last moments at most. One
+        partition a queue, so that a rate limit holds evenly."""
+        command = [temporal_command(), "server", "start-dev", "--ip", "127.0.0.1", "--log-level", "error"]
+        command += ["--port", str(self.ports.temporal), "--ui-port", str(self.ports.ui)]
+        command += ["--db-filename", str(self.folder / "temporal.db")]
+        command += ["--sqlite-pragma", "journal_mode=WAL", "--sqlite-pragma", "synchronous=NORMAL"]
+        for value in ("matching.numTaskqueueReadPartitions=1", "matching.numTaskqueueWritePartitions=1"):
+            command += ["--dynamic-config-value", value]
+        return command
+
+    def _wait_ready(self, record: ProcessRecord) -> None:
+        probe = _listens if record.name == "temporal" else _answers
+        port = self.listening[record.name]
+        deadline = time.monotonic() + _READY_SECONDS
+        while not probe(port):
+            if not record.alive or time.monotonic() > deadline:
+                what = "ended at once" if not record.alive else f"did not answer within {_READY_SECONDS:.0f} s"
+                raise OperationError(f"the embedded {record.name} {what}. Remedy: read {self._log(record.name)}")
+            time.sleep(_POLL_SECONDS)
 
 
 def _listens(port: int) -> bool:
@@ -165,15 +151,3 @@ def _answers(port: int) -> bool:
         return httpx.get(f"http://127.0.0.1:{port}/health", timeout=1.0, trust_env=False).is_success
     except httpx.TransportError:
         return False
-
-
-def end_processes(records: list[ProcessRecord]) -> None:
-    """End exactly these processes: SIGTERM, and SIGKILL for what stays."""
-    for number, patience in ((signal.SIGTERM, _STOP_SECONDS), (signal.SIGKILL, _STOP_SECONDS)):
-        for record in records:
-            if record.alive:
-                os.kill(record.pid, number)
-        deadline = time.monotonic() + patience
-        while any(record.alive for record in records) and time.monotonic() < deadline:
-            time.sleep(_POLL_SECONDS)
-    _children[:] = [child for child in _children if child.poll() is None]

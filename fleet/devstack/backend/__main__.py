@@ -7,7 +7,8 @@ from pathlib import Path
 import uvicorn
 
 from fleet.devstack.backend.app import create_app
-from fleet.devstack.backend.database import connect, seed_sample
+from fleet.devstack.backend.database import connect, seed_keys, seed_sample
+from fleet.devstack.backend.keys import real_key
 
 
 def main() -> None:
@@ -17,11 +18,19 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=8000)
     parser.add_argument("--database", type=Path, required=True)
     parser.add_argument("--seed-sample", action="store_true", help="add the sample project seo-demo")
+    parser.add_argument(
+        "--key-for", nargs="*", default=[], metavar="PROVIDER", help="add a simulator's key for it"
+    )
+    parser.add_argument(
+        "--real-keys", action="store_true", help="give out PROVIDER_API_KEY of the environment and no stored key"
+    )
     options = parser.parse_args()
-    if options.seed_sample:
-        with closing(connect(options.database)) as connection:
+    with closing(connect(options.database)) as connection:
+        if options.seed_sample:
             seed_sample(connection)
-    uvicorn.run(create_app(options.database), host=options.host, port=options.port, access_log=False)
+        seed_keys(connection, options.key_for)
+    keys = real_key if options.real_keys else None
+    uvicorn.run(create_app(options.database, keys), host=options.host, port=options.port, access_log=False)
 
 
 if __name__ == "__main__":

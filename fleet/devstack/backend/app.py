@@ -1,6 +1,7 @@
 """The backend's three calls."""
 
 import sqlite3
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
@@ -11,9 +12,11 @@ from starlette.routing import Route
 
 from fleet.devstack.backend.database import api_key_of, assistants_of, connect
 
+KeySource = Callable[[str], str | None]
 
-def create_app(database: Path) -> Starlette:
-    """The ASGI application over a database file."""
+
+def create_app(database: Path, keys: KeySource | None = None) -> Starlette:
+    """The ASGI application over a database file; ``keys`` stand in for those in the database."""
 
     def health(request: Request) -> JSONResponse:
         try:
@@ -28,11 +31,13 @@ def create_app(database: Path) -> Starlette:
             found = assistants_of(connection, request.path_params["project_id"])
         return JSONResponse({"detail": "Project not found"}, 404) if found is None else JSONResponse(found)
 
-    def api_key(request: Request) -> JSONResponse:
+    def stored_key(provider: str) -> str | None:
         with closing(connect(database)) as connection:
-            return JSONResponse(
-                {"api_key": api_key_of(connection, request.path_params["provider"]) or "Not found"}
-            )
+            return api_key_of(connection, provider)
+
+    def api_key(request: Request) -> JSONResponse:
+        key = (keys or stored_key)(request.path_params["provider"])
+        return JSONResponse({"api_key": key or "Not found"})
 
     return Starlette(
         routes=[

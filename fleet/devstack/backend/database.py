@@ -2,6 +2,7 @@
 
 import json
 import sqlite3
+from collections.abc import Iterable
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -53,15 +54,20 @@ def api_key_of(connection: sqlite3.Connection, provider: str) -> str | None:
 
 
 def seed_sample(connection: sqlite3.Connection) -> None:
-    """Put the sample project and keys for the simulator there; what exists already is left as it is."""
+    """Put the sample project there; what exists already is left as it is."""
     sample = json.loads(files("fleet.devstack.sample").joinpath("seo-demo.json").read_text("utf-8"))
     with connection:
-        for provider in sample["providers"]:
-            connection.execute("INSERT OR IGNORE INTO ApiKey VALUES (?, ?)", (provider, f"sim-{provider}-key"))
         for project_id, with_inputs in (("seo-demo", True), ("seo-classic", False)):
             found = connection.execute("INSERT OR IGNORE INTO Project VALUES (?, ?)", (project_id, sample["name"]))
             if found.rowcount:
                 _insert_assistants(connection, project_id, sample["assistants"], with_inputs=with_inputs)
+
+
+def seed_keys(connection: sqlite3.Connection, providers: Iterable[str]) -> None:
+    """Put a key for the simulator there for each provider that has none."""
+    keys = [(provider, f"sim-{provider}-key") for provider in providers]
+    with connection:
+        connection.executemany("INSERT OR IGNORE INTO ApiKey VALUES (?, ?)", keys)
 
 
 def _insert_assistants(

@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 import uvicorn
 
+from fleet.devstack.simulator.addresses import Kind, provider_url
 from fleet.devstack.simulator.app import create_app
 from fleet.devstack.simulator.engine import Engine
 from fleet.devstack.simulator.latency import Latency
@@ -49,9 +50,8 @@ class RunningSimulator:
 
     def provider_url(self, provider: str) -> str:
         """The base_url to give to a provider of that name."""
-        if provider in ("anthropic", "gemini"):
-            return self.base_url
-        return f"{self.base_url}/v1" if provider == "openai" else f"{self.base_url}/{provider}/v1"
+        kinds: dict[str, Kind] = {"anthropic": "anthropic", "gemini": "gemini"}
+        return provider_url(self.base_url, provider, kinds.get(provider, "openai"))
 
 
 @contextmanager

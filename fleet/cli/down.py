@@ -1,0 +1,62 @@
+"""``fleet down``: drain the workers, end supervisord, then the embedded stack."""
+
+import time
+from collections.abc import Callable
+
+from fleet.cli.record import FleetRecord
+from fleet.control.home import Home
+from fleet.control.supervisor import ProcessStatus, Supervisor, SupervisorAway
+from fleet.devstack.processes import ProcessRecord, end_processes
+
+_POLL_SECONDS = 0.2
+_SAY_AFTER_SECONDS = 3.0
+_END_SECONDS = 20.0
+
+Say = Callable[[str], None]
+
+
+def take_down(home: Home, record: FleetRecord | None, *, say: Say) -> bool:
+    """End the fleet whose home this is; False if there was nothing to end.
+
+    Its workers finish what they are doing, in parallel, each within its own bound (``stopwaitsecs``).
+    """
+    found = _end_supervisor(Supervisor(home.socket), say)
+    if record is not None:
+        found = found or bool(record.alive)
+        supervisord = [one for one in record.alive if one.name == "supervisord"]
+        _wait_gone(supervisord)
+        end_processes(record.alive)
+        FleetRecord.remove(home.state)
+    return found
+
+
+def _end_supervisor(supervisor: Supervisor, say: Say) -> bool:
+    try:
+        supervisor.stop_all()
+        _drained(supervisor, say)
+        supervisor.shutdown()
+    except SupervisorAway:
+        return False
+    return True
+
+
+def _drained(supervisor: Supervisor, say: Say) -> None:
+    """Wait until no process runs; supervisord itself ends those that overstay."""
+    began, said = time.monotonic(), ""
+    while running := [one for one in supervisor.processes() if one.pid is not None]:
+        if time.monotonic() - began > _SAY_AFTER_SECONDS and (text := _draining(running)) != said:
+            say(text)
+            said = text
+        time.sleep(_POLL_SECONDS)
+
+
+def _draining(running: list[ProcessStatus]) -> str:
+    names = ", ".join(one.process for one in running)
+    return f"waiting for {names} to finish the calls in flight (Ctrl-C leaves them draining)"
+
+
+def _wait_gone(supervisord: list[ProcessRecord]) -> None:
+    """Give supervisord time to leave by itself, so that its socket and pid file go with it."""
+    deadline = time.monotonic() + _END_SECONDS
+    while any(one.alive for one in supervisord) and time.monotonic() < deadline:
+        time.sleep(_POLL_SECONDS)

@@ -1,0 +1,42 @@
+"""A fleet in the foreground: it stays up until a signal comes."""
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+from fleet.cli.record import FleetRecord
+from fleet.errors import OperationError
+
+_LOOK_SECONDS = 1.0
+_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+def stay_until_signal(record: FleetRecord) -> None:
+    """Return when a signal asks for the end.
+
+    Raises:
+        OperationError: a process of the fleet ended by itself.
+    """
+    with _signalled() as stop:
+        while not stop.wait(_LOOK_SECONDS):
+            if ended := [one.name for one in record.processes if not one.alive]:
+                raise OperationError(
+                    f"{', '.join(ended)} ended by itself. Remedy: read its log in the logs folder"
+                )
+
+
+@contextmanager
+def _signalled() -> Iterator[threading.Event]:
+    stop = threading.Event()
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        stop.set()
+
+    before = {number: signal.signal(number, handle) for number in _ENDING}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

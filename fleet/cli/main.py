@@ -1,0 +1,217 @@
+"""The ``fleet`` command: its subcommands, and the one place where it leaves."""
+
+import asyncio
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+from rich.console import Console
+
+from fleet.cli import demo as demonstration
+from fleet.cli.down import take_down
+from fleet.cli.finding import find_fleet, settings_for_embedded
+from fleet.cli.foreground import stay_until_signal
+from fleet.cli.record import FleetRecord
+from fleet.cli.run import Outcome, critical_path_of, follow, read_inputs, start_pipeline
+from fleet.cli.screen import progress_on, show_addresses, show_outcome, show_status, shown
+from fleet.cli.up import UpOptions, bring_up
+from fleet.config import Settings
+from fleet.control.home import Home
+from fleet.control.status import status_of
+from fleet.devstack.environment import without_proxy
+from fleet.errors import FleetError, SettingsError
+from fleet.inputs import PipelineInputs
+from fleet.runtime import EXIT_BAD_SETTINGS, EXIT_FAILED, EXIT_OK
+
+EXIT_INTERRUPTED = 130
+
+app = typer.Typer(
+    name="fleet",
+    help="A supervised fleet of Temporal workers that runs LLM assistant pipelines.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")]
+PortBase = Annotated[
+    int | None, typer.Option(min=1024, max=65_531, help="First of five ports in a row for the embedded stack.")
+]
+
+
+@app.command()
+def up(
+    detach: Annotated[bool, typer.Option("--detach", help="Return once the fleet works.")] = False,
+    port_base: PortBase = None,
+    external: Annotated[
+        bool, typer.Option("--external", help="Use the Temporal and backend that the settings name.")
+    ] = False,
+    real_providers: Annotated[
+        bool, typer.Option("--real-providers", help="Send calls to the providers themselves. They are paid.")
+    ] = False,
+) -> None:
+    """Start the fleet, by default on an embedded stack with simulated providers."""
+    console = Console()
+    record = bring_up(UpOptions(port_base, external, real_providers), console.print)
+    show_addresses(console, record)
+    if detach:
+        console.print("The fleet is up: `fleet status`, `fleet run TOPIC --project seo-demo`, `fleet down`.")
+        return
+    console.print("The fleet is up; Ctrl-C ends it.")
+    try:
+        stay_until_signal(record)
+    finally:
+        console.print("ending the fleet ...")
+        take_down(Home.of(settings_for_embedded()), record, say=console.print)
+
+
+@app.command()
+def down() -> None:
+    """End the fleet of this state folder: its workers finish their calls first."""
+    console = Console()
+    home = Home.of(settings_for_embedded())
+    found = take_down(home, FleetRecord.load(home.state), say=console.print)
+    console.print("The fleet has ended." if found else f"No fleet is up in {home.state}: nothing to end.")
+
+
+@app.command()
+def run(
+    topic: Annotated[str, typer.Argument(help="What the pipeline is about.")],
+    project: Annotated[str, typer.Option(help="The project whose assistants run, e.g. seo-demo.")],
+    csv: Annotated[Path | None, typer.Option(metavar="FILE", help="CSV for the assistants that read one.")] = None,
+    date: Annotated[
+        str | None, typer.Option(metavar="YYYY-MM-DD", help="The current date; today by default.")
+    ] = None,
+    no_wait: Annotated[bool, typer.Option("--no-wait", help="Return once the pipeline is started.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Run a pipeline: its progress, then a table and the output."""
+    inputs = read_inputs(topic, project, csv, date)
+    settings, record = find_fleet()
+    if no_wait:
+        _start_only(settings, record, inputs, as_json=as_json)
+        return
+    console = Console(stderr=as_json)
+    outcome = _run(settings, record, inputs, console)
+    raise typer.Exit(_show(outcome, record, console, as_json=as_json))
+
+
+def _start_only(settings: Settings, record: FleetRecord | None, inputs: PipelineInputs, *, as_json: bool) -> None:
+    started = asyncio.run(start_pipeline(settings, inputs))
+    if as_json:
+        _print_json({"workflow_id": started.workflow_id, "run_id": started.run_id, "status": "running"})
+        return
+    pages = f"{record.ui}/namespaces/{record.namespace}/workflows/" if record and record.ui else ""
+    print(f"started {pages}{started.workflow_id}")  # noqa: T201 - what this command is for
+
+
+def _run(settings: Settings, record: FleetRecord | None, inputs: PipelineInputs, console: Console) -> Outcome:
+    """Run one pipeline to its end, showing its progress."""
+    simulator = record.simulator if record else None
+    outcome = asyncio.run(_follow(settings, inputs, console))
+    return outcome.with_critical_path(critical_path_of(outcome, simulator))
+
+
+def _show(outcome: Outcome, record: FleetRecord | None, console: Console, *, as_json: bool) -> int:
+    """Show what came of a pipeline, the JSON object last; the exit status."""
+    if not as_json:
+        show_outcome(console, outcome, simulated=bool(record and record.simulator))
+    if outcome.error is not None:
+        _complain(outcome.error.message)
+    if as_json:
+        _print_json(outcome.to_json())
+    return EXIT_OK if outcome.completed else EXIT_FAILED
+
+
+async def _follow(settings: Settings, inputs: PipelineInputs, console: Console) -> Outcome:
+    started = await start_pipeline(settings, inputs)
+    console.print(f"pipeline {started.workflow_id}", soft_wrap=True)
+    try:
+        with progress_on(console) as show:
+            return await follow(started, show, lambda text: console.print(shown(text), soft_wrap=True))
+    except asyncio.CancelledError:
+        console.print(f"left {started.workflow_id} running: it goes on without this command", soft_wrap=True)
+        raise
+
+
+@app.command()
+def status(as_json: Json = False) -> None:
+    """Temporal, backend, processes and queues; the exit status is 1 if something is not well."""
+    settings, _ = find_fleet()
+    found = asyncio.run(status_of(settings))
+    if as_json:
+        _print_json(found.to_json())
+    else:
+        show_status(Console(), found)
+    raise typer.Exit(EXIT_FAILED if found.problems() else EXIT_OK)
+
+
+@app.command()
+def demo(
+    keep: Annotated[bool, typer.Option("--keep", help="Leave the fleet up afterwards.")] = False,
+    port_base: PortBase = None,
+    as_json: Json = False,
+) -> None:
+    """Start a fleet on the embedded stack, run the sample pipeline, end the fleet. Nothing is paid."""
+    console = Console(stderr=as_json)
+    demonstration.forget_own_servers()
+    record = demonstration.demo_up(port_base, console.print)
+    try:
+        show_addresses(console, record)
+        settings, _ = find_fleet()
+        outcome = _run(settings, record, demonstration.demo_inputs(), console)
+    except BaseException:
+        demonstration.demo_down(record, console.print)
+        raise
+    if keep:
+        console.print("The fleet stays up: `fleet status`, `fleet run`, `supervisorctl status`, `fleet down`.")
+    else:
+        demonstration.demo_down(record, console.print)
+    raise typer.Exit(_show(outcome, record, console, as_json=as_json))
+
+
+def _print_json(answer: dict[str, Any]) -> None:
+    print(json.dumps(answer), flush=True)  # noqa: T201 - what --json is for
+
+
+def _complain(message: str) -> None:
+    for line in message.splitlines():
+        print(f"fleet: {line}", file=sys.stderr)  # noqa: T201 - what a command says to its user
+
+
+def main() -> NoReturn:
+    """Run the command and leave with its true exit status.
+
+    Leaves by ``os._exit``: a short-lived Temporal client has been seen to crash the interpreter on its way
+    out, after all work was done.
+    """
+    os.environ.update(without_proxy(os.environ))
+    code = _guarded()
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except BrokenPipeError:
+            code = code or EXIT_FAILED
+    os._exit(code)
+
+
+def _guarded() -> int:
+    """The exit status of the command; what a user can cause ends in one line."""
+    try:
+        app()
+    except SystemExit as left:
+        return left.code if isinstance(left.code, int) else EXIT_OK if left.code is None else EXIT_FAILED
+    except SettingsError as error:
+        _complain(str(error))
+        return EXIT_BAD_SETTINGS
+    except FleetError as error:
+        _complain(str(error))
+        return EXIT_FAILED
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        return EXIT_FAILED
+    return EXIT_OK

@@ -1,0 +1,74 @@
+"""``<state>/fleet.json``: where the fleet that ``fleet up`` started is found, and what it started."""
+
+import json
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from fleet.devstack.processes import ProcessRecord
+from fleet.errors import OperationError
+
+_FILE = "fleet.json"
+
+
+@dataclass(frozen=True)
+class FleetRecord:
+    """Addresses of a fleet, and its processes outside supervisord together with supervisord itself.
+
+    ``simulator`` is the simulator's address, None where the providers are real; ``ui`` is that of Temporal's
+    pages, None where Temporal is not embedded.
+    """
+
+    temporal: str
+    namespace: str
+    backend: str
+    control: str
+    simulator: str | None
+    ui: str | None
+    processes: list[ProcessRecord]
+
+    @classmethod
+    def load(cls, state: Path) -> Self | None:
+        """The record in a state folder; None if there is none.
+
+        Raises:
+            OperationError: it cannot be read.
+        """
+        path = state / _FILE
+        try:
+            values: dict[str, Any] = json.loads(path.read_text("utf-8"))
+            processes = [ProcessRecord(**one) for one in values.pop("processes")]
+            return cls(**values, processes=processes)
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+            raise OperationError(
+                f"{path} cannot be read ({error}). Remedy: end the fleet's processes by hand and remove it"
+            ) from None
+
+    def save(self, state: Path) -> None:
+        """Write it into a state folder."""
+        fresh = state / f".{_FILE}.{os.getpid()}"
+        fresh.write_text(json.dumps(asdict(self), indent=2) + "\n", "utf-8")
+        fresh.replace(state / _FILE)
+
+    @staticmethod
+    def remove(state: Path) -> None:
+        """Remove it from a state folder."""
+        (state / _FILE).unlink(missing_ok=True)
+
+    @property
+    def alive(self) -> list[ProcessRecord]:
+        """The processes that still run."""
+        return [one for one in self.processes if one.alive]
+
+    def overrides(self) -> dict[str, Any]:
+        """The settings that reach this fleet."""
+        port = int(self.control.rpartition(":")[2])
+        return {
+            "TEMPORAL_HOST": self.temporal,
+            "TEMPORAL_NAMESPACE": self.namespace,
+            "API_BASE_URL": self.backend,
+            "control_port": port,
+        }

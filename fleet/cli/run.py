@@ -1,0 +1,234 @@
+"""``fleet run``: start a pipeline, follow it, show what came of it."""
+
+import asyncio
+import base64
+import re
+import secrets
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import httpx
+from temporalio.client import Client, WorkflowFailureError, WorkflowHandle, WorkflowQueryFailedError
+from temporalio.converter import value_to_type
+from temporalio.exceptions import ApplicationError
+from temporalio.service import RPCError
+
+from fleet.cli.critical_path import critical_path_seconds
+from fleet.config import Settings
+from fleet.contracts import (
+    CSV_MAX_BYTES,
+    PIPELINE_QUEUE,
+    PROGRESS_QUERY,
+    WORKFLOW_TYPE,
+    AssistantState,
+    ErrorRecord,
+    PipelineResult,
+    Progress,
+    StageRecord,
+)
+from fleet.errors import InputError, OperationError, TemporalUnavailable
+from fleet.inputs import PipelineInputs, validate_inputs
+from fleet.runtime import connect_once
+
+_LOOK_SECONDS = 0.5
+_QUERY_SECONDS = 5.0
+_SHOWN = {AssistantState.DONE.value: "done", AssistantState.FAILED.value: "failed"}
+
+Show = Callable[[Progress], None]
+
+
+@dataclass(frozen=True)
+class Started:
+    """A pipeline that runs."""
+
+    client: Client
+    handle: WorkflowHandle[Any, Any]
+
+    @property
+    def workflow_id(self) -> str:
+        """Its workflow id."""
+        return self.handle.id
+
+    @property
+    def run_id(self) -> str:
+        """The id of this run of it."""
+        return self.handle.first_execution_run_id or ""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of a pipeline. ``seconds`` is its wall time by Temporal's clock."""
+
+    workflow_id: str
+    run_id: str
+    seconds: float
+    stages: list[StageRecord] = field(default_factory=list)
+    final_output: str = ""
+    error: ErrorRecord | None = None
+    warnings: list[str] = field(default_factory=list)
+    critical_path_seconds: float | None = None
+
+    def with_critical_path(self, seconds: float | None) -> "Outcome":
+        """The same, with its critical path."""
+        return replace(self, critical_path_seconds=seconds)
+
+    @property
+    def completed(self) -> bool:
+        """Whether it completed."""
+        return self.error is None
+
+    def to_json(self) -> dict[str, Any]:
+        """The one object that ``--json`` prints. ``assistants`` are those that ran; ``not_run`` names the rest."""
+        ran = [stage for stage in self.stages if stage.status in _SHOWN]
+        answer: dict[str, Any] = {
+            "workflow_id": self.workflow_id,
+            "run_id": self.run_id,
+            "status": "completed" if self.completed else "failed",
+            "seconds": self.seconds,
+            "critical_path_seconds": self.critical_path_seconds,
+            "assistants": [_assistant_json(stage) for stage in ran],
+            "not_run": [stage.stage for stage in self.stages if stage.status not in _SHOWN],
+            "final_output": self.final_output,
+            "warnings": self.warnings,
+        }
+        if self.error is not None:
+            answer["error"] = vars(self.error)
+        return answer
+
+
+def _assistant_json(stage: StageRecord) -> dict[str, Any]:
+    names = ("provider", "model", "attempts", "input_tokens", "output_tokens", "cost_usd")
+    return {
+        "name": stage.stage,
+        "function_key": stage.function_key,
+        "status": _SHOWN[stage.status],
+        "seconds": stage.duration,
+    } | {name: stage.metadata.get(name) for name in names}
+
+
+def read_inputs(topic: str, project: str, csv_file: Path | None, day: str | None) -> PipelineInputs:
+    """The pipeline's arguments, checked; ``day`` None means today.
+
+    Raises:
+        InputError: an argument cannot be used, or the file cannot be read.
+    """
+    today = date.today().isoformat() if day is None else day
+    return validate_inputs(topic, project, _csv_argument(csv_file), today, csv_max_bytes=CSV_MAX_BYTES)
+
+
+def _csv_argument(path: Path | None) -> str:
+    """The file's bytes as text, or in base64 where they are not UTF-8."""
+    if path is None:
+        return ""
+    try:
+        with path.open("rb") as file:
+            raw = file.read(2 * CSV_MAX_BYTES)
+    except OSError as error:
+        raise InputError(f"the CSV file {path} cannot be read ({error.strerror}). Remedy: check --csv") from None
+    try:
+        return raw.decode("utf-8")
+    except UnicodeDecodeError:
+        return base64.b64encode(raw).decode("ascii")
+
+
+async def start_pipeline(settings: Settings, inputs: PipelineInputs) -> Started:
+    """Start a pipeline.
+
+    Raises:
+        TemporalUnavailable: the server cannot be reached.
+    """
+    client = await connect_once(settings)
+    name = re.sub(r"[^A-Za-z0-9._-]+", "-", inputs.project_id)[:60]
+    workflow_id = f"{name}-{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
+    arguments = [inputs.topic, inputs.project_id, inputs.csv_text, inputs.current_date]
+    try:
+        handle = await client.start_workflow(
+            WORKFLOW_TYPE, args=arguments, id=workflow_id, task_queue=PIPELINE_QUEUE
+        )
+    except RPCError as error:
+        raise OperationError(f"Temporal did not start the pipeline: {error.message}") from None
+    return Started(client, handle)
+
+
+async def follow(started: Started, show: Show, note: Callable[[str], None]) -> Outcome:
+    """Show the pipeline's progress until it ends; ``note`` gets what hinders the showing.
+
+    Raises:
+        TemporalUnavailable: the server went away; the pipeline goes on without the command.
+    """
+    result = asyncio.create_task(_result(started), name="result")
+    noted = ""
+    try:
+        while not result.done():
+            try:
+                show(await _progress(started))
+                noted = ""
+            except (RPCError, WorkflowQueryFailedError) as error:
+                if not result.done() and noted != (noted := _hindrance(error)):
+                    note(noted)
+            await asyncio.wait({result}, timeout=_LOOK_SECONDS)
+        return await result
+    except RPCError as error:
+        raise TemporalUnavailable(
+            f"Temporal server connection failed while {started.workflow_id} ran ({error.message}). Remedy: the "
+            "pipeline goes on by itself once the server is back; look it up by its id in Temporal's pages"
+        ) from None
+    finally:
+        result.cancel()
+
+
+async def _progress(started: Started) -> Progress:
+    timeout = timedelta(seconds=_QUERY_SECONDS)
+    progress: Progress = await started.handle.query(PROGRESS_QUERY, result_type=Progress, rpc_timeout=timeout)
+    return progress
+
+
+def _hindrance(error: Exception) -> str:
+    return f"no progress to show: does a pipeline worker run (`fleet status`)? Temporal says: {error}"
+
+
+async def _result(started: Started) -> Outcome:
+    handle = started.handle
+    error: ErrorRecord | None = None
+    try:
+        result: PipelineResult | None = value_to_type(PipelineResult, await handle.result())
+    except WorkflowFailureError as failure:
+        error, result = _failure(failure)
+    description = await handle.describe()
+    ended = description.close_time or datetime.now(UTC)
+    return Outcome(
+        workflow_id=started.workflow_id,
+        run_id=started.run_id,
+        seconds=round((ended - description.start_time).total_seconds(), 3),
+        stages=result.stages if result else [],
+        final_output=result.final_output if result else "",
+        error=error,
+        warnings=result.warnings if result else [],
+    )
+
+
+def _failure(failure: WorkflowFailureError) -> tuple[ErrorRecord, PipelineResult | None]:
+    """The record and the partial result that a failed pipeline carries; one made here for a cancelled one."""
+    cause = failure.cause
+    if isinstance(cause, ApplicationError) and len(cause.details) == 2:
+        record, partial = cause.details
+        return value_to_type(ErrorRecord, record), value_to_type(PipelineResult, partial)
+    kind = type(cause).__name__.removesuffix("Error").lower()
+    return ErrorRecord(kind, f"the pipeline was ended from outside: {cause}", None, 0, retryable=False), None
+
+
+def ledger_of(simulator: str) -> list[dict[str, Any]]:
+    """The simulator's calls; empty where it does not answer."""
+    try:
+        calls: list[dict[str, Any]] = httpx.get(f"{simulator}/ledger", timeout=10, trust_env=False).json()["calls"]
+    except httpx.HTTPError:
+        return []
+    return calls
+
+
+def critical_path_of(outcome: Outcome, simulator: str | None) -> float | None:
+    """The critical path by the simulator's ledger; None for real providers, whose durations nobody recorded."""
+    return critical_path_seconds(outcome.stages, ledger_of(simulator)) if simulator else None

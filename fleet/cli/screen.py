@@ -1,0 +1,151 @@
+"""What the commands show to people: progress, results, status. Foreign text never reaches the terminal raw."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.live import Live
+from rich.markup import escape
+from rich.table import Table
+
+from fleet.cli.record import FleetRecord
+from fleet.cli.run import Outcome, Show
+from fleet.contracts import AssistantState, Progress, StageRecord
+from fleet.control.status import FleetStatus, Reachable
+from fleet.logger import harmless
+
+_STYLES = {"done": "green", "running": "cyan", "queued": "yellow", "failed": "bold red", "waiting": "dim"}
+_SIMULATED = "Written by the provider simulator, not by a model; nothing was paid."
+
+
+def shown(text: str) -> str:
+    """One line of foreign text, made harmless for a terminal."""
+    return escape(harmless(text))
+
+
+def shown_lines(text: str) -> str:
+    """Foreign text with its line breaks, every other control character made harmless."""
+    return "\n".join(shown(line) for line in text.splitlines())
+
+
+@contextmanager
+def progress_on(console: Console) -> Iterator[Show]:
+    """A live table where the console is a terminal, one line per change elsewhere."""
+    if not console.is_terminal:
+        yield _Changes(console).show
+        return
+    with Live(console=console, refresh_per_second=8, transient=True) as live:
+        yield lambda progress: live.update(_progress_table(progress))
+
+
+class _Changes:
+    """Prints an assistant's line when its state, attempt or note changes."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._last: dict[str, tuple[AssistantState, int, str]] = {}
+
+    def show(self, progress: Progress) -> None:
+        """Print what changed since the last call."""
+        for one in progress.assistants:
+            now = (one.state, one.attempt, one.note)
+            if self._last.get(one.function_key, (AssistantState.WAITING, 0, "")) == now:
+                continue
+            self._last[one.function_key] = now
+            attempt = f" (attempt {one.attempt})" if one.attempt > 1 else ""
+            note = f": {shown(one.note)}" if one.note else ""
+            self._console.print(
+                f"{progress.seconds:7.1f} s  {shown(one.name)} ({shown(one.provider)}/{shown(one.model)}) "
+                f"{one.state.value}{attempt}{note}",
+                soft_wrap=True,
+            )
+
+
+def _progress_table(progress: Progress) -> Table:
+    table = Table("assistant", "provider/model", "state", "attempt", "seconds", "")
+    table.title = f"{shown(progress.topic)} · {progress.state.value} · {progress.seconds:.1f} s"
+    for one in progress.assistants:
+        table.add_row(
+            shown(one.name),
+            f"{shown(one.provider)}/{shown(one.model)}",
+            f"[{_STYLES[one.state.value]}]{one.state.value}",
+            str(one.attempt or ""),
+            f"{one.seconds:.1f}" if one.seconds else "",
+            shown(one.note[:80]),
+        )
+    return table
+
+
+def show_outcome(console: Console, outcome: Outcome, *, simulated: bool) -> None:
+    """The table of what each assistant did, the output, the figures."""
+    table = Table("assistant", "provider/model", "state", "attempts", "seconds", "tokens in/out", "cost")
+    for stage in outcome.stages:
+        table.add_row(*_stage_row(stage))
+    if outcome.stages:
+        console.print(table)
+    if outcome.final_output:
+        console.rule("output")
+        if simulated:
+            console.print(_SIMULATED, style="yellow")
+        console.print(shown_lines(outcome.final_output), highlight=False)
+        console.rule()
+    for warning in outcome.warnings:
+        console.print(f"warning: {shown(warning)}", style="yellow")
+    path = outcome.critical_path_seconds
+    against = f"; its critical path, by the simulator's ledger, is {path:.2f} s" if path else ""
+    word = "completed" if outcome.completed else "failed"
+    console.print(f"{outcome.workflow_id} {word} in {outcome.seconds:.2f} s{against}", soft_wrap=True)
+
+
+def _stage_row(stage: StageRecord) -> tuple[str, ...]:
+    data = stage.metadata
+    cost = data.get("cost_usd")
+    ran = stage.status == "done"
+    return (
+        shown(stage.stage),
+        f"{shown(str(data.get('provider')))}/{shown(str(data.get('model')))}",
+        f"[{_STYLES[stage.status]}]{stage.status}",
+        str(data.get("attempts") or ""),
+        f"{stage.duration:.2f}" if stage.started else "",
+        f"{data.get('input_tokens')}/{data.get('output_tokens')}" if ran else "",
+        ("unknown" if cost is None else f"${cost:.5f}") if ran else "",
+    )
+
+
+def show_status(console: Console, status: FleetStatus) -> None:
+    """Servers, processes and queues, and below them whatever is not well."""
+    console.print(_server("Temporal", status.temporal))
+    console.print(_server("backend ", status.backend))
+    processes = Table("process", "state", "pid", "uptime")
+    for one in status.processes:
+        style = "green" if one.state == "RUNNING" else "yellow" if one.state == "STARTING" else "bold red"
+        processes.add_row(one.process, f"[{style}]{one.state}", str(one.pid or ""), f"{one.uptime_seconds} s")
+    queues = Table("queue", "pollers", "backlog", "oldest")
+    for queue in status.queues:
+        age = "" if queue.backlog_age_seconds is None else f"{queue.backlog_age_seconds:.0f} s"
+        queues.add_row(shown(queue.queue), _number(queue.pollers), _number(queue.backlog), age)
+    console.print(processes)
+    console.print(queues)
+    for problem in status.problems():
+        console.print(f"[bold red]problem:[/] {shown(problem)}", soft_wrap=True)
+
+
+def _server(name: str, server: Reachable) -> str:
+    return (
+        f"{name} {shown(server.address)} [{'green' if server.ok else 'bold red'}]{'ok' if server.ok else 'away'}"
+    )
+
+
+def _number(value: int | None) -> str:
+    return "?" if value is None else str(value)
+
+
+def show_addresses(console: Console, record: FleetRecord) -> None:
+    """Where a fleet that has just come up is found."""
+    console.print(f"Temporal  {record.temporal}" + (f"   pages: {record.ui}" if record.ui else ""))
+    console.print(f"backend   {record.backend}")
+    console.print(f"control   {record.control}/status")
+    if record.simulator:
+        console.print(f"providers {record.simulator}   a simulator: no call is paid, no text is a model's")
+    else:
+        console.print("providers the real ones: [bold]calls are paid[/]")

@@ -1,0 +1,212 @@
+"""``fleet up``: the embedded stack, then supervisord, then wait until every queue is polled."""
+
+import asyncio
+import fcntl
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from fleet.backend import Backend
+from fleet.cli.down import take_down
+from fleet.cli.finding import settings_for_embedded
+from fleet.cli.record import FleetRecord
+from fleet.config import Settings, load_settings
+from fleet.control.home import Home
+from fleet.control.programs import write_programs
+from fleet.control.status import FleetStatus, status_of
+from fleet.control.supervisor import Supervisor, SupervisorAway
+from fleet.devstack.backend.keys import key_variables, real_key
+from fleet.devstack.environment import simulated_providers, without_proxy
+from fleet.devstack.processes import ProcessRecord, spawn
+from fleet.devstack.stack import Ports, Stack, refuse_taken_ports
+from fleet.errors import OperationError
+from fleet.runtime import connect_once
+
+_READY_SECONDS = 120.0
+_POLL_SECONDS = 0.3
+_EMBEDDED_NAMESPACE = "default"
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class UpOptions:
+    """``external``: Temporal and backend are the user's own. ``real_providers``: calls are sent to the
+    providers themselves, and paid. ``environment``: what the processes get, before the stack's addresses."""
+
+    port_base: int | None = None
+    external: bool = False
+    real_providers: bool = False
+    environment: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
+
+
+def bring_up(options: UpOptions, say: Say) -> FleetRecord:
+    """Start a fleet and wait until it works; nothing stays behind if it does not.
+
+    Raises:
+        OperationError: it cannot be started; the message names what is in the way.
+        SettingsError: a setting is wrong.
+        TemporalUnavailable, BackendError: with ``external``, a server is not there.
+    """
+    settings = load_settings() if options.external else settings_for_embedded()
+    home = Home.of(settings)
+    home.prepare()
+    with _alone(home):
+        _refuse_second(home)
+        ports = _ports(options, settings)
+        refuse_taken_ports({"control": ports.control})
+        if options.external:
+            asyncio.run(_see_servers(settings))
+        elif options.real_providers:
+            _see_keys(settings)
+        record = _start(options, settings, home, ports, say)
+        try:
+            say("starting the workers ...")
+            asyncio.run(_until_polled(_settings_of(record, home), home))
+        except BaseException:
+            take_down(home, record, say=lambda text: None)
+            raise
+    return record
+
+
+@contextmanager
+def _alone(home: Home) -> Iterator[None]:
+    """Keep a second `fleet up` out of the same state folder while this one starts."""
+    with (home.state / "up.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise OperationError(
+                f"another `fleet up` is at work in {home.state}. Remedy: wait for it, or set FLEET_STATE_DIR to "
+                "another folder"
+            ) from None
+        yield
+
+
+def _refuse_second(home: Home) -> None:
+    record = FleetRecord.load(home.state)
+    running = record is not None and bool(record.alive)
+    try:
+        Supervisor(home.socket).pid()
+        running = True
+    except SupervisorAway:
+        pass
+    if running:
+        raise OperationError(
+            f"a fleet is up in {home.state} already. Remedy: use it (`fleet status`, `fleet run`), end it with "
+            "`fleet down`, or set FLEET_STATE_DIR to another folder"
+        )
+
+
+def _ports(options: UpOptions, settings: Settings) -> Ports:
+    if options.port_base is None:
+        return replace(Ports(), control=settings.control_port)
+    return Ports.from_base(options.port_base)
+
+
+async def _see_servers(settings: Settings) -> None:
+    """One's own servers must answer before anything is started."""
+    await connect_once(settings)
+    async with Backend.from_settings(settings) as backend:
+        await backend.health()
+
+
+def _see_keys(settings: Settings) -> None:
+    names = sorted(settings.providers)
+    if not any(real_key(name) for name in names):
+        variables = ", ".join(variable for name in names for variable in key_variables(name)[:1])
+        raise OperationError(
+            f"--real-providers without an API key. Remedy: set one of {variables}; or use a backend of your own "
+            "with --external"
+        )
+
+
+def _start(options: UpOptions, settings: Settings, home: Home, ports: Ports, say: Say) -> FleetRecord:
+    """Start the wanted parts of the stack, and supervisord."""
+    parts = frozenset() if options.external else frozenset({"temporal", "backend"})
+    parts |= frozenset() if options.real_providers else {"simulator"}
+    folder, logs = home.state / "devstack", home.logs
+    providers = tuple(sorted(settings.providers))
+    if parts:
+        say(f"starting {', '.join(sorted(parts))} ...")
+    processes = Stack(folder, logs, ports, parts, providers, real_keys=options.real_providers).start()
+    record = FleetRecord(
+        temporal=settings.temporal_host if options.external else f"127.0.0.1:{ports.temporal}",
+        namespace=settings.temporal_namespace if options.external else _EMBEDDED_NAMESPACE,
+        backend=settings.api_base_url if options.external else f"http://127.0.0.1:{ports.backend}",
+        control=f"http://{settings.control_host}:{ports.control}",
+        simulator=None if options.real_providers else f"http://127.0.0.1:{ports.simulator}",
+        ui=None if options.external else f"http://127.0.0.1:{ports.ui}",
+        processes=processes,
+    )
+    try:
+        write_programs(home, settings)
+        environment = _environment(options, settings, home, record)
+        supervisord = _spawn_supervisord(home, environment)
+        record = replace(record, processes=[*processes, supervisord])
+        record.save(home.state)
+    except BaseException:
+        take_down(home, record, say=lambda text: None)
+        raise
+    return record
+
+
+def _environment(options: UpOptions, settings: Settings, home: Home, record: FleetRecord) -> dict[str, str]:
+    """What supervisord and its processes get: the user's environment with this fleet's addresses over it."""
+    environment = dict(options.environment) | without_proxy(options.environment)
+    environment |= {
+        "TEMPORAL_HOST": record.temporal,
+        "TEMPORAL_NAMESPACE": record.namespace,
+        "API_BASE_URL": record.backend,
+        "FLEET_STATE_DIR": str(home.state),
+        "FLEET_CONTROL_PORT": record.control.rpartition(":")[2],
+    }
+    if record.simulator is not None:
+        environment |= simulated_providers(record.simulator, settings.providers.values())
+    return environment
+
+
+def _spawn_supervisord(home: Home, environment: dict[str, str]) -> ProcessRecord:
+    command = [sys.executable, "-m", "supervisor.supervisord", "-n", "-c", str(home.configuration)]
+    return spawn("supervisord", command, home.logs / "supervisord.stdout.log", environment)
+
+
+def _settings_of(record: FleetRecord, home: Home) -> Settings:
+    return load_settings(**record.overrides(), state_dir=home.state)
+
+
+async def _until_polled(settings: Settings, home: Home) -> None:
+    """Wait until every queue has a poller; a program that cannot start ends the wait."""
+    deadline = time.monotonic() + _READY_SECONDS
+    while True:
+        status = await status_of(settings)
+        if _polled(status):
+            return
+        _refuse_broken(status, home)
+        if time.monotonic() > deadline:
+            raise OperationError(
+                f"the fleet did not come up within {_READY_SECONDS:.0f} s: {'; '.join(status.problems())}. "
+                f"Remedy: read the logs in {home.logs}"
+            )
+        await asyncio.sleep(_POLL_SECONDS)
+
+
+def _polled(status: FleetStatus) -> bool:
+    running = bool(status.processes) and all(one.pid for one in status.processes)
+    return running and all(queue.pollers for queue in status.queues)
+
+
+def _refuse_broken(status: FleetStatus, home: Home) -> None:
+    for process in status.processes:
+        if process.state in ("BACKOFF", "FATAL"):
+            said = _last_line(home.logs / f"{process.process}.stdout.log") or process.said
+            raise OperationError(f"{process.process} does not start: {said}. Its log is in {home.logs}")
+
+
+def _last_line(path: Path) -> str:
+    lines = path.read_text("utf-8", "replace").split("\n") if path.exists() else []
+    return next((line.strip() for line in reversed(lines) if line.strip()), "")

@@ -1,0 +1,21 @@
+"""The environment that points a fleet at the embedded stack, whatever else was set."""
+
+from collections.abc import Iterable, Mapping
+
+from fleet.config import ProviderSettings
+from fleet.devstack.simulator.addresses import provider_url
+
+_LOOPBACK = "127.0.0.1,localhost"
+
+
+def simulated_providers(simulator: str, providers: Iterable[ProviderSettings]) -> dict[str, str]:
+    """Variables that send every call of these providers to the simulator at that address: nobody is billed."""
+    return {
+        f"FLEET_PROVIDERS__{one.name.upper()}__BASE_URL": provider_url(simulator, one.name, one.kind)
+        for one in providers
+    }
+
+
+def without_proxy(environment: Mapping[str, str]) -> dict[str, str]:
+    """Variables that keep loopback addresses away from a proxy that the environment names."""
+    return {name: ",".join(filter(None, (environment.get(name), _LOOPBACK))) for name in ("NO_PROXY", "no_proxy")}
