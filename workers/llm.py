@@ -2,12 +2,14 @@
 
 import sys
 
+from loguru import logger
 from temporalio.client import Client
 from temporalio.worker import Worker
 
 from fleet.activities import ExecuteActivities
 from fleet.backend import Backend
 from fleet.config import Settings
+from fleet.errors import BackendError
 from fleet.providers.prices import load_prices
 from fleet.providers.registry import provider_factory
 from fleet.providers.session import ProviderSession
@@ -22,6 +24,7 @@ async def life(settings: Settings, name: str, provider_name: str) -> int:
         provider, provider_factory(provider), lambda fresh: backend.api_key(provider.name, fresh=fresh)
     )
     load_prices()
+    await prepared(session)
 
     def build(client: Client) -> Worker:
         return Worker(
@@ -37,6 +40,14 @@ async def life(settings: Settings, name: str, provider_name: str) -> int:
         await backend.aclose()
 
     return await WorkerProcess(settings, name, build, close=close).run()
+
+
+async def prepared(session: ProviderSession) -> None:
+    """Have the client ready before the first call; a backend that is away is asked again then."""
+    try:
+        await session.prepare()
+    except BackendError as error:
+        logger.warning("no API key yet: {}", error)
 
 
 def main(arguments: list[str]) -> None:

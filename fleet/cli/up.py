@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from temporalio.client import Client
+
 from fleet.backend import Backend
 from fleet.cli.down import take_down
 from fleet.cli.finding import settings_for_embedded
@@ -17,7 +19,7 @@ from fleet.cli.record import FleetRecord
 from fleet.config import Settings, load_settings
 from fleet.control.home import Home
 from fleet.control.programs import write_programs
-from fleet.control.status import FleetStatus, status_of
+from fleet.control.status import queue_statuses, status_of
 from fleet.control.supervisor import Supervisor, SupervisorAway
 from fleet.devstack.backend.keys import key_variables, real_key
 from fleet.devstack.environment import simulated_providers, without_proxy
@@ -27,7 +29,7 @@ from fleet.errors import OperationError
 from fleet.runtime import connect_once
 
 _READY_SECONDS = 120.0
-_POLL_SECONDS = 0.3
+_POLL_SECONDS = 0.4
 _EMBEDDED_NAMESPACE = "default"
 
 Say = Callable[[str], None]
@@ -182,29 +184,27 @@ def _settings_of(record: FleetRecord, home: Home) -> Settings:
 async def _until_polled(settings: Settings, home: Home) -> None:
     """Wait until every queue has a poller; a program that cannot start ends the wait."""
     deadline = time.monotonic() + _READY_SECONDS
-    while True:
-        status = await status_of(settings)
-        if _polled(status):
-            return
-        _refuse_broken(status, home)
+    client, supervisor = await connect_once(settings), Supervisor(home.socket)
+    while not await _polled(client, settings, supervisor, home):
         if time.monotonic() > deadline:
+            problems = "; ".join((await status_of(settings)).problems())
             raise OperationError(
-                f"the fleet did not come up within {_READY_SECONDS:.0f} s: {'; '.join(status.problems())}. "
-                f"Remedy: read the logs in {home.logs}"
+                f"the fleet did not come up within {_READY_SECONDS:.0f} s: {problems}. Remedy: read the logs in "
+                f"{home.logs}"
             )
         await asyncio.sleep(_POLL_SECONDS)
 
 
-def _polled(status: FleetStatus) -> bool:
-    running = bool(status.processes) and all(one.pid for one in status.processes)
-    return running and all(queue.pollers for queue in status.queues)
-
-
-def _refuse_broken(status: FleetStatus, home: Home) -> None:
-    for process in status.processes:
+async def _polled(client: Client, settings: Settings, supervisor: Supervisor, home: Home) -> bool:
+    try:
+        processes = supervisor.processes()
+    except SupervisorAway:  # it has not opened its socket yet
+        return False
+    for process in processes:
         if process.state in ("BACKOFF", "FATAL"):
             said = _last_line(home.logs / f"{process.process}.stdout.log") or process.said
             raise OperationError(f"{process.process} does not start: {said}. Its log is in {home.logs}")
+    return all(queue.pollers for queue in await queue_statuses(client, settings))
 
 
 def _last_line(path: Path) -> str:

@@ -99,21 +99,29 @@ async def _backend(settings: Settings) -> Reachable:
 
 
 async def _temporal(settings: Settings) -> tuple[Reachable, list[QueueStatus]]:
-    names = [PIPELINE_QUEUE, ASSISTANTS_QUEUE, *(one.queue for one in settings.providers.values())]
     address = settings.temporal_host
+    unknown = [QueueStatus(name, None, None, None) for name in queues_of(settings)]
     try:
-        client = await connect_once(settings)
-        queues = await asyncio.gather(*(_queue(client, name) for name in names))
+        return Reachable(address, ok=True), await queue_statuses(await connect_once(settings), settings)
     except TemporalUnavailable as error:
-        return Reachable(address, ok=False, problem=str(error)), [_unknown(name) for name in names]
+        return Reachable(address, ok=False, problem=str(error)), unknown
     except RPCError as error:
         problem = f"Temporal at {address} does not describe its queues: {error}"
-        return Reachable(address, ok=False, problem=problem), [_unknown(name) for name in names]
-    return Reachable(address, ok=True), list(queues)
+        return Reachable(address, ok=False, problem=problem), unknown
 
 
-def _unknown(name: str) -> QueueStatus:
-    return QueueStatus(name, None, None, None)
+def queues_of(settings: Settings) -> list[str]:
+    """Every task queue that the settings' programs serve."""
+    return [PIPELINE_QUEUE, ASSISTANTS_QUEUE, *(one.queue for one in settings.providers.values())]
+
+
+async def queue_statuses(client: Client, settings: Settings) -> list[QueueStatus]:
+    """All queues, as Temporal describes them.
+
+    Raises:
+        RPCError: it does not.
+    """
+    return list(await asyncio.gather(*(_queue(client, name) for name in queues_of(settings))))
 
 
 async def _queue(client: Client, name: str) -> QueueStatus:

@@ -27,6 +27,7 @@ class GeminiProvider:
                 async_client_args={"follow_redirects": False},
             ),
         )
+        types.GenerateContentResponse.model_rebuild()  # what the SDK would build at its first call
 
     async def complete(self, request: LlmRequest, *, timeout_seconds: float) -> LlmAnswer:
         """Make one call; see :class:`fleet.providers.base.Provider`."""

@@ -30,6 +30,16 @@ class OpenAIProvider:
             max_retries=0,
             http_client=openai.DefaultAsyncHttpxClient(follow_redirects=False),
         )
+        self._prepare()
+
+    def _prepare(self) -> None:
+        """Have the SDK load and build now what it would at its first call."""
+        if self._settings.openai_api == "responses":
+            _ = self._client.responses.with_raw_response
+            Response.model_rebuild()
+        else:
+            _ = self._client.chat.completions.with_raw_response
+            ChatCompletion.model_rebuild()
 
     async def complete(self, request: LlmRequest, *, timeout_seconds: float) -> LlmAnswer:
         """Make one call; see :class:`fleet.providers.base.Provider`."""

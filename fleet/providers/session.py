@@ -23,6 +23,14 @@ class ProviderSession:
         self._key_source = key_source
         self._clients: dict[str, Provider] = {}
 
+    async def prepare(self) -> None:
+        """Make the client before the first call needs it; building one takes a good part of a second.
+
+        Raises:
+            BackendError: the backend is away or has no key; the first call will ask again.
+        """
+        self._client(await self._key(fresh=False))
+
     async def complete(self, request: LlmRequest, *, timeout_seconds: float) -> LlmAnswer:
         """Make one call and return a usable answer.
 
