@@ -25,6 +25,7 @@ from temporalio.worker import Worker
 from fleet.config import Settings, load_settings
 from fleet.errors import FleetError, SettingsError, TemporalUnavailable
 from fleet.logger import setup_logging
+from fleet.payloads import data_converter
 from fleet.signals import stop_on_signal
 
 EXIT_OK, EXIT_FAILED, EXIT_BAD_SETTINGS = 0, 1, 78
@@ -62,7 +63,9 @@ async def connect_once(settings: Settings, *, identity: str | None = None, timeo
     address, namespace = settings.temporal_host, settings.temporal_namespace
     try:
         async with asyncio.timeout(timeout_seconds):
-            client = await Client.connect(address, namespace=namespace, identity=identity)
+            client = await Client.connect(
+                address, namespace=namespace, identity=identity, data_converter=data_converter()
+            )
             await client.workflow_service.describe_namespace(DescribeNamespaceRequest(namespace=namespace))
     except RPCError as error:
         if error.status is RPCStatusCode.NOT_FOUND:
