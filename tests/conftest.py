@@ -6,6 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.fleet import fleet, idle
+
+__all__ = ["fleet", "idle"]
 OURS = ("FLEET_", "TEMPORAL_", "API_BASE_URL", "LOG_LEVEL")
 
 

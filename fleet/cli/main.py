@@ -16,7 +16,7 @@ from fleet.cli.finding import find_fleet, settings_for_embedded
 from fleet.cli.foreground import stay_until_signal
 from fleet.cli.record import FleetRecord
 from fleet.cli.run import Outcome, critical_path_of, follow, read_inputs, start_pipeline
-from fleet.cli.screen import progress_on, show_addresses, show_outcome, show_status, shown
+from fleet.cli.screen import console_for, progress_on, show_addresses, show_outcome, show_status, shown
 from fleet.cli.up import UpOptions, bring_up
 from fleet.config import Settings
 from fleet.control.home import Home
@@ -54,7 +54,7 @@ def up(
     ] = False,
 ) -> None:
     """Start the fleet, by default on an embedded stack with simulated providers."""
-    console = Console()
+    console = console_for()
     record = bring_up(UpOptions(port_base, external, real_providers), console.print)
     show_addresses(console, record)
     if detach:
@@ -71,7 +71,7 @@ def up(
 @app.command()
 def down() -> None:
     """End the fleet of this state folder: its workers finish their calls first."""
-    console = Console()
+    console = console_for()
     home = Home.of(settings_for_embedded())
     found = take_down(home, FleetRecord.load(home.state), say=console.print)
     console.print("The fleet has ended." if found else f"No fleet is up in {home.state}: nothing to end.")
@@ -94,7 +94,7 @@ def run(
     if no_wait:
         _start_only(settings, record, inputs, as_json=as_json)
         return
-    console = Console(stderr=as_json)
+    console = console_for(stderr=as_json)
     outcome = _run(settings, record, inputs, console)
     raise typer.Exit(_show(outcome, record, console, as_json=as_json))
 
@@ -145,7 +145,7 @@ def status(as_json: Json = False) -> None:
     if as_json:
         _print_json(found.to_json())
     else:
-        show_status(Console(), found)
+        show_status(console_for(), found)
     raise typer.Exit(EXIT_FAILED if found.problems() else EXIT_OK)
 
 
@@ -156,7 +156,7 @@ def demo(
     as_json: Json = False,
 ) -> None:
     """Start a fleet on the embedded stack, run the sample pipeline, end the fleet. Nothing is paid."""
-    console = Console(stderr=as_json)
+    console = console_for(stderr=as_json)
     demonstration.forget_own_servers()
     record = demonstration.demo_up(port_base, console.print)
     try:

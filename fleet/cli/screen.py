@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from rich import box
 from rich.console import Console
 from rich.live import Live
 from rich.markup import escape
@@ -15,6 +16,7 @@ from fleet.control.status import FleetStatus, Reachable
 from fleet.logger import harmless
 
 _STYLES = {"done": "green", "running": "cyan", "queued": "yellow", "failed": "bold red", "waiting": "dim"}
+_FILE_WIDTH = 120
 _SIMULATED = "Written by the provider simulator, not by a model; nothing was paid."
 
 
@@ -26,6 +28,12 @@ def shown(text: str) -> str:
 def shown_lines(text: str) -> str:
     """Foreign text with its line breaks, every other control character made harmless."""
     return "\n".join(shown(line) for line in text.splitlines())
+
+
+def console_for(*, stderr: bool = False) -> Console:
+    """A console; where it is no terminal, wide enough that a file shows whole tables."""
+    console = Console(stderr=stderr)
+    return console if console.is_terminal else Console(stderr=stderr, width=_FILE_WIDTH)
 
 
 @contextmanager
@@ -78,7 +86,8 @@ def _progress_table(progress: Progress) -> Table:
 
 def show_outcome(console: Console, outcome: Outcome, *, simulated: bool) -> None:
     """The table of what each assistant did, the output, the figures."""
-    table = Table("assistant", "provider/model", "state", "attempts", "seconds", "tokens in/out", "cost")
+    names = ("assistant", "provider/model", "state", "tries", "seconds", "tokens", "cost")
+    table = Table(*names, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     for stage in outcome.stages:
         table.add_row(*_stage_row(stage))
     if outcome.stages:
@@ -108,7 +117,7 @@ def _stage_row(stage: StageRecord) -> tuple[str, ...]:
         str(data.get("attempts") or ""),
         f"{stage.duration:.2f}" if stage.started else "",
         f"{data.get('input_tokens')}/{data.get('output_tokens')}" if ran else "",
-        ("unknown" if cost is None else f"${cost:.5f}") if ran else "",
+        ("unknown" if cost is None else f"${cost:.4f}") if ran else "",
     )
 
 

@@ -60,12 +60,13 @@ def bring_up(options: UpOptions, say: Say) -> FleetRecord:
     with _alone(home):
         _refuse_second(home)
         ports = _ports(options, settings)
-        refuse_taken_ports({"control": ports.control})
+        stack = _stack(options, settings, home, ports)
+        refuse_taken_ports(stack.listening | {"control": ports.control})
         if options.external:
             asyncio.run(_see_servers(settings))
         elif options.real_providers:
             _see_keys(settings)
-        record = _start(options, settings, home, ports, say)
+        record = _start(stack, options, settings, home, say)
         try:
             say("starting the workers ...")
             asyncio.run(_until_polled(_settings_of(record, home), home))
@@ -127,15 +128,20 @@ def _see_keys(settings: Settings) -> None:
         )
 
 
-def _start(options: UpOptions, settings: Settings, home: Home, ports: Ports, say: Say) -> FleetRecord:
-    """Start the wanted parts of the stack, and supervisord."""
+def _stack(options: UpOptions, settings: Settings, home: Home, ports: Ports) -> Stack:
+    """The parts of the embedded stack that are wanted."""
     parts = frozenset() if options.external else frozenset({"temporal", "backend"})
     parts |= frozenset() if options.real_providers else {"simulator"}
-    folder, logs = home.state / "devstack", home.logs
     providers = tuple(sorted(settings.providers))
-    if parts:
-        say(f"starting {', '.join(sorted(parts))} ...")
-    processes = Stack(folder, logs, ports, parts, providers, real_keys=options.real_providers).start()
+    return Stack(home.state / "devstack", home.logs, ports, parts, providers, real_keys=options.real_providers)
+
+
+def _start(stack: Stack, options: UpOptions, settings: Settings, home: Home, say: Say) -> FleetRecord:
+    """Start the stack, and supervisord."""
+    ports = stack.ports
+    if stack.parts:
+        say(f"starting {', '.join(sorted(stack.parts))} ...")
+    processes = stack.start()
     record = FleetRecord(
         temporal=settings.temporal_host if options.external else f"127.0.0.1:{ports.temporal}",
         namespace=settings.temporal_namespace if options.external else _EMBEDDED_NAMESPACE,

@@ -10,7 +10,7 @@ from temporalio.client import WorkflowFailureError
 from temporalio.exceptions import ApplicationError
 
 from fleet.contracts import PIPELINE_QUEUE, WORKFLOW_TYPE
-from tests.workflow.conftest import Fleet, run_temporal
+from tests.fleet import Fleet
 
 CSV = files("fleet.devstack.sample").joinpath("keywords.csv").read_text("utf-8")
 NAMES = ["BriefAssistant", "ResearchAssistant", "FactValidator", "DraftAssistant"]
@@ -43,7 +43,7 @@ async def test_a_foreign_client_starts_a_pipeline_with_nothing_of_ours(fleet: Fl
     start = ["workflow", "execute", "--type", WORKFLOW_TYPE, "--task-queue", PIPELINE_QUEUE, "--output", "json"]
     for argument in arguments:
         start += ["--input", json.dumps(argument)]
-    done = run_temporal(fleet, *start)
+    done = fleet.temporal(*start)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["result"]["pipeline_success"] is True
 
@@ -84,4 +84,39 @@ async def test_three_failures_of_a_provider_end_the_pipeline_with_the_known_phra
     assert (record["provider"], record["attempts"]) == ("gemini", 3)
     kept = {stage["function_key"]: stage["output"] for stage in partial["stages"]}
     assert kept["brief_assistant"] and not kept["draft_assistant"]
-    assert "❌ ACTIVITY ERROR: execute_assistant" in (fleet.logs / "gemini.log").read_text("utf-8")
+    assert "❌ ACTIVITY ERROR: execute_assistant" in fleet.log("gemini_00")
+
+
+async def test_the_history_stays_within_four_times_the_outputs(fleet: Fleet) -> None:
+    client = await fleet.client()
+    handle = await client.start_workflow(
+        WORKFLOW_TYPE,
+        args=["Jak vybrat kávovar", "seo-demo", CSV, "2025-01-31"],
+        id=f"test-{uuid.uuid4()}",
+        task_queue=PIPELINE_QUEUE,
+    )
+    result: dict[str, Any] = await handle.result()
+    outputs = sum(len(stage["output"].encode()) for stage in result["stages"])
+    history = (await handle.describe()).raw_description.workflow_execution_info.history_size_bytes
+    assert outputs < history <= 4 * outputs
+
+
+async def test_progress_can_be_asked_for_at_any_time(fleet: Fleet) -> None:
+    client = await fleet.client()
+    arguments = ["Jak vybrat kávovar", "seo-demo", "", ""]
+    handle = await client.start_workflow(
+        WORKFLOW_TYPE, args=arguments, id=f"test-{uuid.uuid4()}", task_queue=PIPELINE_QUEUE
+    )
+    states: list[set[str]] = []
+    while (progress := await handle.query("progress"))["state"] in ("loading", "running"):
+        states.append({one["state"] for one in progress["assistants"]})
+    assert progress["state"] == "completed"
+    assert {one["state"] for one in progress["assistants"]} == {"done"}
+    assert all(one["attempt"] == 1 and one["seconds"] > 0 for one in progress["assistants"])
+    assert {"waiting", "running"} in states and {"waiting", "running", "done"} in states
+
+
+async def test_a_csv_that_nobody_reads_is_told_of(fleet: Fleet) -> None:
+    result = await run(fleet, "Jak vybrat kávovar", "seo-classic", "a,b\n1,2\n", "")
+    (warning,) = result["warnings"]
+    assert "no assistant reads it" in warning

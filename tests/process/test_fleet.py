@@ -1,0 +1,245 @@
+"""A supervised fleet through its commands: what it shows, what it survives, what it refuses."""
+
+import os
+import signal
+import sqlite3
+import subprocess
+import time
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.fleet import BIN, Fleet, json_of
+from tests.waiting import wait_for
+
+RUN = ("run", "Jak vybrat kávovar", "--project", "seo-demo", "--json")
+PROGRAMS = {"pipeline", "assistants", "openai", "anthropic", "gemini", "control"}
+ASSISTANT_FIELDS = {
+    "name",
+    "function_key",
+    "provider",
+    "model",
+    "status",
+    "attempts",
+    "seconds",
+    "input_tokens",
+    "output_tokens",
+    "cost_usd",
+}
+
+
+def test_status_shows_servers_processes_and_queues(fleet: Fleet) -> None:
+    status = fleet.status()
+    assert status["temporal"]["ok"] and status["backend"]["ok"] and status["problems"] == []
+    assert status["temporal"]["address"] == f"127.0.0.1:{fleet.port_base}"
+    processes = {one["program"]: one for one in status["processes"]}
+    assert processes.keys() == PROGRAMS | {"groq"}
+    assert all(one["pid"] and one["process"] == f"{one['program']}_00" for one in status["processes"])
+    queues = {one["queue"]: one for one in status["queues"]}
+    assert queues.keys() == {"pipeline", "assistants", "llm-openai", "llm-anthropic", "llm-gemini", "llm-groq"}
+    assert {(one["pollers"], one["backlog"]) for one in queues.values()} == {(1, 0)}
+
+
+def test_a_pipeline_runs_and_is_reported_in_one_object(fleet: Fleet) -> None:
+    fleet.simulator.clear()
+    csv = fleet.state / "keywords.csv"
+    csv.write_text("klíčové slovo,hledanost\nkávovar,100\n", "utf-8")
+    done = fleet.fleet(*RUN, "--csv", str(csv), "--date", "2025-01-31")
+    assert done.returncode == 0, done.stderr
+    result = json_of(done.stdout)
+    assert (result["status"], len(result["assistants"]), result["not_run"]) == ("completed", 8, [])
+    assert all(one.keys() == ASSISTANT_FIELDS and one["status"] == "done" for one in result["assistants"])
+    assert {one["attempts"] for one in result["assistants"]} == {1}
+    assert "[SIMULATOR]" in result["final_output"]
+    # Six calls deep, each of 0.4 s or so; the calls beside them do not count.
+    durations = [call["seconds"] for call in fleet.simulator.ledger()]
+    assert max(durations) * 2 < result["critical_path_seconds"] < sum(durations)
+    assert result["critical_path_seconds"] <= result["seconds"]
+
+
+@pytest.mark.parametrize("victim", ["pipeline", "assistants", "openai", "anthropic", "gemini"])
+def test_a_pipeline_completes_although_a_worker_is_killed(fleet: Fleet, victim: str) -> None:
+    wait_for("every program runs", lambda: len(fleet.pids()) == 7)
+    fleet.simulator.clear()
+    run = fleet.start(*RUN)
+    pid = fleet.pids()[victim]
+    wait_for(f"a call of {victim} is on its way", lambda: _in_flight(fleet, victim))
+    os.kill(pid, signal.SIGKILL)
+    out, err = run.communicate(timeout=120)
+    assert run.returncode == 0, err
+    result = json_of(out)
+    assert (result["status"], len(result["assistants"])) == ("completed", 8)
+    cut_off = 2 if victim in ("openai", "anthropic", "gemini") else 1
+    assert max(one["attempts"] for one in result["assistants"]) == cut_off
+    assert wait_for("it is started again", lambda: fleet.pids().get(victim)) != pid
+
+
+def _in_flight(fleet: Fleet, victim: str) -> bool:
+    provider = victim if victim in ("openai", "anthropic", "gemini") else None
+    calls = fleet.simulator.ledger()
+    return any(one["outcome"] == "in_flight" and provider in (None, one["provider"]) for one in calls)
+
+
+def test_a_worker_that_is_told_to_stop_finishes_its_call_first(fleet: Fleet) -> None:
+    wait_for("every program runs", lambda: len(fleet.pids()) == 7)
+    fleet.simulator.clear()
+    run = fleet.start(*RUN)
+    wait_for("a call of openai is on its way", lambda: _in_flight(fleet, "openai"))
+    fleet.supervisorctl("signal", "TERM", "openai:*")
+    out, err = run.communicate(timeout=120)
+    assert run.returncode == 0, err
+    assert {one["attempts"] for one in json_of(out)["assistants"]} == {1}
+    assert len(fleet.simulator.ledger()) == 8
+    assert "openai_00 has drained" in fleet.log("openai_00")
+    assert "exited: openai_00 (exit status 0; expected)" in fleet.log("supervisord")
+
+
+def test_an_added_provider_has_its_own_queue_and_program(fleet: Fleet) -> None:
+    wait_for("every program runs", lambda: len(fleet.pids()) == 7)
+    fleet.simulator.clear()
+    _add_project(fleet, "groq-only", [("only", "groq", "llama-3.3-70b")])
+    done = fleet.fleet("run", "Kávovar", "--project", "groq-only", "--json")
+    assert done.returncode == 0, done.stderr
+    (call,) = fleet.simulator.ledger()
+    assert (call["provider"], call["api"], call["model"]) == ("groq", "chat", "llama-3.3-70b")
+    assert json_of(done.stdout)["assistants"][0]["cost_usd"] is None
+
+
+def _add_project(fleet: Fleet, project: str, assistants: list[tuple[str, str, str]]) -> None:
+    with closing(sqlite3.connect(fleet.state / "devstack" / "backend.db")) as backend, backend:
+        backend.execute("INSERT INTO Project VALUES (?, ?)", (project, project))
+        for order, (key, provider, model) in enumerate(assistants, start=1):
+            row = (f"{project}-{key}", project, key, key, order, provider, model, "Write.")
+            backend.execute(
+                'INSERT INTO Assistant (id, project_id, functionKey, name, "order", model_provider, model, '
+                "system_prompt) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                row,
+            )
+
+
+def test_a_failed_pipeline_says_why_and_keeps_what_was_answered(fleet: Fleet) -> None:
+    wait_for("every program runs", lambda: len(fleet.pids()) == 7)
+    fleet.simulator.fault("anthropic", "404")
+    done = fleet.fleet(*RUN)
+    result = json_of(done.stdout)
+    assert (done.returncode, result["status"]) == (1, "failed")
+    by_name = {one["name"]: one["status"] for one in result["assistants"]}
+    assert by_name == {"BriefAssistant": "done", "ResearchAssistant": "done", "FactValidator": "failed"}
+    assert result["not_run"][0] == "DraftAssistant" and result["error"]["provider"] == "anthropic"
+    assert done.stderr.splitlines()[-1].startswith("fleet: anthropic: ")
+
+
+REFUSALS = [
+    (("run", "t", "--project", "nobody"), "project 'nobody' does not exist"),
+    (("run", "", "--project", "seo-demo"), "topic is empty"),
+    (("run", "t", "--project", "seo-demo", "--date", "31.1.2025"), "current_date"),
+    (("run", "t", "--project", "seo-demo", "--csv", "missing.csv"), "missing.csv cannot be read"),
+    (("up",), "a fleet is up in"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "said"), REFUSALS)
+def test_what_cannot_be_done_ends_in_one_line(fleet: Fleet, arguments: tuple[str, ...], said: str) -> None:
+    done = fleet.fleet(*arguments)
+    assert done.returncode == 1
+    complaints = [line for line in done.stderr.splitlines() if line.startswith("fleet: ")]
+    assert len(complaints) == 1 and said in complaints[0] and "Remedy:" in complaints[0]
+    assert "Traceback" not in done.stdout + done.stderr
+
+
+def test_no_wait_returns_while_the_pipeline_runs(fleet: Fleet) -> None:
+    started = json_of(fleet.fleet(*RUN, "--no-wait").stdout)
+    assert started["status"] == "running" and started["workflow_id"].startswith("seo-demo-")
+    assert len(started["run_id"]) == 36
+
+
+def test_the_socket_and_the_state_folder_are_private(fleet: Fleet) -> None:
+    assert fleet.state.stat().st_mode & 0o777 == 0o700
+    assert (fleet.state / "supervisor.sock").stat().st_mode & 0o777 == 0o700
+
+
+def test_without_a_fleet_the_commands_say_how_to_get_one(idle: Fleet) -> None:
+    for arguments in (("run", "t", "--project", "p"), ("status",)):
+        done = idle.fleet(*arguments)
+        assert done.returncode == 1 and "`fleet up`" in done.stderr
+    down = idle.fleet("down")
+    assert down.returncode == 0 and "nothing to end" in down.stdout
+
+
+def test_a_taken_port_is_named_and_nothing_is_left_behind(fleet: Fleet, idle: Fleet) -> None:
+    up = idle.fleet("up", "--detach", "--port-base", str(fleet.port_base))
+    assert up.returncode == 1 and f"port {fleet.port_base}" in up.stderr and "--port-base" in up.stderr
+    assert not (idle.state / "fleet.json").exists()
+
+
+def test_a_demo_runs_beside_another_fleet_whatever_the_environment_says(fleet: Fleet, idle: Fleet) -> None:
+    idle.environment = {"TEMPORAL_HOST": "unreachable.invalid:7233", "API_BASE_URL": "http://unreachable.invalid"}
+    done = idle.fleet("demo", "--json", "--keep", "--port-base", str(idle.port_base))
+    assert done.returncode == 0, done.stderr
+    result: dict[str, Any] = json_of(done.stdout)
+    assert (result["status"], len(result["assistants"])) == ("completed", 8)
+    idle.environment = {}
+    pids = wait_for("the six programs run", lambda: pids if (pids := idle.pids()).keys() == PROGRAMS else None)
+    _processes_die_with_supervisord(idle, pids)
+    assert fleet.status()["problems"] == []
+
+
+def _processes_die_with_supervisord(fleet: Fleet, pids: dict[str, int]) -> None:
+    os.kill(int(fleet.supervisorctl("pid").stdout), signal.SIGKILL)
+    wait_for("the workers leave", lambda: not any(Path("/proc", str(pid)).exists() for pid in pids.values()))
+    down = fleet.fleet("down")
+    assert down.returncode == 0, down.stderr
+    assert not (fleet.state / "fleet.json").exists()
+
+
+def test_a_fleet_in_the_foreground_ends_with_ctrl_c(idle: Fleet) -> None:
+    up = idle.start("up", "--port-base", str(idle.port_base))
+    wait_for("it is up", lambda: (idle.state / "fleet.json").exists() and idle.status()["problems"] == [], 60)
+    up.send_signal(signal.SIGINT)
+    out, err = up.communicate(timeout=60)
+    assert (up.returncode, err) == (0, ""), out
+    assert not (idle.state / "fleet.json").exists() and not (idle.state / "supervisor.sock").exists()
+
+
+def worker(idle: Fleet, *arguments: str) -> "subprocess.Popen[str]":
+    pipe = subprocess.PIPE
+    command = [str(BIN / "python"), "-P", "-m", *arguments]
+    return subprocess.Popen(command, env=idle.variables, stdout=pipe, stderr=pipe, text=True)
+
+
+def test_a_worker_waits_for_temporal_and_leaves_when_told(idle: Fleet) -> None:
+    idle.environment = {"TEMPORAL_HOST": f"127.0.0.1:{idle.port_base}", "API_BASE_URL": "http://127.0.0.1:1"}
+    process = worker(idle, "workers.pipeline")
+    log = idle.state / "logs" / "pipeline.log"
+    said = "Temporal server connection failed"
+    wait_for("it says that Temporal is away", lambda: log.exists() and log.read_text("utf-8").count(said) >= 2)
+    assert process.poll() is None
+    process.terminate()
+    process.communicate(timeout=30)
+    assert process.returncode == 0
+    assert "Traceback" not in log.read_text("utf-8")
+
+
+def test_a_worker_without_a_backend_address_names_the_setting(idle: Fleet) -> None:
+    process = worker(idle, "workers.assistants")
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 78
+    assert "API_BASE_URL není nastavena" in err and "Remedy" in err and "Traceback" not in err
+
+
+def test_a_second_signal_ends_a_draining_worker_at_once(fleet: Fleet) -> None:
+    wait_for("every program runs", lambda: len(fleet.pids()) == 7)
+    fleet.simulator.clear()
+    fleet.simulator.fault("groq", "hang")
+    _add_project(fleet, "groq-hangs", [("only", "groq", "llama-3.3-70b")])
+    fleet.fleet("run", "Kávovar", "--project", "groq-hangs", "--no-wait")
+    wait_for("the call hangs", lambda: fleet.simulator.ledger())
+    pid = fleet.pids()["groq"]
+    os.kill(pid, signal.SIGTERM)
+    wait_for("it drains", lambda: "draining" in fleet.log("groq_00"))
+    time.sleep(0.5)  # the drain goes on: the call hangs
+    assert Path("/proc", str(pid)).exists()
+    os.kill(pid, signal.SIGTERM)
+    wait_for("it is gone", lambda: not Path("/proc", str(pid)).exists(), 5)
