@@ -67,6 +67,15 @@ def validate_inputs(
     )
 
 
+def refuse_surplus(count: int) -> None:
+    """Raise InputError if there are more than the four arguments."""
+    if count:
+        raise InputError(
+            f"the pipeline takes four arguments and got {4 + count}. Remedy: pass topic, project_id, csv_data and "
+            "current_date, in this order"
+        )
+
+
 def _text(name: str, value: Any) -> str:
     """``value`` if it is text that can be sent and shown."""
     if not isinstance(value, str):
@@ -135,10 +144,10 @@ def csv_text_of(value: Any, csv_max_bytes: int) -> str:
     """
     if value is None or value == "":
         return ""
-    if isinstance(value, str):
-        _refuse_large(len(value.encode("utf-8", "surrogatepass")), csv_max_bytes * 4 // 3 + 4)
-        value = _decoded(_base64_bytes(value)) if _looks_like_base64(value) else value
-    text = _text("csv_data", value).removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
+    text = _text("csv_data", value)
+    if _looks_like_base64(text):
+        text = _text("csv_data", _decoded(_base64_bytes(text)))
+    text = text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
     _refuse_large(len(text.encode()), csv_max_bytes)
     return text if text.strip() else ""
 

@@ -38,7 +38,7 @@ with workflow.unsafe.imports_passed_through():
         Progress,
     )
     from fleet.errors import InputError
-    from fleet.inputs import PipelineInputs, validate_inputs
+    from fleet.inputs import PipelineInputs, refuse_surplus, validate_inputs
     from fleet.results import fitting
     from fleet.stages import Stages
 
@@ -65,10 +65,16 @@ class AssistantPipelineWorkflow:
     # the converter would fail the workflow task for ever.
     @workflow.run
     async def run(
-        self, topic: Any = None, project_id: Any = None, csv_data: Any = None, current_date: Any = None
+        self,
+        topic: Any = None,
+        project_id: Any = None,
+        csv_data: Any = None,
+        current_date: Any = None,
+        *surplus: Any,
     ) -> PipelineResult:
         """Validate, load, execute; the result, or a failure with one ErrorRecord and the outputs so far."""
         try:
+            refuse_surplus(len(surplus))
             self._inputs = validate_inputs(topic, project_id, csv_data, current_date, csv_max_bytes=CSV_MAX_BYTES)
         except InputError as error:
             self._fail(ErrorRecord(error.code, str(error), None, 0, retryable=False))

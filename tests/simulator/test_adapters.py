@@ -29,7 +29,7 @@ def request(model: str, **changes: object) -> LlmRequest:
         "user_message": "Téma: kávovary <script>alert(1)</script>",
         "temperature": 0.7,
         "top_p": None,
-        "max_tokens": 400,
+        "max_tokens": 4000,
         "idempotency_key": "fleet-1",
     }
     return LlmRequest(**(values | changes))  # type: ignore[arg-type]
@@ -69,7 +69,7 @@ async def test_a_call_is_answered_with_text_usage_and_the_key_of_all_attempts(
         answer = await client.complete(request(PROVIDERS[case][0]), timeout_seconds=10)
     assert answer.text.startswith("[SIMULATOR]") and "kávovary <script>" in answer.text
     assert answer.finish_reason == "stop"
-    assert answer.input_tokens > 10 and 50 < answer.output_tokens <= 400
+    assert answer.input_tokens > 10 and 50 < answer.output_tokens <= 4000
     (call,) = simulator.ledger()
     assert call["provider"] == PROVIDERS[case][1]
     assert (call["status"], call["outcome"], call["idempotency_key"]) == (200, "answered", "fleet-1")

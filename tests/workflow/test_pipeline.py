@@ -52,6 +52,7 @@ BAD = [
     (("", "seo-demo"), "topic is empty"),
     ((7, "seo-demo"), "topic must be a string"),
     ((), "topic must be a string"),
+    (("t", "seo-demo", "", "", "more"), "takes four arguments and got 5"),
     (("t", "../etc"), "project_id"),
     (("t", "nobody"), "project 'nobody' does not exist"),
     (("t", "seo-demo", "a,b\n1\n"), "csv_data line 2"),

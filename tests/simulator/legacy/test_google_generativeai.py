@@ -9,7 +9,7 @@ from fleet.meanings import Meaning
 from fleet.providers.base import LlmRequest
 from fleet.providers.registry import provider_factory
 
-REQUEST = LlmRequest("gemini-2.5-flash", "Piš česky.", "Téma: kávovary", 0.7, None, 400, "fleet-1")
+REQUEST = LlmRequest("gemini-2.5-flash", "Piš česky.", "Téma: kávovary", 0.7, None, 4000, "fleet-1")
 MEANINGS = {
     "429": Meaning.RATE,
     "day_quota": Meaning.QUOTA_UNTIL_RESET,

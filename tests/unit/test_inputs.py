@@ -1,0 +1,140 @@
+"""A pipeline's own arguments: what is taken, and what is refused with which words."""
+
+import base64
+from importlib.resources import files
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fleet.contracts import CSV_MAX_BYTES
+from fleet.errors import InputError
+from fleet.inputs import CsvTable, PipelineInputs, csv_text_of, parse_csv, validate_inputs
+
+CZECH = "klíčové slovo;hledanost\nžluťoučký kůň;100\n"
+
+
+def check(
+    topic: Any = "Kávovar", project_id: Any = "seo-demo", csv_data: Any = "", current_date: Any = ""
+) -> PipelineInputs:
+    return validate_inputs(topic, project_id, csv_data, current_date, csv_max_bytes=CSV_MAX_BYTES)
+
+
+def table_of(csv_data: str) -> CsvTable:
+    return parse_csv(csv_text_of(csv_data, CSV_MAX_BYTES))
+
+
+def encoded(text: str, encoding: str) -> str:
+    return base64.b64encode(text.encode(encoding)).decode()
+
+
+def test_the_four_arguments_come_out_clean() -> None:
+    inputs = check(" Jak vybrat kávovar ", "seo-demo", "\ufeffa,b\r\n1,2\r\n", "2025-01-31")
+    assert inputs == PipelineInputs("Jak vybrat kávovar", "seo-demo", "a,b\n1,2\n", "2025-01-31")
+
+
+def test_csv_and_date_may_be_left_out() -> None:
+    assert check(csv_data=None, current_date=None) == check()
+
+
+@pytest.mark.parametrize(
+    "csv_data",
+    [
+        CZECH,
+        "\ufeff" + CZECH,
+        CZECH.replace("\n", "\r\n"),
+        CZECH.replace("\n", "\r"),
+        encoded(CZECH, "utf-8"),
+        encoded(CZECH, "utf-8-sig"),
+        encoded(CZECH, "cp1250"),
+        base64.encodebytes((CZECH * 9).encode()).decode(),
+    ],
+)
+def test_one_table_comes_out_of_every_form_of_a_csv(csv_data: str) -> None:
+    table = table_of(csv_data)
+    assert table.columns == ["klíčové slovo", "hledanost"]
+    assert table.rows[0] == ["žluťoučký kůň", "100"]
+
+
+def test_quoted_values_hold_delimiters_line_breaks_and_quotes() -> None:
+    table = table_of('a,b\n"1,5","two\nlines ""quoted"""\n')
+    assert table.rows == [["1,5", 'two\nlines "quoted"']]
+
+
+def test_the_sample_csv_is_read_whole() -> None:
+    table = table_of(files("fleet.devstack.sample").joinpath("keywords.csv").read_text("utf-8"))
+    assert len(table.rows) == 200 and table.columns[0] == "klíčové slovo"
+
+
+def test_one_column_of_long_words_is_not_taken_for_base64() -> None:
+    assert table_of("keyword\nespressomachine\ncoffeegrinders\n").rows[0] == ["espressomachine"]
+
+
+REFUSED = [
+    ({"topic": ""}, "topic is empty"),
+    ({"topic": "  \n "}, "topic is empty"),
+    ({"topic": None}, "topic must be a string and is nothing"),
+    ({"topic": 7}, "topic must be a string and is a JSON int"),
+    ({"topic": {"a": 1}}, "topic must be a string"),
+    ({"topic": "a\x00b"}, "U+0000 at position 1"),
+    ({"topic": "a\ud800"}, "half of a surrogate pair"),
+    ({"topic": "a\u202eb"}, "bidirectional"),
+    ({"topic": "x" * 10_001}, "at most 10000"),
+    ({"project_id": ""}, "project_id ''"),
+    ({"project_id": ".."}, "project_id '..'"),
+    ({"project_id": "../etc/passwd"}, "project_id"),
+    ({"project_id": "a/b"}, "project_id 'a/b'"),
+    ({"project_id": "a b"}, "project_id"),
+    ({"project_id": "a%2Fb"}, "project_id"),
+    ({"project_id": "x" * 201}, "200 characters"),
+    ({"project_id": ["seo-demo"]}, "project_id must be a string"),
+    ({"csv_data": "a,b\n1\n"}, "line 2 has 1 columns"),
+    ({"csv_data": "a,b\n1,2,3\n"}, "line 2 has 3 columns"),
+    ({"csv_data": 'a,b\n"1,2\n'}, "cannot be read"),
+    ({"csv_data": 'a,b\n"1"x,2\n'}, "cannot be read"),
+    ({"csv_data": "a,b\n1,\x00\n"}, "control character"),
+    ({"csv_data": "a,b\n1,\u2066x\n"}, "bidirectional"),
+    ({"csv_data": "a,b\n1,\udc00\n"}, "surrogate"),
+    ({"csv_data": ["a"]}, "csv_data must be a string"),
+    ({"csv_data": ",".join("abcdefghij" * 21) + "\n"}, "at most 200"),
+    ({"csv_data": "QUJD" * 5 + "A"}, "looks like base64 but is not"),
+    ({"csv_data": base64.b64encode(bytes(range(256))).decode()}, "base64 of something that is not text"),
+    ({"csv_data": "a\n" + "x" * CSV_MAX_BYTES}, "at most 1,000,000"),
+    ({"csv_data": encoded("a;b\n" + "x;y\n" * 260_000, "utf-8")}, "at most 1,000,000"),
+    ({"current_date": "31.1.2025"}, "is no date"),
+    ({"current_date": "2025-02-30"}, "is no date"),
+    ({"current_date": "20250131"}, "is no date"),
+    ({"current_date": 20250131}, "current_date must be a string"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "said"), REFUSED, ids=range(len(REFUSED)))
+def test_what_cannot_be_used_is_refused_by_name_with_a_remedy(arguments: dict[str, Any], said: str) -> None:
+    with pytest.raises(InputError) as caught:
+        check(**arguments)
+    assert said in str(caught.value) and "Remedy:" in str(caught.value)
+    assert next(iter(arguments)) in str(caught.value)
+
+
+json_values = st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.lists(st.text())
+
+
+@given(st.tuples(json_values, json_values, json_values, json_values))
+def test_whatever_comes_is_taken_or_refused_and_nothing_else(arguments: tuple[Any, ...]) -> None:
+    try:
+        inputs = validate_inputs(*arguments, csv_max_bytes=CSV_MAX_BYTES)
+    except InputError as error:
+        assert str(error).encode()
+    else:
+        assert inputs.topic and inputs.project_id
+        assert "".join(vars(inputs).values()).encode()
+
+
+@given(st.text())
+def test_any_text_as_csv_is_a_table_with_even_rows_or_refused(text: str) -> None:
+    try:
+        table = table_of(text)
+    except InputError:
+        return
+    assert all(len(row) == len(table.columns) for row in table.rows)
