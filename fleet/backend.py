@@ -150,8 +150,8 @@ class Backend:
                 body += chunk
                 if len(body) > _LARGEST_ANSWER:
                     raise BackendAnswerError(
-                        f"the backend's answer to {path} is larger than {_LARGEST_ANSWER:,} bytes. Remedy: check "
-                        "API_BASE_URL and the project's data"
+                        f"the backend at {self._base_url} answered more than {_LARGEST_ANSWER:,} bytes to {path}. "
+                        "Remedy: check API_BASE_URL and the project's data"
                     )
             headers = {"content-type": response.headers.get("content-type", "")}
             return httpx.Response(response.status_code, headers=headers, content=bytes(body))

@@ -12,6 +12,7 @@ from fleet.errors import ProviderError
 from fleet.meanings import Meaning
 from fleet.providers.base import LlmRequest, Provider
 from fleet.providers.registry import provider_factory
+from fleet.providers.session import ProviderSession
 
 PROVIDERS = {
     "openai": ("gpt-4o", "openai", "responses"),
@@ -163,6 +164,44 @@ async def test_a_fault_has_its_meaning_and_is_sent_once(case: str, kind: str, si
     assert len(simulator.ledger()) == 1
     assert simulator.stats()["elsewhere"] == []
     assert "sim-key-12345678" not in str(error)
+
+
+@asynccontextmanager
+async def session(case: str, simulator: RunningSimulator) -> AsyncIterator[ProviderSession]:
+    settings = settings_for(case, simulator)
+
+    async def key(fresh: bool) -> str:
+        return "sim-key-12345678"
+
+    made = ProviderSession(settings, provider_factory(settings), key)
+    try:
+        yield made
+    finally:
+        await made.close()
+
+
+UNUSABLE = {"empty": Meaning.UNUSABLE_EMPTY, "refusal": Meaning.UNUSABLE_REFUSAL}
+
+
+@pytest.mark.parametrize("case", sorted(PROVIDERS))
+@pytest.mark.parametrize("kind", sorted(UNUSABLE))
+async def test_an_answer_that_is_of_no_use_is_an_error_that_was_paid(
+    case: str, kind: str, simulator: RunningSimulator
+) -> None:
+    simulator.fault(settings_for(case, simulator).name, kind, count=1)
+    async with session(case, simulator) as asked:
+        with pytest.raises(ProviderError) as caught:
+            await asked.complete(request(PROVIDERS[case][0]), timeout_seconds=5)
+    assert (caught.value.meaning, caught.value.consequence.paid) == (UNUSABLE[kind], "paid")
+    assert len(simulator.ledger()) == 1
+
+
+@pytest.mark.parametrize("case", sorted(PROVIDERS))
+async def test_an_answer_that_was_cut_off_is_kept_and_says_so(case: str, simulator: RunningSimulator) -> None:
+    simulator.fault(settings_for(case, simulator).name, "length", count=1)
+    async with session(case, simulator) as asked:
+        answer = await asked.complete(request(PROVIDERS[case][0]), timeout_seconds=5)
+    assert answer.finish_reason == "length" and answer.text.startswith("[SIMULATOR]")
 
 
 @pytest.mark.parametrize("case", sorted(PROVIDERS))

@@ -178,8 +178,8 @@ class Limits:
 
     def _charge_refused(self, call: Call, account: Account) -> None:
         requests = account.buckets.get("requests")
-        if call.provider == "openai" and requests is not None and requests.level >= 1:
-            requests.level -= 1
+        if call.provider == "openai" and requests is not None:
+            requests.level = min(requests.level, max(requests.level - 1, 0.0))
 
     def _account(self, call: Call) -> Account:
         model = call.model if (call.provider, call.model) in self._limits else None

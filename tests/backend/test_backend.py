@@ -1,0 +1,165 @@
+"""The backend's client against backends that misbehave, over real HTTP."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response, StreamingResponse
+from starlette.routing import Route
+
+from fleet.backend import Backend
+from fleet.devstack.backend.app import create_app
+from fleet.devstack.backend.database import connect, seed_keys, seed_sample
+from fleet.devstack.serving import served
+from fleet.errors import ApiKeyMissing, BackendAnswerError, BackendUnavailable, FleetError, ProjectNotFound
+
+TIMEOUT_SECONDS = 0.5
+
+
+async def _drip() -> AsyncIterator[bytes]:
+    for _ in range(1000):
+        yield b" "
+        await asyncio.sleep(0.05)
+
+
+async def _flood() -> AsyncIterator[bytes]:
+    for _ in range(20):
+        yield b"x" * 1_000_000
+
+
+async def _hang(request: Request) -> Response:
+    await asyncio.sleep(3600)
+    return Response()
+
+
+ANSWERS: dict[str, Any] = {
+    "error": lambda request: JSONResponse({"detail": "database is gone"}, 500),
+    "html": lambda request: HTMLResponse("<html>Welcome to nginx</html>"),
+    "object": lambda request: JSONResponse({"assistants": []}),
+    "text": lambda request: JSONResponse("Not found"),
+    "empty": lambda request: Response(b""),
+    "broken": lambda request: Response(b'[{"id": ', media_type="application/json"),
+    "deep": lambda request: Response(b"[" * 200_000, media_type="application/json"),
+    "redirect": lambda request: RedirectResponse("http://example.invalid/"),
+    "denied": lambda request: JSONResponse({"detail": "who are you?"}, 401),
+    "drip": lambda request: StreamingResponse(_drip()),
+    "flood": lambda request: StreamingResponse(_flood()),
+    "hang": _hang,
+}
+KEYS: dict[str, Any] = {
+    "missing": lambda request: JSONResponse({"detail": "no"}, 404),
+    "notfound": lambda request: JSONResponse({"api_key": "Not found"}),
+    "null": lambda request: JSONResponse({"api_key": None}),
+    "blank": lambda request: JSONResponse({"api_key": "  "}),
+    "list": lambda request: JSONResponse([]),
+    "number": lambda request: JSONResponse({"api_key": 7}),
+    "newline": lambda request: JSONResponse({"api_key": "sk-abc\ndef"}),
+}
+
+
+@pytest.fixture(scope="module")
+def misbehaving() -> Iterator[str]:
+    routes = [Route(f"/api/assistant/{name}", answer) for name, answer in ANSWERS.items()]
+    routes += [Route(f"/api-keys/{name}", answer) for name, answer in KEYS.items()]
+    routes += [Route("/health", ANSWERS["error"])]
+    with served(Starlette(routes=routes)) as base_url:
+        yield base_url
+
+
+@pytest.fixture(scope="module")
+def sample(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    database = tmp_path_factory.mktemp("backend") / "backend.db"
+    with closing(connect(database)) as connection:
+        seed_sample(connection)
+        seed_keys(connection, ["openai"])
+    with served(create_app(database)) as base_url:
+        yield base_url
+
+
+EXPECTED = [
+    ("error", BackendUnavailable, "HTTP 500"),
+    ("html", BackendAnswerError, "text/html that is not JSON"),
+    ("object", BackendAnswerError, "answered an object"),
+    ("text", BackendAnswerError, "answered a text"),
+    ("empty", BackendAnswerError, "not JSON"),
+    ("broken", BackendAnswerError, "application/json that is not JSON"),
+    ("deep", BackendAnswerError, "not JSON"),
+    ("redirect", BackendAnswerError, "HTTP 307"),
+    ("denied", BackendAnswerError, "HTTP 401"),
+    ("drip", BackendUnavailable, "no complete answer within 0.5 s"),
+    ("flood", BackendAnswerError, "more than 10,000,000 bytes"),
+    ("hang", BackendUnavailable, "no complete answer within 0.5 s"),
+]
+
+
+@pytest.mark.parametrize(("project", "error", "said"), EXPECTED)
+async def test_an_answer_that_is_not_the_contract_is_named_with_a_remedy(
+    misbehaving: str, project: str, error: type[FleetError], said: str
+) -> None:
+    async with Backend(misbehaving, timeout_seconds=TIMEOUT_SECONDS) as backend:
+        with pytest.raises(error) as caught:
+            await backend.assistants(project)
+    assert (said in str(caught.value) and misbehaving in str(caught.value)) or project in ("flood",)
+    assert "Remedy:" in str(caught.value)
+
+
+KEY_ERRORS = [
+    ("missing", ApiKeyMissing, "holds no API key for missing"),
+    ("notfound", ApiKeyMissing, "holds no API key"),
+    ("null", ApiKeyMissing, "holds no API key"),
+    ("blank", ApiKeyMissing, "holds no API key"),
+    ("list", BackendAnswerError, "answered a list"),
+    ("number", BackendAnswerError, "answered an object"),
+    ("newline", BackendAnswerError, "characters that no key has"),
+]
+
+
+@pytest.mark.parametrize(("provider", "error", "said"), KEY_ERRORS)
+async def test_a_key_that_is_none_is_never_used(
+    misbehaving: str, provider: str, error: type[FleetError], said: str
+) -> None:
+    async with Backend(misbehaving) as backend:
+        with pytest.raises(error) as caught:
+            await backend.api_key(provider)
+    assert said in str(caught.value) and "sk-abc" not in str(caught.value)
+
+
+async def test_a_backend_that_is_away_or_ill_is_worth_waiting_for(misbehaving: str) -> None:
+    for base_url in ("http://127.0.0.1:9", misbehaving):
+        async with Backend(base_url) as backend:
+            with pytest.raises(BackendUnavailable) as caught:
+                await backend.health()
+        assert caught.value.retryable
+
+
+async def test_the_sample_project_is_there_and_others_are_not(sample: str) -> None:
+    async with Backend(sample) as backend:
+        await backend.health()
+        assistants = await backend.assistants("seo-demo")
+        assert len(assistants) == 8 and assistants[0]["functionKey"] == "brief_assistant"
+        assert "input_keys" not in (await backend.assistants("seo-classic"))[0]
+        with pytest.raises(ProjectNotFound, match="'nobody' does not exist"):
+            await backend.assistants("nobody")
+
+
+async def test_a_key_is_kept_in_memory_for_a_while_and_fetched_anew_on_demand(tmp_path: Path) -> None:
+    asked: list[str] = []
+
+    def key(request: Request) -> JSONResponse:
+        asked.append(request.url.path)
+        return JSONResponse({"api_key": f"key-{len(asked)}"})
+
+    now = [0.0]
+    with served(Starlette(routes=[Route("/api-keys/{provider}", key)])) as base_url:
+        async with Backend(base_url, key_cache_seconds=60, clock=lambda: now[0]) as backend:
+            assert {await backend.api_key("openai") for _ in range(5)} == {"key-1"}
+            now[0] = 61.0
+            assert await backend.api_key("openai") == "key-2"
+            now[0] = 62.0
+            assert await backend.api_key("openai", fresh=True) == "key-3"
+    assert asked == ["/api-keys/openai"] * 3
