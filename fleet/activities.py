@@ -12,7 +12,6 @@ from temporalio.client import Client, WorkflowHandle, WorkflowQueryFailedError
 from temporalio.service import RPCError
 
 from fleet.activity_wrappers import safe_activity
-from fleet.assistants import parse_assistants
 from fleet.attempts import current_attempts
 from fleet.backend import Backend
 from fleet.config import ProviderSettings, Settings
@@ -32,6 +31,7 @@ from fleet.contracts import (
     PipelinePlan,
 )
 from fleet.errors import AssignmentUnavailable, ProviderError
+from fleet.loading import load_assistants
 from fleet.meanings import Meaning
 from fleet.prompts import build_user_message
 from fleet.providers.base import LlmAnswer, LlmRequest
@@ -59,13 +59,7 @@ class LoadActivities:
         A provider without a key fails the pipeline here, before anything is paid.
         """
         settings = self.settings
-        assistants = parse_assistants(
-            await self._backend.assistants(project_id),
-            project_id,
-            default_temperature=settings.default_temperature,
-            default_max_tokens=settings.default_max_tokens,
-            provider_name=lambda name: settings.provider(name).name,
-        )
+        assistants = await load_assistants(self._backend, settings, project_id)
         providers = [settings.provider(name) for name in sorted(_providers_in(assistants))]
         await asyncio.gather(*(self._backend.api_key(one.name) for one in providers if one.needs_key))
         logger.info("project {}: {} assistants over {}", project_id, len(assistants), [p.name for p in providers])

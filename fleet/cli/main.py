@@ -14,9 +14,18 @@ from fleet.cli import demo as demonstration
 from fleet.cli.down import take_down
 from fleet.cli.finding import find_fleet, settings_for_embedded
 from fleet.cli.foreground import stay_until_signal
+from fleet.cli.preview import preview
 from fleet.cli.record import FleetRecord
 from fleet.cli.run import Outcome, critical_path_of, follow, read_inputs, start_pipeline
-from fleet.cli.screen import console_for, progress_on, show_addresses, show_outcome, show_status, shown
+from fleet.cli.screen import (
+    console_for,
+    progress_on,
+    show_addresses,
+    show_outcome,
+    show_preview,
+    show_status,
+    shown,
+)
 from fleet.cli.up import UpOptions, bring_up
 from fleet.config import Settings
 from fleet.control.home import Home
@@ -37,6 +46,12 @@ app = typer.Typer(
 )
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")]
+CsvFile = Annotated[
+    Path | None, typer.Option("--csv", metavar="FILE", help="CSV for the assistants that read one.")
+]
+Day = Annotated[
+    str | None, typer.Option("--date", metavar="YYYY-MM-DD", help="The current date; today by default.")
+]
 PortBase = Annotated[
     int | None, typer.Option(min=1024, max=65_531, help="First of five ports in a row for the embedded stack.")
 ]
@@ -81,10 +96,8 @@ def down() -> None:
 def run(
     topic: Annotated[str, typer.Argument(help="What the pipeline is about.")],
     project: Annotated[str, typer.Option(help="The project whose assistants run, e.g. seo-demo.")],
-    csv: Annotated[Path | None, typer.Option(metavar="FILE", help="CSV for the assistants that read one.")] = None,
-    date: Annotated[
-        str | None, typer.Option(metavar="YYYY-MM-DD", help="The current date; today by default.")
-    ] = None,
+    csv: CsvFile = None,
+    date: Day = None,
     no_wait: Annotated[bool, typer.Option("--no-wait", help="Return once the pipeline is started.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -135,6 +148,25 @@ async def _follow(settings: Settings, inputs: PipelineInputs, console: Console) 
     except asyncio.CancelledError:
         console.print(f"left {started.workflow_id} running: it goes on without this command", soft_wrap=True)
         raise
+
+
+@app.command(name="preview")
+def show_preview_of(
+    project: Annotated[str, typer.Option(help="The project.")],
+    assistant: Annotated[str, typer.Option(help="The assistant, by functionKey or name.")],
+    topic: Annotated[str, typer.Option(help="What the pipeline would be about.")] = "(topic)",
+    csv: CsvFile = None,
+    date: Day = None,
+    as_json: Json = False,
+) -> None:
+    """Show what an assistant would be sent, its estimated tokens and cost. Nothing is called."""
+    inputs = read_inputs(topic, project, csv, date)
+    settings, _ = find_fleet()
+    found = asyncio.run(preview(settings, inputs, assistant))
+    if as_json:
+        _print_json(found.to_json())
+    else:
+        show_preview(console_for(), found)
 
 
 @app.command()

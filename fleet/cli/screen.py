@@ -9,6 +9,7 @@ from rich.live import Live
 from rich.markup import escape
 from rich.table import Table
 
+from fleet.cli.preview import Preview
 from fleet.cli.record import FleetRecord
 from fleet.cli.run import Outcome, Show
 from fleet.contracts import AssistantState, Progress, StageRecord
@@ -119,6 +120,25 @@ def _stage_row(stage: StageRecord) -> tuple[str, ...]:
         f"{data.get('input_tokens')}/{data.get('output_tokens')}" if ran else "",
         ("unknown" if cost is None else f"${cost:.4f}") if ran else "",
     )
+
+
+def show_preview(console: Console, preview: Preview) -> None:
+    """A request's two messages, and its estimates."""
+    console.print(f"{shown(preview.name)} would ask {shown(preview.provider)}/{shown(preview.model)}:")
+    console.rule("system")
+    console.print(shown_lines(preview.system_prompt), highlight=False, soft_wrap=True)
+    console.rule("user")
+    console.print(shown_lines(preview.user_message), highlight=False, soft_wrap=True)
+    console.rule()
+    without = f", without the outputs of {shown(', '.join(preview.reads))}" if preview.reads else ""
+    console.print(f"about {preview.input_tokens} input tokens{without}: {_usd(preview.input_usd)}", soft_wrap=True)
+    most = preview.max_output_tokens
+    bound = f"at most {most} output tokens: {_usd(preview.most_usd)} in all" if most else "no bound on the output"
+    console.print(bound)
+
+
+def _usd(amount: float | None) -> str:
+    return "price unknown" if amount is None else f"${amount:.5f}"
 
 
 def show_status(console: Console, status: FleetStatus) -> None:

@@ -28,18 +28,22 @@ def cost_of(settings: ProviderSettings, model: str, answer: LlmAnswer) -> Cost:
 
     ``model`` is the name asked for; the name in the answer may be a dated version or a proxy's own.
     """
+    usd = usd_for(settings, model, answer.input_tokens, answer.output_tokens, answer.cached_input_tokens)
+    return Cost() if usd is None else Cost(usd, _price_version())
+
+
+def usd_for(
+    settings: ProviderSettings, model: str, input_tokens: int, output_tokens: int, cached_input_tokens: int = 0
+) -> float | None:
+    """US dollars for that many tokens, the cached ones among the input; None where no price is known."""
     from genai_prices import Usage, calc_price
 
-    usage = Usage(
-        input_tokens=answer.input_tokens,
-        cache_read_tokens=answer.cached_input_tokens,
-        output_tokens=answer.output_tokens,
-    )
+    usage = Usage(input_tokens=input_tokens, cache_read_tokens=cached_input_tokens, output_tokens=output_tokens)
     try:
         price = calc_price(usage, model, provider_id=_PRICE_LIST.get(settings.name, settings.name))
     except LookupError:
-        return Cost()
-    return Cost(float(price.total_price), _price_version())
+        return None
+    return float(price.total_price)
 
 
 def load_prices() -> None:

@@ -149,6 +149,22 @@ def test_what_cannot_be_done_ends_in_one_line(fleet: Fleet, arguments: tuple[str
     assert "Traceback" not in done.stdout + done.stderr
 
 
+def test_a_preview_shows_what_would_be_sent_without_a_call(fleet: Fleet) -> None:
+    fleet.simulator.clear()
+    csv = fleet.state / "keywords.csv"
+    csv.write_text("klíčové slovo,hledanost\nkávovar,100\n", "utf-8")
+    arguments = ("preview", "--project", "seo-demo", "--csv", str(csv), "--date", "2025-01-31")
+    brief = json_of(fleet.fleet(*arguments, "--assistant", "brief_assistant", "--json").stdout)
+    assert brief["user_message"].startswith("Current date: 2025-01-31")
+    assert "| kávovar | 100 |" in brief["user_message"] and brief["input_tokens"] > 20
+    assert 0 < brief["input_usd"] < brief["most_usd"]
+    draft = fleet.fleet(*arguments, "--assistant", "DraftAssistant")
+    assert draft.returncode == 0 and "(what FactValidator will have answered)" in draft.stdout
+    nobody = fleet.fleet(*arguments, "--assistant", "nobody")
+    assert nobody.returncode == 1 and "has no assistant 'nobody'" in nobody.stderr
+    assert fleet.simulator.ledger() == []
+
+
 def test_no_wait_returns_while_the_pipeline_runs(fleet: Fleet) -> None:
     started = json_of(fleet.fleet(*RUN, "--no-wait").stdout)
     assert started["status"] == "running" and started["workflow_id"].startswith("seo-demo-")

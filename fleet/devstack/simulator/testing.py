@@ -20,28 +20,32 @@ class RunningSimulator:
     def __init__(self, base_url: str) -> None:
         self.base_url = base_url
 
+    def _control(self, method: str, path: str, body: object = None) -> Any:
+        # verify=False: reading the certificate store takes longer than the call, which is plain http.
+        answer = httpx.request(method, f"{self.base_url}/{path}", json=body, trust_env=False, verify=False)
+        return answer.raise_for_status().json()
+
     def ledger(self) -> list[dict[str, Any]]:
         """All calls so far."""
-        calls: list[dict[str, Any]] = httpx.get(f"{self.base_url}/ledger", trust_env=False).json()["calls"]
+        calls: list[dict[str, Any]] = self._control("GET", "ledger")["calls"]
         return calls
 
     def clear(self) -> None:
         """Forget all calls so far."""
-        httpx.delete(f"{self.base_url}/ledger", trust_env=False).raise_for_status()
+        self._control("DELETE", "ledger")
 
     def stats(self) -> dict[str, Any]:
         """Counts of the simulator itself."""
-        stats: dict[str, Any] = httpx.get(f"{self.base_url}/stats", trust_env=False).json()
+        stats: dict[str, Any] = self._control("GET", "stats")
         return stats
 
     def fault(self, provider: str, kind: str, **values: Any) -> None:
         """Script a fault."""
-        body = {"provider": provider, "kind": kind} | values
-        httpx.post(f"{self.base_url}/faults", json=body, trust_env=False).raise_for_status()
+        self._control("POST", "faults", {"provider": provider, "kind": kind} | values)
 
     def put(self, control: str, **values: Any) -> None:
         """``PUT /limits``, ``/latency`` or ``/tenant``."""
-        httpx.put(f"{self.base_url}/{control}", json=values, trust_env=False).raise_for_status()
+        self._control("PUT", control, values)
 
     def provider_url(self, provider: str) -> str:
         """The base_url to give to a provider of that name."""

@@ -1,0 +1,84 @@
+"""``fleet preview``: what an assistant would be sent, and what it would cost about, without a call."""
+
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from fleet.backend import Backend
+from fleet.config import Settings
+from fleet.contracts import Assignment, Assistant
+from fleet.errors import InputError
+from fleet.inputs import PipelineInputs
+from fleet.loading import load_assistants
+from fleet.prompts import build_user_message, estimate_tokens
+from fleet.providers.prices import usd_for
+from fleet.providers.profiles import profile_of
+from fleet.stages import Stages
+
+
+@dataclass(frozen=True)
+class Preview:
+    """One assistant's request. Tokens are estimates from the text's length; what earlier assistants will have
+    answered is not known and not counted. ``max_output_tokens`` None means that nothing bounds the answer;
+    dollars are None where a price is not known."""
+
+    name: str
+    function_key: str
+    provider: str
+    model: str
+    reads: list[str]
+    system_prompt: str
+    user_message: str
+    input_tokens: int
+    max_output_tokens: int | None
+    input_usd: float | None
+    most_usd: float | None
+
+    def to_json(self) -> dict[str, Any]:
+        """As ``--json`` prints it."""
+        return asdict(self)
+
+
+async def preview(settings: Settings, inputs: PipelineInputs, wanted: str) -> Preview:
+    """Preview the assistant whose functionKey or name is ``wanted``.
+
+    Raises:
+        InputError: the project has no such assistant.
+        BackendError: its assistants cannot be loaded.
+    """
+    async with Backend.from_settings(settings) as backend:
+        assistants = await load_assistants(backend, settings, inputs.project_id)
+    assistant = _find(assistants, wanted, inputs.project_id)
+    assignment = _with_placeholders(Stages(assistants, inputs).assignment(assistant.function_key))
+    message = build_user_message(assignment)
+    provider = settings.provider(assistant.provider)
+    tokens = estimate_tokens(assistant.system_prompt) + estimate_tokens(message)
+    most = assistant.max_tokens or profile_of(provider.kind, assistant.model).max_output_tokens
+    return Preview(
+        name=assistant.name,
+        function_key=assistant.function_key,
+        provider=assistant.provider,
+        model=assistant.model,
+        reads=[output.key for output in assignment.outputs],
+        system_prompt=assistant.system_prompt,
+        user_message=message,
+        input_tokens=tokens,
+        max_output_tokens=most,
+        input_usd=usd_for(provider, assistant.model, tokens, 0),
+        most_usd=usd_for(provider, assistant.model, tokens, most) if most else None,
+    )
+
+
+def _find(assistants: list[Assistant], wanted: str, project_id: str) -> Assistant:
+    for assistant in assistants:
+        if wanted in (assistant.function_key, assistant.name):
+            return assistant
+    keys = ", ".join(assistant.function_key for assistant in assistants)
+    raise InputError(
+        f"project {project_id!r} has no assistant {wanted!r}. Remedy: name one by its functionKey: {keys}"
+    )
+
+
+def _with_placeholders(assignment: Assignment) -> Assignment:
+    """The outputs of earlier assistants are known only in a pipeline."""
+    outputs = [replace(one, text=f"(what {one.name} will have answered)") for one in assignment.outputs]
+    return replace(assignment, outputs=outputs)

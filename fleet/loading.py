@@ -1,0 +1,21 @@
+"""A project's assistants, from the backend to checked ones."""
+
+from fleet.assistants import parse_assistants
+from fleet.backend import Backend
+from fleet.config import Settings
+from fleet.contracts import Assistant
+
+
+async def load_assistants(backend: Backend, settings: Settings, project_id: str) -> list[Assistant]:
+    """The active assistants of a project, sorted by ``order``, with the settings' defaults filled in.
+
+    Raises:
+        BackendError: the project does not exist, has no usable assistants, or the backend is away.
+    """
+    return parse_assistants(
+        await backend.assistants(project_id),
+        project_id,
+        default_temperature=settings.default_temperature,
+        default_max_tokens=settings.default_max_tokens,
+        provider_name=lambda name: settings.provider(name).name,
+    )
