@@ -2,9 +2,11 @@
 
 import json
 import os
+import sqlite3
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ from typing import Any
 import pytest
 from temporalio.client import Client
 
+from fleet.devstack.processes import ProcessRecord, end_processes, spawn
 from fleet.devstack.simulator.testing import RunningSimulator
 from tests.ports import free_port_base
 
@@ -21,6 +24,7 @@ COMMAND_SECONDS = 180
 ENVIRONMENT = {
     "FLEET_HEARTBEAT_TIMEOUT_SECONDS": "3",
     "FLEET_HEARTBEAT_INTERVAL_SECONDS": "0.5",
+    "FLEET_API_KEY_CACHE_SECONDS": "0",
     "FLEET_PROVIDERS__GROQ__KIND": "openai",
     "FLEET_PROVIDERS__GROQ__BASE_URL": "https://api.groq.invalid/openai/v1",
 }
@@ -33,6 +37,7 @@ class Fleet:
     state: Path
     port_base: int
     environment: Mapping[str, str] = field(default_factory=dict)
+    further: list[ProcessRecord] = field(default_factory=list)
 
     @property
     def simulator(self) -> RunningSimulator:
@@ -74,6 +79,42 @@ class Fleet:
     def log(self, process: str) -> str:
         return (self.state / "logs" / f"{process}.log").read_text("utf-8")
 
+    def backend(self, statement: str, *values: Any) -> None:
+        """Change the embedded backend's database."""
+        with closing(sqlite3.connect(self.state / "devstack" / "backend.db")) as connection, connection:
+            connection.execute(statement, values)
+
+    def end_backend(self) -> Callable[[], None]:
+        """End the embedded backend; what is returned starts it again."""
+        record = json.loads((self.state / "fleet.json").read_text("utf-8"))
+        known = [ProcessRecord(**one) for one in record["processes"]] + self.further
+        (running,) = (one for one in known if one.name == "backend" and one.alive)
+        command = Path("/proc", str(running.pid), "cmdline").read_text("utf-8").rstrip("\0").split("\0")
+        end_processes([running])
+
+        def start_again() -> None:
+            self.further.append(spawn("backend", command, self.state / "logs" / "devstack-backend.log"))
+
+        return start_again
+
+    def add_project(self, project: str, *assistants: Mapping[str, Any]) -> None:
+        """Give the backend a project; each assistant's missing columns get usable values."""
+        self.backend("INSERT INTO Project VALUES (?, ?)", project, project)
+        for order, given in enumerate(assistants, start=1):
+            row = {
+                "id": f"{project}-{order}",
+                "project_id": project,
+                "functionKey": f"assistant_{order}",
+                "name": f"Assistant {order}",
+                "order": order,
+                "model_provider": "openai",
+                "model": "gpt-4o",
+                "system_prompt": "Write.",
+                **given,
+            }
+            columns, places = ", ".join(f'"{name}"' for name in row), ", ".join("?" for _ in row)
+            self.backend(f"INSERT INTO Assistant ({columns}) VALUES ({places})", *row.values())
+
     def _run(self, *command: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             command, env=self.variables, capture_output=True, text=True, timeout=COMMAND_SECONDS, check=False
@@ -107,4 +148,5 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
             yield running
         finally:
             down = running.fleet("down")
+            end_processes(running.further)
             assert down.returncode == 0, down.stderr

@@ -1,7 +1,9 @@
 """``fleet down``: drain the workers, end supervisord, then the embedded stack."""
 
+import signal
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 from fleet.cli.record import FleetRecord
 from fleet.control.home import Home
@@ -32,7 +34,6 @@ def take_down(home: Home, record: FleetRecord | None, *, say: Say) -> bool:
 
 def _end_supervisor(supervisor: Supervisor, say: Say) -> bool:
     try:
-        supervisor.stop_all()
         _drained(supervisor, say)
         supervisor.shutdown()
     except SupervisorAway:
@@ -41,13 +42,35 @@ def _end_supervisor(supervisor: Supervisor, say: Say) -> bool:
 
 
 def _drained(supervisor: Supervisor, say: Say) -> None:
-    """Wait until no process runs; supervisord itself ends those that overstay."""
+    """Wait until no process runs; supervisord itself ends those that overstay.
+
+    One that had just ended when all were told to stop has been started again since: it is told too.
+    """
     began, said = time.monotonic(), ""
     while running := [one for one in supervisor.processes() if one.pid is not None]:
+        if any(one.state != "STOPPING" for one in running):
+            supervisor.stop_all()
+        for one in running:
+            if one.state == "STOPPING" and _takes_no_signal(one):
+                supervisor.signal(one, "TERM")
         if time.monotonic() - began > _SAY_AFTER_SECONDS and (text := _draining(running)) != said:
             say(text)
             said = text
         time.sleep(_POLL_SECONDS)
+
+
+def _takes_no_signal(process: ProcessStatus) -> bool:
+    """Whether the process has no handler for SIGTERM yet, and so cannot be draining.
+
+    supervisord's SIGTERM is lost on a child that it has forked and that has not become the program yet. It
+    has nothing in flight: a worker takes its signals before it connects. Source: proc(5), SigCgt.
+    """
+    try:
+        lines = Path("/proc", str(process.pid), "status").read_text("utf-8").splitlines()
+    except OSError:
+        return False
+    caught = next((line.split()[1] for line in lines if line.startswith("SigCgt:")), "0")
+    return not int(caught, 16) >> (signal.SIGTERM - 1) & 1
 
 
 def _draining(running: list[ProcessStatus]) -> str:

@@ -107,6 +107,15 @@ class Supervisor:
         with self._calling() as supervisor:
             supervisor.stopAllProcesses(False)
 
+    def signal(self, process: ProcessStatus, name: str) -> None:
+        """Send a signal, such as TERM, to one process; one that has ended meanwhile is left alone."""
+        with self._calling() as supervisor:
+            try:
+                supervisor.signalProcess(f"{process.program}:{process.process}", name)
+            except xmlrpc.client.Fault as fault:
+                if fault.faultCode != Faults.NOT_RUNNING:
+                    raise
+
     def shutdown(self) -> None:
         """End supervisord."""
         with self._calling() as supervisor:

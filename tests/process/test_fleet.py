@@ -2,10 +2,8 @@
 
 import os
 import signal
-import sqlite3
 import subprocess
 import time
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -99,24 +97,12 @@ def test_a_worker_that_is_told_to_stop_finishes_its_call_first(fleet: Fleet) -> 
 def test_an_added_provider_has_its_own_queue_and_program(fleet: Fleet) -> None:
     wait_for("every program runs", lambda: len(fleet.pids()) == 7)
     fleet.simulator.clear()
-    _add_project(fleet, "groq-only", [("only", "groq", "llama-3.3-70b")])
+    fleet.add_project("groq-only", {"model_provider": "groq", "model": "llama-3.3-70b"})
     done = fleet.fleet("run", "Kávovar", "--project", "groq-only", "--json")
     assert done.returncode == 0, done.stderr
     (call,) = fleet.simulator.ledger()
     assert (call["provider"], call["api"], call["model"]) == ("groq", "chat", "llama-3.3-70b")
     assert json_of(done.stdout)["assistants"][0]["cost_usd"] is None
-
-
-def _add_project(fleet: Fleet, project: str, assistants: list[tuple[str, str, str]]) -> None:
-    with closing(sqlite3.connect(fleet.state / "devstack" / "backend.db")) as backend, backend:
-        backend.execute("INSERT INTO Project VALUES (?, ?)", (project, project))
-        for order, (key, provider, model) in enumerate(assistants, start=1):
-            row = (f"{project}-{key}", project, key, key, order, provider, model, "Write.")
-            backend.execute(
-                'INSERT INTO Assistant (id, project_id, functionKey, name, "order", model_provider, model, '
-                "system_prompt) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-                row,
-            )
 
 
 def test_a_failed_pipeline_says_why_and_keeps_what_was_answered(fleet: Fleet) -> None:
@@ -147,6 +133,18 @@ def test_what_cannot_be_done_ends_in_one_line(fleet: Fleet, arguments: tuple[str
     complaints = [line for line in done.stderr.splitlines() if line.startswith("fleet: ")]
     assert len(complaints) == 1 and said in complaints[0] and "Remedy:" in complaints[0]
     assert "Traceback" not in done.stdout + done.stderr
+
+
+def test_a_backend_that_is_away_is_waited_for(fleet: Fleet) -> None:
+    start_again = fleet.end_backend()
+    run = fleet.start(*RUN)
+    said = "⏳ ACTIVITY WAITS"
+    before = fleet.log("assistants_00").count(said)
+    wait_for("it is waited for", lambda: fleet.log("assistants_00").count(said) > before)
+    start_again()
+    out, err = run.communicate(timeout=120)
+    assert run.returncode == 0, err
+    assert json_of(out)["status"] == "completed"
 
 
 def test_a_preview_shows_what_would_be_sent_without_a_call(fleet: Fleet) -> None:
@@ -249,7 +247,7 @@ def test_a_second_signal_ends_a_draining_worker_at_once(fleet: Fleet) -> None:
     wait_for("every program runs", lambda: len(fleet.pids()) == 7)
     fleet.simulator.clear()
     fleet.simulator.fault("groq", "hang")
-    _add_project(fleet, "groq-hangs", [("only", "groq", "llama-3.3-70b")])
+    fleet.add_project("groq-hangs", {"model_provider": "groq", "model": "llama-3.3-70b"})
     fleet.fleet("run", "Kávovar", "--project", "groq-hangs", "--no-wait")
     wait_for("the call hangs", lambda: fleet.simulator.ledger())
     pid = fleet.pids()["groq"]

@@ -75,6 +75,65 @@ async def test_bad_input_fails_with_one_record_before_anything_is_paid(
     assert len(fleet.simulator.ledger()) == before
 
 
+DAMAGED: list[tuple[str, list[dict[str, Any]], str]] = [
+    ("no-assistants", [], "has no assistants"),
+    ("all-inactive", [{"active": 0}], "are inactive"),
+    ("no-name", [{"name": None}], "Asistent nemá název - databáze poškozená"),
+    ("no-prompt", [{"system_prompt": None}], "system_prompt is missing"),
+    ("no-order", [{"order": None}], "order is missing"),
+    ("unknown-provider", [{"model_provider": "acme"}], "unknown provider 'acme'"),
+    ("twin-keys", [{"functionKey": "a"}, {"functionKey": "a"}], "stands at two active assistants"),
+    ("twin-orders", [{"order": 1}, {"order": 1}], "both have order 1"),
+    ("unknown-input", [{"input_keys": '["nobody"]'}], "'nobody' does not exist"),
+    ("circle", [{"input_keys": '["assistant_2"]'}, {"input_keys": '["assistant_1"]'}], "form a circle"),
+    ("not-a-list", [{"input_keys": '"topic"'}], "input_keys is no list"),
+]
+
+
+@pytest.mark.parametrize(("project", "assistants", "said"), DAMAGED, ids=[one[0] for one in DAMAGED])
+async def test_a_damaged_project_fails_by_name_before_anything_is_paid(
+    fleet: Fleet, project: str, assistants: list[dict[str, Any]], said: str
+) -> None:
+    fleet.simulator.clear()
+    fleet.add_project(project, *assistants)
+    with pytest.raises(WorkflowFailureError) as caught:
+        await run(fleet, "Kávovar", project)
+    cause = caught.value.cause
+    assert isinstance(cause, ApplicationError) and said in cause.message and "Remedy:" in cause.message
+    assert cause.details[0]["retryable"] is False
+    assert fleet.simulator.ledger() == []
+
+
+async def test_a_missing_api_key_fails_before_anything_is_paid(fleet: Fleet) -> None:
+    fleet.simulator.clear()
+    fleet.backend("UPDATE ApiKey SET provider = 'nobody' WHERE provider = 'gemini'")
+    try:
+        with pytest.raises(WorkflowFailureError) as caught:
+            await run(fleet, "Kávovar", "seo-demo")
+    finally:
+        fleet.backend("UPDATE ApiKey SET provider = 'gemini' WHERE provider = 'nobody'")
+    cause = caught.value.cause
+    assert isinstance(cause, ApplicationError) and "holds no API key for gemini" in cause.message
+    assert fleet.simulator.ledger() == []
+    assert (await run(fleet, "Kávovar", "seo-demo"))["pipeline_success"]
+
+
+async def test_a_revoked_key_fails_at_once_and_a_mended_one_is_taken_up(fleet: Fleet) -> None:
+    fleet.simulator.clear()
+    fleet.backend("UPDATE ApiKey SET api_key = 'sk-revoked-1234' WHERE provider = 'openai'")
+    fleet.add_project("one-call", {})
+    with pytest.raises(WorkflowFailureError) as caught:
+        await run(fleet, "Kávovar", "one-call")
+    cause = caught.value.cause
+    assert isinstance(cause, ApplicationError) and "key_rejected" in cause.message
+    assert "sk-revoked-1234" not in cause.message and cause.details[0]["attempts"] == 1
+    fleet.backend("UPDATE ApiKey SET api_key = 'sim-openai-key' WHERE provider = 'openai'")
+    assert (await run(fleet, "Kávovar", "one-call"))["pipeline_success"]
+    history = fleet.temporal("workflow", "list", "--output", "json")
+    assert history.returncode == 0 and "sk-revoked" not in history.stdout
+    assert "sk-revoked" not in fleet.log("openai_00") + fleet.log("assistants_00")
+
+
 async def test_three_failures_of_a_provider_end_the_pipeline_with_the_known_phrase(fleet: Fleet) -> None:
     fleet.simulator.fault("gemini", "500", count=3)
     with pytest.raises(WorkflowFailureError) as caught:

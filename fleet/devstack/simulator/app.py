@@ -22,8 +22,8 @@ from fleet.devstack.simulator.models import MODELS
 Handler = Callable[[Request], Awaitable[Response]]
 NOTICE = (
     "This is a simulator of OpenAI, Anthropic and Gemini. No text from here was written by a model, and no call "
-    "costs anything. Controls: GET/DELETE /ledger, GET/POST/DELETE /faults, GET/PUT /limits, PUT /latency, "
-    "PUT /tenant, GET /stats.\n"
+    "costs anything. Any key is taken but one with the word revoked in it. Controls: GET/DELETE /ledger, "
+    "GET/POST/DELETE /faults, GET/PUT /limits, PUT /latency, PUT /tenant, GET /stats.\n"
 )
 
 _RESPONSES = Wire(

@@ -20,6 +20,8 @@ from fleet.devstack.simulator.limits import Kind, Limits, OverLimit, Reading
 from fleet.devstack.simulator.transports import reset
 
 CLIENT_GONE = 499
+#: Any key is taken but one that contains this.
+REVOKED = "revoked"
 _HTML = "<!DOCTYPE html><html><body><h1>Welcome</h1><p>[SIMULATOR] This is not the API.</p></body></html>"
 _LONGEST_HANG_SECONDS = 3600.0
 
@@ -60,6 +62,8 @@ class Engine:
         entry = self.ledger.open(call)
         chance = random.Random(call.seed(self.seed) + self.calls)
         try:
+            if REVOKED in call.key:
+                raise wire.refusal("revoked_key", call, None, "none")
             fault = self.faults.take(call, chance)
             if fault is not None and fault.kind in REFUSALS:
                 raise wire.refusal(fault.kind, call, fault.retry_after, fault.form)
