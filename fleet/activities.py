@@ -2,7 +2,9 @@
 
 import asyncio
 import hashlib
+import json
 import time
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -14,6 +16,7 @@ from temporalio.service import RPCError
 from fleet.activity_wrappers import safe_activity
 from fleet.attempts import current_attempts
 from fleet.backend import Backend
+from fleet.calls import Calls, Order, Recorded
 from fleet.config import ProviderSettings, Settings
 from fleet.contracts import (
     ASSIGNMENT_QUERY,
@@ -31,10 +34,11 @@ from fleet.contracts import (
     PipelinePlan,
 )
 from fleet.errors import AssignmentUnavailable, ProviderError
+from fleet.journal import CallName
 from fleet.loading import load_assistants
-from fleet.meanings import Meaning
+from fleet.meanings import UNANSWERED, Meaning
 from fleet.prompts import build_user_message
-from fleet.providers.base import LlmAnswer, LlmRequest
+from fleet.providers.base import LlmAnswer, LlmRequest, Ticket
 from fleet.providers.prices import cost_of
 from fleet.providers.session import ProviderSession
 
@@ -85,32 +89,64 @@ class ExecuteActivities:
     """``execute_assistant``: on the queue of one provider."""
 
     def __init__(
-        self, settings: Settings, provider: ProviderSettings, session: ProviderSession, temporal: Client
+        self,
+        settings: Settings,
+        provider: ProviderSettings,
+        session: ProviderSession,
+        calls: Calls,
+        temporal: Client,
     ) -> None:
         self.settings = settings
         self._provider = provider
         self._session = session
+        self._calls = calls
         self._temporal = temporal
 
     @activity.defn(name=EXECUTE_ASSISTANT)
     @safe_activity
     async def execute(self, call: AssistantCall) -> AssistantResult:
-        """Make the assistant's call to its provider, once, and return what it answered."""
+        """The assistant's answer: from the journal, or from one call to its provider."""
+        async with self._calls.holding(activity.info().task_token):
+            return await self._execute(call)
+
+    async def _execute(self, call: AssistantCall) -> AssistantResult:
         assignment = await self._assignment(call)
         request = _request(call, assignment)
-        attempt = current_attempts().made + 1
-        telling = asyncio.create_task(self._tell(call, AssistantState.RUNNING, attempt))
+        order = await self._order(call, assignment, request)
+        attempts = current_attempts()
+        telling = asyncio.create_task(self._tell(call, AssistantState.RUNNING, order.attempts))
         try:
-            started, began = datetime.now(UTC), time.monotonic()
-            answer = await self._ask(request)
-            seconds = time.monotonic() - began
+            recorded = await self._calls.make(order)
         except ProviderError as error:
+            if error.meaning not in UNANSWERED:
+                attempts.settled()
             await telling
-            await self._tell(call, AssistantState.QUEUED, attempt, note=str(error))
+            await self._tell(call, AssistantState.QUEUED, order.attempts, note=str(error))
+            raise
+        except asyncio.CancelledError:
+            if _is_to_end():
+                await self._calls.cut_off(order.name)
             raise
         finally:
             telling.cancel()
-        return self._result(call, request, answer, started, seconds)
+        return self._result(call, request, recorded)
+
+    async def _order(self, call: AssistantCall, assignment: Assignment, request: LlmRequest) -> Order:
+        attempts = current_attempts()
+        place = await self._calls.place()
+        policy = assignment.assistant.on_ambiguous or self.settings.on_ambiguous
+        seconds = self._deadline_seconds()
+        return Order(
+            name=_call_name(call, assignment, request),
+            ask=lambda ticket: self._ask(request, seconds, ticket),
+            seconds=seconds,
+            attempts=attempts.made + 1,
+            response_id=attempts.response_id or None,
+            unknown_before=attempts.may_be_open_beyond(place),
+            send_ambiguous=policy == "send",
+            on_sending=lambda maybe_paid: attempts.sending(place, maybe_paid),
+            on_response_id=attempts.goes_on,
+        )
 
     async def _assignment(self, call: AssistantCall) -> Assignment:
         """Ask the pipeline what this assistant works from."""
@@ -142,15 +178,15 @@ class ExecuteActivities:
         info = activity.info()
         return self._temporal.get_workflow_handle(info.workflow_id or "", run_id=info.workflow_run_id)
 
-    async def _ask(self, request: LlmRequest) -> LlmAnswer:
+    async def _ask(self, request: LlmRequest, seconds: float, ticket: Ticket) -> LlmAnswer:
         """The provider call under its one true deadline, between the REQUEST and RESPONSE markers."""
-        name, seconds = self._provider.name, self._deadline_seconds()
+        name = self._provider.name
         logger.info("🤖 LLM REQUEST: {}/{}", name, request.model)
         logger.debug("LLM INPUT: system: {} user: {}", request.system_prompt, request.user_message)
         began = time.monotonic()
         try:
             async with asyncio.timeout(seconds):
-                answer = await self._session.complete(request, timeout_seconds=seconds)
+                answer = await self._session.complete(request, timeout_seconds=seconds, ticket=ticket)
         except TimeoutError as error:
             detail = f"no complete answer within {seconds:.0f} s"
             raise ProviderError(Meaning.TIMED_OUT, name, detail) from error
@@ -166,9 +202,8 @@ class ExecuteActivities:
         left = self.settings.activity_timeout_seconds - used - _REPORTING_SECONDS
         return max(min(self._provider.timeout_seconds, left), 0.1)
 
-    def _result(
-        self, call: AssistantCall, request: LlmRequest, answer: LlmAnswer, started: datetime, seconds: float
-    ) -> AssistantResult:
+    def _result(self, call: AssistantCall, request: LlmRequest, recorded: Recorded) -> AssistantResult:
+        answer = recorded.answer
         cost = cost_of(self._provider, call.model, answer)
         output = _sendable(answer.text)
         return AssistantResult(
@@ -182,10 +217,11 @@ class ExecuteActivities:
             output_tokens=answer.output_tokens,
             cost_usd=cost.usd,
             price_version=cost.price_version,
-            attempts=current_attempts().made + 1,
-            seconds=round(seconds, 3),
-            started=started.isoformat(timespec="milliseconds"),
+            attempts=recorded.attempts,
+            seconds=recorded.seconds,
+            started=recorded.started,
             idempotency_key=request.idempotency_key,
+            possibly_paid_twice=max(recorded.maybe_paid, current_attempts().maybe_paid),
         )
 
 
@@ -200,6 +236,22 @@ def _request(call: AssistantCall, assignment: Assignment) -> LlmRequest:
         max_tokens=assistant.max_tokens,
         idempotency_key=idempotency_key(info, call.function_key),
     )
+
+
+def _call_name(call: AssistantCall, assignment: Assignment, request: LlmRequest) -> CallName:
+    """What makes a call the same call: pipeline, assistant, and what is asked of which model."""
+    info = activity.info()
+    asked = {name: value for name, value in asdict(request).items() if name != "idempotency_key"}
+    parts = (info.workflow_id or "", assignment.first_run_id, call.function_key, call.provider, json.dumps(asked))
+    key = hashlib.sha256("\x1f".join(parts).encode("utf-8", "surrogatepass")).hexdigest()
+    return CallName(key, info.workflow_id or "", call.function_key)
+
+
+def _is_to_end() -> bool:
+    """Whether a cancelled attempt takes its call along: the worker leaves, or the user wants no answer. An attempt
+    that Temporal gave up, since it was silent for too long, does not: the next one waits for the answer."""
+    details = activity.cancellation_details()
+    return details is not None and (details.worker_shutdown or details.cancel_requested)
 
 
 def idempotency_key(info: activity.Info, function_key: str) -> str:

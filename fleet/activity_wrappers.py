@@ -43,7 +43,7 @@ def safe_activity(
     @functools.wraps(function)
     async def wrapper(self: Self, argument: Argument) -> Result:
         info = activity.info()
-        attempts = Attempts.resume(info.heartbeat_details)
+        attempts = Attempts.resume(info.heartbeat_details, info.attempt)
         attempts.make_current()
         with logger.contextualize(**_context(argument)):
             logger.info("🚀 ACTIVITY START: {}", info.activity_type)
@@ -100,8 +100,7 @@ def _cancelled(attempts: Attempts) -> BaseException:
     if details is None or not details.worker_shutdown:
         logger.warning("⏹ ACTIVITY CANCELLED: {}", name)
         return asyncio.CancelledError()
-    attempts.lost_workers += 1
-    attempts.end()
+    attempts.cut_off()
     logger.warning("⏹ ACTIVITY CUT OFF: {}: this worker's drain time is over; another one takes over", name)
     return ApplicationError(
         "cut off: the worker's drain time was over",

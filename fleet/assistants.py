@@ -92,6 +92,7 @@ class _Row:
             max_tokens=default_max_tokens if max_tokens is None else self._max_tokens(max_tokens),
             input_keys=self._input_keys(),
             fallback=self._fallback(),
+            on_ambiguous=self._on_ambiguous(),
         )
 
     def _damaged(self, what: str, remedy: str) -> AssistantDamaged:
@@ -160,6 +161,12 @@ class _Row:
         if len(set(keys)) != len(keys):
             raise self._damaged("input_keys names something twice", "name each input once")
         return keys
+
+    def _on_ambiguous(self) -> str | None:
+        value = self._entry.get("on_ambiguous")
+        if value not in (None, "send", "fail"):
+            raise self._damaged(f"on_ambiguous is {value!r:.40}", "set on_ambiguous to send, fail or NULL")
+        return None if value is None else str(value)
 
     def _fallback(self) -> list[ModelChoice]:
         choices = self._entry.get("fallback") or []

@@ -74,6 +74,8 @@ class ProviderSettings(BaseModel):
     OpenAI itself and ``chat`` for any other ``base_url``. ``sdk`` chooses Google's package. ``rpm`` is
     requests a minute, ``tpm`` all tokens a minute, ``input_tpm`` and ``output_tpm`` tokens where a provider
     counts them apart; None where no limit is known.
+    ``background`` has OpenAI go on with a call when its process dies, to be picked up by the next (Responses API
+    only; OpenAI then keeps the answer for a while).
     ``concurrency`` is calls in flight per process; ``timeout_seconds`` the deadline of one whole call.
     """
 
@@ -92,6 +94,7 @@ class ProviderSettings(BaseModel):
     api: Literal["responses", "chat"] | None = None
     sdk: Literal["google-genai", "google-generativeai"] = "google-genai"
     needs_key: bool = True
+    background: bool = False
 
     @property
     def openai_api(self) -> Literal["responses", "chat"]:
@@ -174,6 +177,14 @@ class Settings(BaseSettings):
     assistants_concurrency: int = Field(20, ge=1, le=1000)
     """Assistant loads that one assistants process works on at once."""
 
+    on_ambiguous: Literal["send", "fail"] = "send"
+    """What becomes of a call that may have been answered and paid: sent again and counted, or failed for good.
+    An assistant's own `on_ambiguous` wins."""
+    journal_keep_days: float = Field(7.0, gt=0, le=365)
+    """How long the journal keeps what calls were answered with."""
+    journal_max_mb: float = Field(500.0, ge=20, le=1_000_000)
+    """Size of one provider's journal on one host; the oldest finished calls make room."""
+
     control_host: str = "127.0.0.1"
     """Address that the control process listens on."""
     control_port: int = Field(8020, ge=1, le=65_535)
@@ -227,6 +238,11 @@ class Settings(BaseSettings):
                 raise ValueError(
                     f"provider name {name!r}: use lower-case letters, digits, - and _, beginning with a "
                     f"letter, and none of {', '.join(sorted(RESERVED_PROGRAMS))}"
+                )
+            if provider.background and (provider.kind != "openai" or provider.openai_api != "responses"):
+                raise ValueError(
+                    f"provider {name!r}: background is a feature of OpenAI's Responses API only "
+                    f"(FLEET_PROVIDERS__{name.upper()}__BACKGROUND)"
                 )
             if name not in _BUILT_IN and provider.base_url is None:
                 raise ValueError(f"provider {name!r} needs a base_url (FLEET_PROVIDERS__{name.upper()}__BASE_URL)")

@@ -71,7 +71,8 @@ class Assistant:
     """One assistant as the backend has it, validated, with the defaults filled in.
 
     ``max_tokens`` None means the model's own maximum. ``input_keys`` None means the classic rule: the
-    output of the assistant before it by ``order``, the topic for the first.
+    output of the assistant before it by ``order``, the topic for the first. ``on_ambiguous`` is ``send``,
+    ``fail``, or None for the setting of that name.
     """
 
     function_key: str
@@ -85,6 +86,7 @@ class Assistant:
     max_tokens: int | None = None
     input_keys: list[str] | None = None
     fallback: list[ModelChoice] = field(default_factory=list)
+    on_ambiguous: str | None = None
 
 
 @dataclass(frozen=True)
@@ -139,6 +141,7 @@ class Assignment:
     """Answer of the query ``assignment``: all that one assistant works from.
 
     ``topic``, ``current_date`` and ``csv_data`` are None where this assistant does not read them.
+    ``first_run_id`` is that of the pipeline's first run, which a reset does not change.
     """
 
     assistant: Assistant
@@ -146,6 +149,7 @@ class Assignment:
     current_date: str | None
     csv_data: str | None
     outputs: list[NamedText]
+    first_run_id: str = ""
 
 
 @dataclass(frozen=True)
@@ -164,7 +168,9 @@ class AssistantResult:
 
     ``attempts`` counts calls that were answered by something else than a 429. ``cost_usd`` is None where
     the price is not known; ``price_version`` names the price data it was computed with. ``seconds`` is the
-    duration of the call that was answered.
+    duration of the call that was answered. ``possibly_paid_twice`` counts earlier calls of which nobody knows
+    whether they were paid. ``reused_from`` names the run whose answer this is, where a retried pipeline took it
+    over; it then cost nothing.
     """
 
     function_key: str
@@ -181,6 +187,8 @@ class AssistantResult:
     seconds: float
     started: str
     idempotency_key: str
+    possibly_paid_twice: int = 0
+    reused_from: str | None = None
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,8 @@
     ├── AttemptsExhausted        a provider failed as often as is allowed
     ├── WorkerLost               too many worker processes died under the same call
     ├── AssignmentUnavailable    the pipeline could not be asked for an assistant's inputs: waiting helps
+    ├── AmbiguousCall            a call may have been paid, and by policy is not sent again
+    ├── JournalUnavailable       the journal cannot be written, so no call may be sent: waiting helps
     ├── TemporalUnavailable      the Temporal server cannot be reached
     └── OperationError           a command of the operator cannot be carried out
 
@@ -150,6 +152,19 @@ class AssignmentUnavailable(FleetError):
     """The pipeline could not be asked for an assistant's inputs."""
 
     code = "assignment_unavailable"
+    retryable = True
+
+
+class AmbiguousCall(FleetError):
+    """A call may have been answered and paid, and by policy it is not sent again."""
+
+    code = "ambiguous_call"
+
+
+class JournalUnavailable(FleetError):
+    """The journal cannot be written, so no call may be sent."""
+
+    code = "journal_unavailable"
     retryable = True
 
 

@@ -33,6 +33,10 @@ class Meaning(StrEnum):
     LOST_AFTER_SENDING = "lost_after_sending"
 
 
+#: No complete answer came, and nobody knows whether the provider finished one and charges for it.
+UNANSWERED = frozenset({Meaning.TIMED_OUT, Meaning.LOST_AFTER_SENDING})
+
+
 @dataclass(frozen=True, slots=True)
 class Consequence:
     """What follows from a meaning.

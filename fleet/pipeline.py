@@ -79,7 +79,7 @@ class AssistantPipelineWorkflow:
         except InputError as error:
             self._fail(ErrorRecord(error.code, str(error), None, 0, retryable=False))
         plan = await self._load()
-        self._stages = Stages(plan.assistants, self._inputs)
+        self._stages = Stages(plan.assistants, self._inputs, workflow.info().first_execution_run_id)
         self._total = len(plan.assistants)
         self._state = PipelineState.RUNNING
         if self._inputs.csv_text and not reads_csv(plan.assistants):

@@ -11,7 +11,7 @@ import re
 import signal
 import socket
 import sys
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Iterable
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, NoReturn
@@ -131,12 +131,14 @@ def worker_options(settings: Settings) -> dict[str, Any]:
 class WorkerProcess:
     """One worker process: ``await WorkerProcess(settings, name, build).run()`` is its whole life.
 
-    ``build`` makes the worker once there is a connection; ``close`` gives back what it used.
+    ``build`` makes the worker once there is a connection; ``beside`` runs as long as it does, and its end is the
+    process's; ``close`` gives back what both used.
     """
 
     settings: Settings
     name: str
     build: Callable[[Client], Worker]
+    beside: Callable[[Client], Coroutine[Any, Any, None]] | None = None
     close: Callable[[], Awaitable[None]] | None = None
 
     async def run(self) -> int:
@@ -156,13 +158,15 @@ class WorkerProcess:
             return EXIT_OK
         worker = self.build(client)
         working = asyncio.create_task(worker.run(), name="worker")
-        stopping = asyncio.create_task(stop.wait(), name="stop")
+        tasks = {working, asyncio.create_task(stop.wait(), name="stop")}
+        if self.beside is not None:
+            tasks.add(asyncio.create_task(self.beside(client), name="side task"))
         logger.info("{} polls {} on {}", self.name, worker.task_queue, self.settings.temporal_host)
-        await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        if not stop.is_set():
-            stopping.cancel()
-            return _ended_by_itself(working)
-        return await self._drain(worker, working)
+        done, others = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in others - {working}:
+            task.cancel()
+        status = EXIT_OK if stop.is_set() else _ended_by_itself(done)
+        return status if working in done else max(status, await self._drain(worker, working))
 
     async def _drain(self, worker: Worker, working: asyncio.Task[None]) -> int:
         """Stop polling, finish what runs within the bound, report what did not."""
@@ -177,10 +181,12 @@ class WorkerProcess:
         return EXIT_OK
 
 
-def _ended_by_itself(working: asyncio.Task[None]) -> int:
-    """A worker that returns without having been told to has lost its polls: a new process is the remedy."""
-    error = working.exception()
-    logger.opt(exception=error).error("the worker ended by itself: {}", error or "no error given")
+def _ended_by_itself(done: Iterable[asyncio.Task[Any]]) -> int:
+    """Nobody told the worker to end: it has lost its polls, or a side task has died. A new process is the
+    remedy."""
+    for task in done:
+        error = task.exception()
+        logger.opt(exception=error).error("the {} ended by itself: {}", task.get_name(), error or "no error given")
     return EXIT_FAILED
 
 

@@ -47,8 +47,9 @@ class Stage:
 class Stages:
     """All assistants of a pipeline, by ``order``."""
 
-    def __init__(self, assistants: list[Assistant], inputs: PipelineInputs) -> None:
+    def __init__(self, assistants: list[Assistant], inputs: PipelineInputs, first_run_id: str = "") -> None:
         self._inputs = inputs
+        self._first_run_id = first_run_id
         self._assistants = assistants
         waits_for = dependencies(assistants)
         self._stages = {one.function_key: Stage(one, waits_for[one.function_key]) for one in assistants}
@@ -102,6 +103,7 @@ class Stages:
             current_date=self._inputs.current_date or None if DATE_KEY in read else None,
             csv_data=self._inputs.csv_text or None if CSV_KEY in read else None,
             outputs=[self._named_output(key) for key in stage.inputs],
+            first_run_id=self._first_run_id,
         )
 
     def _named_output(self, key: str) -> NamedText:
@@ -155,5 +157,7 @@ def _record(stage: Stage) -> StageRecord:
             "call_started": result.started if result else None,
             "call_seconds": result.seconds if result else None,
             "idempotency_key": result.idempotency_key if result else None,
+            "possibly_paid_twice": result.possibly_paid_twice if result else 0,
+            "reused_from": result.reused_from if result else None,
         },
     )

@@ -2,11 +2,12 @@
 
 import json
 import os
+import signal
 import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,16 +18,22 @@ from temporalio.client import Client
 from fleet.devstack.processes import ProcessRecord, end_processes, spawn
 from fleet.devstack.simulator.testing import RunningSimulator
 from tests.ports import free_port_base
+from tests.waiting import wait_for
 
 BIN = Path(sys.executable).parent
 COMMAND_SECONDS = 180
-# An added provider, and a heartbeat that makes a killed worker noticed soon.
+QUICK_SECONDS = 0.4
+# Two added providers, one with calls that outlive their process; a heartbeat that tells soon of a killed worker.
 ENVIRONMENT = {
     "FLEET_HEARTBEAT_TIMEOUT_SECONDS": "3",
     "FLEET_HEARTBEAT_INTERVAL_SECONDS": "0.5",
     "FLEET_API_KEY_CACHE_SECONDS": "0",
     "FLEET_PROVIDERS__GROQ__KIND": "openai",
     "FLEET_PROVIDERS__GROQ__BASE_URL": "https://api.groq.invalid/openai/v1",
+    "FLEET_PROVIDERS__LASTING__KIND": "openai",
+    "FLEET_PROVIDERS__LASTING__BASE_URL": "https://lasting.invalid/v1",
+    "FLEET_PROVIDERS__LASTING__API": "responses",
+    "FLEET_PROVIDERS__LASTING__BACKGROUND": "true",
 }
 
 
@@ -84,18 +91,38 @@ class Fleet:
         with closing(sqlite3.connect(self.state / "devstack" / "backend.db")) as connection, connection:
             connection.execute(statement, values)
 
-    def end_backend(self) -> Callable[[], None]:
-        """End the embedded backend; what is returned starts it again."""
+    def server(self, name: str) -> ProcessRecord:
+        """The embedded server of that name, as it runs now."""
         record = json.loads((self.state / "fleet.json").read_text("utf-8"))
         known = [ProcessRecord(**one) for one in record["processes"]] + self.further
-        (running,) = (one for one in known if one.name == "backend" and one.alive)
+        (running,) = (one for one in known if one.name == name and one.alive)
+        return running
+
+    def end_server(self, name: str) -> Callable[[], None]:
+        """Kill an embedded server; what is returned starts it again."""
+        running = self.server(name)
         command = Path("/proc", str(running.pid), "cmdline").read_text("utf-8").rstrip("\0").split("\0")
-        end_processes([running])
+        os.kill(running.pid, signal.SIGKILL)
+        wait_for(f"{name} is gone", lambda: not running.alive)
 
         def start_again() -> None:
-            self.further.append(spawn("backend", command, self.state / "logs" / "devstack-backend.log"))
+            self.further.append(spawn(name, command, self.state / "logs" / f"devstack-{name}.log"))
 
         return start_again
+
+    @contextmanager
+    def latency(self, provider: str, seconds: float) -> Iterator[None]:
+        """Let a provider's calls take that long until the block ends."""
+        self.simulator.put("latency", provider=provider, median_seconds=seconds, sigma=0)
+        try:
+            yield
+        finally:
+            self.simulator.put("latency", provider=provider, median_seconds=QUICK_SECONDS)
+
+    def in_flight(self, provider: str) -> int:
+        """How many calls of a provider are on their way."""
+        calls = self.simulator.ledger()
+        return sum(one["outcome"] == "in_flight" and one["provider"] == provider for one in calls)
 
     def add_project(self, project: str, *assistants: Mapping[str, Any]) -> None:
         """Give the backend a project; each assistant's missing columns get usable values."""
@@ -142,8 +169,9 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
         running = Fleet(tmp_path_factory.mktemp("fleet"), free_port_base(), ENVIRONMENT)
         up = running.fleet("up", "--detach", "--port-base", str(running.port_base))
         assert up.returncode == 0, up.stderr
-        for provider in ("openai", "anthropic", "gemini", "groq"):
-            running.simulator.put("latency", provider=provider, median_seconds=0.4, seconds_per_output_token=0)
+        quick = {"median_seconds": QUICK_SECONDS, "seconds_per_output_token": 0}
+        for provider in ("openai", "anthropic", "gemini", "groq", "lasting"):
+            running.simulator.put("latency", provider=provider, **quick)
         try:
             yield running
         finally:

@@ -8,11 +8,14 @@ from temporalio.worker import Worker
 
 from fleet.activities import ExecuteActivities
 from fleet.backend import Backend
+from fleet.calls import Calls
 from fleet.config import Settings
 from fleet.errors import BackendError
+from fleet.journal import Journal
 from fleet.providers.prices import load_prices
 from fleet.providers.registry import provider_factory
 from fleet.providers.session import ProviderSession
+from fleet.recovery import recover_for_ever
 from fleet.runtime import WorkerProcess, run_process, worker_options
 
 
@@ -23,23 +26,32 @@ async def life(settings: Settings, name: str, provider_name: str) -> int:
     session = ProviderSession(
         provider, provider_factory(provider), lambda fresh: backend.api_key(provider.name, fresh=fresh)
     )
+    journal = Journal(
+        settings.state_dir / "journal" / f"{provider.name}.db",
+        max_bytes=int(settings.journal_max_mb * 1_000_000),
+        keep_seconds=settings.journal_keep_days * 86_400,
+    )
     load_prices()
     await prepared(session)
+    calls = Calls(journal)
 
     def build(client: Client) -> Worker:
         return Worker(
             client,
             task_queue=provider.queue,
-            activities=[ExecuteActivities(settings, provider, session, client).execute],
+            activities=[ExecuteActivities(settings, provider, session, calls, client).execute],
             max_concurrent_activities=provider.concurrency,
             **worker_options(settings),
         )
 
     async def close() -> None:
+        await calls.close()
         await session.close()
         await backend.aclose()
 
-    return await WorkerProcess(settings, name, build, close=close).run()
+    return await WorkerProcess(
+        settings, name, build, beside=lambda client: recover_for_ever(client, journal), close=close
+    ).run()
 
 
 async def prepared(session: ProviderSession) -> None:

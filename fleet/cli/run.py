@@ -100,12 +100,13 @@ class Outcome:
 
 
 def _assistant_json(stage: StageRecord) -> dict[str, Any]:
-    names = ("provider", "model", "attempts", "input_tokens", "output_tokens", "cost_usd")
+    names = ("provider", "model", "attempts", "input_tokens", "output_tokens", "cost_usd", "possibly_paid_twice")
     return {
         "name": stage.stage,
         "function_key": stage.function_key,
         "status": _SHOWN[stage.status],
         "seconds": stage.duration,
+        "reused": stage.metadata.get("reused_from") is not None,
     } | {name: stage.metadata.get(name) for name in names}
 
 

@@ -7,6 +7,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from fleet.processes import start_ticks
+
 _STOP_SECONDS = 10.0
 _POLL_SECONDS = 0.1
 # Kept, so that children of this process are reaped when they end and none is forgotten while it runs.
@@ -26,15 +28,6 @@ class ProcessRecord:
     def alive(self) -> bool:
         """Whether exactly this process still runs."""
         return start_ticks(self.pid) == self.started
-
-
-def start_ticks(pid: int) -> int | None:
-    """A process's start time; None if it is gone or a zombie. Source: proc(5), stat."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text("utf-8").rpartition(")")[2].split()
-    except OSError:
-        return None
-    return None if fields[0] == "Z" else int(fields[19])
 
 
 def spawn(name: str, command: list[str], log: Path, environment: dict[str, str] | None = None) -> ProcessRecord:

@@ -9,7 +9,7 @@ import httpx2
 from anthropic.types import Message
 
 from fleet.config import ProviderSettings
-from fleet.providers.base import FinishReason, LlmAnswer, LlmRequest
+from fleet.providers.base import FinishReason, LlmAnswer, LlmRequest, Ticket
 from fleet.providers.profiles import profile_of, sampling_of
 from fleet.providers.translation import answered_with_error, not_answered, not_the_api
 
@@ -36,7 +36,9 @@ class AnthropicProvider:
             http_client=anthropic.DefaultAsyncHttpxClient(follow_redirects=False),
         )
 
-    async def complete(self, request: LlmRequest, *, timeout_seconds: float) -> LlmAnswer:
+    async def complete(
+        self, request: LlmRequest, *, timeout_seconds: float, ticket: Ticket | None = None
+    ) -> LlmAnswer:
         """Make one call; see :class:`fleet.providers.base.Provider`."""
         name = self._settings.name
         try:

@@ -1,5 +1,6 @@
 """What every provider is asked and what it answers, in one form for all."""
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
@@ -36,10 +37,21 @@ class LlmAnswer:
     headers: dict[str, str] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class Ticket:
+    """A call that can outlive its process: ``response_id`` picks one up that goes on at the provider already;
+    ``started`` is told the id of one that begins. Providers without such calls pay no heed to it."""
+
+    response_id: str | None
+    started: Callable[[str], Awaitable[None]]
+
+
 class Provider(Protocol):
     """An authenticated client of one provider. Its own retries are off."""
 
-    async def complete(self, request: LlmRequest, *, timeout_seconds: float) -> LlmAnswer:
+    async def complete(
+        self, request: LlmRequest, *, timeout_seconds: float, ticket: Ticket | None = None
+    ) -> LlmAnswer:
         """Make one call, exactly once.
 
         ``timeout_seconds`` bounds the silence between two reads; the caller bounds the whole call with

@@ -4,7 +4,7 @@ from google import genai
 from google.genai import errors, types
 
 from fleet.config import ProviderSettings
-from fleet.providers.base import LlmAnswer, LlmRequest
+from fleet.providers.base import LlmAnswer, LlmRequest, Ticket
 from fleet.providers.gemini_answers import FINISH, OFFICIAL_URL
 from fleet.providers.profiles import profile_of, sampling_of
 from fleet.providers.translation import answered_with_error, not_answered, not_the_api
@@ -29,7 +29,9 @@ class GeminiProvider:
         )
         types.GenerateContentResponse.model_rebuild()  # what the SDK would build at its first call
 
-    async def complete(self, request: LlmRequest, *, timeout_seconds: float) -> LlmAnswer:
+    async def complete(
+        self, request: LlmRequest, *, timeout_seconds: float, ticket: Ticket | None = None
+    ) -> LlmAnswer:
         """Make one call; see :class:`fleet.providers.base.Provider`."""
         name = self._settings.name
         try:

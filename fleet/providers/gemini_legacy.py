@@ -16,7 +16,7 @@ from google.protobuf.json_format import ParseError
 
 from fleet.config import ProviderSettings
 from fleet.errors import ProviderError
-from fleet.providers.base import LlmAnswer, LlmRequest
+from fleet.providers.base import LlmAnswer, LlmRequest, Ticket
 from fleet.providers.gemini_answers import FINISH, OFFICIAL_URL
 from fleet.providers.profiles import profile_of, sampling_of
 from fleet.providers.translation import answered_with_error, not_answered, not_the_api
@@ -32,7 +32,9 @@ class LegacyGeminiProvider:
         # Followed, a redirect would carry the key to another host.
         get_default_generative_client().transport._session.max_redirects = 0
 
-    async def complete(self, request: LlmRequest, *, timeout_seconds: float) -> LlmAnswer:
+    async def complete(
+        self, request: LlmRequest, *, timeout_seconds: float, ticket: Ticket | None = None
+    ) -> LlmAnswer:
         """Make one call; see :class:`fleet.providers.base.Provider`."""
         return await asyncio.to_thread(self._complete, request, timeout_seconds)
 

@@ -4,6 +4,7 @@ OpenAI itself is asked through the Responses API, other endpoints through chat c
 them have; the provider's ``api`` setting overrides either.
 """
 
+import asyncio
 from typing import Any
 
 import openai
@@ -11,11 +12,12 @@ from openai.types.chat import ChatCompletion
 from openai.types.responses import Response
 
 from fleet.config import ProviderSettings
-from fleet.providers.base import FinishReason, LlmAnswer, LlmRequest
+from fleet.providers.base import FinishReason, LlmAnswer, LlmRequest, Ticket
 from fleet.providers.profiles import profile_of, sampling_of
 from fleet.providers.translation import answered_with_error, not_answered, not_the_api
 
 OFFICIAL_URL = "https://api.openai.com/v1"
+_FIRST_LOOK_SECONDS, _LONGEST_LOOK_SECONDS = 0.5, 5.0
 _FINISH: dict[str, FinishReason] = {"stop": "stop", "length": "length", "content_filter": "refusal"}
 
 
@@ -41,11 +43,16 @@ class OpenAIProvider:
             _ = self._client.chat.completions.with_raw_response
             ChatCompletion.model_rebuild()
 
-    async def complete(self, request: LlmRequest, *, timeout_seconds: float) -> LlmAnswer:
+    async def complete(
+        self, request: LlmRequest, *, timeout_seconds: float, ticket: Ticket | None = None
+    ) -> LlmAnswer:
         """Make one call; see :class:`fleet.providers.base.Provider`."""
-        ask = self._respond if self._settings.openai_api == "responses" else self._chat
         try:
-            return await ask(request, timeout_seconds)
+            if self._settings.openai_api != "responses":
+                return await self._chat(request, timeout_seconds)
+            if self._settings.background and ticket is not None:
+                return await self._respond_in_background(request, timeout_seconds, ticket)
+            return await self._respond(request, timeout_seconds)
         except openai.APIStatusError as error:
             raise answered_with_error(
                 "openai",
@@ -82,9 +89,41 @@ class OpenAIProvider:
             input=request.user_message,
             **self._options(request, timeout_seconds, "max_output_tokens"),
         )
-        response = raw.parse()
+        return self._answer(request, self._checked(raw.parse(), raw.text), dict(raw.headers))
+
+    async def _respond_in_background(
+        self, request: LlmRequest, timeout_seconds: float, ticket: Ticket
+    ) -> LlmAnswer:
+        """Begin a response at OpenAI, or pick one up by its id, and ask for it until it is done."""
+        api = self._client.responses.with_raw_response
+        if ticket.response_id is None:
+            raw = await api.create(
+                instructions=request.system_prompt,
+                input=request.user_message,
+                background=True,
+                store=True,
+                **self._options(request, timeout_seconds, "max_output_tokens"),
+            )
+            response = self._checked(raw.parse(), raw.text)
+            await ticket.started(response.id)
+        else:
+            raw = await api.retrieve(ticket.response_id, timeout=timeout_seconds)
+            response = self._checked(raw.parse(), raw.text)
+        wait = _FIRST_LOOK_SECONDS
+        while response.status in ("queued", "in_progress"):
+            await asyncio.sleep(wait)
+            wait = min(wait * 1.5, _LONGEST_LOOK_SECONDS)
+            raw = await api.retrieve(response.id, timeout=timeout_seconds)
+            response = self._checked(raw.parse(), raw.text)
+        return self._answer(request, response, dict(raw.headers))
+
+    def _checked(self, response: object, body: str) -> Response:
+        """The response, if it is one."""
         if not isinstance(response, Response) or not response.id or response.output is None:
-            raise not_the_api(self._settings.name, str(raw.text)[:120])
+            raise not_the_api(self._settings.name, body[:120])
+        return response
+
+    def _answer(self, request: LlmRequest, response: Response, headers: dict[str, str]) -> LlmAnswer:
         self._refuse_failed(response)
         usage = response.usage
         return LlmAnswer(
@@ -94,7 +133,7 @@ class OpenAIProvider:
             input_tokens=usage.input_tokens if usage else 0,
             output_tokens=usage.output_tokens if usage else 0,
             cached_input_tokens=usage.input_tokens_details.cached_tokens if usage else 0,
-            headers=dict(raw.headers),
+            headers=headers,
         )
 
     def _refuse_failed(self, response: Response) -> None:

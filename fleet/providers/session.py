@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 from fleet.config import ProviderSettings
 from fleet.errors import ProviderError
 from fleet.meanings import Meaning
-from fleet.providers.base import LlmAnswer, LlmRequest, Provider
+from fleet.providers.base import LlmAnswer, LlmRequest, Provider, Ticket
 from fleet.providers.registry import ProviderFactory
 from fleet.providers.translation import not_usable
 from fleet.redaction import protect
@@ -31,7 +31,9 @@ class ProviderSession:
         """
         self._client(await self._key(fresh=False))
 
-    async def complete(self, request: LlmRequest, *, timeout_seconds: float) -> LlmAnswer:
+    async def complete(
+        self, request: LlmRequest, *, timeout_seconds: float, ticket: Ticket | None = None
+    ) -> LlmAnswer:
         """Make one call and return a usable answer.
 
         A rejected key is fetched anew once; the call is repeated only if the backend has another one by
@@ -43,14 +45,14 @@ class ProviderSession:
         """
         key = await self._key(fresh=False)
         try:
-            answer = await self._client(key).complete(request, timeout_seconds=timeout_seconds)
+            answer = await self._client(key).complete(request, timeout_seconds=timeout_seconds, ticket=ticket)
         except ProviderError as error:
             if error.meaning is not Meaning.KEY_REJECTED:
                 raise
             fresh = await self._key(fresh=True)
             if fresh == key:
                 raise
-            answer = await self._client(fresh).complete(request, timeout_seconds=timeout_seconds)
+            answer = await self._client(fresh).complete(request, timeout_seconds=timeout_seconds, ticket=ticket)
         self._refuse_unusable(answer)
         return answer
 

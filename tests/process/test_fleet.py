@@ -25,6 +25,8 @@ ASSISTANT_FIELDS = {
     "input_tokens",
     "output_tokens",
     "cost_usd",
+    "possibly_paid_twice",
+    "reused",
 }
 
 
@@ -33,10 +35,18 @@ def test_status_shows_servers_processes_and_queues(fleet: Fleet) -> None:
     assert status["temporal"]["ok"] and status["backend"]["ok"] and status["problems"] == []
     assert status["temporal"]["address"] == f"127.0.0.1:{fleet.port_base}"
     processes = {one["program"]: one for one in status["processes"]}
-    assert processes.keys() == PROGRAMS | {"groq"}
+    assert processes.keys() == PROGRAMS | {"groq", "lasting"}
     assert all(one["pid"] and one["process"] == f"{one['program']}_00" for one in status["processes"])
     queues = {one["queue"]: one for one in status["queues"]}
-    assert queues.keys() == {"pipeline", "assistants", "llm-openai", "llm-anthropic", "llm-gemini", "llm-groq"}
+    assert queues.keys() == {
+        "pipeline",
+        "assistants",
+        "llm-openai",
+        "llm-anthropic",
+        "llm-gemini",
+        "llm-groq",
+        "llm-lasting",
+    }
     assert {(one["pollers"], one["backlog"]) for one in queues.values()} == {(1, 0)}
 
 
@@ -59,7 +69,7 @@ def test_a_pipeline_runs_and_is_reported_in_one_object(fleet: Fleet) -> None:
 
 @pytest.mark.parametrize("victim", ["pipeline", "assistants", "openai", "anthropic", "gemini"])
 def test_a_pipeline_completes_although_a_worker_is_killed(fleet: Fleet, victim: str) -> None:
-    wait_for("every program runs", lambda: len(fleet.pids()) == 7)
+    wait_for("every program runs", lambda: len(fleet.pids()) == 8)
     fleet.simulator.clear()
     run = fleet.start(*RUN)
     pid = fleet.pids()[victim]
@@ -81,7 +91,7 @@ def _in_flight(fleet: Fleet, victim: str) -> bool:
 
 
 def test_a_worker_that_is_told_to_stop_finishes_its_call_first(fleet: Fleet) -> None:
-    wait_for("every program runs", lambda: len(fleet.pids()) == 7)
+    wait_for("every program runs", lambda: len(fleet.pids()) == 8)
     fleet.simulator.clear()
     run = fleet.start(*RUN)
     wait_for("a call of openai is on its way", lambda: _in_flight(fleet, "openai"))
@@ -95,7 +105,7 @@ def test_a_worker_that_is_told_to_stop_finishes_its_call_first(fleet: Fleet) -> 
 
 
 def test_an_added_provider_has_its_own_queue_and_program(fleet: Fleet) -> None:
-    wait_for("every program runs", lambda: len(fleet.pids()) == 7)
+    wait_for("every program runs", lambda: len(fleet.pids()) == 8)
     fleet.simulator.clear()
     fleet.add_project("groq-only", {"model_provider": "groq", "model": "llama-3.3-70b"})
     done = fleet.fleet("run", "Kávovar", "--project", "groq-only", "--json")
@@ -106,7 +116,7 @@ def test_an_added_provider_has_its_own_queue_and_program(fleet: Fleet) -> None:
 
 
 def test_a_failed_pipeline_says_why_and_keeps_what_was_answered(fleet: Fleet) -> None:
-    wait_for("every program runs", lambda: len(fleet.pids()) == 7)
+    wait_for("every program runs", lambda: len(fleet.pids()) == 8)
     fleet.simulator.fault("anthropic", "404")
     done = fleet.fleet(*RUN)
     result = json_of(done.stdout)
@@ -136,7 +146,7 @@ def test_what_cannot_be_done_ends_in_one_line(fleet: Fleet, arguments: tuple[str
 
 
 def test_a_backend_that_is_away_is_waited_for(fleet: Fleet) -> None:
-    start_again = fleet.end_backend()
+    start_again = fleet.end_server("backend")
     run = fleet.start(*RUN)
     said = "⏳ ACTIVITY WAITS"
     before = fleet.log("assistants_00").count(said)
@@ -210,7 +220,9 @@ def _processes_die_with_supervisord(fleet: Fleet, pids: dict[str, int]) -> None:
 
 def test_a_fleet_in_the_foreground_ends_with_ctrl_c(idle: Fleet) -> None:
     up = idle.start("up", "--port-base", str(idle.port_base))
-    wait_for("it is up", lambda: (idle.state / "fleet.json").exists() and idle.status()["problems"] == [], 60)
+    assert up.stdout is not None
+    assert any("Ctrl-C ends it" in line for line in up.stdout)
+    assert idle.status()["problems"] == []
     up.send_signal(signal.SIGINT)
     out, err = up.communicate(timeout=60)
     assert (up.returncode, err) == (0, ""), out
@@ -244,7 +256,7 @@ def test_a_worker_without_a_backend_address_names_the_setting(idle: Fleet) -> No
 
 
 def test_a_second_signal_ends_a_draining_worker_at_once(fleet: Fleet) -> None:
-    wait_for("every program runs", lambda: len(fleet.pids()) == 7)
+    wait_for("every program runs", lambda: len(fleet.pids()) == 8)
     fleet.simulator.clear()
     fleet.simulator.fault("groq", "hang")
     fleet.add_project("groq-hangs", {"model_provider": "groq", "model": "llama-3.3-70b"})

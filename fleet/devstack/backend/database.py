@@ -13,7 +13,8 @@ CREATE TABLE IF NOT EXISTS ApiKey (provider TEXT PRIMARY KEY, api_key TEXT NOT N
 CREATE TABLE IF NOT EXISTS Assistant (
     id TEXT PRIMARY KEY, project_id TEXT NOT NULL REFERENCES Project (id), functionKey TEXT, name TEXT,
     "order" INTEGER, active INTEGER NOT NULL DEFAULT 1, model_provider TEXT, model TEXT, system_prompt TEXT,
-    temperature REAL, top_p REAL, max_tokens INTEGER, input_keys TEXT, fallback TEXT
+    temperature REAL, top_p REAL, max_tokens INTEGER, input_keys TEXT, fallback TEXT,
+    on_ambiguous TEXT
 );
 """
 _JSON_COLUMNS = ("input_keys", "fallback")

@@ -125,6 +125,7 @@ def _provider_routes(engine: Engine) -> list[Route]:
     ]
     gets: list[tuple[str, Handler]] = [
         ("/v1/responses/{id}", show),
+        ("/{provider}/v1/responses/{id}", show),
         ("/v1/models", _list_models),
         ("/v1beta/models", _list_gemini_models),
     ]

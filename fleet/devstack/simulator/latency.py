@@ -13,7 +13,7 @@ class Latency:
 
     median_seconds: float = 0.6
     sigma: float = 0.15
-    seconds_per_output_token: float = 0.001
+    seconds_per_output_token: float = 0.0007
 
     def seconds(self, output_tokens: int, chance: random.Random) -> float:
         """Duration of one call."""

@@ -8,7 +8,7 @@ from fleet.devstack.simulator.latency import Latency
 MARK = "[SIMULATOR]"
 _CZECH_LETTERS = set("ěščřžýáíéůúňťďĚŠČŘŽÝÁÍÉŮÚŇŤĎ")
 _EXCERPT_CHARACTERS = 160
-_TYPICAL_TOKENS = 700
+_TYPICAL_TOKENS = 950
 
 _CZECH = (
     "Kvalitní obsah začíná otázkou čtenáře, ne seznamem klíčových slov.",

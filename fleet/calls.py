@@ -1,0 +1,194 @@
+"""Provider calls under the journal: each is a task of its own that outlives the attempt which began it.
+
+An attempt may end while its call goes on: Temporal was away, or the process stood still for longer than the
+heartbeat timeout. The call is then not cut off; the next attempt, in whichever process of this host, finds it
+in the journal and waits for its answer.
+"""
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+
+from loguru import logger
+
+from fleet.errors import AmbiguousCall, JournalUnavailable, ProviderError
+from fleet.journal import Ambiguous, Answered, CallName, Journal, Send, Wait
+from fleet.meanings import UNANSWERED
+from fleet.providers.base import LlmAnswer, Ticket
+
+_LOOK_SECONDS = 0.25
+_CLOSE_SECONDS = 20.0
+
+Ask = Callable[[Ticket], Awaitable[LlmAnswer]]
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """An answer as the journal keeps it. ``attempts`` is the number of calls that it took; ``maybe_paid`` of how
+    many earlier ones nobody knows whether they were paid."""
+
+    answer: LlmAnswer
+    started: str
+    seconds: float
+    attempts: int
+    maybe_paid: int = 0
+
+    def to_json(self) -> str:
+        """For the journal."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str, maybe_paid: int) -> "Recorded":
+        """From the journal."""
+        values = json.loads(text)
+        return cls(**(values | {"answer": LlmAnswer(**values["answer"]), "maybe_paid": maybe_paid}))
+
+
+@dataclass(frozen=True)
+class Order:
+    """A call to be made at most once: ``ask`` makes it, within ``seconds``; ``attempts`` is what it will be the
+    number of. See :meth:`fleet.journal.Journal.begin` for the rest."""
+
+    name: CallName
+    ask: Ask
+    seconds: float
+    attempts: int
+    response_id: str | None = None
+    unknown_before: bool = False
+    send_ambiguous: bool = True
+    on_sending: Callable[[int], None] = lambda maybe_paid: None
+    on_response_id: Callable[[str], None] = lambda response_id: None
+
+
+class Calls:
+    """The calls of one process."""
+
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
+        self._running: dict[str, asyncio.Task[Recorded]] = {}
+
+    async def place(self) -> str:
+        """The name of the journal, which tells this host's from another's."""
+        return await asyncio.to_thread(self._journal.place)
+
+    @asynccontextmanager
+    async def holding(self, token: bytes) -> AsyncIterator[None]:
+        """Let a survivor hand Temporal's task of that token back if this process dies within the block."""
+        await asyncio.to_thread(self._journal.hold, token)
+        try:
+            yield
+        finally:
+            await self._note(lambda: self._journal.release(token))
+
+    async def make(self, order: Order) -> Recorded:
+        """The recorded answer, an answer that is on its way already, or that of a call made now.
+
+        Cancelled, it leaves the call running; :meth:`cut_off` ends it.
+
+        Raises:
+            ProviderError: the call failed.
+            AmbiguousCall: it may have been paid, and by policy it is not sent again.
+            JournalUnavailable: nothing was sent.
+        """
+        while True:
+            running = self._running.get(order.name.key)
+            if running is not None:
+                return await asyncio.shield(running)
+            standing = await asyncio.to_thread(
+                self._journal.begin,
+                order.name,
+                deadline=time.time() + order.seconds,
+                unknown_before=order.unknown_before and order.response_id is None,
+                send_ambiguous=order.send_ambiguous,
+            )
+            match standing:
+                case Answered():
+                    logger.info("answered before: taken from the journal, not sent again")
+                    return Recorded.from_json(standing.answer, standing.maybe_paid)
+                case Wait():
+                    logger.info("process {} is at this call: waiting for its answer", standing.owner.pid)
+                    await asyncio.sleep(_LOOK_SECONDS)
+                case Ambiguous():
+                    raise AmbiguousCall(
+                        f"{order.name.function_key}: a call was cut off and may have been paid; by policy it is "
+                        "not sent again. Remedy: look into the provider's usage page, then run `fleet retry`"
+                    )
+                case Send():
+                    return await asyncio.shield(self._start(order, standing))
+
+    def _start(self, order: Order, standing: Send) -> "asyncio.Task[Recorded]":
+        key = order.name.key
+        if standing.maybe_paid:
+            logger.warning("sent again although {} earlier call(s) may have been paid", standing.maybe_paid)
+        order.on_sending(standing.maybe_paid)
+        task = asyncio.create_task(self._send(order, standing), name=f"call {order.name.function_key}")
+        self._running[key] = task
+        task.add_done_callback(lambda done: self._forget(key, done))
+        return task
+
+    def _forget(self, key: str, done: "asyncio.Task[Recorded]") -> None:
+        self._running.pop(key, None)
+        if not done.cancelled():
+            done.exception()  # whoever waited has it; a call that nobody waits for any more stands in the journal
+
+    async def _send(self, order: Order, standing: Send) -> Recorded:
+        journal, name = self._journal, order.name
+
+        async def told(response_id: str) -> None:
+            order.on_response_id(response_id)
+            await asyncio.to_thread(journal.resumable, name, response_id)
+
+        ticket = Ticket(standing.response_id or order.response_id, told)
+        began, started = time.monotonic(), datetime.now(UTC)
+        try:
+            answer = await order.ask(ticket)
+        except asyncio.CancelledError:
+            await asyncio.to_thread(journal.cut_off, name)
+            raise
+        except ProviderError as error:
+            unsure = error.meaning in UNANSWERED
+            await self._note(lambda: journal.failed(name, unsure=unsure))
+            raise
+        except Exception:
+            await self._note(lambda: journal.failed(name))
+            raise
+        recorded = Recorded(
+            answer=answer,
+            started=started.isoformat(timespec="milliseconds"),
+            seconds=round(time.monotonic() - began, 3),
+            attempts=order.attempts,
+            maybe_paid=standing.maybe_paid,
+        )
+        await self._note(lambda: journal.answered(name, recorded.to_json()))
+        return recorded
+
+    async def _note(self, write: Callable[[], None]) -> None:
+        """Write what came of something; it is never lost because the journal is."""
+        try:
+            await asyncio.to_thread(write)
+        except JournalUnavailable as error:
+            logger.error("{}; Temporal is told all the same", error)
+
+    async def cut_off(self, name: CallName) -> bool:
+        """End a call in mid-air and record that; whether there was one."""
+        running = self._running.get(name.key)
+        if running is None:
+            return False
+        running.cancel()
+        await asyncio.wait({running})
+        return True
+
+    async def close(self) -> None:
+        """Wait a while for calls whose attempts are gone, then cut them off."""
+        if running := set(self._running.values()):
+            logger.info("{} calls are still on their way", len(running))
+            _, late = await asyncio.wait(running, timeout=_CLOSE_SECONDS)
+            for task in late:
+                task.cancel()
+            if late:
+                await asyncio.wait(late)
+        await asyncio.to_thread(self._journal.close)

@@ -1,0 +1,359 @@
+"""What has been sent to a provider from this host and what came back, so that no answered call is sent again.
+
+One SQLite file per provider, shared by its processes, each write on the disk before it counts. A call is an
+*intent* before it is sent and an *answer* before Temporal hears of it::
+
+    intent ──► answered                     a retry gets the answer, free
+       ├─────► failed                       the provider said so: a retry sends
+       ├─────► unsure                       no answer came: a retry sends, and that it may be paid twice is counted
+       └─────► cut off, or its process died: ambiguous, as ``unsure``, and by policy not sent again
+
+It vouches for its host only. Beside the calls stand the *tasks* that processes work on, with Temporal's token
+for each, so that a survivor can hand back what a dead process held.
+"""
+
+import os
+import shutil
+import sqlite3
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Self
+
+from fleet.errors import JournalUnavailable
+from fleet.processes import Owner
+
+_BUSY_SECONDS = 10.0
+#: Room that an intent makes sure of, for the answer that it will become.
+ANSWER_ROOM_BYTES = 4_000_000
+_KEPT_SHARE = 0.75
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS place (id TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS calls (
+    key TEXT PRIMARY KEY, workflow_id TEXT NOT NULL, function_key TEXT NOT NULL, state TEXT NOT NULL,
+    pid INTEGER NOT NULL, started INTEGER NOT NULL, boot TEXT NOT NULL, deadline REAL NOT NULL,
+    response_id TEXT, answer TEXT, maybe_paid INTEGER NOT NULL, updated REAL NOT NULL
+);
+CREATE INDEX IF NOT EXISTS calls_updated ON calls (updated);
+CREATE TABLE IF NOT EXISTS tasks (
+    token BLOB PRIMARY KEY, pid INTEGER NOT NULL, started INTEGER NOT NULL, boot TEXT NOT NULL
+);
+"""
+
+
+class State(StrEnum):
+    """What is known of a call."""
+
+    INTENT = "intent"
+    ANSWERED = "answered"
+    FAILED = "failed"
+    UNSURE = "unsure"
+    CUT_OFF = "cut_off"
+
+
+@dataclass(frozen=True)
+class Send:
+    """The call is this process's to send; ``maybe_paid`` counts the times before that may have been paid.
+    A call that outlives its process is picked up by ``response_id`` where there is one."""
+
+    maybe_paid: int
+    response_id: str | None = None
+
+
+@dataclass(frozen=True)
+class Answered:
+    """The call has been answered: ``answer`` is what was recorded."""
+
+    answer: str
+    maybe_paid: int
+
+
+@dataclass(frozen=True)
+class Wait:
+    """A living process is at it, until ``deadline`` (unix seconds) at the latest."""
+
+    owner: Owner
+    deadline: float
+
+
+@dataclass(frozen=True)
+class Ambiguous:
+    """It may have been paid, and by policy it is not sent again."""
+
+    maybe_paid: int
+
+
+Standing = Send | Answered | Wait | Ambiguous
+
+
+@dataclass(frozen=True)
+class CallName:
+    """Which call it is. ``key`` is equal for equal requests of one assistant in one pipeline."""
+
+    key: str
+    workflow_id: str
+    function_key: str
+
+
+class Journal:
+    """One provider's journal on this host. Its calls block for a disk write; use it from a thread."""
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        max_bytes: int,
+        keep_seconds: float,
+        owner: Owner | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._path = path
+        self._max_bytes = max_bytes
+        self._keep_seconds = keep_seconds
+        self._owner = owner or Owner.current()
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._connection: sqlite3.Connection | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file."""
+        with self._lock:
+            if self._connection is not None:
+                self._connection.close()
+                self._connection = None
+
+    def place(self) -> str:
+        """The name of this journal, unlike every other host's.
+
+        Raises:
+            JournalUnavailable: the file cannot be used. So does every other method.
+        """
+        with self._writing() as connection:
+            row = connection.execute("SELECT id FROM place").fetchone()
+            if row is None:
+                row = (uuid.uuid4().hex,)
+                connection.execute("INSERT INTO place VALUES (?)", row)
+            return str(row[0])
+
+    def begin(
+        self, name: CallName, *, deadline: float, unknown_before: bool = False, send_ambiguous: bool = True
+    ) -> Standing:
+        """How a call stands; with :class:`Send` it is recorded as this process's intent.
+
+        ``deadline`` is when it will be over at the latest. ``unknown_before``: it may have been sent from a
+        place that this journal does not know of. ``send_ambiguous``: send what may have been paid again.
+        """
+        with self._writing() as connection:
+            self._make_room(connection)
+            row = connection.execute("SELECT * FROM calls WHERE key = ?", (name.key,)).fetchone()
+            if row is None:
+                return self._first(connection, name, deadline, unknown_before, send_ambiguous)
+            return self._again(connection, row, name, deadline, send_ambiguous)
+
+    def _first(
+        self,
+        connection: sqlite3.Connection,
+        name: CallName,
+        deadline: float,
+        unknown_before: bool,
+        send_ambiguous: bool,
+    ) -> Standing:
+        if unknown_before and not send_ambiguous:
+            return Ambiguous(1)
+        maybe_paid, owner = int(unknown_before), self._owner
+        connection.execute(
+            "INSERT INTO calls VALUES (?, ?, ?, ?, ?, ?, ?, ?, NULL, NULL, ?, ?)",
+            (
+                name.key,
+                name.workflow_id,
+                name.function_key,
+                State.INTENT,
+                owner.pid,
+                owner.started,
+                owner.boot,
+                deadline,
+                maybe_paid,
+                self._clock(),
+            ),
+        )
+        return Send(maybe_paid)
+
+    def _again(
+        self,
+        connection: sqlite3.Connection,
+        row: sqlite3.Row,
+        name: CallName,
+        deadline: float,
+        send_ambiguous: bool,
+    ) -> Standing:
+        state, maybe_paid = State(row["state"]), int(row["maybe_paid"])
+        owner = Owner(row["pid"], row["started"], row["boot"])
+        if state is State.ANSWERED:
+            return Answered(row["answer"], maybe_paid)
+        elsewhere = state is State.INTENT and owner != self._owner and owner.alive
+        if elsewhere and self._clock() < row["deadline"]:
+            return Wait(owner, row["deadline"])
+        resumed = row["response_id"] if state is not State.FAILED else None
+        ambiguous = state in (State.INTENT, State.CUT_OFF) and resumed is None
+        if ambiguous and not send_ambiguous:
+            return Ambiguous(maybe_paid + 1)
+        maybe_paid += ambiguous or (state is State.UNSURE and resumed is None)
+        connection.execute(
+            "UPDATE calls SET state = ?, pid = ?, started = ?, boot = ?, deadline = ?, response_id = ?, "
+            "maybe_paid = ?, updated = ? WHERE key = ?",
+            (
+                State.INTENT,
+                self._owner.pid,
+                self._owner.started,
+                self._owner.boot,
+                deadline,
+                resumed,
+                maybe_paid,
+                self._clock(),
+                name.key,
+            ),
+        )
+        return Send(maybe_paid, resumed)
+
+    def answered(self, name: CallName, answer: str) -> None:
+        """Record the answer; to be called before anybody is told of it."""
+        self._settle(name, State.ANSWERED, answer)
+
+    def failed(self, name: CallName, *, unsure: bool = False) -> None:
+        """The call ended without an answer; ``unsure``: it may have been paid all the same."""
+        self._settle(name, State.UNSURE if unsure else State.FAILED)
+
+    def cut_off(self, name: CallName) -> None:
+        """This process gave the call up in mid-air."""
+        self._settle(name, State.CUT_OFF)
+
+    def _settle(self, name: CallName, state: State, answer: str | None = None) -> None:
+        # An answer counts whoever owns the call by now; anything else is said by its owner only.
+        owned = "" if answer is not None else " AND pid = :pid AND started = :started AND boot = :boot"
+        with self._writing() as connection:
+            connection.execute(
+                "UPDATE calls SET state = :state, answer = :answer, updated = :now WHERE key = :key AND state != "
+                f"'answered'{owned}",
+                {
+                    "state": state,
+                    "answer": answer,
+                    "now": self._clock(),
+                    "key": name.key,
+                    "pid": self._owner.pid,
+                    "started": self._owner.started,
+                    "boot": self._owner.boot,
+                },
+            )
+
+    def resumable(self, name: CallName, response_id: str) -> None:
+        """The call goes on at the provider under this id, whatever becomes of this process."""
+        with self._writing() as connection:
+            connection.execute("UPDATE calls SET response_id = ? WHERE key = ?", (response_id, name.key))
+
+    def hold(self, token: bytes) -> None:
+        """This process works on the task of that token."""
+        owner = self._owner
+        with self._writing() as connection:
+            row = (token, owner.pid, owner.started, owner.boot)
+            connection.execute("INSERT OR REPLACE INTO tasks VALUES (?, ?, ?, ?)", row)
+
+    def release(self, token: bytes) -> None:
+        """The task has been reported."""
+        with self._writing() as connection:
+            connection.execute("DELETE FROM tasks WHERE token = ?", (token,))
+
+    def take_orphans(self) -> list[bytes]:
+        """The tokens of tasks whose process is dead; each is given out once."""
+        with self._reading() as connection:
+            rows = connection.execute("SELECT * FROM tasks").fetchall()
+        dead = [row["token"] for row in rows if not Owner(row["pid"], row["started"], row["boot"]).alive]
+        taken = []
+        for token in dead:
+            with self._writing() as connection:
+                if connection.execute("DELETE FROM tasks WHERE token = ?", (token,)).rowcount:
+                    taken.append(bytes(token))
+        return taken
+
+    def prune(self) -> int:
+        """Forget what is too old; how many calls that were."""
+        with self._writing() as connection:
+            oldest = self._clock() - self._keep_seconds
+            return connection.execute(
+                "DELETE FROM calls WHERE updated < ? AND deadline < ?", (oldest, self._clock())
+            ).rowcount
+
+    def _make_room(self, connection: sqlite3.Connection) -> None:
+        """See that an answer will fit, at the cost of the oldest finished calls."""
+        if shutil.disk_usage(self._path.parent).free < ANSWER_ROOM_BYTES:
+            raise self._unavailable("the disk is full")
+        if self._used(connection) + ANSWER_ROOM_BYTES <= self._max_bytes:
+            return
+        while self._used(connection) > self._max_bytes * _KEPT_SHARE:
+            dropped = connection.execute(
+                "DELETE FROM calls WHERE key IN (SELECT key FROM calls WHERE state != 'intent' OR deadline < ? "
+                "ORDER BY updated LIMIT 50)",
+                (self._clock(),),
+            ).rowcount
+            if not dropped:
+                break
+        if self._used(connection) + ANSWER_ROOM_BYTES > self._max_bytes:
+            raise self._unavailable(f"it has reached its {self._max_bytes:,} bytes with calls in flight")
+
+    def _used(self, connection: sqlite3.Connection) -> int:
+        size, pages, free = (
+            int(connection.execute(f"PRAGMA {name}").fetchone()[0])
+            for name in ("page_size", "page_count", "freelist_count")
+        )
+        return size * (pages - free)
+
+    @contextmanager
+    def _reading(self) -> Iterator[sqlite3.Connection]:
+        with self._lock:
+            try:
+                yield self._opened()
+            except (sqlite3.Error, OSError) as error:
+                raise self._unavailable(str(error)) from error
+
+    @contextmanager
+    def _writing(self) -> Iterator[sqlite3.Connection]:
+        """One transaction, alone in the file; on the disk when the block ends."""
+        with self._reading() as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield connection
+            except BaseException:
+                connection.execute("ROLLBACK")
+                raise
+            connection.execute("COMMIT")
+
+    def _opened(self) -> sqlite3.Connection:
+        if self._connection is None:
+            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            os.close(os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600))
+            connection = sqlite3.connect(
+                self._path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
+            )
+            connection.row_factory = sqlite3.Row
+            connection.execute("PRAGMA journal_mode=WAL")
+            connection.execute("PRAGMA synchronous=FULL")
+            connection.executescript(_SCHEMA)
+            self._connection = connection
+        return self._connection
+
+    def _unavailable(self, what: str) -> JournalUnavailable:
+        return JournalUnavailable(
+            f"the journal {self._path} cannot be written: {what}. No call is sent without it. Remedy: make room, "
+            "raise FLEET_JOURNAL_MAX_MB, correct the folder's owner, or move a damaged file away"
+        )

@@ -1,0 +1,40 @@
+"""Which process is which: a pid alone may belong to another process by the time that somebody looks."""
+
+import os
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+
+def start_ticks(pid: int) -> int | None:
+    """A process's start in clock ticks since boot; None if it is gone or a zombie. Source: proc(5), stat."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text("utf-8").rpartition(")")[2].split()
+    except OSError:
+        return None
+    return None if fields[0] == "Z" else int(fields[19])
+
+
+@cache
+def boot_id() -> str:
+    """This boot of this machine. Source: random(4)."""
+    return Path("/proc/sys/kernel/random/boot_id").read_text("utf-8").strip()
+
+
+@dataclass(frozen=True)
+class Owner:
+    """A process of this machine, told from every other that had or will have its pid."""
+
+    pid: int
+    started: int
+    boot: str
+
+    @classmethod
+    def current(cls) -> "Owner":
+        """This process."""
+        return cls(os.getpid(), start_ticks(os.getpid()) or 0, boot_id())
+
+    @property
+    def alive(self) -> bool:
+        """Whether exactly this process still runs."""
+        return self.boot == boot_id() and start_ticks(self.pid) == self.started

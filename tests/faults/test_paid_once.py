@@ -1,0 +1,134 @@
+"""Kills, stops and outages on real processes: what the provider's ledger shows is what would be paid."""
+
+import os
+import signal
+import sqlite3
+import subprocess
+import time
+import uuid
+from contextlib import closing
+from typing import Any
+
+from tests.fleet import Fleet, json_of
+from tests.waiting import wait_for
+
+HEARTBEAT_SECONDS = 3.0
+
+
+def project(fleet: Fleet, **assistant: Any) -> str:
+    """A project of one assistant."""
+    name = f"one-{uuid.uuid4().hex[:8]}"
+    fleet.add_project(name, assistant)
+    return name
+
+
+def begin(fleet: Fleet, name: str, provider: str = "openai") -> "subprocess.Popen[str]":
+    """A pipeline whose one call is on its way."""
+    wait_for("every program runs", lambda: len(fleet.pids()) == 8)
+    fleet.simulator.clear()
+    run = fleet.start("run", "Kávovar", "--project", name, "--json")
+    wait_for("the call is on its way", lambda: fleet.in_flight(provider))
+    return run
+
+
+def finished(run: "subprocess.Popen[str]") -> dict[str, Any]:
+    """The one assistant of a pipeline that completed."""
+    out, err = run.communicate(timeout=120)
+    assert run.returncode == 0, err
+    (assistant,) = json_of(out)["assistants"]
+    return {name: assistant[name] for name in ("attempts", "possibly_paid_twice")}
+
+
+def outcomes(fleet: Fleet) -> list[str]:
+    return [call["outcome"] for call in fleet.simulator.ledger()]
+
+
+def test_a_process_killed_in_mid_call_costs_one_call_more_and_says_so(fleet: Fleet) -> None:
+    with fleet.latency("openai", 1.5):
+        run = begin(fleet, project(fleet))
+        os.kill(fleet.pids()["openai"], signal.SIGKILL)
+        assert finished(run) == {"attempts": 2, "possibly_paid_twice": 1}
+    assert outcomes(fleet) == ["client_gone", "answered"]
+    assert "earlier call(s) may have been paid" in fleet.log("openai_00")
+
+
+def test_by_policy_a_call_that_may_have_been_paid_is_not_sent_again(fleet: Fleet) -> None:
+    with fleet.latency("openai", 1.5):
+        run = begin(fleet, project(fleet, on_ambiguous="fail"))
+        os.kill(fleet.pids()["openai"], signal.SIGKILL)
+        out, _ = run.communicate(timeout=120)
+    assert run.returncode == 1
+    assert json_of(out)["error"]["code"] == "ambiguous_call"
+    assert outcomes(fleet) == ["client_gone"]
+
+
+def test_a_process_killed_after_the_answer_costs_nothing(fleet: Fleet) -> None:
+    with fleet.latency("openai", 1.0):
+        run = begin(fleet, project(fleet))
+        temporal = fleet.server("temporal")
+        os.kill(temporal.pid, signal.SIGSTOP)  # the answer cannot be reported
+        try:
+            wait_for("the call is answered", lambda: outcomes(fleet) == ["answered"])
+            wait_for("it is in the journal", lambda: _journaled(fleet))
+            os.kill(fleet.pids()["openai"], signal.SIGKILL)
+        finally:
+            os.kill(temporal.pid, signal.SIGCONT)
+        assert finished(run) == {"attempts": 1, "possibly_paid_twice": 0}
+    assert outcomes(fleet) == ["answered"]
+
+
+def _journaled(fleet: Fleet) -> bool:
+    return "LLM RESPONSE" in fleet.log("openai_00").rpartition("🚀 ACTIVITY START")[2]
+
+
+def test_a_process_that_stands_still_for_longer_than_the_heartbeat_timeout_costs_nothing(fleet: Fleet) -> None:
+    with fleet.latency("openai", 1.5):
+        run = begin(fleet, project(fleet))
+        pid = fleet.pids()["openai"]
+        os.kill(pid, signal.SIGSTOP)
+        time.sleep(HEARTBEAT_SECONDS + 2)  # what is tested is exactly this time
+        os.kill(pid, signal.SIGCONT)
+        assert finished(run) == {"attempts": 1, "possibly_paid_twice": 0}
+    assert outcomes(fleet) == ["answered"]
+
+
+def test_a_temporal_outage_longer_than_the_heartbeat_timeout_costs_nothing(fleet: Fleet) -> None:
+    name = project(fleet)
+    with fleet.latency("openai", 1.0):
+        wait_for("every program runs", lambda: len(fleet.pids()) == 8)
+        fleet.simulator.clear()
+        fleet.fleet("run", "Kávovar", "--project", name, "--no-wait")
+        wait_for("the call is on its way", lambda: fleet.in_flight("openai"))
+        start_again = fleet.end_server("temporal")
+        time.sleep(HEARTBEAT_SECONDS + 2)  # what is tested is exactly this time
+        start_again()
+        wait_for("Temporal is back", lambda: fleet.status()["temporal"]["ok"])
+        query = f'WorkflowId STARTS_WITH "{name}"'
+        listing = ("workflow", "list", "--output", "json", "--query", query)
+        wait_for("it completes", lambda: "COMPLETED" in fleet.temporal(*listing).stdout, 60)
+    assert outcomes(fleet) == ["answered"]
+
+
+def test_a_call_that_goes_on_at_the_provider_is_picked_up_by_the_next_process(fleet: Fleet) -> None:
+    with fleet.latency("lasting", 4.0):
+        run = begin(fleet, project(fleet, model_provider="lasting", model="gpt-4o"), "lasting")
+        wait_for("its id is known", lambda: "resp_" in _response_ids(fleet))
+        os.kill(fleet.pids()["lasting"], signal.SIGKILL)
+        assert finished(run)["possibly_paid_twice"] == 0
+    assert outcomes(fleet) == ["answered"]
+
+
+def _response_ids(fleet: Fleet) -> str:
+    with closing(sqlite3.connect(fleet.state / "journal" / "lasting.db")) as journal:
+        rows = journal.execute("SELECT response_id FROM calls WHERE state = 'intent'").fetchall()
+    return " ".join(str(row[0]) for row in rows)
+
+
+def test_twenty_limits_in_a_row_are_no_attempt(fleet: Fleet) -> None:
+    wait_for("every program runs", lambda: len(fleet.pids()) == 8)
+    name = project(fleet)
+    fleet.simulator.clear()
+    fleet.simulator.fault("openai", "429", count=20, retry_after=0.05)
+    run = fleet.start("run", "Kávovar", "--project", name, "--json")
+    assert finished(run) == {"attempts": 1, "possibly_paid_twice": 0}
+    assert outcomes(fleet) == ["rejected"] * 20 + ["answered"]
