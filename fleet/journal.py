@@ -300,10 +300,11 @@ class Journal:
             raise self._unavailable("the disk is full")
         if self._used(connection) + ANSWER_ROOM_BYTES <= self._max_bytes:
             return
-        while self._used(connection) > self._max_bytes * _KEPT_SHARE:
+        enough = min(self._max_bytes * _KEPT_SHARE, self._max_bytes - ANSWER_ROOM_BYTES)
+        while self._used(connection) > enough:
             dropped = connection.execute(
                 "DELETE FROM calls WHERE key IN (SELECT key FROM calls WHERE state != 'intent' OR deadline < ? "
-                "ORDER BY updated LIMIT 50)",
+                "ORDER BY updated LIMIT 10)",
                 (self._clock(),),
             ).rowcount
             if not dropped:

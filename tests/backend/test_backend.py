@@ -33,7 +33,8 @@ async def _flood() -> AsyncIterator[bytes]:
 
 
 async def _hang(request: Request) -> Response:
-    await asyncio.sleep(3600)
+    while (await request.receive())["type"] != "http.disconnect":
+        continue
     return Response()
 
 
