@@ -160,13 +160,13 @@ def idle(tmp_path: Path) -> Fleet:
     return Fleet(tmp_path / "state", free_port_base())
 
 
-@pytest.fixture(scope="session")
-def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
-    """One fleet for all tests, with an added provider and quick answers."""
+@contextmanager
+def running_fleet(state: Path, environment: Mapping[str, str]) -> Iterator[Fleet]:
+    """A fleet that is up until the block ends, with quick answers."""
     with pytest.MonkeyPatch.context() as patch:
         for name in [name for name in os.environ if name.startswith(("FLEET_", "TEMPORAL_", "API_BASE_URL"))]:
             patch.delenv(name)
-        running = Fleet(tmp_path_factory.mktemp("fleet"), free_port_base(), ENVIRONMENT)
+        running = Fleet(state, free_port_base(), environment)
         up = running.fleet("up", "--detach", "--port-base", str(running.port_base))
         assert up.returncode == 0, up.stderr
         quick = {"median_seconds": QUICK_SECONDS, "seconds_per_output_token": 0}
@@ -178,3 +178,10 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
             down = running.fleet("down")
             end_processes(running.further)
             assert down.returncode == 0, down.stderr
+
+
+@pytest.fixture(scope="session")
+def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
+    """One fleet for all tests, with added providers and a short heartbeat timeout."""
+    with running_fleet(tmp_path_factory.mktemp("fleet"), ENVIRONMENT) as running:
+        yield running
