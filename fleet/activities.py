@@ -21,6 +21,7 @@ from fleet.config import ProviderSettings, Settings
 from fleet.contracts import (
     ASSIGNMENT_QUERY,
     ASSISTANT_SIGNAL,
+    COLLECT_FINISHED,
     EXECUTE_ASSISTANT,
     LOAD_ASSISTANTS,
     OUTPUT_MAX_BYTES,
@@ -32,11 +33,13 @@ from fleet.contracts import (
     AssistantResult,
     AssistantState,
     PipelinePlan,
+    RetryOf,
 )
 from fleet.errors import AssignmentUnavailable, ProviderError
 from fleet.journal import CallName
 from fleet.loading import load_assistants
 from fleet.meanings import UNANSWERED, Meaning
+from fleet.past_runs import finished_results
 from fleet.prompts import build_user_message
 from fleet.providers.base import LlmAnswer, LlmRequest, Ticket
 from fleet.providers.prices import cost_of
@@ -49,11 +52,12 @@ _REPORTING_SECONDS = 5.0
 
 
 class LoadActivities:
-    """``load_assistants_from_database``: on the queue ``assistants``."""
+    """``load_assistants_from_database`` and ``collect_finished_outputs``: on the queue ``assistants``."""
 
-    def __init__(self, settings: Settings, backend: Backend) -> None:
+    def __init__(self, settings: Settings, backend: Backend, temporal: Client) -> None:
         self.settings = settings
         self._backend = backend
+        self._temporal = temporal
 
     @activity.defn(name=LOAD_ASSISTANTS)
     @safe_activity
@@ -78,6 +82,20 @@ class LoadActivities:
                 backoff_coefficient=settings.backoff_coefficient,
             ),
         )
+
+    @activity.defn(name=COLLECT_FINISHED)
+    @safe_activity
+    async def collect(self, failed: RetryOf) -> list[AssistantResult]:
+        """What the assistants of a failed run have answered, marked as reused and at no cost."""
+        try:
+            found = await finished_results(self._temporal, failed)
+        except RPCError as error:
+            raise AssignmentUnavailable(
+                f"the history of {failed.workflow_id} cannot be read ({error.message}). Remedy: see that it is "
+                "still within Temporal's retention; it is asked again"
+            ) from error
+        logger.info("{} outputs of run {} are reused", len(found), failed.run_id)
+        return found
 
 
 def _providers_in(assistants: list[Assistant]) -> set[str]:

@@ -12,6 +12,9 @@ from typing import Any
 WORKFLOW_TYPE = "AssistantPipelineWorkflow"
 LOAD_ASSISTANTS = "load_assistants_from_database"
 EXECUTE_ASSISTANT = "execute_assistant"
+COLLECT_FINISHED = "collect_finished_outputs"
+#: Memo of a pipeline that was started by `fleet retry`; its value is a :class:`RetryOf`.
+RETRY_MEMO = "retry_of"
 
 PIPELINE_QUEUE = "pipeline"
 ASSISTANTS_QUEUE = "assistants"
@@ -189,6 +192,14 @@ class AssistantResult:
     idempotency_key: str
     possibly_paid_twice: int = 0
     reused_from: str | None = None
+
+
+@dataclass(frozen=True)
+class RetryOf:
+    """The failed run whose finished outputs a pipeline takes over; argument of ``collect_finished_outputs``."""
+
+    workflow_id: str
+    run_id: str
 
 
 @dataclass(frozen=True)

@@ -19,12 +19,14 @@ with workflow.unsafe.imports_passed_through():
         ASSIGNMENT_QUERY,
         ASSISTANT_SIGNAL,
         ASSISTANTS_QUEUE,
+        COLLECT_FINISHED,
         CSV_MAX_BYTES,
         EXECUTE_ASSISTANT,
         LOAD_ASSISTANTS,
         OUTPUTS_QUERY,
         PIPELINE_FAILED,
         PROGRESS_QUERY,
+        RETRY_MEMO,
         WORKFLOW_TYPE,
         Assignment,
         Assistant,
@@ -36,6 +38,7 @@ with workflow.unsafe.imports_passed_through():
         PipelineResult,
         PipelineState,
         Progress,
+        RetryOf,
     )
     from fleet.errors import InputError
     from fleet.inputs import PipelineInputs, refuse_surplus, validate_inputs
@@ -86,6 +89,7 @@ class AssistantPipelineWorkflow:
             self._warnings.append(
                 "csv_data was given and no assistant reads it: add csv to the input_keys of one that should"
             )
+        await self._take_over()
         await asyncio.gather(*(self._follow(assistant, plan) for assistant in plan.assistants))
         if self._error is not None:
             self._fail(self._error)
@@ -135,6 +139,26 @@ class AssistantPipelineWorkflow:
             self._fail(_record_of(error))
         return plan
 
+    async def _take_over(self) -> None:
+        """Of a pipeline that is tried again, what was answered before is not asked again."""
+        failed: RetryOf | None = workflow.memo_value(RETRY_MEMO, default=None, type_hint=RetryOf)
+        if failed is None:
+            return
+        try:
+            results: list[AssistantResult] = await workflow.execute_activity(
+                COLLECT_FINISHED,
+                failed,
+                result_type=list[AssistantResult],
+                task_queue=ASSISTANTS_QUEUE,
+                start_to_close_timeout=_LOAD_ATTEMPT,
+                heartbeat_timeout=_LOAD_SILENCE,
+                retry_policy=RetryPolicy(initial_interval=timedelta(seconds=1), backoff_coefficient=2.0),
+            )
+        except ActivityError as error:
+            self._fail(_record_of(error))
+        for result in results:
+            self._stages.reuse(result)
+
     async def _follow(self, assistant: Assistant, plan: PipelinePlan) -> None:
         """Wait for what this assistant reads, then execute it.
 
@@ -142,6 +166,8 @@ class AssistantPipelineWorkflow:
         its answer is awaited and kept.
         """
         key = assistant.function_key
+        if self._stages.done(key):
+            return
         await workflow.wait_condition(lambda: self._error is not None or self._stages.ready(key))
         if self._error is not None:
             return

@@ -58,6 +58,16 @@ class Stages:
         """Whether all that this assistant reads is there."""
         return all(self._stages[key].result is not None for key in self._stages[function_key].inputs)
 
+    def done(self, function_key: str) -> bool:
+        """Whether it has answered."""
+        return self._stages[function_key].result is not None
+
+    def reuse(self, result: AssistantResult) -> None:
+        """An earlier run of this pipeline has its answer; one of an assistant that is gone is left aside."""
+        stage = self._stages.get(result.function_key)
+        if stage is not None:
+            stage.state, stage.result = AssistantState.DONE, result
+
     def queue(self, function_key: str, now: float) -> None:
         """It was handed to its provider's queue."""
         stage = self._stages[function_key]

@@ -15,10 +15,11 @@ async def life(settings: Settings, name: str) -> int:
     backend = Backend.from_settings(settings)
 
     def build(client: Client) -> Worker:
+        loading = LoadActivities(settings, backend, client)
         return Worker(
             client,
             task_queue=ASSISTANTS_QUEUE,
-            activities=[LoadActivities(settings, backend).load],
+            activities=[loading.load, loading.collect],
             max_concurrent_activities=settings.assistants_concurrency,
             **worker_options(settings),
         )

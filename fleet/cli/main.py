@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import sys
+from collections.abc import Coroutine
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -16,7 +17,15 @@ from fleet.cli.finding import find_fleet, settings_for_embedded
 from fleet.cli.foreground import stay_until_signal
 from fleet.cli.preview import preview
 from fleet.cli.record import FleetRecord
-from fleet.cli.run import Outcome, critical_path_of, follow, read_inputs, start_pipeline
+from fleet.cli.run import (
+    Outcome,
+    Started,
+    critical_path_of,
+    follow,
+    read_inputs,
+    retry_pipeline,
+    start_pipeline,
+)
 from fleet.cli.screen import (
     console_for,
     progress_on,
@@ -27,12 +36,10 @@ from fleet.cli.screen import (
     shown,
 )
 from fleet.cli.up import UpOptions, bring_up
-from fleet.config import Settings
 from fleet.control.home import Home
 from fleet.control.status import status_of
 from fleet.devstack.environment import without_proxy
 from fleet.errors import FleetError, SettingsError
-from fleet.inputs import PipelineInputs
 from fleet.runtime import EXIT_BAD_SETTINGS, EXIT_FAILED, EXIT_OK
 
 EXIT_INTERRUPTED = 130
@@ -52,6 +59,7 @@ CsvFile = Annotated[
 Day = Annotated[
     str | None, typer.Option("--date", metavar="YYYY-MM-DD", help="The current date; today by default.")
 ]
+NoWait = Annotated[bool, typer.Option("--no-wait", help="Return once the pipeline is started.")]
 PortBase = Annotated[
     int | None, typer.Option(min=1024, max=65_531, help="First of five ports in a row for the embedded stack.")
 ]
@@ -98,22 +106,38 @@ def run(
     project: Annotated[str, typer.Option(help="The project whose assistants run, e.g. seo-demo.")],
     csv: CsvFile = None,
     date: Day = None,
-    no_wait: Annotated[bool, typer.Option("--no-wait", help="Return once the pipeline is started.")] = False,
+    no_wait: NoWait = False,
     as_json: Json = False,
 ) -> None:
     """Run a pipeline: its progress, then a table and the output."""
     inputs = read_inputs(topic, project, csv, date)
     settings, record = find_fleet()
+    _start_and_show(record, start_pipeline(settings, inputs), no_wait=no_wait, as_json=as_json)
+
+
+@app.command()
+def retry(
+    workflow_id: Annotated[str, typer.Argument(help="The pipeline that failed.")],
+    no_wait: NoWait = False,
+    as_json: Json = False,
+) -> None:
+    """Run a failed pipeline again from the assistant that failed; finished outputs are reused at no cost."""
+    settings, record = find_fleet()
+    _start_and_show(record, retry_pipeline(settings, workflow_id), no_wait=no_wait, as_json=as_json)
+
+
+def _start_and_show(
+    record: FleetRecord | None, starting: Coroutine[Any, Any, Started], *, no_wait: bool, as_json: bool
+) -> None:
     if no_wait:
-        _start_only(settings, record, inputs, as_json=as_json)
+        _show_started(record, asyncio.run(starting), as_json=as_json)
         return
     console = console_for(stderr=as_json)
-    outcome = _run(settings, record, inputs, console)
+    outcome = _run(record, starting, console)
     raise typer.Exit(_show(outcome, record, console, as_json=as_json))
 
 
-def _start_only(settings: Settings, record: FleetRecord | None, inputs: PipelineInputs, *, as_json: bool) -> None:
-    started = asyncio.run(start_pipeline(settings, inputs))
+def _show_started(record: FleetRecord | None, started: Started, *, as_json: bool) -> None:
     if as_json:
         _print_json({"workflow_id": started.workflow_id, "run_id": started.run_id, "status": "running"})
         return
@@ -121,10 +145,10 @@ def _start_only(settings: Settings, record: FleetRecord | None, inputs: Pipeline
     print(f"started {pages}{started.workflow_id}")  # noqa: T201 - what this command is for
 
 
-def _run(settings: Settings, record: FleetRecord | None, inputs: PipelineInputs, console: Console) -> Outcome:
+def _run(record: FleetRecord | None, starting: Coroutine[Any, Any, Started], console: Console) -> Outcome:
     """Run one pipeline to its end, showing its progress."""
     simulator = record.simulator if record else None
-    outcome = asyncio.run(_follow(settings, inputs, console))
+    outcome = asyncio.run(_follow(starting, console))
     return outcome.with_critical_path(critical_path_of(outcome, simulator))
 
 
@@ -139,8 +163,8 @@ def _show(outcome: Outcome, record: FleetRecord | None, console: Console, *, as_
     return EXIT_OK if outcome.completed else EXIT_FAILED
 
 
-async def _follow(settings: Settings, inputs: PipelineInputs, console: Console) -> Outcome:
-    started = await start_pipeline(settings, inputs)
+async def _follow(starting: Coroutine[Any, Any, Started], console: Console) -> Outcome:
+    started = await starting
     console.print(f"pipeline {started.workflow_id}", soft_wrap=True)
     try:
         with progress_on(console) as show:
@@ -194,7 +218,7 @@ def demo(
     try:
         show_addresses(console, record)
         settings, _ = find_fleet()
-        outcome = _run(settings, record, demonstration.demo_inputs(), console)
+        outcome = _run(record, start_pipeline(settings, demonstration.demo_inputs()), console)
     except BaseException:
         demonstration.demo_down(record, console.print)
         raise

@@ -1,4 +1,4 @@
-"""``fleet run``: start a pipeline, follow it, show what came of it."""
+"""``fleet run`` and ``fleet retry``: start a pipeline, follow it, show what came of it."""
 
 import asyncio
 import base64
@@ -11,10 +11,17 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-from temporalio.client import Client, WorkflowFailureError, WorkflowHandle, WorkflowQueryFailedError
+from temporalio.client import (
+    Client,
+    WorkflowExecutionDescription,
+    WorkflowExecutionStatus,
+    WorkflowFailureError,
+    WorkflowHandle,
+    WorkflowQueryFailedError,
+)
 from temporalio.converter import value_to_type
 from temporalio.exceptions import ApplicationError
-from temporalio.service import RPCError
+from temporalio.service import RPCError, RPCStatusCode
 
 from fleet.cli.critical_path import critical_path_seconds
 from fleet.config import Settings
@@ -22,15 +29,18 @@ from fleet.contracts import (
     CSV_MAX_BYTES,
     PIPELINE_QUEUE,
     PROGRESS_QUERY,
+    RETRY_MEMO,
     WORKFLOW_TYPE,
     AssistantState,
     ErrorRecord,
     PipelineResult,
     Progress,
+    RetryOf,
     StageRecord,
 )
 from fleet.errors import InputError, OperationError, TemporalUnavailable
 from fleet.inputs import PipelineInputs, validate_inputs
+from fleet.past_runs import arguments_of
 from fleet.runtime import connect_once
 
 _LOOK_SECONDS = 0.5
@@ -152,6 +162,44 @@ async def start_pipeline(settings: Settings, inputs: PipelineInputs) -> Started:
     except RPCError as error:
         raise OperationError(f"Temporal did not start the pipeline: {error.message}") from None
     return Started(client, handle)
+
+
+async def retry_pipeline(settings: Settings, workflow_id: str) -> Started:
+    """Start a failed pipeline again, with its own arguments, to go on from where it failed.
+
+    Raises:
+        TemporalUnavailable: the server cannot be reached.
+        OperationError: there is no such pipeline, or it has not failed.
+    """
+    client = await connect_once(settings)
+    try:
+        description = await client.get_workflow_handle(workflow_id).describe()
+        _refuse_not_failed(workflow_id, description)
+        failed = RetryOf(workflow_id, description.run_id)
+        handle = await client.start_workflow(
+            WORKFLOW_TYPE,
+            args=await arguments_of(client, failed),
+            id=workflow_id,
+            task_queue=PIPELINE_QUEUE,
+            memo={RETRY_MEMO: failed},
+        )
+    except RPCError as error:
+        if error.status is RPCStatusCode.NOT_FOUND:
+            raise OperationError(
+                f"Temporal knows no pipeline {workflow_id!r}. Remedy: check the id with `temporal workflow list`; "
+                "one past its retention must be run anew"
+            ) from None
+        raise OperationError(f"Temporal did not start {workflow_id} again: {error.message}") from None
+    return Started(client, handle)
+
+
+def _refuse_not_failed(workflow_id: str, description: WorkflowExecutionDescription) -> None:
+    if description.workflow_type != WORKFLOW_TYPE:
+        raise OperationError(f"{workflow_id} is a {description.workflow_type}. Remedy: name a {WORKFLOW_TYPE}")
+    if description.status is WorkflowExecutionStatus.RUNNING:
+        raise OperationError(f"{workflow_id} still runs. Remedy: wait for it, or cancel it first")
+    if description.status is WorkflowExecutionStatus.COMPLETED:
+        raise OperationError(f"{workflow_id} has completed. Remedy: nothing to do; `fleet run` makes a new one")
 
 
 async def follow(started: Started, show: Show, note: Callable[[str], None]) -> Outcome:

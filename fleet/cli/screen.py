@@ -114,7 +114,7 @@ def _stage_row(stage: StageRecord) -> tuple[str, ...]:
     return (
         shown(stage.stage),
         f"{shown(str(data.get('provider')))}/{shown(str(data.get('model')))}",
-        f"[{_STYLES[stage.status]}]{stage.status}",
+        f"[{_STYLES[stage.status]}]{'reused' if data.get('reused_from') else stage.status}",
         str(data.get("attempts") or ""),
         f"{stage.duration:.2f}" if stage.started else "",
         f"{data.get('input_tokens')}/{data.get('output_tokens')}" if ran else "",

@@ -124,6 +124,30 @@ def _response_ids(fleet: Fleet) -> str:
     return " ".join(str(row[0]) for row in rows)
 
 
+def test_a_failed_pipeline_is_retried_from_where_it_failed_and_pays_only_for_the_rest(fleet: Fleet) -> None:
+    wait_for("every program runs", lambda: len(fleet.pids()) == 8)
+    name = f"retried-{uuid.uuid4().hex[:8]}"
+    fleet.add_project(name, {}, {"model": "gpt-nonexistent"}, {})
+    failed = fleet.fleet("run", "Kávovar", "--project", name, "--json")
+    first = json_of(failed.stdout)
+    assert failed.returncode == 1 and [one["status"] for one in first["assistants"]] == ["done", "failed"]
+    again = fleet.fleet("retry", first["workflow_id"], "--json")
+    assert json_of(again.stdout)["error"]["code"] == "provider_error"  # nothing was mended yet
+    fleet.backend("UPDATE Assistant SET model = 'gpt-4o' WHERE project_id = ? AND \"order\" = 2", name)
+    fleet.simulator.clear()
+    mended = fleet.fleet("retry", first["workflow_id"], "--json")
+    assert mended.returncode == 0, mended.stderr
+    result = json_of(mended.stdout)
+    assert result["workflow_id"] == first["workflow_id"] and result["run_id"] != first["run_id"]
+    assert [one["reused"] for one in result["assistants"]] == [True, False, False]
+    assert (result["assistants"][0]["cost_usd"], result["assistants"][0]["attempts"]) == (0.0, 0)
+    assert outcomes(fleet) == ["answered", "answered"]
+    refused = fleet.fleet("retry", first["workflow_id"])
+    assert refused.returncode == 1 and "has completed" in refused.stderr
+    unknown = fleet.fleet("retry", "nobody")
+    assert unknown.returncode == 1 and "knows no pipeline 'nobody'" in unknown.stderr
+
+
 def test_twenty_limits_in_a_row_are_no_attempt(fleet: Fleet) -> None:
     wait_for("every program runs", lambda: len(fleet.pids()) == 8)
     name = project(fleet)

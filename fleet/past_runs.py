@@ -1,0 +1,72 @@
+"""What an earlier run of a pipeline was started with and what its assistants answered, from its history."""
+
+from dataclasses import replace
+from typing import Any
+
+from temporalio.api.history.v1 import HistoryEvent
+from temporalio.client import Client, WorkflowHandle
+
+from fleet.contracts import COLLECT_FINISHED, EXECUTE_ASSISTANT, AssistantResult, RetryOf
+
+
+async def finished_results(client: Client, run: RetryOf) -> list[AssistantResult]:
+    """The answers of a run, those that it had taken over itself among them, as another run reuses them: they
+    name the run that made them, and cost nothing.
+
+    Raises:
+        RPCError: its history cannot be read.
+    """
+    results: dict[str, AssistantResult] = {}
+    for kind, payloads in await _completed_activities(_handle(client, run)):
+        hint: Any = list[AssistantResult] if kind == COLLECT_FINISHED else AssistantResult
+        (decoded,) = await client.data_converter.decode(payloads, [hint])
+        for result in decoded if kind == COLLECT_FINISHED else [decoded]:
+            results[result.function_key] = _reused(result, run.run_id)
+    return list(results.values())
+
+
+async def arguments_of(client: Client, run: RetryOf) -> list[Any]:
+    """The arguments that a run was started with.
+
+    Raises:
+        RPCError: its history cannot be read.
+    """
+    async for event in _handle(client, run).fetch_history_events():
+        started = event.workflow_execution_started_event_attributes
+        return await client.data_converter.decode(list(started.input.payloads))
+    return []
+
+
+def _handle(client: Client, run: RetryOf) -> WorkflowHandle[Any, Any]:
+    return client.get_workflow_handle(run.workflow_id, run_id=run.run_id)
+
+
+async def _completed_activities(handle: WorkflowHandle[Any, Any]) -> list[tuple[str, list[Any]]]:
+    """Type and result of each activity that completed, of the two types that answers come from."""
+    types: dict[int, str] = {}
+    completed: list[HistoryEvent] = []
+    async for event in handle.fetch_history_events():
+        if event.HasField("activity_task_scheduled_event_attributes"):
+            types[event.event_id] = event.activity_task_scheduled_event_attributes.activity_type.name
+        elif event.HasField("activity_task_completed_event_attributes"):
+            completed.append(event)
+    found = []
+    for event in completed:
+        done = event.activity_task_completed_event_attributes
+        kind = types[done.scheduled_event_id]
+        if kind in (EXECUTE_ASSISTANT, COLLECT_FINISHED):
+            found.append((kind, list(done.result.payloads)))
+    return found
+
+
+def _reused(result: AssistantResult, run_id: str) -> AssistantResult:
+    return replace(
+        result,
+        reused_from=result.reused_from or run_id,
+        attempts=0,
+        input_tokens=0,
+        cached_input_tokens=0,
+        output_tokens=0,
+        cost_usd=0.0,
+        possibly_paid_twice=0,
+    )
