@@ -59,6 +59,10 @@ class LoadActivities:
         self._backend = backend
         self._temporal = temporal
 
+    async def place(self) -> str:
+        """Nothing here is paid, so there is no journal."""
+        return ""
+
     @activity.defn(name=LOAD_ASSISTANTS)
     @safe_activity
     async def load(self, project_id: str) -> PipelinePlan:
@@ -120,6 +124,10 @@ class ExecuteActivities:
         self._calls = calls
         self._temporal = temporal
 
+    async def place(self) -> str:
+        """The journal of this process's calls."""
+        return await self._calls.place()
+
     @activity.defn(name=EXECUTE_ASSISTANT)
     @safe_activity
     async def execute(self, call: AssistantCall) -> AssistantResult:
@@ -130,7 +138,7 @@ class ExecuteActivities:
     async def _execute(self, call: AssistantCall) -> AssistantResult:
         assignment = await self._assignment(call)
         request = _request(call, assignment)
-        order = await self._order(call, assignment, request)
+        order = self._order(call, assignment, request)
         attempts = current_attempts()
         telling = asyncio.create_task(self._tell(call, AssistantState.RUNNING, order.attempts))
         try:
@@ -149,9 +157,8 @@ class ExecuteActivities:
             telling.cancel()
         return self._result(call, request, recorded)
 
-    async def _order(self, call: AssistantCall, assignment: Assignment, request: LlmRequest) -> Order:
+    def _order(self, call: AssistantCall, assignment: Assignment, request: LlmRequest) -> Order:
         attempts = current_attempts()
-        place = await self._calls.place()
         policy = assignment.assistant.on_ambiguous or self.settings.on_ambiguous
         seconds = self._deadline_seconds()
         return Order(
@@ -160,9 +167,9 @@ class ExecuteActivities:
             seconds=seconds,
             attempts=attempts.made + 1,
             response_id=attempts.response_id or None,
-            unknown_before=attempts.may_be_open_beyond(place),
+            unknown_before=attempts.may_be_open_elsewhere,
             send_ambiguous=policy == "send",
-            on_sending=lambda maybe_paid: attempts.sending(place, maybe_paid),
+            on_sending=attempts.sending,
             on_response_id=attempts.goes_on,
         )
 

@@ -29,6 +29,10 @@ class HasSettings(Protocol):
 
     settings: Settings
 
+    async def place(self) -> str:
+        """The name of the journal that its calls stand in, empty where it makes none."""
+        ...
+
 
 Self = TypeVar("Self", bound=HasSettings)
 Argument = TypeVar("Argument")
@@ -48,6 +52,7 @@ def safe_activity(
         with logger.contextualize(**_context(argument)):
             logger.info("🚀 ACTIVITY START: {}", info.activity_type)
             try:
+                attempts.at = await self.place()
                 async with _beating(attempts, self.settings.heartbeat_interval_seconds):
                     _refuse_after_losses(attempts, self.settings)
                     result = await function(self, argument)

@@ -70,10 +70,14 @@ class Calls:
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
         self._running: dict[str, asyncio.Task[Recorded]] = {}
+        # Two attempts at one call must not both find that it is to be sent.
+        self._deciding = asyncio.Lock()
+        self._place = ""
 
     async def place(self) -> str:
         """The name of the journal, which tells this host's from another's."""
-        return await asyncio.to_thread(self._journal.place)
+        self._place = self._place or await asyncio.to_thread(self._journal.place)
+        return self._place
 
     @asynccontextmanager
     async def holding(self, token: bytes) -> AsyncIterator[None]:
@@ -95,30 +99,37 @@ class Calls:
             JournalUnavailable: nothing was sent.
         """
         while True:
-            running = self._running.get(order.name.key)
-            if running is not None:
-                return await asyncio.shield(running)
-            standing = await asyncio.to_thread(
-                self._journal.begin,
-                order.name,
-                deadline=time.time() + order.seconds,
-                unknown_before=order.unknown_before and order.response_id is None,
-                send_ambiguous=order.send_ambiguous,
-            )
-            match standing:
-                case Answered():
-                    logger.info("answered before: taken from the journal, not sent again")
-                    return Recorded.from_json(standing.answer, standing.maybe_paid)
-                case Wait():
-                    logger.info("process {} is at this call: waiting for its answer", standing.owner.pid)
-                    await asyncio.sleep(_LOOK_SECONDS)
-                case Ambiguous():
-                    raise AmbiguousCall(
-                        f"{order.name.function_key}: a call was cut off and may have been paid; by policy it is "
-                        "not sent again. Remedy: look into the provider's usage page, then run `fleet retry`"
-                    )
-                case Send():
-                    return await asyncio.shield(self._start(order, standing))
+            async with self._deciding:
+                decided = self._running.get(order.name.key) or await self._decide(order)
+            if isinstance(decided, Recorded):
+                return decided
+            if decided is not None:
+                return await asyncio.shield(decided)
+            await asyncio.sleep(_LOOK_SECONDS)
+
+    async def _decide(self, order: Order) -> "Recorded | asyncio.Task[Recorded] | None":
+        """What the journal has, a call that is begun now, or None while another process is at it."""
+        standing = await asyncio.to_thread(
+            self._journal.begin,
+            order.name,
+            deadline=time.time() + order.seconds,
+            unknown_before=order.unknown_before and order.response_id is None,
+            send_ambiguous=order.send_ambiguous,
+        )
+        match standing:
+            case Answered():
+                logger.info("answered before: taken from the journal, not sent again")
+                return Recorded.from_json(standing.answer, standing.maybe_paid)
+            case Wait():
+                logger.debug("process {} is at this call: waiting for its answer", standing.owner.pid)
+                return None
+            case Ambiguous():
+                raise AmbiguousCall(
+                    f"{order.name.function_key}: a call was cut off and may have been paid; by policy it is not "
+                    "sent again. Remedy: look into the provider's usage page, then run `fleet retry`"
+                )
+            case Send():
+                return self._start(order, standing)
 
     def _start(self, order: Order, standing: Send) -> "asyncio.Task[Recorded]":
         key = order.name.key

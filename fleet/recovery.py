@@ -17,6 +17,7 @@ from fleet.journal import Journal
 _LOOK_SECONDS = 1.0
 _PRUNE_SECONDS = 600.0
 _AGAIN_SECONDS = 0.1
+_AFTER_TROUBLE_SECONDS = 30.0
 
 
 async def recover_for_ever(client: Client, journal: Journal) -> None:
@@ -31,6 +32,7 @@ async def recover_for_ever(client: Client, journal: Journal) -> None:
                 await _hand_back(client, token)
         except JournalUnavailable as error:
             logger.error("{}", error)
+            await asyncio.sleep(_AFTER_TROUBLE_SECONDS)
         await asyncio.sleep(_LOOK_SECONDS)
         since_pruned += _LOOK_SECONDS
 

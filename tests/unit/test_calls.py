@@ -1,0 +1,148 @@
+"""Calls under the journal: made once, whoever waits for them and however often they are asked for."""
+
+import asyncio
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from fleet.calls import Ask, Calls, Order, Recorded
+from fleet.errors import AmbiguousCall, JournalUnavailable, ProviderError
+from fleet.journal import CallName, Journal
+from fleet.meanings import Meaning
+from fleet.providers.base import LlmAnswer, Ticket
+
+NAME = CallName("key", "workflow", "draft")
+ANSWER = LlmAnswer("text", "gpt-4o", "stop", 10, 20)
+
+
+class Provider:
+    """Answers when it is let; counts what it was asked."""
+
+    def __init__(self, error: ProviderError | None = None) -> None:
+        self.asked = 0
+        self.error = error
+        self.let = asyncio.Event()
+        self.arrived = asyncio.Event()
+
+    async def ask(self, ticket: Ticket) -> LlmAnswer:
+        self.asked += 1
+        self.arrived.set()
+        await self.let.wait()
+        if self.error is not None:
+            raise self.error
+        return ANSWER
+
+
+Opened = Callable[[], Journal]
+
+
+@pytest.fixture
+def opened(tmp_path: Path) -> Iterator[Opened]:
+    """Opens the one journal, as each process does for itself."""
+    journals: list[Journal] = []
+
+    def opens() -> Journal:
+        journals.append(Journal(tmp_path / "openai.db", max_bytes=10**8, keep_seconds=3600))
+        return journals[-1]
+
+    yield opens
+    for journal in journals:
+        journal.close()
+
+
+def order(ask: Ask, *, send_ambiguous: bool = True) -> Order:
+    return Order(NAME, ask, seconds=60, attempts=1, send_ambiguous=send_ambiguous)
+
+
+async def begun(made: Calls, provider: Provider) -> "asyncio.Task[Recorded]":
+    """An attempt whose call is on its way."""
+    attempt = asyncio.create_task(made.make(order(provider.ask)))
+    async with asyncio.timeout(10):
+        await provider.arrived.wait()
+    return attempt
+
+
+async def test_an_answer_is_taken_from_the_journal_the_second_time(opened: Opened) -> None:
+    provider = Provider()
+    provider.let.set()
+    first = await Calls(opened()).make(order(provider.ask))
+    assert await Calls(opened()).make(order(provider.ask)) == first
+    assert (first.answer, first.maybe_paid, provider.asked) == (ANSWER, 0, 1)
+
+
+async def test_two_attempts_at_once_share_one_call(opened: Opened) -> None:
+    made, provider = Calls(opened()), Provider()
+    provider.let.set()
+    both = await asyncio.gather(*(made.make(order(provider.ask)) for _ in range(5)))
+    assert len(set(map(id, both))) == 1 and provider.asked == 1
+
+
+async def test_an_attempt_that_is_given_up_leaves_its_call_to_the_next(opened: Opened) -> None:
+    made, provider = Calls(opened()), Provider()
+    attempt = await begun(made, provider)
+    attempt.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await attempt
+    following = asyncio.create_task(made.make(order(provider.ask)))
+    await asyncio.sleep(0)
+    provider.let.set()
+    assert (await following).maybe_paid == 0
+    assert provider.asked == 1
+
+
+async def test_a_call_that_is_cut_off_is_counted_or_refused_by_policy(opened: Opened) -> None:
+    made, provider = Calls(opened()), Provider()
+    attempt = await begun(made, provider)
+    assert await made.cut_off(NAME)
+    with pytest.raises(asyncio.CancelledError):
+        await attempt
+    assert not await made.cut_off(NAME)
+    with pytest.raises(AmbiguousCall, match="may have been paid"):
+        await made.make(order(provider.ask, send_ambiguous=False))
+    provider.let.set()
+    assert (await made.make(order(provider.ask))).maybe_paid == 1
+
+
+@pytest.mark.parametrize(("meaning", "maybe_paid"), [(Meaning.OUTAGE, 0), (Meaning.TIMED_OUT, 1)])
+async def test_a_failure_is_the_attempts_own_and_only_silence_may_be_paid(
+    opened: Opened, meaning: Meaning, maybe_paid: int
+) -> None:
+    made, provider = Calls(opened()), Provider(ProviderError(meaning, "openai", "…"))
+    provider.let.set()
+    with pytest.raises(ProviderError):
+        await made.make(order(provider.ask))
+    provider.error = None
+    assert (await made.make(order(provider.ask))).maybe_paid == maybe_paid
+    assert provider.asked == 2
+
+
+async def test_without_a_journal_nothing_is_sent(opened: Opened, tmp_path: Path) -> None:
+    (tmp_path / "openai.db").write_bytes(b"no database" * 100)
+    provider = Provider()
+    with pytest.raises(JournalUnavailable):
+        await Calls(opened()).make(order(provider.ask))
+    assert provider.asked == 0
+
+
+async def test_an_answer_that_the_journal_cannot_take_is_given_all_the_same(opened: Opened) -> None:
+    journal = opened()
+    made, provider = Calls(journal), Provider()
+
+    def refuse(name: CallName, answer: str) -> None:
+        raise JournalUnavailable("the disk is gone")
+
+    journal.answered = refuse  # type: ignore[method-assign]
+    provider.let.set()
+    assert (await made.make(order(provider.ask))).answer == ANSWER
+
+
+async def test_closing_cuts_off_what_does_not_end(opened: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fleet.calls._CLOSE_SECONDS", 0.05)
+    made, provider = Calls(opened()), Provider()
+    attempt = await begun(made, provider)
+    await made.close()
+    with pytest.raises(asyncio.CancelledError):
+        await attempt
+    with pytest.raises(AmbiguousCall):
+        await Calls(opened()).make(order(provider.ask, send_ambiguous=False))
