@@ -192,6 +192,46 @@ def test_without_a_fleet_the_commands_say_how_to_get_one(idle: Fleet) -> None:
     assert down.returncode == 0 and "nothing to end" in down.stdout
 
 
+CSV_FILES = [
+    (b"a,b\n1\n", "csv_data line 2 has 1 columns"),
+    (b"a,b\n1,\x00\n", "control character"),
+    (b'a,b\n"1,2\n', "cannot be read"),
+    (bytes(range(128, 256)), "is base64 of something that is not text"),
+    (b"a\n" + b"x" * 1_000_000, "at most 1,000,000"),
+]
+
+
+@pytest.mark.parametrize(("content", "said"), CSV_FILES, ids=[said for _, said in CSV_FILES])
+def test_a_csv_file_that_cannot_be_used_is_refused(idle: Fleet, tmp_path: Path, content: bytes, said: str) -> None:
+    path = tmp_path / "keywords.csv"
+    path.write_bytes(content)
+    done = idle.fleet("run", "Kávovar", "--project", "seo-demo", "--csv", str(path))
+    assert done.returncode == 1 and said in done.stderr and "Traceback" not in done.stderr
+
+
+WRONG_SETTINGS = [
+    ({"FLEET_MAX_ATTEMPTS": "zero"}, "", "FLEET_MAX_ATTEMPTS='zero'"),
+    ({"FLEET_PROVIDERS__GROQ__KIND": "openai"}, "", "FLEET_PROVIDERS__GROQ__BASE_URL"),
+    ({"TEMPORAL_HOST": "localhost"}, "", "must be host:port"),
+    ({}, "max_attemts = 3\n", "unknown setting max_attemts"),
+    ({}, "this is no TOML", "cannot be read"),
+]
+
+
+@pytest.mark.parametrize(
+    ("environment", "toml", "said"), WRONG_SETTINGS, ids=[said for *_, said in WRONG_SETTINGS]
+)
+def test_a_wrong_setting_is_named_and_nothing_starts(
+    idle: Fleet, tmp_path: Path, environment: dict[str, str], toml: str, said: str
+) -> None:
+    idle.environment = environment
+    if toml:
+        (tmp_path / "fleet.toml").write_text(toml, "utf-8")
+    done = idle.fleet("up", "--port-base", str(idle.port_base))
+    assert done.returncode == 78 and said in done.stderr and "Traceback" not in done.stderr
+    assert not idle.state.exists()
+
+
 def test_a_taken_port_is_named_and_nothing_is_left_behind(fleet: Fleet, idle: Fleet) -> None:
     up = idle.fleet("up", "--detach", "--port-base", str(fleet.port_base))
     assert up.returncode == 1 and f"port {fleet.port_base}" in up.stderr and "--port-base" in up.stderr
