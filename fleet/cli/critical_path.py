@@ -10,16 +10,17 @@ from fleet.contracts import StageRecord
 def critical_path_seconds(stages: Iterable[StageRecord], calls: Iterable[Mapping[str, Any]]) -> float | None:
     """The longest sum of call durations along a chain of assistants that wait for each other.
 
-    ``calls`` is the simulator's ledger; all calls of one assistant count, since it waits for each. None where
-    the ledger holds no call of this pipeline.
+    ``calls`` is the simulator's ledger; all calls of one assistant count, since it waits for each. What was
+    reused took no time. None where nothing was called, or the ledger lacks an answered call.
     """
     durations: dict[str, float] = {}
     for call in calls:
         key = call["idempotency_key"] or ""
         durations[key] = durations.get(key, 0.0) + call["seconds"]
     by_key = {stage.function_key: stage for stage in stages}
-    own = {key: durations.get(stage.metadata.get("idempotency_key") or "", 0.0) for key, stage in by_key.items()}
-    if not any(own.values()):
+    own = {key: durations.get(_call_of(stage), 0.0) for key, stage in by_key.items()}
+    unknown = any(_call_of(stage) not in durations for stage in by_key.values() if _call_of(stage))
+    if unknown or not any(own.values()):
         return None
 
     @cache
@@ -28,3 +29,12 @@ def critical_path_seconds(stages: Iterable[StageRecord], calls: Iterable[Mapping
         return own[key] + max((until(one) for one in by_key[key].metadata.get("inputs", [])), default=0.0)
 
     return round(max(until(key) for key in by_key), 3)
+
+
+def _reused(stage: StageRecord) -> bool:
+    return stage.metadata.get("reused_from") is not None
+
+
+def _call_of(stage: StageRecord) -> str:
+    """The key of the call that this pipeline made for it, empty where it made none that was answered."""
+    return "" if _reused(stage) else str(stage.metadata.get("idempotency_key") or "")
