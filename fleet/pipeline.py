@@ -125,18 +125,7 @@ class AssistantPipelineWorkflow:
         self._stages.move(moved)
 
     async def _load(self) -> PipelinePlan:
-        try:
-            plan: PipelinePlan = await workflow.execute_activity(
-                LOAD_ASSISTANTS,
-                self._inputs.project_id,
-                result_type=PipelinePlan,
-                task_queue=ASSISTANTS_QUEUE,
-                start_to_close_timeout=_LOAD_ATTEMPT,
-                heartbeat_timeout=_LOAD_SILENCE,
-                retry_policy=RetryPolicy(initial_interval=timedelta(seconds=1), backoff_coefficient=2.0),
-            )
-        except ActivityError as error:
-            self._fail(_record_of(error))
+        plan: PipelinePlan = await self._prepare(LOAD_ASSISTANTS, self._inputs.project_id, PipelinePlan)
         return plan
 
     async def _take_over(self) -> None:
@@ -144,11 +133,16 @@ class AssistantPipelineWorkflow:
         failed: RetryOf | None = workflow.memo_value(RETRY_MEMO, default=None, type_hint=RetryOf)
         if failed is None:
             return
+        for result in await self._prepare(COLLECT_FINISHED, failed, list[AssistantResult]):
+            self._stages.reuse(result)
+
+    async def _prepare(self, activity: str, argument: Any, result_type: Any) -> Any:
+        """Execute an activity of the queue ``assistants``; the pipeline fails if that does."""
         try:
-            results: list[AssistantResult] = await workflow.execute_activity(
-                COLLECT_FINISHED,
-                failed,
-                result_type=list[AssistantResult],
+            return await workflow.execute_activity(
+                activity,
+                argument,
+                result_type=result_type,
                 task_queue=ASSISTANTS_QUEUE,
                 start_to_close_timeout=_LOAD_ATTEMPT,
                 heartbeat_timeout=_LOAD_SILENCE,
@@ -156,8 +150,6 @@ class AssistantPipelineWorkflow:
             )
         except ActivityError as error:
             self._fail(_record_of(error))
-        for result in results:
-            self._stages.reuse(result)
 
     async def _follow(self, assistant: Assistant, plan: PipelinePlan) -> None:
         """Wait for what this assistant reads, then execute it.
