@@ -25,6 +25,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Self
 
+from fleet.config import Settings
 from fleet.errors import JournalUnavailable
 from fleet.processes import Owner
 
@@ -93,6 +94,14 @@ Standing = Send | Answered | Wait | Ambiguous
 
 
 @dataclass(frozen=True)
+class Counts:
+    """What a journal holds: calls by their state, and how often in all one may have been paid beside."""
+
+    by_state: dict[str, int]
+    maybe_paid: int
+
+
+@dataclass(frozen=True)
 class CallName:
     """Which call it is. ``key`` is equal for equal requests of one assistant in one pipeline."""
 
@@ -103,6 +112,15 @@ class CallName:
 
 class Journal:
     """One provider's journal on this host. Its calls block for a disk write; use it from a thread."""
+
+    @classmethod
+    def of(cls, settings: Settings, provider: str) -> Self:
+        """The journal of a provider in the settings' state folder."""
+        return cls(
+            settings.state_dir / "journal" / f"{provider}.db",
+            max_bytes=int(settings.journal_max_mb * 1_000_000),
+            keep_seconds=settings.journal_keep_days * 86_400,
+        )
 
     def __init__(
         self,
@@ -285,6 +303,17 @@ class Journal:
                 if connection.execute("DELETE FROM tasks WHERE token = ?", (token,)).rowcount:
                     taken.append(bytes(token))
         return taken
+
+    def counts(self) -> Counts:
+        """What is in it now."""
+        with self._reading() as connection:
+            rows = connection.execute(
+                "SELECT state, count(*), sum(maybe_paid) FROM calls GROUP BY state"
+            ).fetchall()
+        found = {str(state): int(count) for state, count, _ in rows}
+        return Counts(
+            {state.value: found.get(state.value, 0) for state in State}, sum(int(row[2]) for row in rows)
+        )
 
     def prune(self) -> int:
         """Forget what is too old; how many calls that were."""

@@ -26,11 +26,7 @@ async def life(settings: Settings, name: str, provider_name: str) -> int:
     session = ProviderSession(
         provider, provider_factory(provider), lambda fresh: backend.api_key(provider.name, fresh=fresh)
     )
-    journal = Journal(
-        settings.state_dir / "journal" / f"{provider.name}.db",
-        max_bytes=int(settings.journal_max_mb * 1_000_000),
-        keep_seconds=settings.journal_keep_days * 86_400,
-    )
+    journal = Journal.of(settings, provider.name)
     load_prices()
     await prepared(session)
     calls = Calls(journal)

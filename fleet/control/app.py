@@ -4,16 +4,18 @@ from collections.abc import Awaitable, Callable
 
 from starlette.applications import Starlette
 from starlette.requests import Request
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from fleet.control.metrics import CONTENT_TYPE
 from fleet.control.status import FleetStatus
 
 StatusSource = Callable[[], Awaitable[FleetStatus]]
 
 
-def create_app(status: StatusSource) -> Starlette:
-    """``GET /health``: 200 or 503 with ``{"ok", "problems"}``. ``GET /status``: as ``fleet status --json``."""
+def create_app(status: StatusSource, metrics: Callable[[], str]) -> Starlette:
+    """``GET /health``: 200 or 503 with ``{"ok", "problems"}``. ``GET /status``: as ``fleet status --json``.
+    ``GET /metrics``: in Prometheus' text form."""
 
     async def health(request: Request) -> JSONResponse:
         problems = (await status()).problems()
@@ -22,4 +24,8 @@ def create_app(status: StatusSource) -> Starlette:
     async def show(request: Request) -> JSONResponse:
         return JSONResponse((await status()).to_json())
 
-    return Starlette(routes=[Route("/health", health), Route("/status", show)])
+    def measure(request: Request) -> Response:
+        return Response(metrics(), media_type=CONTENT_TYPE)
+
+    routes = [Route("/health", health), Route("/status", show), Route("/metrics", measure)]
+    return Starlette(routes=routes)

@@ -10,6 +10,7 @@ from loguru import logger
 
 from fleet.config import Settings
 from fleet.control.app import create_app
+from fleet.control.metrics import metrics_of
 from fleet.control.status import status_of
 from fleet.errors import SettingsError
 from fleet.runtime import EXIT_FAILED, EXIT_OK
@@ -33,7 +34,7 @@ async def serve(settings: Settings, name: str) -> int:
     """
     stop = asyncio.Event()
     config = uvicorn.Config(
-        create_app(lambda: status_of(settings)),
+        create_app(lambda: status_of(settings), lambda: metrics_of(settings)),
         access_log=False,
         log_config=None,
         lifespan="off",

@@ -9,10 +9,13 @@ import uuid
 from contextlib import closing
 from typing import Any
 
+import httpx
+
 from tests.fleet import Fleet, json_of
 from tests.waiting import wait_for
 
 HEARTBEAT_SECONDS = 3.0
+TWICE_METRIC = 'fleet_journal_possibly_paid_twice{provider="openai"}'
 
 
 def project(fleet: Fleet, **assistant: Any) -> str:
@@ -49,6 +52,9 @@ def test_a_process_killed_in_mid_call_costs_one_call_more_and_says_so(fleet: Fle
         os.kill(fleet.pids()["openai"], signal.SIGKILL)
         assert finished(run) == {"attempts": 2, "possibly_paid_twice": 1}
     assert outcomes(fleet) == ["client_gone", "answered"]
+    metrics = httpx.get(f"http://127.0.0.1:{fleet.port_base + 4}/metrics", trust_env=False).text
+    (twice,) = (line for line in metrics.splitlines() if line.startswith(TWICE_METRIC))
+    assert int(twice.split()[-1]) >= 1
     assert "earlier call(s) may have been paid" in fleet.log("openai_00")
 
 

@@ -112,6 +112,17 @@ def test_what_a_dead_process_held_is_given_out_once(path: Path) -> None:
         assert ours.take_orphans() == []
 
 
+def test_its_calls_are_counted_by_state(path: Path) -> None:
+    with opened(path, dead()) as theirs, opened(path) as ours:
+        assert set(ours.counts().by_state.values()) == {0}
+        begun(theirs)
+        begun(ours)
+        ours.answered(NAME, "text")
+        theirs.begin(CallName("other", "workflow", "seo"), deadline=1600.0)
+        counts = ours.counts()
+    assert (counts.by_state["answered"], counts.by_state["intent"], counts.maybe_paid) == (1, 1, 1)
+
+
 def test_what_is_old_is_forgotten(path: Path) -> None:
     clock = Clock()
     with opened(path, clock=clock) as journal:
