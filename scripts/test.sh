@@ -10,23 +10,29 @@ if [ "${1:-}" = --all ]; then
     options=(--forbid-skips)
 fi
 make_environment .venv dev
-
-# Google's older SDK cannot share an environment with the rest; it is made and tested beside the other tests.
-test_gemini_legacy() {
-    make_environment .venv-gemini-legacy gemini-legacy test
-    .venv-gemini-legacy/bin/python -m pytest -q -p no:cacheprovider -o filterwarnings=default tests/simulator/legacy
-}
-
 if [ $# -gt 0 ]; then
     exec .venv/bin/python -m pytest "${options[@]}" "$@"
 fi
+
+# Tests of whole fleets mostly wait; those that compute run beside them, politely.
+quick=(tests/unit tests/simulator tests/backend)
+
+# Google's older SDK cannot share an environment with the rest, so its tests have one of their own.
+beside() {
+    echo "=== ${quick[*]}"
+    nice .venv/bin/python -m pytest -q -p no:cacheprovider "${options[@]}" "${quick[@]}"
+    echo "=== google-generativeai, in its own environment"
+    make_environment .venv-gemini-legacy gemini-legacy test
+    nice .venv-gemini-legacy/bin/python -m pytest -q -p no:cacheprovider -o filterwarnings=default \
+        tests/simulator/legacy
+}
+
 report=$(mktemp)
 trap 'rm -f "$report"' EXIT
-(set -e; test_gemini_legacy) >"$report" 2>&1 &
-legacy=$!
+(beside) >"$report" 2>&1 &
+others=$!
 status=0
-.venv/bin/python -m pytest "${options[@]}" || status=$?
-wait "$legacy" || status=$?
-echo "google-generativeai, in its own environment:"
+.venv/bin/python -m pytest "${options[@]}" "${quick[@]/#/--ignore=}" || status=$?
+wait "$others" || status=$?
 cat "$report"
 exit "$status"
