@@ -5,9 +5,9 @@ import fcntl
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from temporalio.client import Client
@@ -22,7 +22,7 @@ from fleet.control.programs import write_programs
 from fleet.control.status import queue_statuses, status_of
 from fleet.control.supervisor import Supervisor, SupervisorAway
 from fleet.devstack.backend.keys import key_variables, real_key
-from fleet.devstack.environment import simulated_providers, without_proxy
+from fleet.devstack.environment import simulated_providers
 from fleet.devstack.processes import ProcessRecord, spawn
 from fleet.devstack.stack import Ports, Stack, refuse_taken_ports
 from fleet.errors import OperationError
@@ -38,12 +38,11 @@ Say = Callable[[str], None]
 @dataclass(frozen=True)
 class UpOptions:
     """``external``: Temporal and backend are the user's own. ``real_providers``: calls are sent to the
-    providers themselves, and paid. ``environment``: what the processes get, before the stack's addresses."""
+    providers themselves, and paid."""
 
     port_base: int | None = None
     external: bool = False
     real_providers: bool = False
-    environment: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
 
 
 def bring_up(options: UpOptions, say: Say) -> FleetRecord:
@@ -153,7 +152,7 @@ def _start(stack: Stack, options: UpOptions, settings: Settings, home: Home, say
     )
     try:
         write_programs(home, settings)
-        environment = _environment(options, settings, home, record)
+        environment = _environment(settings, home, record)
         supervisord = _spawn_supervisord(home, environment)
         record = replace(record, processes=[*processes, supervisord])
         record.save(home.state)
@@ -163,10 +162,9 @@ def _start(stack: Stack, options: UpOptions, settings: Settings, home: Home, say
     return record
 
 
-def _environment(options: UpOptions, settings: Settings, home: Home, record: FleetRecord) -> dict[str, str]:
+def _environment(settings: Settings, home: Home, record: FleetRecord) -> dict[str, str]:
     """What supervisord and its processes get: the user's environment with this fleet's addresses over it."""
-    environment = dict(options.environment) | without_proxy(options.environment)
-    environment |= {
+    environment = dict(os.environ) | {
         "TEMPORAL_HOST": record.temporal,
         "TEMPORAL_NAMESPACE": record.namespace,
         "API_BASE_URL": record.backend,
