@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import json
 import time
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -16,6 +17,7 @@ from temporalio.service import RPCError
 from fleet.activity_wrappers import safe_activity
 from fleet.attempts import current_attempts
 from fleet.backend import Backend
+from fleet.budgets.admission import Admission
 from fleet.calls import Calls, Order, Recorded
 from fleet.config import ProviderSettings, Settings
 from fleet.contracts import (
@@ -49,6 +51,9 @@ _ASK_PIPELINE_SECONDS = 15.0
 _TELL_PIPELINE_SECONDS = 5.0
 # An attempt must report before Temporal gives it up.
 _REPORTING_SECONDS = 5.0
+_MOST_EXCUSED = 100
+
+Ask = Callable[[], Awaitable[LlmAnswer]]
 
 
 class LoadActivities:
@@ -108,7 +113,7 @@ def _providers_in(assistants: list[Assistant]) -> set[str]:
 
 
 class ExecuteActivities:
-    """``execute_assistant``: on the queue of one provider."""
+    """``execute_assistant``: on the queues of one provider; ``admissions`` has the way in of each."""
 
     def __init__(
         self,
@@ -117,12 +122,14 @@ class ExecuteActivities:
         session: ProviderSession,
         calls: Calls,
         temporal: Client,
+        admissions: Mapping[str, Admission],
     ) -> None:
         self.settings = settings
         self._provider = provider
         self._session = session
         self._calls = calls
         self._temporal = temporal
+        self._admissions = admissions
 
     async def place(self) -> str:
         """The journal of this process's calls."""
@@ -138,7 +145,9 @@ class ExecuteActivities:
     async def _execute(self, call: AssistantCall) -> AssistantResult:
         assignment = await self._assignment(call)
         request = _request(call, assignment)
-        order = self._order(call, assignment, request)
+        admission = self._admissions[activity.info().task_queue]
+        cost = await admission.admit(request)
+        order = self._order(call, assignment, request, lambda ask: admission.make(request, cost, ask))
         attempts = current_attempts()
         telling = asyncio.create_task(self._tell(call, AssistantState.RUNNING, order.attempts))
         try:
@@ -146,6 +155,7 @@ class ExecuteActivities:
         except ProviderError as error:
             if error.meaning not in UNANSWERED:
                 attempts.settled()
+            error.excused = await _excused(error, admission)
             await telling
             await self._tell(call, AssistantState.QUEUED, order.attempts, note=str(error))
             raise
@@ -157,13 +167,19 @@ class ExecuteActivities:
             telling.cancel()
         return self._result(call, request, recorded)
 
-    def _order(self, call: AssistantCall, assignment: Assignment, request: LlmRequest) -> Order:
+    def _order(
+        self,
+        call: AssistantCall,
+        assignment: Assignment,
+        request: LlmRequest,
+        make: Callable[[Ask], Awaitable[LlmAnswer]],
+    ) -> Order:
         attempts = current_attempts()
         policy = assignment.assistant.on_ambiguous or self.settings.on_ambiguous
         seconds = self._deadline_seconds()
         return Order(
             name=_call_name(call, assignment, request),
-            ask=lambda ticket: self._ask(request, seconds, ticket),
+            ask=lambda ticket: make(lambda: self._ask(request, seconds, ticket)),
             seconds=seconds,
             attempts=attempts.made + 1,
             response_id=attempts.response_id or None,
@@ -248,6 +264,15 @@ class ExecuteActivities:
             idempotency_key=request.idempotency_key,
             possibly_paid_twice=max(recorded.maybe_paid, current_attempts().maybe_paid),
         )
+
+
+async def _excused(error: ProviderError, admission: Admission) -> bool:
+    """Whether the provider was known to be in trouble: then the failure is not the call's own. A patience that
+    nobody would have ends all the same."""
+    if not (error.retryable and error.consequence.counts) or current_attempts().waits >= _MOST_EXCUSED:
+        return False
+    standing = await admission.standing()
+    return standing is not None and standing.breaker != "closed"
 
 
 def _request(call: AssistantCall, assignment: Assignment) -> LlmRequest:

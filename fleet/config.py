@@ -31,7 +31,7 @@ from pydantic_settings import (
     SettingsError as SourceError,
 )
 
-from fleet.contracts import ASSISTANTS_QUEUE, PIPELINE_QUEUE, llm_queue
+from fleet.contracts import ASSISTANTS_QUEUE, CONTROL_QUEUE, PIPELINE_QUEUE, LimitSettings, llm_queue
 from fleet.errors import SettingsError
 
 PROJECT_ROOT = Path(__file__).resolve().parents[1]
@@ -67,13 +67,24 @@ HttpUrl = Annotated[str, AfterValidator(_http_url)]
 HostAndPort = Annotated[str, AfterValidator(_host_and_port)]
 
 
+class ModelSettings(BaseModel):
+    """Limits of one model, where a provider counts it apart; such a model has a queue and a budget of its own."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    rpm: float | None = Field(None, gt=0)
+    tpm: float | None = Field(None, gt=0)
+    input_tpm: float | None = Field(None, gt=0)
+    output_tpm: float | None = Field(None, gt=0)
+
+
 class ProviderSettings(BaseModel):
     """One provider: its wire format, address, task queue and limits.
 
     ``api`` chooses between OpenAI's Responses API and chat completions; unset, it is ``responses`` for
     OpenAI itself and ``chat`` for any other ``base_url``. ``sdk`` chooses Google's package. ``rpm`` is
     requests a minute, ``tpm`` all tokens a minute, ``input_tpm`` and ``output_tpm`` tokens where a provider
-    counts them apart; None where no limit is known.
+    counts them apart; None where no limit is known. ``models`` has those with limits of their own.
     ``background`` has OpenAI go on with a call when its process dies, to be picked up by the next (Responses API
     only; OpenAI then keeps the answer for a while).
     ``concurrency`` is calls in flight per process; ``timeout_seconds`` the deadline of one whole call.
@@ -90,11 +101,26 @@ class ProviderSettings(BaseModel):
     tpm: float | None = Field(None, gt=0)
     input_tpm: float | None = Field(None, gt=0)
     output_tpm: float | None = Field(None, gt=0)
+    models: dict[str, ModelSettings] = Field(default_factory=dict)
     timeout_seconds: Seconds = 600.0
     api: Literal["responses", "chat"] | None = None
     sdk: Literal["google-genai", "google-generativeai"] = "google-genai"
     needs_key: bool = True
     background: bool = False
+
+    @property
+    def limits(self) -> dict[str, LimitSettings]:
+        """The limits of each of its queues: its own, and one for each model with limits of its own."""
+        queues = {self.queue: LimitSettings(self.rpm, self.tpm, self.input_tpm, self.output_tpm)}
+        for model, own in self.models.items():
+            queues[self.queue_of(model)] = LimitSettings(own.rpm, own.tpm, own.input_tpm, own.output_tpm)
+        return queues
+
+    def queue_of(self, model: str) -> str:
+        """The task queue of a model's calls."""
+        if model not in self.models:
+            return self.queue
+        return f"{self.queue}-{re.sub(r'[^A-Za-z0-9_.-]', '_', model)}"
 
     @property
     def openai_api(self) -> Literal["responses", "chat"]:
@@ -232,7 +258,11 @@ class Settings(BaseSettings):
                 "FLEET_HEARTBEAT_INTERVAL_SECONDS must be at most half of FLEET_HEARTBEAT_TIMEOUT_SECONDS, "
                 "or one late heartbeat looks like a dead worker"
             )
-        queues: dict[str, str] = {PIPELINE_QUEUE: "the pipelines", ASSISTANTS_QUEUE: "the assistants"}
+        queues: dict[str, str] = {
+            PIPELINE_QUEUE: "the pipelines",
+            ASSISTANTS_QUEUE: "the assistants",
+            CONTROL_QUEUE: "the budgets",
+        }
         for name, provider in self.providers.items():
             if not NAME_PATTERN.fullmatch(name) or name in RESERVED_PROGRAMS:
                 raise ValueError(
@@ -246,9 +276,10 @@ class Settings(BaseSettings):
                 )
             if name not in _BUILT_IN and provider.base_url is None:
                 raise ValueError(f"provider {name!r} needs a base_url (FLEET_PROVIDERS__{name.upper()}__BASE_URL)")
-            if taken := queues.get(provider.queue):
-                raise ValueError(f"provider {name!r}: queue {provider.queue!r} already belongs to {taken}")
-            queues[provider.queue] = f"provider {name!r}"
+            for queue in provider.limits:
+                if taken := queues.get(queue):
+                    raise ValueError(f"provider {name!r}: queue {queue!r} already belongs to {taken}")
+                queues[queue] = f"provider {name!r}"
         return self
 
     def provider(self, name: str) -> ProviderSettings:

@@ -18,6 +18,7 @@ RETRY_MEMO = "retry_of"
 
 PIPELINE_QUEUE = "pipeline"
 ASSISTANTS_QUEUE = "assistants"
+CONTROL_QUEUE = "control"
 
 PROGRESS_QUERY = "progress"
 OUTPUTS_QUERY = "outputs"
@@ -284,3 +285,32 @@ class Progress:
     seconds: float
     assistants: list[AssistantProgress]
     error: ErrorRecord | None = None
+
+
+class Limited(StrEnum):
+    """What providers limit, each a bucket of its own."""
+
+    REQUESTS = "requests"
+    TOKENS = "tokens"
+    INPUT_TOKENS = "input_tokens"
+    OUTPUT_TOKENS = "output_tokens"
+
+
+@dataclass(frozen=True)
+class LimitSettings:
+    """Limits a minute; None where none was set. ``tpm`` are tokens as the provider counts them together."""
+
+    rpm: float | None = None
+    tpm: float | None = None
+    input_tpm: float | None = None
+    output_tpm: float | None = None
+
+    def refills(self) -> dict[Limited, float]:
+        """Units a second, of what is limited."""
+        values = {
+            Limited.REQUESTS: self.rpm,
+            Limited.TOKENS: self.tpm,
+            Limited.INPUT_TOKENS: self.input_tpm,
+            Limited.OUTPUT_TOKENS: self.output_tpm,
+        }
+        return {what: value / 60 for what, value in values.items() if value is not None}

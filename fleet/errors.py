@@ -13,6 +13,7 @@
     │   ├── AssistantDamaged     an assistant lacks a required field or contradicts another one
     │   └── ApiKeyMissing        the backend holds no key for a provider
     ├── ProviderError            a provider's call failed; ``meaning`` says how
+    ├── HeldBack                 a provider's limit leaves no room for a call yet: waiting helps
     ├── AttemptsExhausted        a provider failed as often as is allowed
     ├── WorkerLost               too many worker processes died under the same call
     ├── AssignmentUnavailable    the pipeline could not be asked for an assistant's inputs: waiting helps
@@ -22,9 +23,11 @@
     └── OperationError           a command of the operator cannot be carried out
 
 A message says what happened, to which thing, and what to do about it. ``code`` is stable and is what
-machines look at; ``retryable`` says whether the same thing may succeed later without anybody's help.
+machines look at; ``retryable`` says whether the same thing may succeed later without anybody's help, and
+``wait_seconds`` when, where that is known.
 """
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 from fleet.meanings import CONSEQUENCES, Consequence, Meaning
@@ -35,6 +38,7 @@ class FleetError(Exception):
 
     code: ClassVar[str] = "fleet_error"
     retryable: bool = False
+    wait_seconds: float | None = None
 
     def __init__(self, message: str | None = None) -> None:
         super().__init__(message or (type(self).__doc__ or "").splitlines()[0])
@@ -104,7 +108,9 @@ class ProviderError(FleetError):
     """A provider's call failed.
 
     ``meaning`` is what the failure means, ``wait_seconds`` the wait that the provider itself asked for
-    (None where it asked for none), ``status`` the HTTP status (None where no answer came).
+    (None where it asked for none), ``status`` the HTTP status (None where no answer came), ``headers`` the
+    answer's, in lower case. ``excused``: the provider was known to be in trouble, so the failure counts against
+    nobody.
     """
 
     code = "provider_error"
@@ -117,9 +123,13 @@ class ProviderError(FleetError):
         *,
         status: int | None = None,
         wait_seconds: float | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> None:
         self.meaning = meaning
         self.provider = provider
+        self.detail = detail
+        self.headers = dict(headers or {})
+        self.excused = False
         self.status = status
         self.wait_seconds = wait_seconds
         answered = f" (HTTP {status})" if status is not None else ""
@@ -131,9 +141,28 @@ class ProviderError(FleetError):
         return CONSEQUENCES[self.meaning]
 
     @property
+    def counts(self) -> bool:
+        """Whether it used up one of the provider's attempts."""
+        return self.consequence.counts and not self.excused
+
+    @property
     def retryable(self) -> bool:  # type: ignore[override]
         """Whether the same call may succeed later."""
         return self.consequence.retryable
+
+
+class HeldBack(FleetError):
+    """The provider's limit leaves no room for this call yet."""
+
+    code = "held_back"
+    retryable = True
+
+    def __init__(self, wait_seconds: float) -> None:
+        super().__init__(
+            f"the provider's limit leaves no room for this call for {wait_seconds:.0f} s. Remedy: nothing to do, "
+            "it is made when there is; raise the limit at the provider if this is usual"
+        )
+        self.wait_seconds = wait_seconds
 
 
 class AttemptsExhausted(FleetError):

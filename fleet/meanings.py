@@ -43,7 +43,8 @@ class Consequence:
 
     ``retryable``: the same call may succeed later. ``counts``: it used up one of the provider's attempts.
     ``paid``: whether the provider charges for the call. ``parks``: no call to this provider can succeed
-    until a person or a reset changes something. ``remedy``: what a person can do.
+    until a person or a reset changes something; its queue is shut and its calls wait. ``remedy``: what a
+    person can do.
     """
 
     retryable: bool
@@ -63,13 +64,13 @@ CONSEQUENCES: dict[Meaning, Consequence] = {
     Meaning.OVERLOAD: Consequence(True, True, "not_paid", False, _RETRY),
     Meaning.OUTAGE: Consequence(True, True, "unknown", False, _RETRY),
     Meaning.QUOTA_SPENT: Consequence(
-        False, True, "not_paid", True, "raise the spending limit or add credit in the provider's console"
+        True, False, "not_paid", True, "raise the spending limit or add credit in the provider's console"
     ),
     Meaning.QUOTA_UNTIL_RESET: Consequence(
-        False, True, "not_paid", True, "wait until the quota's reset or ask the provider for a larger one"
+        True, False, "not_paid", True, "wait until the quota's reset or ask the provider for a larger one"
     ),
     Meaning.KEY_REJECTED: Consequence(
-        False, True, "not_paid", True, "store a valid API key for this provider in the backend"
+        True, False, "not_paid", True, "store a valid API key for this provider in the backend"
     ),
     Meaning.NOT_FOUND: Consequence(
         False, True, "not_paid", False, "set a model that exists for this provider; it may have been retired"

@@ -11,7 +11,7 @@ import re
 import signal
 import socket
 import sys
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, NoReturn
@@ -131,14 +131,16 @@ def worker_options(settings: Settings) -> dict[str, Any]:
 class WorkerProcess:
     """One worker process: ``await WorkerProcess(settings, name, build).run()`` is its whole life.
 
-    ``build`` makes the worker once there is a connection; ``beside`` runs as long as it does, and its end is the
-    process's; ``close`` gives back what both used.
+    Once there is a connection, ``prepare`` sees that all is ready for polling (an RPCError has it tried again),
+    and ``build`` makes the workers. What is ``beside`` runs as long as they do; the first end of any of them is
+    the process's. ``close`` gives back what all of them used.
     """
 
     settings: Settings
     name: str
-    build: Callable[[Client], Worker]
-    beside: Callable[[Client], Coroutine[Any, Any, None]] | None = None
+    build: Callable[[Client], Sequence[Worker]]
+    prepare: Callable[[Client], Awaitable[None]] | None = None
+    beside: Sequence[Callable[[Client], Coroutine[Any, Any, None]]] = ()
     close: Callable[[], Awaitable[None]] | None = None
 
     async def run(self) -> int:
@@ -156,27 +158,47 @@ class WorkerProcess:
         client = await connect_patiently(self.settings, identity=identity, stop=stop)
         if client is None:
             return EXIT_OK
-        worker = self.build(client)
-        working = asyncio.create_task(worker.run(), name="worker")
-        tasks = {working, asyncio.create_task(stop.wait(), name="stop")}
-        if self.beside is not None:
-            tasks.add(asyncio.create_task(self.beside(client), name="side task"))
-        logger.info("{} polls {} on {}", self.name, worker.task_queue, self.settings.temporal_host)
-        done, others = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        for task in others - {working}:
-            task.cancel()
+        if not await self._prepared(client, stop):
+            return EXIT_OK
+        workers = self.build(client)
+        working = {asyncio.create_task(one.run(), name=f"worker of {one.task_queue}"): one for one in workers}
+        others: set[asyncio.Task[Any]] = {
+            asyncio.create_task(run(client), name="side task") for run in self.beside
+        }
+        others.add(asyncio.create_task(stop.wait(), name="stop"))
+        queues = ", ".join(worker.task_queue for worker in workers)
+        logger.info("{} polls {} on {}", self.name, queues, self.settings.temporal_host)
+        done, _ = await asyncio.wait({*working, *others}, return_when=asyncio.FIRST_COMPLETED)
         status = EXIT_OK if stop.is_set() else _ended_by_itself(done)
-        return status if working in done else max(status, await self._drain(worker, working))
+        status = max(status, await self._drain({task: one for task, one in working.items() if task not in done}))
+        for task in others:
+            task.cancel()
+        return status
 
-    async def _drain(self, worker: Worker, working: asyncio.Task[None]) -> int:
+    async def _prepared(self, client: Client, stop: asyncio.Event) -> bool:
+        """Whether all is ready for polling; False when the signal came first."""
+        while self.prepare is not None:
+            try:
+                await self.prepare(client)
+            except RPCError as error:
+                logger.warning("Temporal does not answer ({}); trying again", error.message)
+                if await happens_within(stop, _FIRST_WAIT_SECONDS):
+                    return False
+            else:
+                break
+        return not stop.is_set()
+
+    async def _drain(self, working: Mapping[asyncio.Task[None], Worker]) -> int:
         """Stop polling, finish what runs within the bound, report what did not."""
+        if not working:
+            return EXIT_OK
         bound = self.settings.drain_seconds + _AFTER_DRAIN_SECONDS
-        shutting_down = asyncio.create_task(worker.shutdown(), name="shutdown")
-        done, _ = await asyncio.wait({shutting_down}, timeout=bound)
-        if not done:
+        shutting_down = {asyncio.create_task(worker.shutdown(), name="shutdown") for worker in working.values()}
+        _, late = await asyncio.wait(shutting_down, timeout=bound)
+        if late:
             logger.error("{} did not come to rest within {:.0f} s: leaving all the same", self.name, bound)
             return EXIT_FAILED
-        await asyncio.wait({working}, timeout=_AFTER_DRAIN_SECONDS)
+        await asyncio.wait(working, timeout=_AFTER_DRAIN_SECONDS)
         logger.info("{} has drained", self.name)
         return EXIT_OK
 

@@ -14,6 +14,7 @@ from fleet.redaction import redact
 SHORTEST_WAIT_SECONDS = 0.05
 _SPREAD = 0.1
 _MOST_DOUBLINGS = 10
+_BACK_TO_QUEUE_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +30,7 @@ class Verdict:
 def is_wait(error: Exception) -> bool:
     """Whether nothing was asked of a provider yet, or it answered that it is too early."""
     if isinstance(error, ProviderError):
-        return error.retryable and not error.consequence.counts
+        return error.retryable and not error.counts
     return isinstance(error, FleetError) and error.retryable
 
 
@@ -94,8 +95,11 @@ def _message(error: Exception) -> str:
 
 
 def _wait_seconds(error: Exception, attempts: Attempts, settings: Settings) -> float:
-    """The wait that the provider itself asked for, else the backoff."""
-    asked = error.wait_seconds if isinstance(error, ProviderError) else None
+    """The wait that was asked for, else the backoff. Where the queue itself is shut or slowed until the provider
+    is well, the call goes back to it soon."""
+    asked = error.wait_seconds if isinstance(error, FleetError) else None
+    if isinstance(error, ProviderError) and (error.consequence.parks or error.excused):
+        return random.uniform(_BACK_TO_QUEUE_SECONDS / 2, _BACK_TO_QUEUE_SECONDS)
     if asked is None:
         doublings = max((attempts.waits or attempts.provider_failures) - 1, 0)
         growth = settings.backoff_coefficient ** min(doublings, _MOST_DOUBLINGS)

@@ -14,15 +14,16 @@ async def life(settings: Settings, name: str) -> int:
     """Serve the queue ``assistants``."""
     backend = Backend.from_settings(settings)
 
-    def build(client: Client) -> Worker:
+    def build(client: Client) -> list[Worker]:
         loading = LoadActivities(settings, backend, client)
-        return Worker(
+        worker = Worker(
             client,
             task_queue=ASSISTANTS_QUEUE,
             activities=[loading.load, loading.collect],
             max_concurrent_activities=settings.assistants_concurrency,
             **worker_options(settings),
         )
+        return [worker]
 
     return await WorkerProcess(settings, name, build, close=backend.aclose).run()
 

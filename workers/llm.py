@@ -1,5 +1,6 @@
 """``python -m workers.llm PROVIDER``: calls one provider, whose SDK is the only one it imports."""
 
+import asyncio
 import sys
 
 from loguru import logger
@@ -8,6 +9,10 @@ from temporalio.worker import Worker
 
 from fleet.activities import ExecuteActivities
 from fleet.backend import Backend
+from fleet.budgets.admission import Admission
+from fleet.budgets.costs import Costs
+from fleet.budgets.gate import Gate
+from fleet.budgets.reporter import Reporter
 from fleet.calls import Calls
 from fleet.config import Settings
 from fleet.errors import BackendError
@@ -20,7 +25,7 @@ from fleet.runtime import WorkerProcess, run_process, worker_options
 
 
 async def life(settings: Settings, name: str, provider_name: str) -> int:
-    """Serve the queue of one provider."""
+    """Serve the queues of one provider."""
     provider = settings.provider(provider_name)
     backend = Backend.from_settings(settings)
     session = ProviderSession(
@@ -30,15 +35,32 @@ async def life(settings: Settings, name: str, provider_name: str) -> int:
     load_prices()
     await prepared(session)
     calls = Calls(journal)
+    reporters: list[Reporter] = []
 
-    def build(client: Client) -> Worker:
-        return Worker(
-            client,
-            task_queue=provider.queue,
-            activities=[ExecuteActivities(settings, provider, session, calls, client).execute],
-            max_concurrent_activities=provider.concurrency,
-            **worker_options(settings),
-        )
+    async def prepare(client: Client) -> None:
+        reporters[:] = [
+            Reporter(client, queue, limits, name, session.present_key) for queue, limits in provider.limits.items()
+        ]
+        for reporter in reporters:
+            await reporter.open()
+
+    def build(client: Client) -> list[Worker]:
+        costs = Costs(provider.kind)
+        admissions = {one.queue: Admission(Gate(), costs, one, lambda: session.used_key) for one in reporters}
+        execute = ExecuteActivities(settings, provider, session, calls, client, admissions).execute
+        return [
+            Worker(
+                client,
+                task_queue=queue,
+                activities=[execute],
+                max_concurrent_activities=provider.concurrency,
+                **worker_options(settings),
+            )
+            for queue in admissions
+        ]
+
+    async def report(client: Client) -> None:
+        await asyncio.gather(*(one.report_for_ever() for one in reporters))
 
     async def close() -> None:
         await calls.close()
@@ -46,7 +68,7 @@ async def life(settings: Settings, name: str, provider_name: str) -> int:
         await backend.aclose()
 
     return await WorkerProcess(
-        settings, name, build, beside=lambda client: recover_for_ever(client, journal), close=close
+        settings, name, build, prepare, [lambda client: recover_for_ever(client, journal), report], close
     ).run()
 
 

@@ -1,25 +1,41 @@
-"""``python -m workers.pipeline``: decides the order of assistants. No I/O, no provider."""
+"""``python -m workers.pipeline``: decides the order of assistants, and keeps the budgets. No provider."""
+
+from datetime import timedelta
 
 from temporalio.client import Client
 from temporalio.worker import Worker
 
+from fleet.budgets.queues import QueueActivities
+from fleet.budgets.workflow import ProviderBudgetWorkflow
 from fleet.config import Settings
-from fleet.contracts import PIPELINE_QUEUE
+from fleet.contracts import CONTROL_QUEUE, PIPELINE_QUEUE
 from fleet.pipeline import AssistantPipelineWorkflow
 from fleet.runtime import WorkerProcess, run_process, worker_options
 
+# A budget must not wait long for a process that is gone.
+_BUDGET_STICKY = timedelta(seconds=2)
+
 
 async def life(settings: Settings, name: str) -> int:
-    """Serve the queue ``pipeline``."""
+    """Serve the queues ``pipeline`` and ``control``."""
 
-    def build(client: Client) -> Worker:
-        return Worker(
+    def build(client: Client) -> list[Worker]:
+        pipelines = Worker(
             client,
             task_queue=PIPELINE_QUEUE,
             workflows=[AssistantPipelineWorkflow],
             max_concurrent_workflow_tasks=settings.pipeline_concurrency,
             **worker_options(settings),
         )
+        budgets = Worker(
+            client,
+            task_queue=CONTROL_QUEUE,
+            workflows=[ProviderBudgetWorkflow],
+            activities=[QueueActivities(client).set_queue_rate],
+            sticky_queue_schedule_to_start_timeout=_BUDGET_STICKY,
+            **worker_options(settings),
+        )
+        return [pipelines, budgets]
 
     return await WorkerProcess(settings, name, build).run()
 

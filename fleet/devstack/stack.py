@@ -118,12 +118,16 @@ class Stack:
 
     def _temporal(self) -> list[str]:
         """Its database with WAL and synchronous=NORMAL: a power cut loses the last moments at most. One
-        partition a queue, so that a rate limit holds evenly."""
+        partition a queue, so that a rate limit holds evenly; fairness between projects."""
         command = [temporal_command(), "server", "start-dev", "--ip", "127.0.0.1", "--log-level", "error"]
         command += ["--port", str(self.ports.temporal), "--ui-port", str(self.ports.ui)]
         command += ["--db-filename", str(self.folder / "temporal.db")]
         command += ["--sqlite-pragma", "journal_mode=WAL", "--sqlite-pragma", "synchronous=NORMAL"]
-        for value in ("matching.numTaskqueueReadPartitions=1", "matching.numTaskqueueWritePartitions=1"):
+        for value in (
+            "matching.numTaskqueueReadPartitions=1",
+            "matching.numTaskqueueWritePartitions=1",
+            "matching.enableFairness=true",
+        ):
             command += ["--dynamic-config-value", value]
         return command
 

@@ -3,12 +3,12 @@
 from collections.abc import Awaitable, Callable
 
 from fleet.config import ProviderSettings
-from fleet.errors import ProviderError
+from fleet.errors import BackendError, ProviderError
 from fleet.meanings import Meaning
 from fleet.providers.base import LlmAnswer, LlmRequest, Provider, Ticket
 from fleet.providers.registry import ProviderFactory
 from fleet.providers.translation import not_usable
-from fleet.redaction import protect
+from fleet.redaction import mark, protect
 
 #: Gives the provider's key; ``fresh`` asks for one that is not from a cache.
 KeySource = Callable[[bool], Awaitable[str]]
@@ -22,6 +22,7 @@ class ProviderSession:
         self._factory = factory
         self._key_source = key_source
         self._clients: dict[str, Provider] = {}
+        self._used = ""
 
     async def prepare(self) -> None:
         """Make the client before the first call needs it; building one takes a good part of a second.
@@ -56,6 +57,18 @@ class ProviderSession:
         self._refuse_unusable(answer)
         return answer
 
+    @property
+    def used_key(self) -> str:
+        """A mark of the key that the last call was made with."""
+        return mark(self._used)
+
+    async def present_key(self) -> str:
+        """A mark of the key that the backend has now; empty where it cannot be asked or has none."""
+        try:
+            return mark(await self._key(fresh=True))
+        except BackendError:
+            return ""
+
     async def close(self) -> None:
         """Close the clients of all keys that were used."""
         for client in self._clients.values():
@@ -69,6 +82,7 @@ class ProviderSession:
         return key
 
     def _client(self, key: str) -> Provider:
+        self._used = key
         # A replaced key's client stays open: calls made with it may still be running.
         if key not in self._clients:
             self._clients[key] = self._factory(key)

@@ -121,6 +121,7 @@ def answered_with_error(
         _detail(error, body),
         status=status,
         wait_seconds=requested_wait(lowered, body),
+        headers=lowered,
     )
 
 

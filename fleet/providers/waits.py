@@ -29,7 +29,7 @@ def _number(text: str | None) -> float | None:
         return None
 
 
-def _until(text: str | None, now: datetime) -> float | None:
+def until(text: str | None, now: datetime) -> float | None:
     """Seconds until a point in time written as an HTTP date or in RFC 3339."""
     if not text:
         return None
@@ -57,7 +57,7 @@ def _exhausted_reset(headers: Mapping[str, str], now: datetime) -> float | None:
         if "ratelimit" in name and "-remaining" in name and _number(value) == 0:
             reset = headers.get(name.replace("-remaining", "-reset"), "")
             wait = parse_duration(reset)
-            waits.append(wait if wait is not None else _until(reset, now))
+            waits.append(wait if wait is not None else until(reset, now))
     return max((wait for wait in waits if wait is not None), default=None)
 
 
@@ -73,7 +73,7 @@ def requested_wait(headers: Mapping[str, str], body: Any, now: datetime | None =
     candidates = (
         milliseconds / 1000 if milliseconds is not None else None,
         _number(retry_after),
-        _until(retry_after, now),
+        until(retry_after, now),
         _retry_delay(body),
         _exhausted_reset(headers, now),
     )

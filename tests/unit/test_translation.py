@@ -83,12 +83,12 @@ def test_every_meaning_has_its_consequence() -> None:
     assert set(CONSEQUENCES) == set(Meaning)
 
 
-def test_a_limit_is_no_attempt_and_not_paid_and_a_park_is_not_retried() -> None:
+def test_what_does_not_count_is_retried_and_not_paid_and_a_park_does_not_count() -> None:
     for meaning, consequence in CONSEQUENCES.items():
         if not consequence.counts:
             assert consequence.retryable and consequence.paid == "not_paid", meaning
         if consequence.parks:
-            assert not consequence.retryable, meaning
+            assert not consequence.counts, meaning
 
 
 def test_a_key_quoted_in_an_error_is_removed() -> None:

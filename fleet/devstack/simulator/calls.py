@@ -81,6 +81,7 @@ class Entry:
     at: float
     seconds: float = 0.0
     input_tokens: int = 0
+    max_tokens: int | None = None
     output_tokens: int = 0
     status: int = 0
     outcome: str = "in_flight"
@@ -99,7 +100,8 @@ class Entry:
         names = ("id", "idempotency_key", "provider", "api", "model", "key", "at")
         line = {name: getattr(self, name) for name in names} | {"seconds": seconds}
         return line | {
-            name: getattr(self, name) for name in ("input_tokens", "output_tokens", "status", "outcome")
+            name: getattr(self, name)
+            for name in ("input_tokens", "max_tokens", "output_tokens", "status", "outcome")
         }
 
 
@@ -124,6 +126,7 @@ class Ledger:
             key=hashlib.sha256(call.key.encode()).hexdigest()[:12],
             at=round(time.time(), 4),
             input_tokens=call.input_tokens,
+            max_tokens=call.max_tokens,
         )
         self._entries.append(entry)
         return entry

@@ -21,18 +21,20 @@ _DAY_SECONDS = 86_400.0
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """Requests and tokens a minute, requests a day; None is no limit. The burst is seconds of refill."""
+    """Requests and tokens a minute, requests a day; None is no limit. The burst is seconds of refill, that of
+    requests may be another one."""
 
     rpm: float | None = 10_000.0
     input_tpm: float | None = 10_000_000.0
     output_tpm: float | None = 2_000_000.0
     rpd: float | None = None
     burst_seconds: float = 60.0
+    request_burst_seconds: float | None = None
 
     def changed(self, values: Mapping[str, Any]) -> "Limit":
         """This limit with some values replaced; ValueError for one that is no number of at least 0."""
         changes: dict[str, float | None] = {}
-        for name in ("rpm", "input_tpm", "output_tpm", "rpd"):
+        for name in ("rpm", "input_tpm", "output_tpm", "rpd", "request_burst_seconds"):
             if name in values:
                 changes[name] = None if values[name] is None else number(name, values[name])
         if "burst_seconds" in values:
@@ -47,6 +49,7 @@ class Limit:
             "output_tpm": self.output_tpm,
             "rpd": self.rpd,
             "burst_seconds": self.burst_seconds,
+            "request_burst_seconds": self.request_burst_seconds,
         }
 
 
@@ -202,7 +205,9 @@ class Limits:
         account.limit, account.buckets = limit, {}
         for kind, rate in rates.items():
             if rate is not None:
-                account.buckets[kind] = fresh = _bucket(rate, limit.burst_seconds, now)
+                burst = limit.request_burst_seconds if kind == "requests" else None
+                fresh = _bucket(rate, limit.burst_seconds if burst is None else burst, now)
+                account.buckets[kind] = fresh
                 if before := old.get(kind):
                     before.refill(now)
                     fresh.level = fresh.capacity * before.level / before.capacity

@@ -1,0 +1,12 @@
+"""Budgets: how fast a provider's queue may hand out calls, decided over the whole fleet.
+
+``bucket``    one limit as the fleet believes it to be: level, refill, what others take. No I/O.
+``breaker``   what a provider's failures mean for its queue. No I/O.
+``budget``    all limits of one queue together: reports in, a rate out. No I/O.
+``workflow``  runs a budget durably and sets the queue's rate.
+``queues``    the calls to the Temporal server behind that.
+``reporter``  tells a budget what one process did.
+``gate``      holds single calls back within a process, where a rate is too coarse.
+``costs``     what a call costs of each limit, before and after it.
+``reports``   what crosses Temporal between all these.
+"""

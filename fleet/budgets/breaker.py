@@ -1,0 +1,110 @@
+"""What a provider's failures mean for its queue, by their meaning and not by their number alone. Pure.
+
+::
+
+    closed ──(most calls of late failed by the provider's own fault)──► probing: a call every other second
+       ▲                                                                   │
+       └──────────────(three answers in a row)─────────────────────────────┘
+    any ──(credit spent, key rejected)──► parked until an operator's word or another key
+    any ──(quota of the day)────────────► parked until its reset
+"""
+
+from dataclasses import dataclass
+
+from fleet.budgets.reports import Trouble
+from fleet.meanings import CONSEQUENCES, Meaning
+
+#: Calls a second while it is tried whether the provider is back.
+PROBE_RATE = 0.5
+
+_HALF_LIFE_SECONDS = 10.0
+_LEAST_FAILURES = 4.5
+_FAILED_SHARE = 0.5
+_REFUSED_SHARE = 0.85
+_LEAST_REFUSALS = 8.0
+_ANSWERS_TO_CLOSE = 3
+_RESET_UNKNOWN_SECONDS = 3600.0
+_SICK = frozenset(
+    {
+        Meaning.OVERLOAD,
+        Meaning.OUTAGE,
+        Meaning.TIMED_OUT,
+        Meaning.LOST_BEFORE_SENDING,
+        Meaning.LOST_AFTER_SENDING,
+        Meaning.UNUSABLE_BODY,
+    }
+)
+_REFUSED = frozenset({Meaning.RATE, Meaning.RAMP})
+
+
+@dataclass(slots=True)
+class Breaker:
+    """``state`` is ``closed``, ``probing`` or ``parked``; ``why`` says what brought it there. ``until`` is when a
+    parked one opens by itself (unix seconds), None: not before somebody does something."""
+
+    state: str = "closed"
+    why: str = ""
+    at: float = 0.0
+    good: float = 0.0
+    failed: float = 0.0
+    refused: float = 0.0
+    answers: int = 0
+    until: float | None = None
+    rejected_key: str = ""
+
+    def take(self, answered: int, troubles: list[Trouble], now: float) -> None:
+        """Calls that were answered, and those that failed, since the last time."""
+        self._fade(now)
+        self.good += answered
+        for trouble in troubles:
+            meaning = Meaning(trouble.meaning)
+            if CONSEQUENCES[meaning].parks:
+                self._park(meaning, trouble, now)
+            elif meaning in _SICK:
+                self.failed += trouble.count
+            elif meaning in _REFUSED:
+                self.refused += trouble.count
+        worst = max((one for one in troubles if _troubles(one)), key=lambda one: one.count, default=None)
+        if self.state == "closed" and worst is not None and self._sick():
+            self.state, self.answers = "probing", 0
+            self.why = f"{worst.meaning}: {worst.detail}".strip(": ")
+        elif self.state == "probing":
+            self.answers = 0 if worst is not None else self.answers + answered
+            if self.answers >= _ANSWERS_TO_CLOSE:
+                self.close()
+
+    def _sick(self) -> bool:
+        called = self.good + self.failed + self.refused
+        return (self.failed >= _LEAST_FAILURES and self.failed >= _FAILED_SHARE * called) or (
+            self.refused >= _LEAST_REFUSALS and self.failed + self.refused >= _REFUSED_SHARE * called
+        )
+
+    def _fade(self, now: float) -> None:
+        kept = 0.5 ** (max(now - self.at, 0.0) / _HALF_LIFE_SECONDS)
+        self.good, self.failed, self.refused = self.good * kept, self.failed * kept, self.refused * kept
+        self.at = max(now, self.at)
+
+    def _park(self, meaning: Meaning, trouble: Trouble, now: float) -> None:
+        self.state = "parked"
+        self.why = f"{meaning}: {trouble.detail}. Remedy: {CONSEQUENCES[meaning].remedy}"
+        self.rejected_key = trouble.key
+        self.until = None
+        if meaning is Meaning.QUOTA_UNTIL_RESET:
+            self.until = now + (trouble.wait_seconds or _RESET_UNKNOWN_SECONDS)
+
+    def pass_time(self, now: float) -> bool:
+        """Open what was parked until now; whether it was."""
+        if self.state == "parked" and self.until is not None and now >= self.until:
+            self.close()
+            return True
+        return False
+
+    def close(self) -> None:
+        """All is well again, or somebody says so."""
+        self.state, self.why, self.until, self.rejected_key = "closed", "", None, ""
+        self.good = self.failed = self.refused = 0.0
+        self.answers = 0
+
+
+def _troubles(trouble: Trouble) -> bool:
+    return Meaning(trouble.meaning) in _SICK | _REFUSED

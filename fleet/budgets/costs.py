@@ -1,0 +1,69 @@
+"""What a call costs of each limit: reckoned before it is sent, corrected when its usage is known.
+
+OpenAI charges the larger of ``max_tokens`` and its own estimate of the input, when the call arrives; Anthropic
+input and output apart, the output as it is written; Gemini the input. Sources: the providers' rate limit pages.
+"""
+
+from dataclasses import dataclass
+
+from fleet.config import Kind
+from fleet.contracts import Limited
+from fleet.providers.base import LlmAnswer, LlmRequest
+
+Cost = dict[Limited, float]
+
+_CHARACTERS_PER_TOKEN = 3.5
+_OUTPUT_TOKENS = 800.0
+_OVERHEAD_TOKENS = 8
+_WEIGHT = 0.05
+
+
+@dataclass(slots=True)
+class _Learned:
+    characters_per_token: float = _CHARACTERS_PER_TOKEN
+    output_tokens: float = _OUTPUT_TOKENS
+
+
+class Costs:
+    """The costs of one provider's calls; learns from their usage, by model."""
+
+    def __init__(self, kind: Kind) -> None:
+        self._kind = kind
+        self._learned: dict[str, _Learned] = {}
+
+    def estimate(self, request: LlmRequest) -> Cost:
+        """What a call will cost, about."""
+        learned = self._learned.get(request.model, _Learned())
+        characters = len(request.system_prompt) + len(request.user_message)
+        tokens = characters / learned.characters_per_token + _OVERHEAD_TOKENS
+        most = request.max_tokens
+        return self._cost(
+            request, tokens, learned.output_tokens if most is None else min(learned.output_tokens, most)
+        )
+
+    def actual(self, request: LlmRequest, answer: LlmAnswer) -> Cost:
+        """What it did cost. Input that Anthropic had in its cache does not count."""
+        self._learn(request, answer)
+        counted = answer.input_tokens - (answer.cached_input_tokens if self._kind == "anthropic" else 0)
+        return self._cost(request, counted, answer.output_tokens)
+
+    def _cost(self, request: LlmRequest, tokens_in: float, tokens_out: float) -> Cost:
+        together = {
+            "openai": max(request.max_tokens or 0, tokens_in),
+            "anthropic": tokens_in + tokens_out,
+            "gemini": tokens_in,
+        }[self._kind]
+        return {
+            Limited.REQUESTS: 1.0,
+            Limited.TOKENS: together,
+            Limited.INPUT_TOKENS: tokens_in,
+            Limited.OUTPUT_TOKENS: tokens_out,
+        }
+
+    def _learn(self, request: LlmRequest, answer: LlmAnswer) -> None:
+        learned = self._learned.setdefault(request.model, _Learned())
+        characters = len(request.system_prompt) + len(request.user_message)
+        tokens = answer.input_tokens - _OVERHEAD_TOKENS
+        if tokens > 0 and characters:
+            learned.characters_per_token += _WEIGHT * (characters / tokens - learned.characters_per_token)
+        learned.output_tokens += _WEIGHT * (answer.output_tokens - learned.output_tokens)

@@ -1,0 +1,118 @@
+"""What crosses Temporal between the processes, the budgets and the operator. Durations are in seconds."""
+
+from dataclasses import dataclass, field
+
+from fleet.contracts import Limited, LimitSettings
+
+BUDGET_WORKFLOW = "ProviderBudgetWorkflow"
+SET_QUEUE_RATE = "set_queue_rate"
+
+OPEN_SIGNAL = "open"
+REPORT_SIGNAL = "report"
+LIMIT_SIGNAL = "limit"
+PAUSE_SIGNAL = "pause"
+RESUME_SIGNAL = "resume"
+NEW_KEY_SIGNAL = "new_key"
+STANDING_QUERY = "standing"
+
+#: Calls a second of a queue of which no limit is known.
+UNLIMITED = 1000.0
+#: The least rate at which a queue hands out calls that may be made at all; Temporal stalls below it.
+LEAST_RATE = 0.2
+
+
+def budget_id(queue: str) -> str:
+    """The workflow id of a queue's budget."""
+    return f"budget-{queue}"
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a provider's answer said of one limit, ``age_seconds`` before the report was sent.
+
+    ``refill`` is units a second. ``refused``: the answer was a refusal for the sake of a limit.
+    """
+
+    what: Limited
+    refill: float
+    remaining: float
+    age_seconds: float
+    refused: bool = False
+
+
+@dataclass(frozen=True)
+class Trouble:
+    """A kind of failure and how often it occurred; ``detail`` and ``wait_seconds`` are the last one's. ``key``
+    marks the API key that was used, as :func:`fleet.redaction.mark` does."""
+
+    meaning: str
+    count: int
+    detail: str = ""
+    wait_seconds: float | None = None
+    key: str = ""
+
+
+@dataclass(frozen=True)
+class Report:
+    """What one process did since its last report.
+
+    ``calls`` were sent, of which ``charged`` were not refused; ``spent`` is what those were reckoned to cost,
+    corrected by what earlier ones turned out to, and ``largest`` the most that one of them cost. ``answered``
+    counts usable answers and what failed for reasons that are the assistant's own.
+    """
+
+    process: str
+    calls: int = 0
+    charged: int = 0
+    answered: int = 0
+    spent: dict[str, float] = field(default_factory=dict)
+    largest: dict[str, float] = field(default_factory=dict)
+    readings: list[Reading] = field(default_factory=list)
+    troubles: list[Trouble] = field(default_factory=list)
+    sent_at: float = 0.0
+
+
+@dataclass(frozen=True)
+class Opening:
+    """A process tells that it will poll the queue, which hands out ``rate`` calls a second now; None: the server
+    does not let that be known or set. ``exact`` is False where the server divides the queue."""
+
+    limits: LimitSettings
+    rate: float | None
+    exact: bool = True
+
+
+@dataclass(frozen=True)
+class LimitStanding:
+    """One limit as the budget sees it. ``others`` is what somebody else takes of it a second."""
+
+    what: str
+    per_minute: float
+    level: float
+    others_per_minute: float
+    mean_cost: float
+    measured: bool
+
+
+@dataclass(frozen=True)
+class Standing:
+    """Answer of the query ``standing``. ``why`` says what holds the rate where it is."""
+
+    queue: str
+    rate: float
+    breaker: str
+    why: str
+    exact: bool
+    calls: int
+    answered: int
+    refused: int
+    limits: list[LimitStanding] = field(default_factory=list)
+    until: float | None = None
+    rejected_key: str = ""
+    calls_per_minute: float = 0.0
+    set_limits: LimitSettings = field(default_factory=LimitSettings)
+
+    @property
+    def holds(self) -> bool:
+        """Whether the queue is shut: by an operator, or since no call can succeed."""
+        return self.breaker in ("parked", "paused")

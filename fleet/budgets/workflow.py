@@ -1,0 +1,170 @@
+"""``ProviderBudgetWorkflow``: one budget, kept durably; it hears the processes and sets its queue's rate.
+
+What is recorded is what was heard and that a rate was ordered, never how it was reckoned: the order of commands
+follows from the signals alone, so a release may change the law while budgets run.
+"""
+
+from datetime import timedelta
+
+from temporalio import workflow
+from temporalio.common import RetryPolicy
+from temporalio.exceptions import ActivityError
+
+with workflow.unsafe.imports_passed_through():
+    from fleet.budgets.budget import Budget
+    from fleet.budgets.queues import RateOrder
+    from fleet.budgets.reports import (
+        BUDGET_WORKFLOW,
+        LIMIT_SIGNAL,
+        NEW_KEY_SIGNAL,
+        OPEN_SIGNAL,
+        PAUSE_SIGNAL,
+        REPORT_SIGNAL,
+        RESUME_SIGNAL,
+        SET_QUEUE_RATE,
+        STANDING_QUERY,
+        Opening,
+        Report,
+        Standing,
+    )
+    from fleet.contracts import LimitSettings
+
+_LONGEST_HISTORY = 2_000
+_FIRST_LOOK_SECONDS, _LAST_LOOK_SECONDS = 2.5, 80.0
+_LEAST_CHANGE = 0.03
+# News that waited for this long came while no process kept the budgets: it counts, but tells of no present.
+_STALE_SECONDS = 15.0
+_SET_ATTEMPT, _SET_IN_ALL = timedelta(seconds=3), timedelta(seconds=8)
+
+
+@workflow.defn(name=BUDGET_WORKFLOW)
+class ProviderBudgetWorkflow:
+    """One per queue, started by the first process that serves it; its id is ``budget-<queue>``."""
+
+    @workflow.init
+    def __init__(self, queue: str, budget: Budget | None = None, applied: float | None = None) -> None:
+        self._budget = budget or Budget(queue)
+        self._applied = applied
+        self._heard = 0
+        self._state = ""
+
+    @workflow.run
+    async def run(self, queue: str, budget: Budget | None = None, applied: float | None = None) -> None:
+        """Set the rate after whatever is heard; look again a few times, and rest when all is quiet."""
+        look, done = _FIRST_LOOK_SECONDS, -1
+        while workflow.info().get_current_history_length() < _LONGEST_HISTORY:
+            if self._heard == done and look > _LAST_LOOK_SECONDS:
+                await workflow.wait_condition(lambda done=done: self._heard != done)  # type: ignore[misc]
+            elif self._heard == done:
+                try:
+                    await workflow.wait_condition(
+                        lambda done=done: self._heard != done,  # type: ignore[misc]
+                        timeout=timedelta(seconds=look),
+                    )
+                except TimeoutError:
+                    self._budget.pass_time(_now())
+            look = _FIRST_LOOK_SECONDS if self._heard != done else look * 2
+            done = self._heard
+            await self._apply()
+        workflow.continue_as_new(args=[queue, self._budget, self._applied])
+
+    async def _apply(self) -> None:
+        rate, standing = self._budget.rate(), self._budget.standing()
+        self._say(standing)
+        order = RateOrder(self._budget.queue, round(rate, 4), standing.why, set=self._moved(rate))
+        try:
+            allowed = await workflow.execute_local_activity(
+                SET_QUEUE_RATE,
+                order,
+                result_type=bool,
+                start_to_close_timeout=_SET_ATTEMPT,
+                schedule_to_close_timeout=_SET_IN_ALL,
+                retry_policy=RetryPolicy(initial_interval=timedelta(seconds=0.5)),
+            )
+        except ActivityError as error:
+            workflow.logger.warning("the rate of %s could not be set: %s", self._budget.queue, error.cause)
+            return
+        if order.set:
+            self._applied = rate
+            if not allowed and self._budget.exact:
+                self._budget.exact = False
+                workflow.logger.warning(
+                    "the server does not let the rate of %s be set: it holds approximately, by each process's own "
+                    "gate",
+                    self._budget.queue,
+                )
+
+    def _moved(self, rate: float) -> bool:
+        if self._applied is None or (rate == 0) != (self._applied == 0):
+            return True
+        return abs(rate - self._applied) > _LEAST_CHANGE * self._applied
+
+    def _say(self, standing: Standing) -> None:
+        """Tell the log when a queue is shut, tried or opened."""
+        if standing.breaker == self._state:
+            return
+        first, self._state = self._state == "", standing.breaker
+        queue = self._budget.queue
+        match standing.breaker:
+            case "parked":
+                workflow.logger.error("⛔ PROVIDER PARKED: %s: %s", queue, standing.why)
+            case "probing":
+                workflow.logger.warning("⚠ PROVIDER IN TROUBLE: %s is only probed: %s", queue, standing.why)
+            case "paused":
+                workflow.logger.warning("⏸ PROVIDER PAUSED: %s: %s", queue, standing.why)
+            case _ if not first:
+                workflow.logger.info("▶ PROVIDER OPEN: %s", queue)
+
+    @workflow.signal(name=OPEN_SIGNAL)
+    def open(self, opening: Opening) -> None:
+        """A process will poll the queue."""
+        if not opening.exact and self._budget.exact:
+            workflow.logger.warning(
+                "the rate of %s holds approximately: the server divides the queue or does not let it be set",
+                self._budget.queue,
+            )
+        self._budget.open(opening, _now())
+        self._heard += 1
+
+    @workflow.signal(name=REPORT_SIGNAL)
+    def report(self, report: Report) -> None:
+        """A process tells what it did."""
+        if _now() - report.sent_at > _STALE_SECONDS:
+            self._budget.calls += report.calls
+            self._budget.answered += report.answered
+            return
+        self._budget.take(report, _now())
+        self._heard += 1
+
+    @workflow.signal(name=LIMIT_SIGNAL)
+    def limit(self, limits: LimitSettings) -> None:
+        """The operator sets limits."""
+        self._budget.limit(limits, _now())
+        self._heard += 1
+
+    @workflow.signal(name=PAUSE_SIGNAL)
+    def pause(self, why: str) -> None:
+        """The operator shuts the queue."""
+        self._budget.pause(why)
+        self._heard += 1
+
+    @workflow.signal(name=RESUME_SIGNAL)
+    def resume(self) -> None:
+        """The operator opens the queue."""
+        self._budget.resume(_now())
+        self._heard += 1
+
+    @workflow.signal(name=NEW_KEY_SIGNAL)
+    def new_key(self, mark: str) -> None:
+        """The backend has a key for the provider; ``mark`` tells it from the rejected one."""
+        self._budget.new_key(mark, _now())
+        self._heard += 1
+
+    @workflow.query(name=STANDING_QUERY)
+    def standing(self) -> Standing:
+        """The rate now, and why."""
+        return self._budget.standing()
+
+
+def _now() -> float:
+    return workflow.now().timestamp()

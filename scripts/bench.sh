@@ -1,0 +1,16 @@
+#!/usr/bin/env bash
+# Measures on this machine: bench.sh limits [--scenario a] [--quick] [--json] | journal | simulator. See bench/README.md.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+source scripts/environment.sh
+make_environment .venv dev
+what=${1:-}
+[ $# -gt 0 ] && shift
+case "$what" in
+limits) exec .venv/bin/python -m bench.limits "$@" ;;
+journal | simulator) exec .venv/bin/python "bench/$what.py" "$@" ;;
+*)
+    echo "usage: scripts/bench.sh limits|journal|simulator [OPTION...]" >&2
+    exit 2
+    ;;
+esac
