@@ -1,1 +1,1 @@
-"""How much of a provider's limit a real fleet uses, beside workers that only retry: ``scripts/bench.sh limits``."""
+"""How much of a provider's limit a real fleet uses, beside workers that only retry."""

@@ -5,14 +5,18 @@ import json
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import Any
 
 from bench.limits.rows import Row, Window, first_call, row_of
 from bench.limits.scenarios import FAULTS, Load, Scenario, Variant, scenarios
 from bench.limits.stage import REQUEST_BURST_SECONDS, Stage, staged
+from tests.fleet import json_of
 
 _FIRST_CALL_SECONDS = 60.0
-_AFTER_FAULT_SECONDS = 120.0
+_COMPLETION_SECONDS = 240.0
+_RECOVERY_SECONDS, _USUAL_RECOVERY_SECONDS = 20.0, 8.0
+TROUBLED = "openai"
 
 
 def wait_until(moment: float) -> None:
@@ -94,47 +98,74 @@ def _await_backlog(stage: Stage, count: int) -> None:
     raise SystemExit("the calls did not get into their queue")
 
 
+@dataclass(frozen=True)
+class _Span:
+    """A stretch of a run, in which a fault befalls one provider or none does."""
+
+    begin: float
+    end: float
+    fault: str | None
+
+
 def isolated(scenario: Scenario, latency: float) -> Iterator[Row]:
-    """One provider in trouble beside two that are well, in turn with runs in which nothing is wrong."""
-    for fault in FAULTS:
-        healthy = list(_troubled(replace(scenario, fault=None), latency))
-        for row, well in zip(_troubled(replace(scenario, fault=fault), latency), healthy, strict=True):
-            ratio = None if row.provider == "openai" else round(row.utilisation / well.utilisation, 4)
-            yield replace(row, throughput_ratio=ratio, fault=fault)
-
-
-def _troubled(scenario: Scenario, latency: float) -> Iterator[Row]:
+    """One provider in trouble beside two that are well, in turn with stretches in which nothing is wrong."""
     with staged(scenario, "budgets", latency) as stage:
         for load in scenario.loads:
-            stage.add_calls(load, needed_calls(load, scenario.seconds))
-        began = await_first_call(stage)
-        used = stage.cpu_seconds()
-        wait_until(began + scenario.warm_up)
-        left = began + scenario.seconds - time.time()
-        if scenario.fault is not None:
-            stage.fleet.simulator.fault("openai", scenario.fault, seconds=left)
-        counted_from = time.time()
-        wait_until(began + scenario.seconds)
-        end = time.time()
-        calls = [one for one in stage.fleet.simulator.ledger() if one["at"] < end]
+            working = scenario.seconds if load.provider == TROUBLED else 2 * scenario.seconds
+            whole = scenario.warm_up + len(FAULTS) * (working + _USUAL_RECOVERY_SECONDS)
+            stage.add_calls(load, needed_calls(load, whole))
+        wait_until(await_first_call(stage) + scenario.warm_up)
+        used, spans = stage.cpu_seconds(), []
+        for fault in FAULTS:
+            spans.append(_span(stage, None))
+            spans.append(_span(stage, fault))
+            _recover(stage, fault)
         used = stage.cpu_seconds() - used
-        if scenario.fault == "401":
-            stage.fleet.fleet("resume", "openai")
         _await_completion(stage)
-        for load in scenario.loads:
-            allowed = per_second(load) * (end - counted_from)
-            yield row_of(stage, load, calls, Window(counted_from, end, allowed), used)
+        calls = stage.fleet.simulator.ledger()
+        for well, ill in zip(spans[::2], spans[1::2], strict=True):
+            for load in scenario.loads:
+                before, under = (_row_of_span(stage, load, calls, span, used) for span in (well, ill))
+                yield before
+                ratio = None if load.provider == TROUBLED else round(under.utilisation / before.utilisation, 4)
+                yield replace(under, throughput_ratio=ratio)
+
+
+def _row_of_span(stage: Stage, load: Load, calls: list[dict[str, Any]], span: _Span, used: float) -> Row:
+    allowed = per_second(load) * (span.end - span.begin)
+    row = row_of(stage, load, calls, Window(span.begin, span.end, allowed), used)
+    return replace(row, fault=span.fault or "none")
+
+
+def _span(stage: Stage, fault: str | None) -> _Span:
+    begin = time.time()
+    if fault is not None:
+        stage.fleet.simulator.fault(TROUBLED, fault, seconds=stage.scenario.seconds)
+    wait_until(begin + stage.scenario.seconds)
+    return _Span(begin, time.time(), fault)
+
+
+def _recover(stage: Stage, fault: str) -> None:
+    """Until the provider's queue is open again; only a rejected key takes an operator's word."""
+    if fault == "401":
+        stage.fleet.fleet("resume", TROUBLED)
+    given_up = time.time() + _RECOVERY_SECONDS
+    while time.time() < given_up:
+        queues = json_of(stage.fleet.fleet("limits", TROUBLED, "--json").stdout)["queues"]
+        if all(one["breaker"] == "closed" for one in queues.values()):
+            return
+        time.sleep(1.0)
 
 
 def _await_completion(stage: Stage) -> None:
     """Everything completes once the fault is over; what does not shows as a pipeline that is open."""
-    given_up = time.time() + _AFTER_FAULT_SECONDS
+    given_up = time.time() + _COMPLETION_SECONDS
     while time.time() < given_up:
         listed = stage.fleet.temporal("workflow", "count", "--query", OPEN_PIPELINES).stdout
         if "Total: 0" in listed:
             return
         time.sleep(1.0)
-    print(f"after {_AFTER_FAULT_SECONDS:.0f} s not all pipelines had completed", file=sys.stderr)
+    print(f"after {_COMPLETION_SECONDS:.0f} s not all pipelines had completed", file=sys.stderr)
 
 
 OPEN_PIPELINES = "WorkflowType='AssistantPipelineWorkflow' AND ExecutionStatus='Running'"

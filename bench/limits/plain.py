@@ -1,5 +1,7 @@
-"""``python -m bench.limits.plain PROVIDER``: what is replaced. One Temporal worker that leaves limits to retries: the
-SDK's own, and three attempts by Temporal with its usual backoff."""
+"""``python -m bench.limits.plain PROVIDER``: what the fleet replaces.
+
+One Temporal worker that leaves limits to retries: the SDK's own, and three attempts by Temporal.
+"""
 
 import asyncio
 import signal

@@ -1,4 +1,4 @@
-"""A real fleet for one run: Temporal, backend, simulator, supervisord and its programs, with a state of its own."""
+"""A real fleet for one run: Temporal, backend, simulator, supervisord and its programs."""
 
 import asyncio
 import json

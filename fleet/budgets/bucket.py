@@ -15,6 +15,8 @@ _BOOST_STEP_SECONDS = 0.5
 _BOOST_HALF_LIFE_SECONDS = 20.0
 # The level returns to the reserve within so many seconds.
 _SPEND_SECONDS, _SAVE_SECONDS = 4.0, 2.0
+# A full bucket is not emptied at once: what is under way must be seen in time.
+_MOST_HASTE = 4.0
 # How fast an observation corrects the level, and what others are believed to take.
 _LEVEL_SECONDS = 1.2
 _FOREIGN_GAIN = 0.12
@@ -61,9 +63,8 @@ class Bucket:
     @property
     def reserve(self) -> float:
         """The level that it is steered to."""
-        wanted = max(
-            (_RESERVE_SECONDS + self.boost_seconds) * self.refill, 2 * self.mean_cost, 1.2 * self.largest_cost
-        )
+        unforeseen = (_RESERVE_SECONDS + self.boost_seconds) * self.refill
+        wanted = unforeseen + max(2 * self.mean_cost, 1.1 * self.largest_cost)
         return wanted if self.capacity is None else min(wanted, 0.5 * self.capacity)
 
     @property
@@ -79,7 +80,7 @@ class Bucket:
         seconds = _SPEND_SECONDS if above > 0 else _SAVE_SECONDS
         # A single call of a slow limit must not swing its rate.
         seconds = max(seconds, self.mean_cost / max(self.refill, 1e-9))
-        return (self.net + above / seconds) / self.mean_cost
+        return min(self.net + above / seconds, _MOST_HASTE * self.refill) / self.mean_cost
 
     def advance(self, now: float) -> None:
         """Let time pass until ``now``."""

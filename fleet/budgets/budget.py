@@ -51,18 +51,12 @@ class Budget:
         self._set_limits(now)
 
     def limit(self, limits: LimitSettings, now: float) -> None:
-        """The operator sets limits; what is None there stays as it is."""
-        old = self.chosen
-        self.chosen = LimitSettings(
-            rpm=limits.rpm if limits.rpm is not None else old.rpm,
-            tpm=limits.tpm if limits.tpm is not None else old.tpm,
-            input_tpm=limits.input_tpm if limits.input_tpm is not None else old.input_tpm,
-            output_tpm=limits.output_tpm if limits.output_tpm is not None else old.output_tpm,
-        )
+        """The operator's limits are these now; what is None is left to the settings and the provider."""
+        self.chosen = limits
         self._set_limits(now)
 
-    def _wanted(self) -> dict[Limited, float]:
-        return self.configured.refills() | self.chosen.refills()
+    def _wanted(self) -> dict[str, float]:
+        return {str(what): refill for what, refill in (self.configured.refills() | self.chosen.refills()).items()}
 
     def _set_limits(self, now: float) -> None:
         for what, refill in self._wanted().items():
@@ -72,6 +66,10 @@ class Budget:
                 bucket.set_refill(refill)
             else:
                 self.buckets[what] = Bucket(refill, now)
+        for what in [*self.buckets]:
+            unheard = not self.buckets[what].measured and not self.buckets[what].learned
+            if unheard and what not in self._wanted():
+                del self.buckets[what]
 
     def pause(self, why: str) -> None:
         """The operator shuts the queue."""

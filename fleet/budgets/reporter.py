@@ -51,7 +51,18 @@ _ANSWERED_BADLY = frozenset(
         Meaning.UNUSABLE_CUT_OFF,
     }
 )
-_NEVER_CHARGED = frozenset({Meaning.RATE, Meaning.RAMP, Meaning.QUOTA_SPENT, Meaning.KEY_REJECTED})
+_NEVER_CHARGED = frozenset(
+    {
+        Meaning.RATE,
+        Meaning.RAMP,
+        Meaning.QUOTA_SPENT,
+        Meaning.QUOTA_UNTIL_RESET,
+        Meaning.KEY_REJECTED,
+        Meaning.NOT_FOUND,
+        Meaning.BAD_REQUEST,
+        Meaning.LOST_BEFORE_SENDING,
+    }
+)
 
 
 class Reporter:

@@ -12,6 +12,7 @@ import typer
 from rich.console import Console
 
 from fleet.cli import demo as demonstration
+from fleet.cli import limits as budgets
 from fleet.cli.down import take_down
 from fleet.cli.finding import find_fleet, settings_for_embedded
 from fleet.cli.foreground import stay_until_signal
@@ -36,10 +37,11 @@ from fleet.cli.screen import (
     shown,
 )
 from fleet.cli.up import UpOptions, bring_up
+from fleet.contracts import LimitSettings
 from fleet.control.home import Home
 from fleet.control.status import status_of
 from fleet.devstack.environment import without_proxy
-from fleet.errors import FleetError, SettingsError
+from fleet.errors import FleetError, OperationError, SettingsError
 from fleet.runtime import EXIT_BAD_SETTINGS, EXIT_FAILED, EXIT_OK
 
 EXIT_INTERRUPTED = 130
@@ -203,6 +205,56 @@ def status(as_json: Json = False) -> None:
     else:
         show_status(console_for(), found)
     raise typer.Exit(EXIT_FAILED if found.problems() else EXIT_OK)
+
+
+Provider = Annotated[str, typer.Argument(metavar="PROVIDER", help="openai, anthropic, gemini, or an added one.")]
+
+
+@app.command()
+def limits(
+    provider: Annotated[str | None, typer.Argument(metavar="[PROVIDER]", help="All of them without it.")] = None,
+    rpm: Annotated[float | None, typer.Option(min=0.1, help="Requests a minute.")] = None,
+    tpm: Annotated[float | None, typer.Option(min=1, help="Tokens a minute, as the provider counts them.")] = None,
+    input_tpm: Annotated[float | None, typer.Option(min=1, help="Input tokens a minute.")] = None,
+    output_tpm: Annotated[float | None, typer.Option(min=1, help="Output tokens a minute.")] = None,
+    model: Annotated[str | None, typer.Option(help="Of a model with limits of its own.")] = None,
+    reset: Annotated[bool, typer.Option("--reset", help="Back to the limits of the settings.")] = False,
+    as_json: Json = False,
+) -> None:
+    """What each queue hands out and why; with options, set a provider's limits for the whole fleet."""
+    settings, _ = find_fleet()
+    given = LimitSettings(rpm, tpm, input_tpm, output_tpm)
+    if not given.refills() and not reset:
+        _show_limits(asyncio.run(budgets.see(settings, provider)), as_json=as_json)
+        return
+    if provider is None:
+        raise OperationError("whose limits? Remedy: name the provider, e.g. `fleet limits openai --rpm 500`")
+    _show_limits(asyncio.run(budgets.change(settings, provider, model, given, reset=reset)), as_json=as_json)
+
+
+@app.command()
+def pause(
+    provider: Provider,
+    why: Annotated[str, typer.Option(help="Shown to everybody who asks.")] = "paused by the operator",
+    as_json: Json = False,
+) -> None:
+    """Stop handing out a provider's calls, on all machines; calls under way end as usual."""
+    settings, _ = find_fleet()
+    _show_limits(asyncio.run(budgets.shut(settings, provider, why)), as_json=as_json)
+
+
+@app.command()
+def resume(provider: Provider, as_json: Json = False) -> None:
+    """Hand out a provider's calls again, after a pause, a spent quota or a rejected key."""
+    settings, _ = find_fleet()
+    _show_limits(asyncio.run(budgets.open_again(settings, provider)), as_json=as_json)
+
+
+def _show_limits(standings: budgets.Standings, *, as_json: bool) -> None:
+    if as_json:
+        _print_json(budgets.to_json(standings))
+    else:
+        budgets.show_standings(console_for(), standings)
 
 
 @app.command()

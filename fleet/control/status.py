@@ -2,7 +2,7 @@
 
 import asyncio
 import socket
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -14,8 +14,10 @@ from temporalio.client import Client
 from temporalio.service import RPCError
 
 from fleet.backend import Backend
+from fleet.budgets.operate import standings_of
+from fleet.budgets.reports import Standing
 from fleet.config import Settings
-from fleet.contracts import ASSISTANTS_QUEUE, PIPELINE_QUEUE
+from fleet.contracts import ASSISTANTS_QUEUE, CONTROL_QUEUE, PIPELINE_QUEUE
 from fleet.control.home import Home
 from fleet.control.supervisor import ProcessStatus, Supervisor
 from fleet.errors import FleetError, OperationError, TemporalUnavailable
@@ -49,13 +51,14 @@ class QueueStatus:
 
 @dataclass(frozen=True)
 class FleetStatus:
-    """Everything that ``fleet status`` shows."""
+    """Everything that ``fleet status`` shows. ``budgets`` has those that somebody keeps, by queue."""
 
     temporal: Reachable
     backend: Reachable
     processes: list[ProcessStatus]
     queues: list[QueueStatus]
     supervisor_problem: str = ""
+    budgets: dict[str, Standing] = field(default_factory=dict)
 
     def problems(self) -> list[str]:
         """One line for each thing that is not as it should be."""
@@ -63,11 +66,19 @@ class FleetStatus:
         found += [self.supervisor_problem] if self.supervisor_problem else []
         found += [f"{one.process} is {one.state} {one.said}".strip() for one in self.processes if not _well(one)]
         found += [f"nobody polls the queue {one.queue}" for one in self.queues if one.pollers == 0]
+        found += [_trouble(one) for one in self.budgets.values() if one.breaker in ("parked", "probing")]
         return found
 
     def to_json(self) -> dict[str, Any]:
         """As ``fleet status --json`` and ``GET /status`` show it."""
         return asdict(self) | {"problems": self.problems()}
+
+
+def _trouble(budget: Standing) -> str:
+    if budget.breaker == "probing":
+        return f"{budget.queue} is only probed: {budget.why}"
+    until = f" until {datetime.fromtimestamp(budget.until, UTC):%Y-%m-%d %H:%M} UTC" if budget.until else ""
+    return f"{budget.queue} is parked{until}: {budget.why}; then `fleet resume`"
 
 
 def _well(process: ProcessStatus) -> bool:
@@ -76,10 +87,10 @@ def _well(process: ProcessStatus) -> bool:
 
 async def status_of(settings: Settings) -> FleetStatus:
     """Ask all four at once; what does not answer is reported and not raised."""
-    (temporal, queues), backend, (processes, problem) = await asyncio.gather(
+    (temporal, queues, budgets), backend, (processes, problem) = await asyncio.gather(
         _temporal(settings), _backend(settings), asyncio.to_thread(_processes, Home.of(settings))
     )
-    return FleetStatus(temporal, backend, processes, queues, problem)
+    return FleetStatus(temporal, backend, processes, queues, problem, budgets)
 
 
 def _processes(home: Home) -> tuple[list[ProcessStatus], str]:
@@ -98,21 +109,30 @@ async def _backend(settings: Settings) -> Reachable:
     return Reachable(settings.api_base_url, ok=True)
 
 
-async def _temporal(settings: Settings) -> tuple[Reachable, list[QueueStatus]]:
+async def _temporal(settings: Settings) -> tuple[Reachable, list[QueueStatus], dict[str, Standing]]:
     address = settings.temporal_host
     unknown = [QueueStatus(name, None, None, None) for name in queues_of(settings)]
     try:
-        return Reachable(address, ok=True), await queue_statuses(await connect_once(settings), settings)
+        client = await connect_once(settings)
+        queues, budgets = await asyncio.gather(queue_statuses(client, settings), budgets_of(client, settings))
     except TemporalUnavailable as error:
-        return Reachable(address, ok=False, problem=str(error)), unknown
+        return Reachable(address, ok=False, problem=str(error)), unknown, {}
     except RPCError as error:
         problem = f"Temporal at {address} does not describe its queues: {error}"
-        return Reachable(address, ok=False, problem=problem), unknown
+        return Reachable(address, ok=False, problem=problem), unknown, {}
+    return Reachable(address, ok=True), queues, budgets
+
+
+async def budgets_of(client: Client, settings: Settings) -> dict[str, Standing]:
+    """The budgets that somebody keeps, by queue."""
+    found = await standings_of(client, [queue for one in settings.providers.values() for queue in one.limits])
+    return {queue: standing for queue, standing in found.items() if standing is not None}
 
 
 def queues_of(settings: Settings) -> list[str]:
     """Every task queue that the settings' programs serve."""
-    return [PIPELINE_QUEUE, ASSISTANTS_QUEUE, *(one.queue for one in settings.providers.values())]
+    llm = (queue for one in settings.providers.values() for queue in one.limits)
+    return [PIPELINE_QUEUE, CONTROL_QUEUE, ASSISTANTS_QUEUE, *llm]
 
 
 async def queue_statuses(client: Client, settings: Settings) -> list[QueueStatus]:
@@ -127,7 +147,7 @@ async def queue_statuses(client: Client, settings: Settings) -> list[QueueStatus
 async def _queue(client: Client, name: str) -> QueueStatus:
     kind = (
         TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW
-        if name == PIPELINE_QUEUE
+        if name in (PIPELINE_QUEUE, CONTROL_QUEUE)
         else TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY
     )
     request = DescribeTaskQueueRequest(

@@ -1,0 +1,115 @@
+"""``fleet limits``, ``fleet pause`` and ``fleet resume``: the operator's hand on the providers' queues."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import asdict, replace
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from temporalio.client import Client
+
+from fleet.budgets.operate import pause, resume, set_limits, standing_of, standings_of
+from fleet.budgets.reports import Standing
+from fleet.cli.screen import shown
+from fleet.config import Settings
+from fleet.contracts import LimitSettings
+from fleet.errors import OperationError
+from fleet.runtime import connect_once
+
+_STYLES = {"closed": "green", "probing": "yellow", "paused": "yellow", "parked": "bold red"}
+Standings = dict[str, Standing | None]
+
+
+def queues_of(settings: Settings, provider: str | None, model: str | None = None) -> list[str]:
+    """The queues that a command is about.
+
+    Raises:
+        SettingsError: there is no such provider.
+        OperationError: the model has no queue of its own.
+    """
+    if provider is None:
+        return [queue for one in settings.providers.values() for queue in one.limits]
+    named = settings.provider(provider)
+    if model is None:
+        return [named.queue]
+    if model not in named.models:
+        raise OperationError(
+            f"{named.name} has no limits of its own for {model!r}. Remedy: give the model a section under "
+            f"[providers.{named.name}.models] in fleet.toml, or leave --model out"
+        )
+    return [named.queue_of(model)]
+
+
+async def see(settings: Settings, provider: str | None) -> Standings:
+    """How the budgets stand."""
+    return await standings_of(await connect_once(settings), queues_of(settings, provider))
+
+
+async def change(
+    settings: Settings, provider: str, model: str | None, limits: LimitSettings, *, reset: bool
+) -> Standings:
+    """Set the limits that are given, and leave the others; ``reset`` goes back to those of the settings first."""
+    client = await connect_once(settings)
+    (queue,) = queues_of(settings, provider, model)
+    now = await standing_of(client, queue)
+    old = LimitSettings() if reset or now is None else now.set_limits
+    given = {name: value for name, value in asdict(limits).items() if value is not None}
+    return {queue: await set_limits(client, queue, replace(old, **given))}
+
+
+async def shut(settings: Settings, provider: str, why: str) -> Standings:
+    """Pause all queues of a provider."""
+    return await _each(settings, provider, lambda client, queue: pause(client, queue, why))
+
+
+async def open_again(settings: Settings, provider: str) -> Standings:
+    """Resume all queues of a provider."""
+    return await _each(settings, provider, resume)
+
+
+async def _each(settings: Settings, provider: str, act: Callable[[Client, str], Awaitable[Standing]]) -> Standings:
+    client = await connect_once(settings)
+    queues = settings.provider(provider).limits
+    return {queue: await act(client, queue) for queue in queues}
+
+
+def to_json(standings: Standings) -> dict[str, Any]:
+    """As ``--json`` shows them; null where nobody keeps a budget."""
+    return {"queues": {queue: asdict(one) if one else None for queue, one in standings.items()}}
+
+
+def show_standings(console: Console, standings: Standings) -> None:
+    """A line per queue; below them what an operator should know."""
+    table = Table("queue", "rate now", "limit", "used", "429s", "breaker", "why", pad_edge=False)
+    for queue, one in standings.items():
+        if one is None:
+            table.add_row(shown(queue), "?", "", "", "", "[yellow]?", "nobody keeps its budget")
+            continue
+        table.add_row(
+            shown(queue),
+            f"{one.rate:.2f}/s" + ("" if one.exact else " (approximate)"),
+            _limits(one),
+            f"{one.calls_per_minute:.0f}/min",
+            str(one.refused),
+            f"[{_STYLES[one.breaker]}]{one.breaker}",
+            shown(one.why),
+        )
+    console.print(table)
+    if any(one is not None and not one.exact for one in standings.values()):
+        console.print(
+            "approximate: the server divides the queue or does not let its rate be set, so each process's own "
+            "gate keeps the peace",
+            soft_wrap=True,
+        )
+
+
+def _limits(standing: Standing) -> str:
+    units = {"requests": "rpm", "tokens": "tpm", "input_tokens": "input tpm", "output_tokens": "output tpm"}
+    chosen = standing.set_limits.refills()
+    return (
+        "\n".join(
+            f"{one.per_minute:,.0f} {units[one.what]}{' (set)' if one.what in chosen else ''}"
+            for one in standing.limits
+        )
+        or "unknown"
+    )
