@@ -83,12 +83,13 @@ class LoadActivities:
         return PipelinePlan(
             project_id=project_id,
             assistants=assistants,
-            queues={provider.name: provider.queue for provider in providers},
+            queues=_queues_of(providers),
             limits=ActivityLimits(
                 timeout_seconds=settings.activity_timeout_seconds,
                 heartbeat_timeout_seconds=settings.heartbeat_timeout_seconds,
                 retry_initial_seconds=settings.retry_initial_seconds,
                 backoff_coefficient=settings.backoff_coefficient,
+                fallback_after_seconds=settings.fallback_after_seconds,
             ),
         )
 
@@ -110,6 +111,11 @@ class LoadActivities:
 def _providers_in(assistants: list[Assistant]) -> set[str]:
     fallbacks = {choice.provider for assistant in assistants for choice in assistant.fallback}
     return {assistant.provider for assistant in assistants} | fallbacks
+
+
+def _queues_of(providers: list[ProviderSettings]) -> dict[str, str]:
+    of_models = {f"{one.name}/{model}": one.queue_of(model) for one in providers for model in one.models}
+    return {provider.name: provider.queue for provider in providers} | of_models
 
 
 class ExecuteActivities:
@@ -157,7 +163,8 @@ class ExecuteActivities:
                 attempts.settled()
             error.excused = await _excused(error, admission)
             await telling
-            await self._tell(call, AssistantState.QUEUED, order.attempts, note=str(error))
+            unsettled = error.meaning in UNANSWERED
+            await self._tell(call, AssistantState.QUEUED, order.attempts, str(error), unsettled=unsettled)
             raise
         except asyncio.CancelledError:
             if _is_to_end():
@@ -205,9 +212,11 @@ class ExecuteActivities:
             ) from error
         return assignment
 
-    async def _tell(self, call: AssistantCall, state: AssistantState, attempt: int, note: str = "") -> None:
+    async def _tell(
+        self, call: AssistantCall, state: AssistantState, attempt: int, note: str = "", *, unsettled: bool = False
+    ) -> None:
         """Tell the pipeline how this assistant moves, for its progress; a failure here harms nothing else."""
-        moved = AssistantMoved(call.function_key, state, attempt, note)
+        moved = AssistantMoved(call.function_key, state, attempt, note, unsettled)
         try:
             await self._pipeline().signal(
                 ASSISTANT_SIGNAL, moved, rpc_timeout=timedelta(seconds=_TELL_PIPELINE_SECONDS)

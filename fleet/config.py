@@ -189,6 +189,9 @@ class Settings(BaseSettings):
     default_max_tokens: int | None = Field(None, ge=1)
     """Largest answer of an assistant that sets none; unset: unlimited, the model's own maximum."""
 
+    fallback_after_seconds: Seconds = 60.0
+    """How long an assistant with a `fallback` waits to be started before it moves to the next provider's queue."""
+
     backend_timeout_seconds: Seconds = 10.0
     """Deadline of one call to the Backend API."""
     backend_patience_seconds: Seconds = 900.0

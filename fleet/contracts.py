@@ -95,25 +95,32 @@ class Assistant:
 
 @dataclass(frozen=True)
 class ActivityLimits:
-    """The timeouts that the workflow gives to ``execute_assistant``, in seconds."""
+    """The timeouts that the workflow gives to ``execute_assistant``, in seconds. An assistant that has not been
+    started for ``fallback_after_seconds`` moves to its next choice, if it has one."""
 
     timeout_seconds: float
     heartbeat_timeout_seconds: float
     retry_initial_seconds: float
     backoff_coefficient: float
+    fallback_after_seconds: float = 60.0
 
 
 @dataclass(frozen=True)
 class PipelinePlan:
     """What ``load_assistants_from_database`` gives the workflow.
 
-    ``assistants`` are sorted by ``order``. ``queues`` maps each provider in use to its task queue.
+    ``assistants`` are sorted by ``order``. ``queues`` maps each provider in use to its task queue, and each
+    ``provider/model`` that has one of its own.
     """
 
     project_id: str
     assistants: list[Assistant]
     queues: dict[str, str]
     limits: ActivityLimits
+
+    def queue_of(self, choice: ModelChoice) -> str:
+        """The task queue of a model's calls."""
+        return self.queues.get(f"{choice.provider}/{choice.model}", self.queues[choice.provider])
 
 
 @dataclass(frozen=True)
@@ -158,12 +165,14 @@ class Assignment:
 
 @dataclass(frozen=True)
 class AssistantMoved:
-    """Signal from ``execute_assistant``: it began an attempt, or an attempt failed and will be repeated."""
+    """Signal from ``execute_assistant``: it began an attempt, or an attempt failed and will be repeated.
+    ``unsettled``: of the failed one nobody knows whether it was answered and paid."""
 
     function_key: str
     state: AssistantState
     attempt: int
     note: str = ""
+    unsettled: bool = False
 
 
 @dataclass(frozen=True)

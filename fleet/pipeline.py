@@ -10,8 +10,8 @@ from datetime import timedelta
 from typing import Any, NoReturn
 
 from temporalio import workflow
-from temporalio.common import RetryPolicy
-from temporalio.exceptions import ActivityError, ApplicationError
+from temporalio.common import Priority, RetryPolicy
+from temporalio.exceptions import ActivityError, ApplicationError, TimeoutError, TimeoutType
 
 with workflow.unsafe.imports_passed_through():
     from fleet.assistants import reads_csv
@@ -34,6 +34,7 @@ with workflow.unsafe.imports_passed_through():
         AssistantMoved,
         AssistantResult,
         ErrorRecord,
+        ModelChoice,
         PipelinePlan,
         PipelineResult,
         PipelineState,
@@ -47,6 +48,9 @@ with workflow.unsafe.imports_passed_through():
 
 _LOAD_ATTEMPT = timedelta(seconds=60)
 _LOAD_SILENCE = timedelta(seconds=30)
+_LONGEST_PATIENCE_SECONDS = 3600.0
+#: Source: Temporal's limit on fairness keys, in bytes.
+_FAIRNESS_KEY_MAX = 64
 
 
 @workflow.defn(name=WORKFLOW_TYPE)
@@ -146,6 +150,7 @@ class AssistantPipelineWorkflow:
                 task_queue=ASSISTANTS_QUEUE,
                 start_to_close_timeout=_LOAD_ATTEMPT,
                 heartbeat_timeout=_LOAD_SILENCE,
+                priority=self._priority(self._inputs.project_id),
                 retry_policy=RetryPolicy(initial_interval=timedelta(seconds=1), backoff_coefficient=2.0),
             )
         except ActivityError as error:
@@ -172,20 +177,46 @@ class AssistantPipelineWorkflow:
             self._error = self._error or record
 
     async def _execute(self, assistant: Assistant, plan: PipelinePlan) -> AssistantResult:
+        """The answer of the first of its models that starts it in time; in every round each has longer."""
+        key, patience = assistant.function_key, plan.limits.fallback_after_seconds
+        choices = [ModelChoice(assistant.provider, assistant.model), *assistant.fallback]
+        bounded, number = len(choices) > 1, 0
+        while True:
+            choice = choices[number % len(choices)]
+            wait = min(patience * 2 ** (number // len(choices)), _LONGEST_PATIENCE_SECONDS)
+            try:
+                return await self._ask(assistant, choice, plan, wait if bounded else None)
+            except ActivityError as error:
+                late = _start_timeout(error)
+                if late is None:
+                    raise
+            if self._stages.sent(key) or _may_be_open(late):
+                bounded = False  # what was sent may have been paid: it is this provider's to the end
+                continue
+            number += 1
+            note = f"{choice.provider}/{choice.model} did not start it within {wait:.0f} s"
+            self._stages.choose(key, choices[number % len(choices)], note)
+
+    async def _ask(
+        self, assistant: Assistant, choice: ModelChoice, plan: PipelinePlan, start_within: float | None
+    ) -> AssistantResult:
+        """One model's answer; ``start_within`` bounds the wait in its queue, not the call."""
         limits = plan.limits
         result: AssistantResult = await workflow.execute_activity(
             EXECUTE_ASSISTANT,
             AssistantCall(
                 function_key=assistant.function_key,
                 name=assistant.name,
-                provider=assistant.provider,
-                model=assistant.model,
+                provider=choice.provider,
+                model=choice.model,
                 project_id=plan.project_id,
             ),
             result_type=AssistantResult,
             activity_id=assistant.function_key,
-            summary=f"{assistant.name}: {assistant.provider}/{assistant.model}",
-            task_queue=plan.queues[assistant.provider],
+            summary=f"{assistant.name}: {choice.provider}/{choice.model}",
+            task_queue=plan.queue_of(choice),
+            priority=self._priority(plan.project_id),
+            schedule_to_start_timeout=None if start_within is None else timedelta(seconds=start_within),
             start_to_close_timeout=timedelta(seconds=limits.timeout_seconds),
             heartbeat_timeout=timedelta(seconds=limits.heartbeat_timeout_seconds),
             retry_policy=RetryPolicy(
@@ -194,6 +225,11 @@ class AssistantPipelineWorkflow:
             ),
         )
         return result
+
+    def _priority(self, project_id: str) -> Priority:
+        """Projects take turns; within them, and between them, the pipeline's own priority counts."""
+        fairness_key = project_id.encode()[:_FAIRNESS_KEY_MAX].decode("utf-8", "ignore")
+        return Priority(priority_key=workflow.info().priority.priority_key, fairness_key=fairness_key)
 
     def _fail(self, error: ErrorRecord) -> NoReturn:
         self._error, self._state = error, PipelineState.FAILED
@@ -228,6 +264,20 @@ def _wall_clock() -> float:
     """The real time: for queries, which are not replayed, so that a running assistant's seconds run."""
     with workflow.unsafe.sandbox_unrestricted():
         return time.time()
+
+
+def _start_timeout(error: ActivityError) -> TimeoutError | None:
+    """The timeout, if it waited in its queue for too long."""
+    cause = error.cause
+    late = isinstance(cause, TimeoutError) and cause.type is TimeoutType.SCHEDULE_TO_START
+    return cause if late and isinstance(cause, TimeoutError) else None
+
+
+def _may_be_open(late: TimeoutError) -> bool:
+    """Whether an earlier attempt told by its heartbeat that its call was sent, and none that it ended."""
+    details = late.last_heartbeat_details
+    last = details[-1] if details and isinstance(details[-1], dict) else {}
+    return bool(last.get("open_at") or last.get("under_way"))
 
 
 def _record_of(error: ActivityError) -> ErrorRecord:

@@ -15,6 +15,7 @@ from fleet.contracts import (
     AssistantResult,
     AssistantState,
     ErrorRecord,
+    ModelChoice,
     NamedText,
     StageRecord,
 )
@@ -25,10 +26,13 @@ _OPEN = (AssistantState.QUEUED, AssistantState.RUNNING)
 
 @dataclass(slots=True)
 class Stage:
-    """One assistant in one pipeline. Points in time are unix seconds."""
+    """One assistant in one pipeline. Points in time are unix seconds. ``choice`` is the model that it waits for or
+    is with now; ``sent``: its call may have been answered and paid."""
 
     assistant: Assistant
     inputs: list[str]
+    choice: ModelChoice
+    sent: bool = False
     state: AssistantState = AssistantState.WAITING
     attempt: int = 0
     note: str = ""
@@ -52,7 +56,10 @@ class Stages:
         self._first_run_id = first_run_id
         self._assistants = assistants
         waits_for = dependencies(assistants)
-        self._stages = {one.function_key: Stage(one, waits_for[one.function_key]) for one in assistants}
+        self._stages = {
+            one.function_key: Stage(one, waits_for[one.function_key], ModelChoice(one.provider, one.model))
+            for one in assistants
+        }
 
     def ready(self, function_key: str) -> bool:
         """Whether all that this assistant reads is there."""
@@ -78,6 +85,16 @@ class Stages:
         stage = self._stages.get(moved.function_key)
         if stage is not None and stage.state in _OPEN:
             stage.state, stage.attempt, stage.note = moved.state, moved.attempt, moved.note
+            stage.sent = moved.state is AssistantState.RUNNING or moved.unsettled
+
+    def choose(self, function_key: str, choice: ModelChoice, note: str) -> None:
+        """It moves to another model's queue."""
+        stage = self._stages[function_key]
+        stage.state, stage.choice, stage.note = AssistantState.QUEUED, choice, note
+
+    def sent(self, function_key: str) -> bool:
+        """Whether its call may have been answered and paid already."""
+        return self._stages[function_key].sent
 
     def finish(self, result: AssistantResult, now: float) -> None:
         """It answered."""
@@ -126,8 +143,8 @@ class Stages:
             AssistantProgress(
                 function_key=key,
                 name=stage.assistant.name,
-                provider=stage.assistant.provider,
-                model=stage.assistant.model,
+                provider=stage.choice.provider,
+                model=stage.choice.model,
                 state=stage.state,
                 attempt=stage.attempt,
                 seconds=stage.seconds(now),
@@ -154,8 +171,8 @@ def _record(stage: Stage) -> StageRecord:
         duration=stage.seconds(stage.queued_at or 0.0),
         output=result.output if result else "",
         metadata={
-            "provider": result.provider if result else assistant.provider,
-            "model": result.model if result else assistant.model,
+            "provider": result.provider if result else stage.choice.provider,
+            "model": result.model if result else stage.choice.model,
             "inputs": stage.inputs,
             "attempts": result.attempts if result else error.attempts if error else 0,
             "input_tokens": result.input_tokens if result else 0,

@@ -108,13 +108,14 @@ def run(
     project: Annotated[str, typer.Option(help="The project whose assistants run, e.g. seo-demo.")],
     csv: CsvFile = None,
     date: Day = None,
+    priority: Annotated[int | None, typer.Option(min=1, max=5, help="1 goes first, 5 last; 3 by default.")] = None,
     no_wait: NoWait = False,
     as_json: Json = False,
 ) -> None:
     """Run a pipeline: its progress, then a table and the output."""
     inputs = read_inputs(topic, project, csv, date)
     settings, record = find_fleet()
-    _start_and_show(record, start_pipeline(settings, inputs), no_wait=no_wait, as_json=as_json)
+    _start_and_show(record, start_pipeline(settings, inputs, priority), no_wait=no_wait, as_json=as_json)
 
 
 @app.command()
