@@ -78,6 +78,11 @@ class Fleet:
         answer: dict[str, Any] = json.loads(self.fleet("status", "--json").stdout.splitlines()[-1])
         return answer
 
+    def budget(self, provider: str, breaker: str) -> dict[str, Any] | None:
+        """The budget of a provider's queue, if its breaker stands like that."""
+        found: dict[str, Any] | None = self.status()["budgets"].get(f"llm-{provider}")
+        return found if found and found["breaker"] == breaker else None
+
     def pids(self) -> dict[str, int]:
         """The pid of each program's first process, as supervisord has it."""
         lines = [line.split() for line in self.supervisorctl("status").stdout.splitlines()]

@@ -41,6 +41,7 @@ def test_status_shows_servers_processes_and_queues(fleet: Fleet) -> None:
     queues = {one["queue"]: one for one in status["queues"]}
     assert queues.keys() == {
         "pipeline",
+        "control",
         "assistants",
         "llm-openai",
         "llm-anthropic",

@@ -1,5 +1,6 @@
 """The main job on real parts: Temporal, worker processes, SDKs; the providers are simulated."""
 
+import asyncio
 import json
 import uuid
 from importlib.resources import files
@@ -11,6 +12,7 @@ from temporalio.exceptions import ApplicationError
 
 from fleet.contracts import PIPELINE_QUEUE, WORKFLOW_TYPE
 from tests.fleet import Fleet
+from tests.waiting import wait_for
 
 CSV = files("fleet.devstack.sample").joinpath("keywords.csv").read_text("utf-8")
 NAMES = ["BriefAssistant", "ResearchAssistant", "FactValidator", "DraftAssistant"]
@@ -118,20 +120,24 @@ async def test_a_missing_api_key_fails_before_anything_is_paid(fleet: Fleet) -> 
     assert (await run(fleet, "Kávovar", "seo-demo"))["pipeline_success"]
 
 
-async def test_a_revoked_key_fails_at_once_and_a_mended_one_is_taken_up(fleet: Fleet) -> None:
+async def test_a_revoked_key_parks_its_queue_and_a_mended_one_opens_it(fleet: Fleet) -> None:
     fleet.simulator.clear()
     fleet.backend("UPDATE ApiKey SET api_key = 'sk-revoked-1234' WHERE provider = 'openai'")
     fleet.add_project("one-call", {})
-    with pytest.raises(WorkflowFailureError) as caught:
-        await run(fleet, "Kávovar", "one-call")
-    cause = caught.value.cause
-    assert isinstance(cause, ApplicationError) and "key_rejected" in cause.message
-    assert "sk-revoked-1234" not in cause.message and cause.details[0]["attempts"] == 1
-    fleet.backend("UPDATE ApiKey SET api_key = 'sim-openai-key' WHERE provider = 'openai'")
-    assert (await run(fleet, "Kávovar", "one-call"))["pipeline_success"]
+    pipeline = asyncio.create_task(run(fleet, "Kávovar", "one-call"))
+    try:
+        parked = await asyncio.to_thread(wait_for, "it is parked", lambda: fleet.budget("openai", "parked"))
+        assert "key_rejected" in parked["why"] and "sk-revoked-1234" not in str(parked)
+        assert any("openai" in problem and "parked" in problem for problem in fleet.status()["problems"])
+        assert "⛔ PROVIDER PARKED" in fleet.log("pipeline_00") and not pipeline.done()
+    finally:
+        fleet.backend("UPDATE ApiKey SET api_key = 'sim-openai-key' WHERE provider = 'openai'")
+    result = await asyncio.wait_for(pipeline, 60)
+    assert result["stages"][0]["metadata"]["attempts"] == 1
+    assert fleet.budget("openai", "closed")
     history = fleet.temporal("workflow", "list", "--output", "json")
     assert history.returncode == 0 and "sk-revoked" not in history.stdout
-    assert "sk-revoked" not in fleet.log("openai_00") + fleet.log("assistants_00")
+    assert "sk-revoked" not in fleet.log("openai_00") + fleet.log("assistants_00") + fleet.log("pipeline_00")
 
 
 async def test_three_failures_of_a_provider_end_the_pipeline_with_the_known_phrase(fleet: Fleet) -> None:
