@@ -16,6 +16,8 @@ from fleet.meanings import CONSEQUENCES, Meaning
 
 #: Calls a second while it is tried whether the provider is back.
 PROBE_RATE = 0.5
+#: How long a quota that comes back is waited for where the provider does not say when.
+RESET_UNKNOWN_SECONDS = 3600.0
 
 _HALF_LIFE_SECONDS = 10.0
 _LEAST_FAILURES = 4.5
@@ -23,7 +25,6 @@ _FAILED_SHARE = 0.5
 _REFUSED_SHARE = 0.85
 _LEAST_REFUSALS = 8.0
 _ANSWERS_TO_CLOSE = 3
-_RESET_UNKNOWN_SECONDS = 3600.0
 _SICK = frozenset(
     {
         Meaning.OVERLOAD,
@@ -90,7 +91,7 @@ class Breaker:
         self.rejected_key = trouble.key
         self.until = None
         if meaning is Meaning.QUOTA_UNTIL_RESET:
-            self.until = now + (trouble.wait_seconds or _RESET_UNKNOWN_SECONDS)
+            self.until = now + (trouble.wait_seconds or RESET_UNKNOWN_SECONDS)
 
     def pass_time(self, now: float) -> bool:
         """Open what was parked until now; whether it was."""

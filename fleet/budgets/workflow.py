@@ -11,6 +11,7 @@ from temporalio.common import RetryPolicy
 from temporalio.exceptions import ActivityError
 
 with workflow.unsafe.imports_passed_through():
+    from fleet.budgets.breaker import RESET_UNKNOWN_SECONDS
     from fleet.budgets.budget import Budget
     from fleet.budgets.queues import RateOrder
     from fleet.budgets.reports import (
@@ -28,6 +29,7 @@ with workflow.unsafe.imports_passed_through():
         Standing,
     )
     from fleet.contracts import LimitSettings
+    from fleet.meanings import Meaning
 
 _LONGEST_HISTORY = 2_000
 _FIRST_LOOK_SECONDS, _LAST_LOOK_SECONDS = 2.5, 80.0
@@ -42,31 +44,51 @@ class ProviderBudgetWorkflow:
     """One per queue, started by the first process that serves it; its id is ``budget-<queue>``."""
 
     @workflow.init
-    def __init__(self, queue: str, budget: Budget | None = None, applied: float | None = None) -> None:
+    def __init__(
+        self,
+        queue: str,
+        budget: Budget | None = None,
+        applied: float | None = None,
+        wake_at: float | None = None,
+    ) -> None:
         self._budget = budget or Budget(queue)
         self._applied = applied
+        self._wake_at = wake_at
         self._heard = 0
         self._state = ""
 
     @workflow.run
-    async def run(self, queue: str, budget: Budget | None = None, applied: float | None = None) -> None:
-        """Set the rate after whatever is heard; look again a few times, and rest when all is quiet."""
+    async def run(
+        self,
+        queue: str,
+        budget: Budget | None = None,
+        applied: float | None = None,
+        wake_at: float | None = None,
+    ) -> None:
+        """Set the rate after whatever is heard; look again a few times, and rest when all is quiet, until a quota
+        comes back or something is heard."""
         look, done = _FIRST_LOOK_SECONDS, -1
         while workflow.info().get_current_history_length() < _LONGEST_HISTORY:
-            if self._heard == done and look > _LAST_LOOK_SECONDS:
-                await workflow.wait_condition(lambda done=done: self._heard != done)  # type: ignore[misc]
-            elif self._heard == done:
+            if self._heard == done:
                 try:
                     await workflow.wait_condition(
                         lambda done=done: self._heard != done,  # type: ignore[misc]
-                        timeout=timedelta(seconds=look),
+                        timeout=self._patience(look),
                     )
                 except TimeoutError:
                     self._budget.pass_time(_now())
+                    if self._wake_at is not None and _now() >= self._wake_at:
+                        self._wake_at, look = None, _FIRST_LOOK_SECONDS
             look = _FIRST_LOOK_SECONDS if self._heard != done else look * 2
             done = self._heard
             await self._apply()
-        workflow.continue_as_new(args=[queue, self._budget, self._applied])
+        workflow.continue_as_new(args=[queue, self._budget, self._applied, self._wake_at])
+
+    def _patience(self, look: float) -> timedelta | None:
+        """How long to wait for news: a look, then until the quota comes back, else for ever."""
+        if look <= _LAST_LOOK_SECONDS:
+            return timedelta(seconds=look)
+        return None if self._wake_at is None else timedelta(seconds=max(self._wake_at - _now(), 0.0) + 0.5)
 
     async def _apply(self) -> None:
         rate, standing = self._budget.rate(), self._budget.standing()
@@ -135,6 +157,9 @@ class ProviderBudgetWorkflow:
             return
         self._budget.take(report, _now())
         self._heard += 1
+        for trouble in report.troubles:
+            if trouble.meaning == Meaning.QUOTA_UNTIL_RESET:
+                self._wake_at = _now() + (trouble.wait_seconds or RESET_UNKNOWN_SECONDS)
 
     @workflow.signal(name=LIMIT_SIGNAL)
     def limit(self, limits: LimitSettings) -> None:

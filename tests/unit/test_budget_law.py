@@ -15,7 +15,7 @@ from tests.budget_world import Provider, World, lognormal
 
 MINUTES = settings(max_examples=25, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 SETTLED = 30.0
-#: Stated in docs/limits.md: calls of one size in any ten seconds are what refills then, within this share and so many.
+#: Stated in docs/limits.md: calls of one size in any ten seconds are what refills then, give or take so much.
 SWING_SHARE, SWING_CALLS = 0.2, 4
 
 refills = st.floats(1.0, 40.0)
@@ -172,7 +172,7 @@ def test_a_limit_that_halves_and_another_customer_are_noticed(
 
 
 def test_the_level_is_measured_anew_after_a_rest() -> None:
-    """While the fleet rested, another customer emptied the bucket: the first second does not trust the old level."""
+    """While the fleet rested, another customer emptied the bucket: the old level is not trusted."""
     provider, limits = requests(10.0)
     world = World(provider, limits, working=lambda now: not 30 < now < 60)
     world.run(31)

@@ -1,0 +1,206 @@
+"""A budget's workflow on Temporal's time-skipping server: hours in seconds."""
+
+import asyncio
+import shutil
+import uuid
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from temporalio import activity
+from temporalio.client import WorkflowHandle
+from temporalio.testing import WorkflowEnvironment
+from temporalio.worker import Replayer, Worker
+
+from fleet.budgets.queues import RateOrder
+from fleet.budgets.reports import SET_QUEUE_RATE, Opening, Reading, Report, Standing, Trouble
+from fleet.budgets.workflow import ProviderBudgetWorkflow
+from fleet.contracts import CONTROL_QUEUE, Limited, LimitSettings
+from fleet.meanings import Meaning
+from tests.fleet import BIN
+
+
+@dataclass
+class Rates:
+    """Stands where the server takes a queue's rate, which the time-skipping server does not know."""
+
+    ordered: list[float] = field(default_factory=list)
+    allowed: bool = True
+    asked: int = 0
+
+    @activity.defn(name=SET_QUEUE_RATE)
+    async def set_queue_rate(self, order: RateOrder) -> bool:
+        self.asked += 1
+        if order.set:
+            self.ordered.append(order.rate)
+        return self.allowed
+
+    async def wait_for_more_than(self, asked: int) -> None:
+        while self.asked <= asked:
+            await asyncio.sleep(0.002)
+
+
+@dataclass
+class Stage:
+    """One budget and the world around it."""
+
+    environment: WorkflowEnvironment
+    handle: WorkflowHandle[ProviderBudgetWorkflow, None]
+    rates: Rates
+
+    async def report(self, **report: object) -> None:
+        now = await self.environment.get_current_time()
+        await self.handle.signal(
+            ProviderBudgetWorkflow.report,
+            Report("w", sent_at=now.timestamp(), **report),  # type: ignore[arg-type]
+        )
+
+    async def work(self, seconds: int, each: int = 5, remaining: float = 30.0) -> None:
+        """That many calls a second, all answered, with headers."""
+        for _ in range(seconds):
+            await self.report(
+                calls=each,
+                charged=each,
+                answered=each,
+                spent={"requests": float(each)},
+                largest={"requests": 1.0},
+                readings=[Reading(Limited.REQUESTS, 10.0, remaining, 0.5)],
+            )
+            await self.sleep(seconds=1)
+
+    async def sleep(self, **much: float) -> None:
+        await self.environment.sleep(timedelta(**much))
+
+    async def standing(self) -> Standing:
+        return await self.handle.query(ProviderBudgetWorkflow.standing)
+
+    async def events(self) -> int:
+        return (await self.handle.describe()).history_length
+
+
+@pytest.fixture
+async def stage() -> AsyncIterator[Stage]:
+    server = shutil.which("temporal-test-server", path=str(BIN)) or str(Path(BIN, "temporal-test-server"))
+    environment = await WorkflowEnvironment.start_time_skipping(test_server_existing_path=server)
+    rates = Rates()
+    async with environment:
+        worker = Worker(
+            environment.client,
+            task_queue=CONTROL_QUEUE,
+            workflows=[ProviderBudgetWorkflow],
+            activities=[rates.set_queue_rate],
+        )
+        async with worker:
+            handle = await environment.client.start_workflow(
+                ProviderBudgetWorkflow.run,
+                args=["llm-test"],
+                id=f"budget-{uuid.uuid4()}",
+                task_queue=CONTROL_QUEUE,
+                start_signal="open",
+                start_signal_args=[Opening(LimitSettings(rpm=600), 5.0)],
+            )
+            yield Stage(environment, handle, rates)
+
+
+async def test_it_orders_the_rate_that_the_law_gives_and_nothing_while_idle(stage: Stage) -> None:
+    await stage.work(20, each=10, remaining=15.0)
+    assert (await stage.standing()).rate == pytest.approx(10, rel=0.5)
+    assert stage.rates.ordered[-1] == pytest.approx((await stage.standing()).rate, rel=0.05)
+    await stage.sleep(minutes=10)
+    events, orders = await stage.events(), len(stage.rates.ordered)
+    await stage.sleep(hours=24)
+    assert (await stage.standing()).why == "idle"
+    assert await stage.events() - events <= 2 and len(stage.rates.ordered) == orders
+
+
+async def test_a_quota_of_the_day_parks_until_its_reset_and_no_longer(stage: Stage) -> None:
+    await stage.work(10)
+    await stage.report(calls=1, troubles=[Trouble(Meaning.QUOTA_UNTIL_RESET, 1, "daily limit", 3 * 3600.0)])
+    await stage.sleep(seconds=1)
+    parked = await stage.standing()
+    assert (parked.breaker, parked.rate) == ("parked", 0) and "daily limit" in parked.why
+    assert stage.rates.ordered[-1] == 0
+    await stage.sleep(hours=2.9)
+    assert (await stage.standing()).breaker == "parked" and stage.rates.ordered[-1] == 0
+    await stage.sleep(hours=0.2)
+    assert (await stage.standing()).breaker == "closed" and stage.rates.ordered[-1] > 0
+
+
+async def test_a_spent_quota_parks_until_somebody_says_so(stage: Stage) -> None:
+    await stage.work(5)
+    await stage.report(calls=1, troubles=[Trouble(Meaning.QUOTA_SPENT, 1, "no credit")])
+    await stage.sleep(days=3)
+    assert (await stage.standing()).breaker == "parked" and stage.rates.ordered[-1] == 0
+    await stage.handle.signal(ProviderBudgetWorkflow.resume)
+    await stage.sleep(seconds=1)
+    assert (await stage.standing()).breaker == "closed" and stage.rates.ordered[-1] > 0
+
+
+async def test_another_key_opens_what_a_rejected_one_parked(stage: Stage) -> None:
+    await stage.report(calls=1, troubles=[Trouble(Meaning.KEY_REJECTED, 1, "401", key="old")])
+    await stage.sleep(seconds=1)
+    assert (await stage.standing()).rejected_key == "old"
+    await stage.handle.signal(ProviderBudgetWorkflow.new_key, "old")
+    await stage.sleep(seconds=1)
+    assert (await stage.standing()).breaker == "parked"
+    await stage.handle.signal(ProviderBudgetWorkflow.new_key, "new")
+    await stage.sleep(seconds=1)
+    assert (await stage.standing()).breaker == "closed"
+
+
+async def test_an_outage_is_probed_and_the_end_of_it_noticed(stage: Stage) -> None:
+    await stage.work(10)
+    await stage.report(calls=20, troubles=[Trouble(Meaning.OUTAGE, 60, "HTTP 503")])
+    await stage.sleep(seconds=1)
+    assert (await stage.standing()).breaker == "probing" and 0.2 <= stage.rates.ordered[-1] <= 1
+    await stage.work(8, each=1)
+    assert (await stage.standing()).breaker == "closed"
+    await stage.work(20, each=8)
+    assert (await stage.standing()).rate > 5
+
+
+async def test_orders_of_the_operator_outlive_a_new_history(stage: Stage) -> None:
+    await stage.handle.signal(ProviderBudgetWorkflow.limit, LimitSettings(rpm=120))
+    await stage.report(calls=1, troubles=[Trouble(Meaning.QUOTA_UNTIL_RESET, 1, "daily limit", 7200.0)])
+    await stage.handle.signal(ProviderBudgetWorkflow.pause, "by hand")
+    first = (await stage.handle.describe()).run_id
+    while (await stage.handle.describe()).run_id == first:
+        heard = stage.rates.asked
+        await stage.report(calls=1, charged=1, answered=1)
+        await asyncio.wait_for(stage.rates.wait_for_more_than(heard), 10)
+        assert await stage.events() < 2_100
+    standing = await stage.standing()
+    assert (standing.breaker, standing.why) == ("paused", "by hand")
+    assert standing.set_limits == LimitSettings(rpm=120)
+    await stage.handle.signal(ProviderBudgetWorkflow.resume)
+    await stage.sleep(seconds=1)
+    assert (await stage.standing()).breaker == "closed"
+
+
+async def test_news_from_long_ago_counts_and_tells_of_no_present(stage: Stage) -> None:
+    await stage.work(3)
+    now = (await stage.environment.get_current_time()).timestamp()
+    before = (await stage.standing()).calls
+    old = Report("w", calls=7, troubles=[Trouble(Meaning.OUTAGE, 50, "503")], sent_at=now - 60)
+    await stage.handle.signal(ProviderBudgetWorkflow.report, old)
+    await stage.sleep(seconds=1)
+    standing = await stage.standing()
+    assert (standing.calls, standing.breaker) == (before + 7, "closed")
+
+
+async def test_a_server_that_sets_no_rates_is_told_of(stage: Stage, caplog: pytest.LogCaptureFixture) -> None:
+    stage.rates.allowed = False
+    await stage.work(2)
+    assert not (await stage.standing()).exact
+    assert "approximately" in caplog.text
+
+
+async def test_what_it_did_can_be_replayed(stage: Stage) -> None:
+    await stage.work(5)
+    await stage.sleep(minutes=5)
+    await stage.handle.signal(ProviderBudgetWorkflow.pause, "x")
+    await asyncio.wait_for(stage.standing(), 10)
+    history = await stage.handle.fetch_history()
+    await Replayer(workflows=[ProviderBudgetWorkflow]).replay_workflow(history)
