@@ -13,7 +13,7 @@ from fleet.control.status import FleetStatus
 StatusSource = Callable[[], Awaitable[FleetStatus]]
 
 
-def create_app(status: StatusSource, metrics: Callable[[], str]) -> Starlette:
+def create_app(status: StatusSource, metrics: Callable[[], Awaitable[bytes]]) -> Starlette:
     """``GET /health``: 200 or 503 with ``{"ok", "problems"}``. ``GET /status``: as ``fleet status --json``.
     ``GET /metrics``: in Prometheus' text form."""
 
@@ -24,8 +24,8 @@ def create_app(status: StatusSource, metrics: Callable[[], str]) -> Starlette:
     async def show(request: Request) -> JSONResponse:
         return JSONResponse((await status()).to_json())
 
-    def measure(request: Request) -> Response:
-        return Response(metrics(), media_type=CONTENT_TYPE)
+    async def measure(request: Request) -> Response:
+        return Response(await metrics(), media_type=CONTENT_TYPE)
 
     routes = [Route("/health", health), Route("/status", show), Route("/metrics", measure)]
     return Starlette(routes=routes)

@@ -28,18 +28,14 @@ class Rates:
 
     ordered: list[float] = field(default_factory=list)
     allowed: bool = True
-    asked: int = 0
+    asked: asyncio.Event = field(default_factory=asyncio.Event)
 
     @activity.defn(name=SET_QUEUE_RATE)
     async def set_queue_rate(self, order: RateOrder) -> bool:
-        self.asked += 1
+        self.asked.set()
         if order.set:
             self.ordered.append(order.rate)
         return self.allowed
-
-    async def wait_for_more_than(self, asked: int) -> None:
-        while self.asked <= asked:
-            await asyncio.sleep(0.002)
 
 
 @dataclass
@@ -167,9 +163,9 @@ async def test_orders_of_the_operator_outlive_a_new_history(stage: Stage) -> Non
     await stage.handle.signal(ProviderBudgetWorkflow.pause, "by hand")
     first = (await stage.handle.describe()).run_id
     while (await stage.handle.describe()).run_id == first:
-        heard = stage.rates.asked
+        stage.rates.asked.clear()
         await stage.report(calls=1, charged=1, answered=1)
-        await asyncio.wait_for(stage.rates.wait_for_more_than(heard), 10)
+        await asyncio.wait_for(stage.rates.asked.wait(), 10)
         assert await stage.events() < 2_100
     standing = await stage.standing()
     assert (standing.breaker, standing.why) == ("paused", "by hand")

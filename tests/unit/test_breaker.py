@@ -1,0 +1,88 @@
+"""What each meaning does to a queue, and how a queue comes back."""
+
+import pytest
+
+from fleet.budgets.breaker import RESET_UNKNOWN_SECONDS, Breaker
+from fleet.budgets.reports import Trouble
+from fleet.meanings import CONSEQUENCES, Meaning
+
+STORMS = (
+    Meaning.OVERLOAD,
+    Meaning.OUTAGE,
+    Meaning.TIMED_OUT,
+    Meaning.LOST_BEFORE_SENDING,
+    Meaning.LOST_AFTER_SENDING,
+    Meaning.UNUSABLE_BODY,
+)
+PARKING = [meaning for meaning in Meaning if CONSEQUENCES[meaning].parks]
+HARMLESS = sorted(set(Meaning) - {*STORMS, *PARKING, Meaning.RATE, Meaning.RAMP})
+
+
+@pytest.mark.parametrize("meaning", STORMS)
+def test_a_storm_of_the_providers_own_failures_leaves_a_probe(meaning: Meaning) -> None:
+    breaker = Breaker()
+    breaker.take(1, [Trouble(meaning, 6, "HTTP 503")], 1.0)
+    assert breaker.state == "probing" and breaker.why == f"{meaning}: HTTP 503"
+
+
+@pytest.mark.parametrize("meaning", STORMS)
+def test_some_failures_among_many_answers_are_no_storm(meaning: Meaning) -> None:
+    breaker = Breaker()
+    for second in range(60):
+        breaker.take(8, [Trouble(meaning, 3)], float(second))
+    assert breaker.state == "closed"
+
+
+@pytest.mark.parametrize("meaning", HARMLESS)
+def test_what_is_wrong_with_an_assistant_harms_no_other(meaning: Meaning) -> None:
+    breaker = Breaker()
+    breaker.take(0, [Trouble(meaning, 1000)], 1.0)
+    assert breaker.state == "closed"
+
+
+@pytest.mark.parametrize("meaning", PARKING)
+def test_what_no_call_can_mend_parks(meaning: Meaning) -> None:
+    breaker = Breaker()
+    breaker.take(50, [Trouble(meaning, 1, "no credit left", 60.0, "mark")], 1.0)
+    assert breaker.state == "parked" and "no credit left" in breaker.why and "Remedy: " in breaker.why
+    assert breaker.rejected_key == "mark"
+    assert (breaker.until is not None) == (meaning is Meaning.QUOTA_UNTIL_RESET)
+    breaker.take(50, [], 2.0)
+    assert breaker.state == "parked", "answers to calls that were on their way open nothing"
+    breaker.close()
+    assert (breaker.state, breaker.why, breaker.until) == ("closed", "", None)
+
+
+@pytest.mark.parametrize(("told", "wait"), [(90.0, 90.0), (None, RESET_UNKNOWN_SECONDS)])
+def test_a_quota_that_comes_back_opens_at_its_reset(told: float | None, wait: float) -> None:
+    breaker = Breaker()
+    breaker.take(0, [Trouble(Meaning.QUOTA_UNTIL_RESET, 1, "", told)], 10.0)
+    assert breaker.until == 10.0 + wait
+    assert not breaker.pass_time(9.0 + wait) and breaker.state == "parked"
+    assert breaker.pass_time(10.0 + wait) and breaker.state == "closed"
+
+
+def test_three_answers_in_a_row_close_it_and_a_failure_begins_anew() -> None:
+    breaker = Breaker()
+    breaker.take(0, [Trouble(Meaning.OUTAGE, 10)], 1.0)
+    breaker.take(2, [], 3.0)
+    breaker.take(0, [Trouble(Meaning.OUTAGE, 1)], 5.0)
+    breaker.take(2, [], 7.0)
+    assert breaker.state == "probing"
+    breaker.take(1, [], 9.0)
+    assert breaker.state == "closed"
+
+
+def test_only_refusals_for_long_mean_that_something_is_wrong() -> None:
+    breaker = Breaker()
+    breaker.take(10, [Trouble(Meaning.RATE, 5)], 1.0)
+    assert breaker.state == "closed"
+    breaker.take(0, [Trouble(Meaning.RATE, 100)], 2.0)
+    assert breaker.state == "probing"
+
+
+def test_old_failures_are_forgotten() -> None:
+    breaker = Breaker()
+    for minute in range(10):
+        breaker.take(0, [Trouble(Meaning.OUTAGE, 3)], 60.0 * minute)
+    assert breaker.state == "closed"
