@@ -23,13 +23,16 @@ from tests.waiting import wait_for
 BIN = Path(sys.executable).parent
 COMMAND_SECONDS = 180
 QUICK_SECONDS = 0.4
-# Two added providers, one with calls that outlive their process; a heartbeat that tells soon of a killed worker.
+# Added are a provider with a model of limits of its own, and one with calls that outlive their process; the
+# heartbeat tells soon of a killed worker.
 ENVIRONMENT = {
     "FLEET_HEARTBEAT_TIMEOUT_SECONDS": "3",
     "FLEET_HEARTBEAT_INTERVAL_SECONDS": "0.5",
     "FLEET_API_KEY_CACHE_SECONDS": "0",
+    "FLEET_FALLBACK_AFTER_SECONDS": "2",
     "FLEET_PROVIDERS__GROQ__KIND": "openai",
     "FLEET_PROVIDERS__GROQ__BASE_URL": "https://api.groq.invalid/openai/v1",
+    "FLEET_PROVIDERS__GROQ__MODELS__LLAMA-GUARD__RPM": "120",
     "FLEET_PROVIDERS__LASTING__KIND": "openai",
     "FLEET_PROVIDERS__LASTING__BASE_URL": "https://lasting.invalid/v1",
     "FLEET_PROVIDERS__LASTING__API": "responses",

@@ -47,6 +47,7 @@ def test_status_shows_servers_processes_and_queues(fleet: Fleet) -> None:
         "llm-anthropic",
         "llm-gemini",
         "llm-groq",
+        "llm-groq-llama-guard",
         "llm-lasting",
     }
     assert {(one["pollers"], one["backlog"]) for one in queues.values()} == {(1, 0)}

@@ -1,0 +1,221 @@
+"""Budgets on a real fleet: the operator's hand, providers in trouble, fallback, turns."""
+
+import json
+import os
+import signal
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import httpx
+import pytest
+from temporalio.client import WorkflowHandle
+from temporalio.common import Priority
+
+from fleet.contracts import PIPELINE_QUEUE, WORKFLOW_TYPE
+from tests.fleet import Fleet, json_of
+from tests.waiting import wait_for
+
+Pipeline = WorkflowHandle[Any, dict[str, Any]]
+
+
+def project(fleet: Fleet, **assistant: Any) -> str:
+    """A project of one assistant."""
+    name = f"budget-{uuid.uuid4().hex[:8]}"
+    fleet.add_project(name, assistant)
+    return name
+
+
+async def start(fleet: Fleet, name: str, priority: int | None = None) -> Pipeline:
+    """A pipeline of that project."""
+    client = await fleet.client()
+    return await client.start_workflow(
+        WORKFLOW_TYPE,
+        args=["Kávovar", name],
+        id=f"{name}-{uuid.uuid4().hex[:8]}",
+        task_queue=PIPELINE_QUEUE,
+        priority=Priority(priority_key=priority),
+    )
+
+
+def ask(fleet: Fleet, *arguments: str) -> dict[str, Any]:
+    """What a command about one provider's queue shows of it."""
+    done = fleet.fleet(*arguments, "--json")
+    assert done.returncode == 0, done.stderr
+    (standing,) = json_of(done.stdout)["queues"].values()
+    return dict(standing)
+
+
+def backlog(fleet: Fleet, queue: str) -> int:
+    (found,) = (one["backlog"] for one in fleet.status()["queues"] if one["queue"] == queue)
+    return int(found or 0)
+
+
+@contextmanager
+def paused(fleet: Fleet, provider: str) -> Iterator[None]:
+    ask(fleet, "pause", provider, "--why", "the month's money is spent")
+    try:
+        yield
+    finally:
+        ask(fleet, "resume", provider)
+
+
+async def test_a_paused_queue_sends_nothing_and_goes_on_where_it_stood(fleet: Fleet) -> None:
+    fleet.simulator.clear()
+    name = project(fleet)
+    with paused(fleet, "openai"):
+        pipeline = await start(fleet, name)
+        wait_for("its call waits in the queue", lambda: backlog(fleet, "llm-openai"))
+        os.kill(fleet.pids()["pipeline"], signal.SIGKILL)
+        wait_for("a pipeline process runs again", lambda: fleet.budget("openai", "paused"))
+        assert ask(fleet, "limits", "openai")["why"] == "the month's money is spent"
+        assert fleet.simulator.ledger() == []
+        assert "paused" in fleet.fleet("limits").stdout
+    resumed = time.monotonic()
+    wait_for("it is sent", fleet.simulator.ledger, 5)
+    assert time.monotonic() - resumed < 5
+    assert (await pipeline.result())["pipeline_success"]
+
+
+def test_limits_of_the_operator_hold_until_they_are_reset(fleet: Fleet) -> None:
+    set_now = ask(fleet, "limits", "anthropic", "--rpm", "300", "--tpm", "200000")
+    assert {one["what"]: one["per_minute"] for one in set_now["limits"]} == {"requests": 300, "tokens": 200_000}
+    more = ask(fleet, "limits", "anthropic", "--rpm", "240")
+    assert more["set_limits"] == {"rpm": 240.0, "tpm": 200_000.0, "input_tpm": None, "output_tpm": None}
+    table = fleet.fleet("limits", "anthropic").stdout
+    assert "240 rpm (set)" in table and "200,000 tpm (set)" in table
+    fleet.supervisorctl("restart", "anthropic:*", "pipeline:*")
+    assert ask(fleet, "limits", "anthropic")["set_limits"] == more["set_limits"]
+    assert ask(fleet, "limits", "anthropic", "--reset")["set_limits"]["rpm"] is None
+
+
+WRONG = [
+    (("limits", "--rpm", "5"), "whose limits?", 1),
+    (("limits", "nobody"), "nobody", 78),
+    (("pause", "nobody"), "nobody", 78),
+    (("limits", "openai", "--model", "gpt-5", "--rpm", "5"), "no limits of its own for 'gpt-5'", 1),
+    (("limits", "openai", "--rpm", "0"), "0.1", 2),
+]
+
+
+@pytest.mark.parametrize(("arguments", "said", "status"), WRONG, ids=[said for _, said, _ in WRONG])
+def test_what_cannot_be_limited_is_named(fleet: Fleet, arguments: tuple[str, ...], said: str, status: int) -> None:
+    done = fleet.fleet(*arguments)
+    assert done.returncode == status and said in done.stderr and "Traceback" not in done.stderr
+
+
+async def test_a_storm_of_500_loses_nothing_and_ends_by_itself(fleet: Fleet) -> None:
+    name = project(fleet)
+    fleet.simulator.fault("openai", "500", seconds=8)
+    pipelines = [await start(fleet, name) for _ in range(20)]
+    probing = wait_for("it is only probed", lambda: fleet.budget("openai", "probing"))
+    assert 0.2 <= probing["rate"] <= 1 and "outage" in probing["why"]
+    assert any("llm-openai is only probed" in problem for problem in fleet.status()["problems"])
+    results = [await pipeline.result() for pipeline in pipelines]
+    assert all(result["pipeline_success"] for result in results)
+    wait_for("it is open again", lambda: fleet.budget("openai", "closed"))
+    assert "⚠ PROVIDER IN TROUBLE" in fleet.log("pipeline_00") and "▶ PROVIDER OPEN" in fleet.log("pipeline_00")
+
+
+async def test_spent_credit_parks_until_somebody_says_so_and_harms_no_other(fleet: Fleet) -> None:
+    fleet.simulator.fault("openai", "quota", count=1)
+    waiting = await start(fleet, project(fleet))
+    parked = wait_for("it is parked", lambda: fleet.budget("openai", "parked"))
+    assert "quota_spent" in parked["why"] and parked["rate"] == 0 and parked["until"] is None
+    other = await start(fleet, project(fleet, model_provider="anthropic", model="claude-sonnet-4-5"))
+    assert (await other.result())["pipeline_success"]
+    metrics = httpx.get(f"http://127.0.0.1:{fleet.port_base + 4}/metrics", trust_env=False).text
+    assert 'fleet_budget_breaker{queue="llm-openai",state="parked"} 1.0' in metrics
+    assert (await waiting.query("progress"))["state"] == "running"
+    assert ask(fleet, "resume", "openai")["breaker"] == "closed"
+    result = await waiting.result()
+    assert result["stages"][0]["metadata"]["attempts"] == 1
+
+
+async def test_a_quota_of_the_day_says_until_when(fleet: Fleet) -> None:
+    fleet.simulator.fault("gemini", "day_quota", count=1, retry_after=7200)
+    waiting = await start(fleet, project(fleet, model_provider="gemini", model="gemini-2.5-flash"))
+    parked = wait_for("it is parked", lambda: fleet.budget("gemini", "parked"))
+    assert parked["until"] > time.time() + 60
+    assert any("llm-gemini is parked until" in problem for problem in fleet.status()["problems"])
+    ask(fleet, "resume", "gemini")
+    assert (await waiting.result())["pipeline_success"]
+
+
+FALLBACK = json.dumps([{"model_provider": "anthropic", "model": "claude-sonnet-4-5"}])
+
+
+async def test_an_assistant_whose_provider_does_not_start_it_moves_to_the_next(fleet: Fleet) -> None:
+    fleet.simulator.clear()
+    with paused(fleet, "openai"):
+        pipeline = await start(fleet, project(fleet, fallback=FALLBACK))
+        result = await pipeline.result()
+        assert result["stages"][0]["metadata"]["provider"] == "anthropic"
+        assert result["stages"][0]["metadata"]["model"] == "claude-sonnet-4-5"
+    (call,) = fleet.simulator.ledger()
+    assert call["provider"] == "anthropic"
+
+
+async def test_what_was_sent_stays_with_its_provider(fleet: Fleet) -> None:
+    """Its first attempt was sent, then its worker died and its queue was shut: only that provider knows the call."""
+    fleet.simulator.clear()
+    with fleet.latency("openai", 3.0):
+        pipeline = await start(fleet, project(fleet, fallback=FALLBACK))
+        wait_for("it was sent", lambda: fleet.in_flight("openai"))
+        with paused(fleet, "openai"):
+            os.kill(fleet.pids()["openai"], signal.SIGKILL)
+            wait_for("it waits again", lambda: backlog(fleet, "llm-openai"))
+            time.sleep(2 * FALLBACK_AFTER_SECONDS)  # what is tested is exactly this time
+    result = await pipeline.result()
+    assert result["stages"][0]["metadata"]["provider"] == "openai"
+    assert {call["provider"] for call in fleet.simulator.ledger()} == {"openai"}
+
+
+FALLBACK_AFTER_SECONDS = 2.0
+
+
+async def test_a_model_with_limits_of_its_own_has_its_own_queue_and_no_program(fleet: Fleet) -> None:
+    assert "groq-llama-guard" not in fleet.pids()
+    with paused(fleet, "groq"):
+        pass
+    shown = json_of(fleet.fleet("limits", "groq", "--json").stdout)["queues"]
+    assert shown.keys() == {"llm-groq", "llm-groq-llama-guard"}
+    assert shown["llm-groq-llama-guard"]["limits"][0]["per_minute"] == 120
+    before = shown["llm-groq-llama-guard"]["calls"]
+    pipeline = await start(fleet, project(fleet, model_provider="groq", model="llama-guard"))
+    assert (await pipeline.result())["pipeline_success"]
+
+    def counted() -> bool:
+        now = json_of(fleet.fleet("limits", "groq", "--json").stdout)["queues"]
+        return bool(now["llm-groq-llama-guard"]["calls"] == before + 1)
+
+    wait_for("its own budget counts the call", counted)
+
+
+async def test_projects_take_turns_and_what_is_urgent_goes_first(fleet: Fleet) -> None:
+    big, small = project(fleet), project(fleet)
+    with paused(fleet, "openai"):
+        many = [await start(fleet, big) for _ in range(40)]
+        few = [await start(fleet, small) for _ in range(3)]
+        urgent = await start(fleet, big, priority=1)
+        wait_for("all wait in the queue", lambda: backlog(fleet, "llm-openai") >= 44)
+        ask(fleet, "limits", "openai", "--rpm", "300")
+    for pipeline in [*few, urgent, *many]:
+        assert (await pipeline.result())["pipeline_success"]
+    ask(fleet, "limits", "openai", "--reset")
+    begun = {one: await _started(one) for one in [*few, urgent, *many]}
+    order = sorted(begun, key=lambda one: begun[one])
+    assert order.index(urgent) < 3
+    assert max(order.index(one) for one in few) < 20, "three of a small project do not wait for forty of a big one"
+
+
+async def _started(pipeline: Pipeline) -> float:
+    """When its assistant was handed out."""
+    moments = [
+        event.event_time.ToMicroseconds() / 1e6
+        async for event in pipeline.fetch_history_events()
+        if event.HasField("activity_task_started_event_attributes")
+    ]
+    return moments[-1]

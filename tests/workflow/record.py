@@ -1,0 +1,71 @@
+"""Records histories for the replay test: ``python -m tests.workflow.record``.
+
+Run it with each release whose open pipelines must survive the next one; files of earlier releases stay.
+"""
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import tempfile
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from temporalio.client import Client, WorkflowFailureError, WorkflowHandle
+
+from fleet.budgets.reports import budget_id
+from fleet.contracts import PIPELINE_QUEUE, WORKFLOW_TYPE, llm_queue
+from tests.fleet import ENVIRONMENT, Fleet, running_fleet
+from tests.waiting import wait_for
+
+HISTORIES = Path(__file__).parent / "histories"
+FALLBACK = json.dumps([{"model_provider": "anthropic", "model": "claude-sonnet-4-5"}])
+
+
+async def pipeline(client: Client, name: str, project: str) -> WorkflowHandle[Any, Any]:
+    return await client.start_workflow(
+        WORKFLOW_TYPE, args=["Kávovar", project, "", "2025-01-31"], id=name, task_queue=PIPELINE_QUEUE
+    )
+
+
+async def ended(handle: WorkflowHandle[Any, Any]) -> None:
+    try:
+        await handle.result()
+    except WorkflowFailureError:
+        return
+
+
+async def record(fleet: Fleet) -> None:
+    client = await fleet.client()
+    fleet.add_project("one", {"fallback": FALLBACK})
+    await ended(await pipeline(client, "completed", "seo-demo"))
+    fleet.simulator.fault("anthropic", "404")
+    await ended(await pipeline(client, "failed", "seo-demo"))
+    killed = await pipeline(client, "worker-killed", "one")
+    wait_for("it was sent", lambda: fleet.in_flight("openai"))
+    os.kill(fleet.pids()["openai"], signal.SIGKILL)
+    await ended(killed)
+    fleet.fleet("pause", "openai")
+    await ended(await pipeline(client, "fallback", "one"))
+    fleet.fleet("resume", "openai")
+    cancelled = await pipeline(client, "cancelled", "one")
+    await cancelled.cancel()
+    await ended(cancelled)
+    names = {f"pipeline-{name}": name for name in ("completed", "failed", "worker-killed", "fallback", "cancelled")}
+    names |= {f"budget-{one}": budget_id(llm_queue(one)) for one in ("openai", "anthropic", "gemini")}
+    for name, workflow_id in names.items():
+        history = await client.get_workflow_handle(workflow_id).fetch_history()
+        text = history.to_json().replace(socket.gethostname(), "host")
+        (HISTORIES / f"{version("assistant-fleet")}-{name}.json").write_text(text + "\n", "utf-8")
+
+
+def main() -> None:
+    HISTORIES.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory() as folder, running_fleet(Path(folder, "state"), ENVIRONMENT) as fleet:
+        asyncio.run(record(fleet))
+
+
+if __name__ == "__main__":
+    main()
