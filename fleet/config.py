@@ -214,6 +214,9 @@ class Settings(BaseSettings):
     journal_max_mb: float = Field(500.0, ge=20, le=1_000_000)
     """Size of one provider's journal on one host; the oldest finished calls make room."""
 
+    loop_blocked_seconds: Seconds = 30.0
+    """How long an event loop may be blocked before its process ends, to be started anew."""
+
     control_host: str = "127.0.0.1"
     """Address that the control process listens on."""
     control_port: int = Field(8020, ge=1, le=65_535)

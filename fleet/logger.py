@@ -25,7 +25,7 @@ CONTEXT_KEYS = ("workflow_id", "assistant", "provider")
 
 # C0 and C1 controls, line and paragraph separators, and the bidirectional overrides that disguise text.
 _HARMFUL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
-_CONTINUATION = "    ┆ "
+CONTINUATION = "    ┆ "
 _FOREIGN_LEVELS = {
     "temporalio.activity": logging.ERROR,
     "httpx": logging.WARNING,
@@ -58,7 +58,7 @@ def text_line(record: "Record", process: str) -> str:
     time = record["time"].strftime("%Y-%m-%d %H:%M:%S.%f")[:-3]
     context = " ".join(f"{key}={value}" for key, value in context_of(record).items()) or "-"
     head = f"{time} | {record['level'].name:<7} | {process} | {context} | {harmless(record['message'])}"
-    return "\n".join([head, *(_CONTINUATION + line for line in _traceback_lines(record))])
+    return "\n".join([head, *(CONTINUATION + line for line in _traceback_lines(record))])
 
 
 def json_line(record: "Record", process: str) -> str:

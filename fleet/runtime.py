@@ -19,6 +19,7 @@ from typing import Any, NoReturn
 from loguru import logger
 from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest
 from temporalio.client import Client
+from temporalio.runtime import MetricBuffer, Runtime, TelemetryConfig
 from temporalio.service import RPCError, RPCStatusCode
 from temporalio.worker import Worker
 
@@ -26,6 +27,7 @@ from fleet.config import Settings, load_settings
 from fleet.errors import FleetError, SettingsError, TemporalUnavailable
 from fleet.logger import setup_logging
 from fleet.payloads import data_converter
+from fleet.pulse import Pollers, Pulse
 from fleet.signals import stop_on_signal
 
 EXIT_OK, EXIT_FAILED, EXIT_BAD_SETTINGS = 0, 1, 78
@@ -34,6 +36,8 @@ _CONNECT_SECONDS = 10.0
 _FIRST_WAIT_SECONDS, _LONGEST_WAIT_SECONDS = 1.0, 10.0
 _AFTER_DRAIN_SECONDS = 10.0
 _PR_SET_PDEATHSIG = 1
+# The pulse reads them every second.
+_BUFFERED_METRICS = 20_000
 
 
 def process_name(program: str) -> str:
@@ -129,7 +133,7 @@ def worker_options(settings: Settings) -> dict[str, Any]:
 
 @dataclass
 class WorkerProcess:
-    """One worker process: ``await WorkerProcess(settings, name, build).run()`` is its whole life.
+    """One worker process: ``await WorkerProcess(settings, name, pulse, build).run()`` is its whole life.
 
     Once there is a connection, ``prepare`` sees that all is ready for polling (an RPCError has it tried again),
     and ``build`` makes the workers. What is ``beside`` runs as long as they do; the first end of any of them is
@@ -138,6 +142,7 @@ class WorkerProcess:
 
     settings: Settings
     name: str
+    pulse: Pulse
     build: Callable[[Client], Sequence[Worker]]
     prepare: Callable[[Client], Awaitable[None]] | None = None
     beside: Sequence[Callable[[Client], Coroutine[Any, Any, None]]] = ()
@@ -168,7 +173,9 @@ class WorkerProcess:
         others.add(asyncio.create_task(stop.wait(), name="stop"))
         queues = ", ".join(worker.task_queue for worker in workers)
         logger.info("{} polls {} on {}", self.name, queues, self.settings.temporal_host)
+        self.pulse.serving()
         done, _ = await asyncio.wait({*working, *others}, return_when=asyncio.FIRST_COMPLETED)
+        self.pulse.draining()
         status = EXIT_OK if stop.is_set() else _ended_by_itself(done)
         status = max(status, await self._drain({task: one for task, one in working.items() if task not in done}))
         for task in others:
@@ -212,7 +219,18 @@ def _ended_by_itself(done: Iterable[asyncio.Task[Any]]) -> int:
     return EXIT_FAILED
 
 
-def run_process(program: str, life: Callable[[Settings, str], Coroutine[Any, Any, int]]) -> NoReturn:
+Life = Callable[[Settings, str, Pulse], Coroutine[Any, Any, int]]
+
+
+async def _living(life: Life, settings: Settings, name: str) -> int:
+    buffer = MetricBuffer(_BUFFERED_METRICS)
+    Runtime.set_default(Runtime(telemetry=TelemetryConfig(metrics=buffer)), error_if_already_set=False)
+    pulse = Pulse(settings, name, Pollers(buffer))
+    pulse.start()
+    return await life(settings, name, pulse)
+
+
+def run_process(program: str, life: Life) -> NoReturn:
     """Run a process of the fleet from its first to its last line; ``life`` returns the exit status.
 
     Leaves by ``os._exit``: a Temporal client has been seen to crash the interpreter while it winds down,
@@ -223,7 +241,7 @@ def run_process(program: str, life: Callable[[Settings, str], Coroutine[Any, Any
         name = process_name(program)
         setup_logging(settings, name)
         die_with_parent()
-        status = asyncio.run(life(settings, name))
+        status = asyncio.run(_living(life, settings, name))
     except SettingsError as error:
         print(f"{program}: {error}", file=sys.stderr)  # noqa: T201 - there is no log yet
         status = EXIT_BAD_SETTINGS

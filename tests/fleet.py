@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import sqlite3
 import subprocess
@@ -12,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from temporalio.client import Client
 
@@ -23,6 +25,7 @@ from tests.waiting import wait_for
 BIN = Path(sys.executable).parent
 COMMAND_SECONDS = 180
 QUICK_SECONDS = 0.4
+PROGRAMS = {"pipeline", "assistants", "openai", "anthropic", "gemini", "control", "logs", "guardian"}
 # Added are a provider with a model of limits of its own, and one with calls that outlive their process; the
 # heartbeat tells soon of a killed worker.
 ENVIRONMENT = {
@@ -90,6 +93,19 @@ class Fleet:
         """The pid of each program's first process, as supervisord has it."""
         lines = [line.split() for line in self.supervisorctl("status").stdout.splitlines()]
         return {line[0].partition(":")[0]: int(line[3].rstrip(",")) for line in lines if line[1] == "RUNNING"}
+
+    def control(self, path: str) -> httpx.Response:
+        """What the control process answers."""
+        return httpx.get(f"http://127.0.0.1:{self.port_base + 4}/{path}", trust_env=False, timeout=20)
+
+    def all_run(self) -> dict[str, int] | None:
+        """The pids, once every program runs."""
+        pids = self.pids()
+        return pids if pids.keys() >= PROGRAMS | set(self._added()) else None
+
+    def _added(self) -> list[str]:
+        kinds = re.compile(r"FLEET_PROVIDERS__(\w+?)__KIND")
+        return [match[1].lower() for name in self.environment if (match := kinds.fullmatch(name))]
 
     def log(self, process: str) -> str:
         return (self.state / "logs" / f"{process}.log").read_text("utf-8")

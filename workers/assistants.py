@@ -7,10 +7,11 @@ from fleet.activities import LoadActivities
 from fleet.backend import Backend
 from fleet.config import Settings
 from fleet.contracts import ASSISTANTS_QUEUE
+from fleet.pulse import Pulse
 from fleet.runtime import WorkerProcess, run_process, worker_options
 
 
-async def life(settings: Settings, name: str) -> int:
+async def life(settings: Settings, name: str, pulse: Pulse) -> int:
     """Serve the queue ``assistants``."""
     backend = Backend.from_settings(settings)
 
@@ -25,7 +26,7 @@ async def life(settings: Settings, name: str) -> int:
         )
         return [worker]
 
-    return await WorkerProcess(settings, name, build, close=backend.aclose).run()
+    return await WorkerProcess(settings, name, pulse, build, close=backend.aclose).run()
 
 
 if __name__ == "__main__":

@@ -20,11 +20,12 @@ from fleet.journal import Journal
 from fleet.providers.prices import load_prices
 from fleet.providers.registry import provider_factory
 from fleet.providers.session import ProviderSession
+from fleet.pulse import Pulse
 from fleet.recovery import recover_for_ever
 from fleet.runtime import WorkerProcess, run_process, worker_options
 
 
-async def life(settings: Settings, name: str, provider_name: str) -> int:
+async def life(settings: Settings, name: str, pulse: Pulse, provider_name: str) -> int:
     """Serve the queues of one provider."""
     provider = settings.provider(provider_name)
     backend = Backend.from_settings(settings)
@@ -68,7 +69,7 @@ async def life(settings: Settings, name: str, provider_name: str) -> int:
         await backend.aclose()
 
     return await WorkerProcess(
-        settings, name, build, prepare, [lambda client: recover_for_ever(client, journal), report], close
+        settings, name, pulse, build, prepare, [lambda client: recover_for_ever(client, journal), report], close
     ).run()
 
 
@@ -85,7 +86,7 @@ def main(arguments: list[str]) -> None:
     if len(arguments) != 1:
         sys.exit("usage: python -m workers.llm PROVIDER (openai, anthropic, gemini, or an added one)")
     (provider,) = arguments
-    run_process(provider, lambda settings, name: life(settings, name, provider))
+    run_process(provider, lambda settings, name, pulse: life(settings, name, pulse, provider))
 
 
 if __name__ == "__main__":

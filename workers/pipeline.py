@@ -10,13 +10,14 @@ from fleet.budgets.workflow import ProviderBudgetWorkflow
 from fleet.config import Settings
 from fleet.contracts import CONTROL_QUEUE, PIPELINE_QUEUE
 from fleet.pipeline import AssistantPipelineWorkflow
+from fleet.pulse import Pulse
 from fleet.runtime import WorkerProcess, run_process, worker_options
 
 # A budget must not wait long for a process that is gone.
 _BUDGET_STICKY = timedelta(seconds=2)
 
 
-async def life(settings: Settings, name: str) -> int:
+async def life(settings: Settings, name: str, pulse: Pulse) -> int:
     """Serve the queues ``pipeline`` and ``control``."""
 
     def build(client: Client) -> list[Worker]:
@@ -37,7 +38,7 @@ async def life(settings: Settings, name: str) -> int:
         )
         return [pipelines, budgets]
 
-    return await WorkerProcess(settings, name, build).run()
+    return await WorkerProcess(settings, name, pulse, build).run()
 
 
 if __name__ == "__main__":

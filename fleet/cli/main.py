@@ -5,6 +5,7 @@ import json
 import os
 import sys
 from collections.abc import Coroutine
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -13,6 +14,8 @@ from rich.console import Console
 
 from fleet.cli import demo as demonstration
 from fleet.cli import limits as budgets
+from fleet.cli import logs as logbook
+from fleet.cli import operate
 from fleet.cli.down import take_down
 from fleet.cli.finding import find_fleet, settings_for_embedded
 from fleet.cli.foreground import stay_until_signal
@@ -31,6 +34,7 @@ from fleet.cli.screen import (
     console_for,
     progress_on,
     show_addresses,
+    show_checks,
     show_outcome,
     show_preview,
     show_status,
@@ -38,7 +42,10 @@ from fleet.cli.screen import (
 )
 from fleet.cli.up import UpOptions, bring_up
 from fleet.contracts import LimitSettings
+from fleet.control.doctor import examine
+from fleet.control.health import health_check
 from fleet.control.home import Home
+from fleet.control.logs import LogRecord, Wanted
 from fleet.control.status import status_of
 from fleet.devstack.environment import without_proxy
 from fleet.errors import FleetError, OperationError, SettingsError
@@ -256,6 +263,79 @@ def _show_limits(standings: budgets.Standings, *, as_json: bool) -> None:
         _print_json(budgets.to_json(standings))
     else:
         budgets.show_standings(console_for(), standings)
+
+
+@app.command()
+def scale(
+    program: Annotated[str, typer.Argument(help="A program, such as openai; see `fleet status`.")],
+    count: Annotated[int, typer.Argument(help="How many processes it shall have on this machine.")],
+) -> None:
+    """Have so many processes of a program; those that stay keep their calls, those that go finish theirs first."""
+    settings, _ = find_fleet()
+    operate.scale(settings, program, count, console_for().print)
+
+
+@app.command()
+def roll(
+    programs: Annotated[list[str] | None, typer.Argument(help="All of them without it.")] = None,
+) -> None:
+    """Renew processes one at a time, after an update or a change of settings, without a pause or a lost call."""
+    settings, _ = find_fleet()
+    operate.renew(settings, programs or [], console_for().print)
+
+
+@app.command()
+def doctor(as_json: Json = False) -> None:
+    """Look at all that a fleet on this machine needs; the exit status is 1 if something is wrong."""
+    settings, _ = find_fleet()
+    checks = asyncio.run(examine(settings))
+    if as_json:
+        _print_json({"ok": all(one.ok for one in checks), "checks": [asdict(one) for one in checks]})
+    else:
+        show_checks(console_for(), checks)
+    raise typer.Exit(EXIT_OK if all(one.ok for one in checks) else EXIT_FAILED)
+
+
+@app.command()
+def logs(
+    follow: Annotated[bool, typer.Option("-f", "--follow", help="Go on with what comes.")] = False,
+    workflow: Annotated[str | None, typer.Option(help="Of pipelines whose id contains this.")] = None,
+    provider: Annotated[str | None, typer.Option(help="Of one provider.")] = None,
+    process: Annotated[str | None, typer.Option(help="Of one process, such as openai_00.")] = None,
+    level: Annotated[str, typer.Option(help="This level and above.")] = "DEBUG",
+    since: Annotated[str | None, typer.Option(help="10m, 2h, 1d, or a local time; all of it.")] = None,
+    lines: Annotated[int, typer.Option("-n", "--lines", min=0, help="Without --since, the last so many.")] = 100,
+    as_json: Json = False,
+) -> None:
+    """The logs of all processes of this machine, merged in order of time."""
+    settings = settings_for_embedded()
+    wanted = Wanted(
+        workflow, provider, process, logbook.level(level), logbook.moment(since) if since is not None else None
+    )
+
+    def show(record: LogRecord) -> None:
+        if as_json:
+            _print_json(record.to_json())
+        else:
+            print(record.text, flush=True)  # noqa: T201 - the log as it stands
+
+    found, readers = logbook.past(settings, wanted, None if since is not None else lines)
+    for record in found:
+        show(record)
+    if follow:
+        logbook.follow(settings, wanted, readers, show)
+
+
+@app.command()
+def health(as_json: Json = False) -> None:
+    """Ask the control process whether this machine is well; the exit status is 1 if it is not."""
+    settings, _ = find_fleet()
+    found = health_check(settings)
+    if as_json:
+        _print_json(found.to_json())
+    else:
+        console_for().print("\n".join(map(shown, found.problems)) or "ok", soft_wrap=True)
+    raise typer.Exit(EXIT_OK if found else EXIT_FAILED)
 
 
 @app.command()

@@ -13,6 +13,7 @@ from fleet.cli.preview import Preview
 from fleet.cli.record import FleetRecord
 from fleet.cli.run import Outcome, Show
 from fleet.contracts import AssistantState, Progress, StageRecord
+from fleet.control.doctor import Check
 from fleet.control.status import FleetStatus, Reachable
 from fleet.logger import harmless
 
@@ -139,6 +140,15 @@ def show_preview(console: Console, preview: Preview) -> None:
 
 def _usd(amount: float | None) -> str:
     return "price unknown" if amount is None else f"${amount:.5f}"
+
+
+def show_checks(console: Console, checks: list[Check]) -> None:
+    """A line per check, and what to do about those that are not well."""
+    for one in checks:
+        mark = "[green]ok     [/]" if one.ok else "[bold red]problem[/]"
+        console.print(f"{mark}  {shown(one.what)}: {shown(one.says)}", soft_wrap=True)
+        if one.remedy:
+            console.print(f"         remedy: {shown(one.remedy)}", soft_wrap=True)
 
 
 def show_status(console: Console, status: FleetStatus) -> None:

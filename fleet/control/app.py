@@ -14,12 +14,18 @@ StatusSource = Callable[[], Awaitable[FleetStatus]]
 
 
 def create_app(status: StatusSource, metrics: Callable[[], Awaitable[bytes]]) -> Starlette:
-    """``GET /health``: 200 or 503 with ``{"ok", "problems"}``. ``GET /status``: as ``fleet status --json``.
+    """``GET /health``: 200 or 503 with ``{"ok", "problems"}``. ``GET /ready``: 200 or 503 with ``{"ready",
+    "waiting_for"}``: whether a pipeline that is started now would run. ``GET /status``: as ``fleet status
+    --json``.
     ``GET /metrics``: in Prometheus' text form."""
 
     async def health(request: Request) -> JSONResponse:
         problems = (await status()).problems()
         return JSONResponse({"ok": not problems, "problems": problems}, 503 if problems else 200)
+
+    async def ready(request: Request) -> JSONResponse:
+        waiting = (await status()).not_ready()
+        return JSONResponse({"ready": not waiting, "waiting_for": waiting}, 503 if waiting else 200)
 
     async def show(request: Request) -> JSONResponse:
         return JSONResponse((await status()).to_json())
@@ -27,5 +33,5 @@ def create_app(status: StatusSource, metrics: Callable[[], Awaitable[bytes]]) ->
     async def measure(request: Request) -> Response:
         return Response(await metrics(), media_type=CONTENT_TYPE)
 
-    routes = [Route("/health", health), Route("/status", show), Route("/metrics", measure)]
+    routes = [Route("/health", health), Route("/ready", ready), Route("/status", show), Route("/metrics", measure)]
     return Starlette(routes=routes)

@@ -30,7 +30,12 @@ class Home:
     @classmethod
     def of(cls, settings: Settings) -> Self:
         """The home that belongs to the settings' state folder."""
-        state = settings.state_dir.absolute()
+        return cls.at(settings.state_dir)
+
+    @classmethod
+    def at(cls, folder: Path) -> Self:
+        """The home that belongs to a state folder."""
+        state = folder.absolute()
         in_checkout = state == PROJECT_ROOT / "state"
         return (
             cls(PROJECT_ROOT, state, PROJECT_ROOT / "logs") if in_checkout else cls(state, state, state / "logs")

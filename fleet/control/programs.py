@@ -54,6 +54,30 @@ def processes_of(path: Path, program: str) -> int:
         ) from None
 
 
+def program_section(home: Home, program: str) -> dict[str, str]:
+    """A program's whole section as supervisord has it, its folder written out.
+
+    Raises:
+        OperationError: no file has it.
+    """
+    parser = configparser.RawConfigParser(inline_comment_prefixes=(" ;",))
+    parser.read([home.configuration, home.programs / f"{program}.conf"], "utf-8")
+    name = f"program:{program}"
+    if not parser.has_section(name):
+        raise OperationError(f"no file has [{name}]. Remedy: run `fleet up` anew, which writes {home.programs}")
+    return {key: value.replace("%(here)s", str(home.folder)) for key, value in parser.items(name)}
+
+
+def write_count(home: Home, program: str, count: int) -> None:
+    """Have supervisord start that many processes at its next start."""
+    path = home.programs / f"{program}.conf"
+    parser = configparser.RawConfigParser(inline_comment_prefixes=(" ;",))
+    parser.read(path, "utf-8")
+    name = f"program:{program}"
+    section = dict(parser.items(name)) if parser.has_section(name) else {}
+    _write(path, program, section | {"numprocs": str(count)})
+
+
 def _added_program(home: Home, provider: ProviderSettings) -> dict[str, str]:
     """The whole section of an added provider, like that of a built-in one in the tracked file."""
     parser = configparser.RawConfigParser()

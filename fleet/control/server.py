@@ -10,9 +10,12 @@ from loguru import logger
 
 from fleet.config import Settings
 from fleet.control.app import create_app
+from fleet.control.healing import heal_guardian_for_ever
+from fleet.control.home import Home
 from fleet.control.metrics import metrics_of
 from fleet.control.status import status_of
 from fleet.errors import SettingsError
+from fleet.pulse import Pulse
 from fleet.runtime import EXIT_FAILED, EXIT_OK
 from fleet.signals import stop_on_signal
 
@@ -26,7 +29,7 @@ class _Server(uvicorn.Server):
         yield
 
 
-async def serve(settings: Settings, name: str) -> int:
+async def serve(settings: Settings, name: str, pulse: Pulse) -> int:
     """Serve until a signal comes; the exit status.
 
     Raises:
@@ -42,13 +45,18 @@ async def serve(settings: Settings, name: str) -> int:
     )
     server = _Server(config)
     with stop_on_signal(stop), _listening(settings) as listening:
+        pulse.serving()
+        healing = asyncio.create_task(heal_guardian_for_ever(Home.of(settings)), name="heal")
         serving = asyncio.create_task(server.serve(sockets=[listening]), name="serve")
         stopping = asyncio.create_task(stop.wait(), name="stop")
         logger.info("{} serves http://{}:{}", name, settings.control_host, settings.control_port)
-        await asyncio.wait({serving, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        done, _ = await asyncio.wait({serving, stopping, healing}, return_when=asyncio.FIRST_COMPLETED)
+        pulse.draining()
+        healing.cancel()
         if not stop.is_set():
             stopping.cancel()
-            logger.error("the server ended by itself: {}", serving.exception() or "no error given")
+            for task in done:
+                logger.error("{} ended by itself: {}", task.get_name(), task.exception() or "no error given")
             return EXIT_FAILED
         server.should_exit = True
         await serving

@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import time
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -19,6 +20,7 @@ from fleet.budgets.reports import Standing
 from fleet.config import Settings
 from fleet.contracts import ASSISTANTS_QUEUE, CONTROL_QUEUE, PIPELINE_QUEUE
 from fleet.control.home import Home
+from fleet.control.pulses import complaint, pulse_of
 from fleet.control.supervisor import ProcessStatus, Supervisor
 from fleet.errors import FleetError, OperationError, TemporalUnavailable
 from fleet.runtime import connect_once
@@ -51,7 +53,8 @@ class QueueStatus:
 
 @dataclass(frozen=True)
 class FleetStatus:
-    """Everything that ``fleet status`` shows. ``budgets`` has those that somebody keeps, by queue."""
+    """Everything that ``fleet status`` shows. ``budgets`` has those that somebody keeps, by queue; ``complaints``
+    is what the processes' pulses show."""
 
     temporal: Reachable
     backend: Reachable
@@ -59,15 +62,22 @@ class FleetStatus:
     queues: list[QueueStatus]
     supervisor_problem: str = ""
     budgets: dict[str, Standing] = field(default_factory=dict)
+    complaints: list[str] = field(default_factory=list)
 
     def problems(self) -> list[str]:
         """One line for each thing that is not as it should be."""
         found = [one.problem for one in (self.temporal, self.backend) if not one.ok]
         found += [self.supervisor_problem] if self.supervisor_problem else []
         found += [f"{one.process} is {one.state} {one.said}".strip() for one in self.processes if not _well(one)]
+        found += self.complaints
         found += [f"nobody polls the queue {one.queue}" for one in self.queues if one.pollers == 0]
         found += [_trouble(one) for one in self.budgets.values() if one.breaker in ("parked", "probing")]
         return found
+
+    def not_ready(self) -> list[str]:
+        """What keeps a pipeline that is started now from running."""
+        found = [one.problem for one in (self.temporal, self.backend) if not one.ok]
+        return found + [f"nobody polls the queue {one.queue}" for one in self.queues if one.pollers == 0]
 
     def to_json(self) -> dict[str, Any]:
         """As ``fleet status --json`` and ``GET /status`` show it."""
@@ -87,10 +97,19 @@ def _well(process: ProcessStatus) -> bool:
 
 async def status_of(settings: Settings) -> FleetStatus:
     """Ask all four at once; what does not answer is reported and not raised."""
+    home = Home.of(settings)
     (temporal, queues, budgets), backend, (processes, problem) = await asyncio.gather(
-        _temporal(settings), _backend(settings), asyncio.to_thread(_processes, Home.of(settings))
+        _temporal(settings), _backend(settings), asyncio.to_thread(_processes, home)
     )
-    return FleetStatus(temporal, backend, processes, queues, problem, budgets)
+    complaints = await asyncio.to_thread(_complaints, home, processes)
+    return FleetStatus(temporal, backend, processes, queues, problem, budgets, complaints)
+
+
+def _complaints(home: Home, processes: list[ProcessStatus]) -> list[str]:
+    """What the processes' pulses show that supervisord cannot see."""
+    now = time.time()
+    found = (complaint(process, pulse_of(home, process), now) for process in processes)
+    return [one for one in found if one is not None]
 
 
 def _processes(home: Home) -> tuple[list[ProcessStatus], str]:

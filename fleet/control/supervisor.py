@@ -65,12 +65,17 @@ class Supervisor:
 
     @contextmanager
     def _calling(self) -> Iterator[Any]:
+        with self._proxy() as proxy:
+            yield proxy.supervisor
+
+    @contextmanager
+    def _proxy(self) -> Iterator[Any]:
         proxy = xmlrpc.client.ServerProxy(
             "http://localhost", transport=_UnixTransport(self._path), allow_none=True
         )
         try:
             with proxy:
-                yield proxy.supervisor
+                yield proxy
         except (OSError, http.client.HTTPException, xmlrpc.client.ProtocolError) as error:
             raise SupervisorAway(
                 f"no supervisord answers on {self._path} ({error}). Remedy: start the fleet with `fleet up`, or "
@@ -115,6 +120,35 @@ class Supervisor:
             except xmlrpc.client.Fault as fault:
                 if fault.faultCode != Faults.NOT_RUNNING:
                     raise
+
+    def start(self, process: ProcessStatus) -> None:
+        """Have a process started; returns at once. One that runs already is left alone."""
+        self._order("startProcess", process, Faults.ALREADY_STARTED)
+
+    def stop(self, process: ProcessStatus) -> None:
+        """Have a process drain; returns at once. One that has ended already is left alone."""
+        self._order("stopProcess", process, Faults.NOT_RUNNING)
+
+    def _order(self, method: str, process: ProcessStatus, harmless: int) -> None:
+        with self._calling() as supervisor:
+            try:
+                getattr(supervisor, method)(f"{process.program}:{process.process}", False)
+            except xmlrpc.client.Fault as fault:
+                if fault.faultCode != harmless:
+                    raise
+
+    def add_process(self, program: str, section: dict[str, str]) -> None:
+        """Add what a program's section describes to the running group of that name, without starting it.
+
+        Source: supervisor_twiddler's ``addProgramToGroup``.
+        """
+        with self._proxy() as proxy:
+            proxy.twiddler.addProgramToGroup(program, program, section)
+
+    def remove_process(self, process: ProcessStatus) -> None:
+        """Take a process that has ended out of its group."""
+        with self._proxy() as proxy:
+            proxy.twiddler.removeProcessFromGroup(process.program, process.process)
 
     def shutdown(self) -> None:
         """End supervisord."""

@@ -1,5 +1,6 @@
 """Budgets on a real fleet: the operator's hand, providers in trouble, fallback, turns."""
 
+import asyncio
 import json
 import os
 import signal
@@ -9,7 +10,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import httpx
 import pytest
 from temporalio.client import WorkflowHandle
 from temporalio.common import Priority
@@ -66,10 +66,10 @@ async def test_a_paused_queue_sends_nothing_and_goes_on_where_it_stood(fleet: Fl
     fleet.simulator.clear()
     name = project(fleet)
     with paused(fleet, "openai"):
-        pipeline = await start(fleet, name)
-        wait_for("its call waits in the queue", lambda: backlog(fleet, "llm-openai"))
         os.kill(fleet.pids()["pipeline"], signal.SIGKILL)
         wait_for("a pipeline process runs again", lambda: fleet.budget("openai", "paused"))
+        pipeline = await start(fleet, name)
+        wait_for("its call waits in the queue", lambda: backlog(fleet, "llm-openai"))
         assert ask(fleet, "limits", "openai")["why"] == "the month's money is spent"
         assert fleet.simulator.ledger() == []
         assert "paused" in fleet.fleet("limits").stdout
@@ -126,7 +126,7 @@ async def test_spent_credit_parks_until_somebody_says_so_and_harms_no_other(flee
     assert "quota_spent" in parked["why"] and parked["rate"] == 0 and parked["until"] is None
     other = await start(fleet, project(fleet, model_provider="anthropic", model="claude-sonnet-4-5"))
     assert (await other.result())["pipeline_success"]
-    metrics = httpx.get(f"http://127.0.0.1:{fleet.port_base + 4}/metrics", trust_env=False).text
+    metrics = fleet.control("metrics").text
     assert 'fleet_budget_breaker{queue="llm-openai",state="parked"} 1.0' in metrics
     assert (await waiting.query("progress"))["state"] == "running"
     assert ask(fleet, "resume", "openai")["breaker"] == "closed"
@@ -159,7 +159,7 @@ async def test_an_assistant_whose_provider_does_not_start_it_moves_to_the_next(f
 
 
 async def test_what_was_sent_stays_with_its_provider(fleet: Fleet) -> None:
-    """Its first attempt was sent, then its worker died and its queue was shut: only that provider knows the call."""
+    """It was sent, then its worker died and its queue was shut: only that provider knows the call."""
     fleet.simulator.clear()
     with fleet.latency("openai", 3.0):
         pipeline = await start(fleet, project(fleet, fallback=FALLBACK))
@@ -167,7 +167,7 @@ async def test_what_was_sent_stays_with_its_provider(fleet: Fleet) -> None:
         with paused(fleet, "openai"):
             os.kill(fleet.pids()["openai"], signal.SIGKILL)
             wait_for("it waits again", lambda: backlog(fleet, "llm-openai"))
-            time.sleep(2 * FALLBACK_AFTER_SECONDS)  # what is tested is exactly this time
+            await asyncio.sleep(2 * FALLBACK_AFTER_SECONDS)  # what is tested is exactly this time
     result = await pipeline.result()
     assert result["stages"][0]["metadata"]["provider"] == "openai"
     assert {call["provider"] for call in fleet.simulator.ledger()} == {"openai"}
@@ -178,8 +178,6 @@ FALLBACK_AFTER_SECONDS = 2.0
 
 async def test_a_model_with_limits_of_its_own_has_its_own_queue_and_no_program(fleet: Fleet) -> None:
     assert "groq-llama-guard" not in fleet.pids()
-    with paused(fleet, "groq"):
-        pass
     shown = json_of(fleet.fleet("limits", "groq", "--json").stdout)["queues"]
     assert shown.keys() == {"llm-groq", "llm-groq-llama-guard"}
     assert shown["llm-groq-llama-guard"]["limits"][0]["per_minute"] == 120

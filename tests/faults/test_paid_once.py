@@ -9,8 +9,6 @@ import uuid
 from contextlib import closing
 from typing import Any
 
-import httpx
-
 from tests.fleet import Fleet, json_of
 from tests.waiting import wait_for
 
@@ -27,7 +25,7 @@ def project(fleet: Fleet, **assistant: Any) -> str:
 
 def begin(fleet: Fleet, name: str, provider: str = "openai") -> "subprocess.Popen[str]":
     """A pipeline whose one call is on its way."""
-    wait_for("every program runs", lambda: len(fleet.pids()) == 8)
+    wait_for("every program runs", fleet.all_run)
     fleet.simulator.clear()
     run = fleet.start("run", "Kávovar", "--project", name, "--json")
     wait_for("the call is on its way", lambda: fleet.in_flight(provider))
@@ -52,7 +50,7 @@ def test_a_process_killed_in_mid_call_costs_one_call_more_and_says_so(fleet: Fle
         os.kill(fleet.pids()["openai"], signal.SIGKILL)
         assert finished(run) == {"attempts": 2, "possibly_paid_twice": 1}
     assert outcomes(fleet) == ["client_gone", "answered"]
-    metrics = httpx.get(f"http://127.0.0.1:{fleet.port_base + 4}/metrics", trust_env=False).text
+    metrics = fleet.control("metrics").text
     (twice,) = (line for line in metrics.splitlines() if line.startswith(TWICE_METRIC))
     assert float(twice.split()[-1]) >= 1
     assert "earlier call(s) may have been paid" in fleet.log("openai_00")
@@ -101,7 +99,7 @@ def test_a_process_that_stands_still_for_longer_than_the_heartbeat_timeout_costs
 def test_a_temporal_outage_longer_than_the_heartbeat_timeout_costs_nothing(fleet: Fleet) -> None:
     name = project(fleet)
     with fleet.latency("openai", 1.0):
-        wait_for("every program runs", lambda: len(fleet.pids()) == 8)
+        wait_for("every program runs", fleet.all_run)
         fleet.simulator.clear()
         fleet.fleet("run", "Kávovar", "--project", name, "--no-wait")
         wait_for("the call is on its way", lambda: fleet.in_flight("openai"))
@@ -131,7 +129,7 @@ def _response_ids(fleet: Fleet) -> str:
 
 
 def test_a_failed_pipeline_is_retried_from_where_it_failed_and_pays_only_for_the_rest(fleet: Fleet) -> None:
-    wait_for("every program runs", lambda: len(fleet.pids()) == 8)
+    wait_for("every program runs", fleet.all_run)
     name = f"retried-{uuid.uuid4().hex[:8]}"
     fleet.add_project(name, {}, {"model": "gpt-nonexistent"}, {})
     failed = fleet.fleet("run", "Kávovar", "--project", name, "--json")
@@ -155,7 +153,7 @@ def test_a_failed_pipeline_is_retried_from_where_it_failed_and_pays_only_for_the
 
 
 def test_twenty_limits_in_a_row_are_no_attempt(fleet: Fleet) -> None:
-    wait_for("every program runs", lambda: len(fleet.pids()) == 8)
+    wait_for("every program runs", fleet.all_run)
     name = project(fleet)
     fleet.simulator.clear()
     fleet.simulator.fault("openai", "429", count=20, retry_after=0.05)

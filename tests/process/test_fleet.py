@@ -10,11 +10,10 @@ from typing import Any
 
 import pytest
 
-from tests.fleet import BIN, Fleet, json_of
+from tests.fleet import BIN, PROGRAMS, Fleet, json_of
 from tests.waiting import wait_for
 
 RUN = ("run", "Jak vybrat kávovar", "--project", "seo-demo", "--json")
-PROGRAMS = {"pipeline", "assistants", "openai", "anthropic", "gemini", "control"}
 ASSISTANT_FIELDS = {
     "name",
     "function_key",
@@ -72,7 +71,7 @@ def test_a_pipeline_runs_and_is_reported_in_one_object(fleet: Fleet) -> None:
 
 @pytest.mark.parametrize("victims", [("openai", "gemini", "anthropic", "assistants"), ("pipeline",)], ids=len)
 def test_a_pipeline_completes_although_workers_are_killed(fleet: Fleet, victims: tuple[str, ...]) -> None:
-    wait_for("every program runs", lambda: len(fleet.pids()) == 8)
+    wait_for("every program runs", fleet.all_run)
     fleet.simulator.clear()
     pids = fleet.pids()
     run = fleet.start(*RUN)
@@ -87,7 +86,7 @@ def test_a_pipeline_completes_although_workers_are_killed(fleet: Fleet, victims:
     for one in result["assistants"]:
         by_provider[one["provider"]] = max(one["attempts"], by_provider.get(one["provider"], 0))
     assert by_provider == {name: 2 if name in victims else 1 for name in by_provider}
-    again = wait_for("all are started again", lambda: now if len(now := fleet.pids()) == 8 else None)
+    again = wait_for("all are started again", fleet.all_run)
     assert {name for name in pids if again[name] != pids[name]} == set(victims)
 
 
@@ -98,7 +97,7 @@ def _in_flight(fleet: Fleet, victim: str) -> bool:
 
 
 def test_a_worker_that_is_told_to_stop_finishes_its_call_first(fleet: Fleet) -> None:
-    wait_for("every program runs", lambda: len(fleet.pids()) == 8)
+    wait_for("every program runs", fleet.all_run)
     fleet.simulator.clear()
     run = fleet.start(*RUN)
     wait_for("a call of openai is on its way", lambda: _in_flight(fleet, "openai"))
@@ -112,7 +111,7 @@ def test_a_worker_that_is_told_to_stop_finishes_its_call_first(fleet: Fleet) -> 
 
 
 def test_an_added_provider_has_its_own_queue_and_program(fleet: Fleet) -> None:
-    wait_for("every program runs", lambda: len(fleet.pids()) == 8)
+    wait_for("every program runs", fleet.all_run)
     fleet.simulator.clear()
     fleet.add_project("groq-only", {"model_provider": "groq", "model": "llama-3.3-70b"})
     done = fleet.fleet("run", "Kávovar", "--project", "groq-only", "--json")
@@ -123,7 +122,7 @@ def test_an_added_provider_has_its_own_queue_and_program(fleet: Fleet) -> None:
 
 
 def test_a_failed_pipeline_says_why_and_keeps_what_was_answered(fleet: Fleet) -> None:
-    wait_for("every program runs", lambda: len(fleet.pids()) == 8)
+    wait_for("every program runs", fleet.all_run)
     fleet.simulator.fault("anthropic", "404")
     done = fleet.fleet(*RUN)
     result = json_of(done.stdout)
@@ -252,7 +251,7 @@ def test_a_demo_runs_beside_another_fleet_whatever_the_environment_says(fleet: F
     result: dict[str, Any] = json_of(done.stdout)
     assert (result["status"], len(result["assistants"])) == ("completed", 8)
     idle.environment = {}
-    pids = wait_for("the six programs run", lambda: pids if (pids := idle.pids()).keys() == PROGRAMS else None)
+    pids = wait_for("the programs run", lambda: pids if (pids := idle.pids()).keys() == PROGRAMS else None)
     _processes_die_with_supervisord(idle, pids)
     assert fleet.status()["problems"] == []
 
@@ -303,7 +302,7 @@ def test_a_worker_without_a_backend_address_names_the_setting(idle: Fleet) -> No
 
 
 def test_a_second_signal_ends_a_draining_worker_at_once(fleet: Fleet) -> None:
-    wait_for("every program runs", lambda: len(fleet.pids()) == 8)
+    wait_for("every program runs", fleet.all_run)
     fleet.simulator.clear()
     fleet.simulator.fault("groq", "hang")
     fleet.add_project("groq-hangs", {"model_provider": "groq", "model": "llama-3.3-70b"})

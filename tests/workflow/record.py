@@ -53,12 +53,14 @@ async def record(fleet: Fleet) -> None:
     cancelled = await pipeline(client, "cancelled", "one")
     await cancelled.cancel()
     await ended(cancelled)
-    names = {f"pipeline-{name}": name for name in ("completed", "failed", "worker-killed", "fallback", "cancelled")}
+    names = {
+        f"pipeline-{name}": name for name in ("completed", "failed", "worker-killed", "fallback", "cancelled")
+    }
     names |= {f"budget-{one}": budget_id(llm_queue(one)) for one in ("openai", "anthropic", "gemini")}
     for name, workflow_id in names.items():
         history = await client.get_workflow_handle(workflow_id).fetch_history()
         text = history.to_json().replace(socket.gethostname(), "host")
-        (HISTORIES / f"{version("assistant-fleet")}-{name}.json").write_text(text + "\n", "utf-8")
+        (HISTORIES / f"{version('assistant-fleet')}-{name}.json").write_text(text + "\n", "utf-8")
 
 
 def main() -> None:

@@ -19,18 +19,26 @@ def test_both_workflows_are_on_record() -> None:
     assert kinds == {"pipeline", "budget"}
 
 
+def recorded(path: Path) -> str:
+    return path.read_text("utf-8")
+
+
 @pytest.mark.parametrize("path", HISTORIES, ids=lambda path: path.stem)
 async def test_what_was_recorded_replays(path: Path) -> None:
-    history = WorkflowHistory.from_json(path.stem, path.read_text("utf-8"))
+    history = WorkflowHistory.from_json(path.stem, recorded(path))
     await Replayer(workflows=WORKFLOWS).replay_workflow(history)
 
 
 async def test_a_changed_workflow_is_noticed() -> None:
     """The replay test can fail: a pipeline's history is none of a budget."""
     path = next(path for path in HISTORIES if "pipeline-completed" in path.stem)
-    text = path.read_text("utf-8").replace('"assistants"', '"elsewhere"').replace("load_assistants", "read_assistants")
+    text = (
+        path.read_text("utf-8")
+        .replace('"assistants"', '"elsewhere"')
+        .replace("load_assistants", "read_assistants")
+    )
     history = WorkflowHistory.from_json(path.stem, text)
-    with pytest.raises(Exception, match="(?i)nondeterminism"):
+    with pytest.raises(Exception, match=r"(?i)nondeterminism"):
         await Replayer(workflows=WORKFLOWS).replay_workflow(history)
 
 

@@ -1,0 +1,78 @@
+"""``fleet logs``: what all processes of this machine logged, in order of time."""
+
+import re
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta
+
+from fleet.config import Settings
+from fleet.control.logs import LEVELS, LogRecord, Reader, Wanted, merged, processes_in
+from fleet.control.merging import HELD_BACK
+from fleet.errors import OperationError
+
+_AGO = re.compile(r"(\d+(?:\.\d+)?)([smhd])")
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+_LOOK_SECONDS = 0.3
+
+Show = Callable[[LogRecord], None]
+
+
+def moment(text: str, now: datetime | None = None) -> datetime:
+    """``10m``, ``2h``, ``1d`` ago, or a local date and time.
+
+    Raises:
+        OperationError: it is neither.
+    """
+    if match := _AGO.fullmatch(text):
+        return (now or datetime.now()) - timedelta(seconds=float(match[1]) * _SECONDS[match[2]])
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        raise OperationError(
+            f"--since {text!r} is no time. Remedy: write 10m, 2h, 1d, or a time such as 2026-01-31T14:00"
+        ) from None
+    return found.astimezone().replace(tzinfo=None) if found.tzinfo else found
+
+
+def level(text: str) -> str:
+    """The least level to be shown.
+
+    Raises:
+        OperationError: there is no such level.
+    """
+    if text.upper() not in LEVELS:
+        raise OperationError(f"--level {text!r} is none. Remedy: use one of {', '.join(LEVELS)}")
+    return text.upper()
+
+
+def past(settings: Settings, wanted: Wanted, last: int | None) -> tuple[list[LogRecord], list[Reader]]:
+    """The last so many records that are wanted (None: all), and the readers at their ends.
+
+    Raises:
+        OperationError: there are no logs.
+    """
+    readers = _readers(settings)
+    if not readers:
+        raise OperationError(f"there are no logs in {settings.logs}. Remedy: start the fleet with `fleet up`")
+    found = (record for record in merged(readers) if wanted.takes(record))
+    return list(deque(found, maxlen=last)), readers
+
+
+def follow(settings: Settings, wanted: Wanted, readers: list[Reader], show: Show) -> None:
+    """Show what comes, until interrupted. Never returns."""
+    for record in _coming(settings, readers):
+        if wanted.takes(record):
+            show(record)
+
+
+def _coming(settings: Settings, readers: list[Reader]) -> Iterator[LogRecord]:
+    while True:
+        known = {reader.process for reader in readers}
+        readers += [reader for reader in _readers(settings) if reader.process not in known]
+        yield from merged(readers, datetime.now() - HELD_BACK)
+        time.sleep(_LOOK_SECONDS)
+
+
+def _readers(settings: Settings) -> list[Reader]:
+    return [Reader(settings.logs, process) for process in processes_in(settings.logs)]

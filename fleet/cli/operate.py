@@ -1,0 +1,34 @@
+"""``fleet scale``, ``fleet roll`` and ``fleet health``: this machine's processes in the operator's hand."""
+
+from collections.abc import Callable
+
+from fleet.config import Settings
+from fleet.control.home import Home
+from fleet.control.rolling import roll
+from fleet.control.scaling import Machine, operating
+
+Say = Callable[[str], None]
+
+
+def scale(settings: Settings, program: str, count: int, say: Say) -> None:
+    """Have that many processes of a program on this machine.
+
+    Raises:
+        OperationError: it cannot be done; the message says what is in the way.
+    """
+    home = Home.of(settings)
+    with operating(home):
+        Machine(home, say).scale(program, count)
+    say(f"{program} has {count} process{'es' if count > 1 else ''}")
+
+
+def renew(settings: Settings, programs: list[str], say: Say) -> None:
+    """Renew processes one at a time.
+
+    Raises:
+        OperationError: one did not come up, and the rest was left alone.
+    """
+    home = Home.of(settings)
+    with operating(home):
+        done = roll(Machine(home, say), programs)
+    say(f"renewed: {', '.join(done)}")

@@ -1,0 +1,23 @@
+"""Writes a process's log as the fleet's processes do: ``python log_writer.py PROCESS LINES A_SECOND``."""
+
+import sys
+import time
+
+from loguru import logger
+
+from fleet.config import load_settings
+from fleet.logger import setup_logging
+
+
+def main(process: str, lines: int, a_second: int) -> None:
+    setup_logging(load_settings(), process)
+    began = time.monotonic()
+    for number in range(lines):
+        logger.bind(workflow_id=f"seo-{number % 7}").info("line {} of {}", number, process)
+        ahead = number / a_second - (time.monotonic() - began)
+        if ahead > 0.05:
+            time.sleep(ahead)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))

@@ -1,0 +1,178 @@
+"""The merged log holds every line once, over rotations, restarts and kills; what it could not have, it tells."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+from loguru import logger
+
+from fleet.control.logs import Reader, Wanted, parse
+from fleet.control.merging import MERGED_LOG, Merger
+from tests.waiting import wait_for
+
+PROCESSES = ("openai_00", "openai_01", "anthropic_00", "gemini_00", "pipeline_00", "assistants_00")
+LINES = 33_400
+A_SECOND = 1_500
+WRITER = Path(__file__).with_name("log_writer.py")
+
+
+@pytest.fixture
+def environment(tmp_path: Path) -> dict[str, str]:
+    return os.environ | {
+        "API_BASE_URL": "http://localhost:8000",
+        "FLEET_STATE_DIR": str(tmp_path / "state"),
+        "FLEET_LOG_DIR": str(tmp_path / "logs"),
+        "FLEET_LOG_ROTATION_MB": "0.8",
+        "FLEET_LOG_BACKUPS": "5",
+    }
+
+
+def begin_merger(environment: dict[str, str]) -> "subprocess.Popen[bytes]":
+    """The merging program, whose own file is large enough for all."""
+    own = environment | {"FLEET_LOG_ROTATION_MB": "8", "FLEET_LOG_BACKUPS": "9"}
+    return subprocess.Popen([sys.executable, "-P", "-m", "workers.logs"], env=own)
+
+
+def merged_lines(logs: Path) -> list[str]:
+    files = sorted(
+        logs.glob(f"{MERGED_LOG}*"), key=lambda path: -int(path.suffix[1:]) if path.suffix[1:].isdigit() else 0
+    )
+    return [line for path in files for line in path.read_text("utf-8").splitlines()]
+
+
+@pytest.mark.timeout(400)
+def test_two_hundred_thousand_lines_of_six_processes_over_rotations_and_kills(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    (tmp_path / "state").mkdir()
+    merger = begin_merger(environment)
+    writers = [
+        subprocess.Popen([sys.executable, str(WRITER), name, str(LINES), str(A_SECOND)], env=environment)
+        for name in PROCESSES
+    ]
+    try:
+        kills = 0
+        while any(writer.poll() is None for writer in writers):
+            time.sleep(2.5)  # what is tested is a merger that is killed every so often
+            merger.kill()
+            merger.wait()
+            merger = begin_merger(environment)
+            kills += 1
+        assert kills >= 5 and all(writer.returncode == 0 for writer in writers)
+        total = LINES * len(PROCESSES)
+        found = re.compile(r"line (\d+) of (\w+)")
+        wait_for("all is merged", lambda: _count(tmp_path / "logs") >= total, 120)
+        lines = merged_lines(tmp_path / "logs")
+    finally:
+        merger.send_signal(signal.SIGTERM)
+        merger.wait(30)
+        for writer in writers:
+            writer.kill()
+            writer.wait()
+    seen = Counter(match.groups() for line in lines if (match := found.search(line)))
+    assert len(seen) == total and set(seen.values()) == {1}
+    rotated = list((tmp_path / "logs").glob("openai_00.*.log"))
+    assert len(rotated) >= 4, "the writers' files were rotated meanwhile"
+    for name in PROCESSES:
+        numbers = [int(match[1]) for line in lines if (match := found.search(line)) and match[2] == name]
+        assert numbers == sorted(numbers)
+
+
+def _count(logs: Path) -> int:
+    return sum(path.read_bytes().count(b" of ") for path in logs.glob(f"{MERGED_LOG}*"))
+
+
+def write(path: Path, first: int, count: int, second: int = 0) -> None:
+    with path.open("a", encoding="utf-8") as file:
+        for number in range(first, first + count):
+            file.write(f"2026-01-01 00:00:{second:02d}.{number:03d} | INFO    | openai_00 | - | line {number}\n")
+
+
+def rotate(logs: Path, number: int) -> None:
+    (logs / "openai_00.log").rename(logs / f"openai_00.2026-01-01_00-00-{number:02d}_000001.log")
+
+
+def merger_of(folder: Path) -> Merger:
+    return Merger(folder, folder, 1_000_000, 5)
+
+
+def test_a_merger_that_was_away_for_four_rotations_has_all(tmp_path: Path) -> None:
+    write(tmp_path / "openai_00.log", 0, 5)
+    merger_of(tmp_path).merge()
+    for number in range(4):
+        write(tmp_path / "openai_00.log", 5 + 5 * number, 5)
+        rotate(tmp_path, number)
+    write(tmp_path / "openai_00.log", 25, 5)
+    assert merger_of(tmp_path).merge() == 25
+    lines = [line.rpartition(" ")[2] for line in merged_lines(tmp_path)]
+    assert lines == [str(number) for number in range(30)]
+
+
+def test_what_was_rotated_away_unread_is_told(tmp_path: Path) -> None:
+    write(tmp_path / "openai_00.log", 0, 5)
+    merger_of(tmp_path).merge()
+    (tmp_path / "openai_00.log").unlink()
+    write(tmp_path / "openai_00.log", 50, 5)
+    said: list[str] = []
+    handler = logger.add(said.append, format="{message}")
+    try:
+        assert merger_of(tmp_path).merge() == 5
+    finally:
+        logger.remove(handler)
+    assert any("📭 LOG LINES LOST" in line and "openai_00" in line for line in said)
+
+
+def test_what_was_written_after_the_last_commit_is_cut_off_and_read_again(tmp_path: Path) -> None:
+    write(tmp_path / "openai_00.log", 0, 5)
+    merger_of(tmp_path).merge()
+    write(tmp_path / "openai_00.log", 5, 5)
+    with (tmp_path / MERGED_LOG).open("a", encoding="utf-8") as file:
+        file.write("half of what a killed merger wro")
+    merger_of(tmp_path).merge()
+    assert [line.rpartition(" ")[2] for line in merged_lines(tmp_path)] == [str(number) for number in range(10)]
+
+
+def test_a_line_that_is_being_written_waits_for_its_end(tmp_path: Path) -> None:
+    path = tmp_path / "openai_00.log"
+    write(path, 0, 1)
+    with path.open("a", encoding="utf-8") as file:
+        file.write("2026-01-01 00:00:00.500 | INFO    | openai_00 | - | half")
+    reader = Reader(tmp_path, "openai_00")
+    assert [record.message for record in reader.read()] == ["line 0"]
+    with path.open("a", encoding="utf-8") as file:
+        file.write(" and whole\n    ┆ with a second line\n")
+    (record,) = reader.read()
+    assert record.message == "half and whole" and record.text.endswith("    ┆ with a second line")
+
+
+def test_records_are_read_in_either_form() -> None:
+    text = "2026-01-31 10:00:00.123 | ERROR   | openai_00 | workflow_id=seo-1 provider=openai | broken | pipe"
+    plain = parse(text, "openai_00")
+    assert (plain.level, plain.message) == ("ERROR", "broken | pipe")
+    assert plain.context == {"workflow_id": "seo-1", "provider": "openai"}
+    machine = parse(
+        '{"time": "2026-01-31T10:00:00.123456+00:00", "level": "INFO", "provider": "groq", "message": "m"}',
+        "groq_00",
+    )
+    assert machine.context == {"provider": "groq"} and machine.time.microsecond == 123456
+    assert parse("no log line at all", "openai_00").time == datetime.min
+
+
+def test_only_what_is_wanted_is_shown() -> None:
+    record = parse("2026-01-31 10:00:00.123 | WARNING | openai_00 | workflow_id=seo-1 | m", "openai_00")
+    assert Wanted(workflow="seo", provider="openai", least="WARNING").takes(record)
+    for other in (
+        Wanted(workflow="other"),
+        Wanted(provider="gemini"),
+        Wanted(least="ERROR"),
+        Wanted(process="x_00"),
+    ):
+        assert not other.takes(record)
+    assert not Wanted(since=datetime(2026, 2, 1)).takes(record)

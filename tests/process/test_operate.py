@@ -1,0 +1,174 @@
+"""Scaling, rolling, health and logs of a running fleet."""
+
+import os
+import signal
+from collections.abc import Iterator
+
+import pytest
+
+from tests.fleet import Fleet, json_of
+from tests.waiting import wait_for
+
+RUN = ("run", "Jak vybrat kávovar", "--project", "seo-demo", "--json")
+
+
+def pids_of(fleet: Fleet, program: str) -> dict[str, int]:
+    return {
+        one["process"]: one["pid"]
+        for one in fleet.status()["processes"]
+        if one["program"] == program and one["state"] == "RUNNING"
+    }
+
+
+@pytest.fixture
+def scaled(fleet: Fleet) -> Iterator[Fleet]:
+    """The fleet, with one process of each program again afterwards."""
+    wait_for("every program runs", fleet.all_run)
+    yield fleet
+    for program in ("openai", "anthropic"):
+        assert fleet.fleet("scale", program, "1").returncode == 0
+
+
+def test_scaling_leaves_the_others_alone_and_drifts_from_nothing(scaled: Fleet) -> None:
+    first = pids_of(scaled, "openai")
+    up = scaled.fleet("scale", "openai", "3")
+    assert up.returncode == 0, up.stderr
+    three = pids_of(scaled, "openai")
+    assert three.keys() == {"openai_00", "openai_01", "openai_02"} and first.items() <= three.items()
+    assert "No config updates" in scaled.supervisorctl("reread").stdout
+    status = {one["queue"]: one["pollers"] for one in scaled.status()["queues"]}
+    assert status["llm-openai"] == 3
+    with scaled.latency("openai", 2.0):
+        run = scaled.start(*RUN)
+        wait_for("a call is on its way", lambda: scaled.in_flight("openai"))
+        down = scaled.supervisorctl("scale", "openai", "1")
+        assert down.returncode == 0 and "draining openai_01" in down.stdout, down.stdout + down.stderr
+        out, err = run.communicate(timeout=120)
+    assert {one["attempts"] for one in json_of(out)["assistants"]} == {1}, err
+    assert pids_of(scaled, "openai") == first
+    assert "No config updates" in scaled.supervisorctl("reread").stdout
+
+
+WRONG = [
+    (("scale", "nobody", "2"), "there is no program 'nobody'"),
+    (("scale", "openai", "0"), "1 to 64 processes"),
+    (("scale", "control", "2"), "control always has one process"),
+    (("roll", "nobody"), "there is no program 'nobody'"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "said"), WRONG, ids=[said for _, said in WRONG])
+def test_what_cannot_be_scaled_or_rolled_is_named(fleet: Fleet, arguments: tuple[str, ...], said: str) -> None:
+    done = fleet.fleet(*arguments)
+    assert done.returncode == 1 and said in done.stderr and "Remedy:" in done.stderr
+
+
+def test_a_roll_renews_all_and_no_call_is_lost_or_repeated(scaled: Fleet) -> None:
+    assert scaled.fleet("scale", "anthropic", "2").returncode == 0
+    before = {one["process"]: one["pid"] for one in scaled.status()["processes"]}
+    scaled.simulator.clear()
+    runs = [scaled.start(*RUN) for _ in range(2)]
+    wait_for("calls are on their way", lambda: scaled.in_flight("openai"))
+    rolled = scaled.fleet("roll")
+    assert rolled.returncode == 0, rolled.stderr
+    for run in runs:
+        out, err = run.communicate(timeout=120)
+        assert run.returncode == 0, err
+        assert {one["attempts"] for one in json_of(out)["assistants"]} == {1}
+    after = {one["process"]: one["pid"] for one in scaled.status()["processes"]}
+    assert after.keys() == before.keys() and all(after[name] != before[name] for name in before)
+    assert len(scaled.simulator.ledger()) == 16
+    assert "No config updates" in scaled.supervisorctl("reread").stdout
+
+
+def test_health_says_what_is_wrong_and_when_all_is_well(fleet: Fleet) -> None:
+    wait_for("all is well", lambda: fleet.control("health").status_code == 200)
+    assert fleet.control("ready").status_code == 200
+    well = fleet.fleet("health", "--json")
+    assert (well.returncode, json_of(well.stdout)) == (0, {"ok": True, "problems": []})
+    start_again = fleet.end_server("backend")
+    ill = fleet.fleet("health")
+    assert ill.returncode == 1 and "backend" in ill.stdout.lower()
+    assert fleet.control("health").status_code == 503
+    start_again()
+    wait_for("all is well again", lambda: fleet.fleet("health").returncode == 0)
+    fleet.supervisorctl("stop", "control:*")
+    away = fleet.fleet("health")
+    assert away.returncode == 1 and "does not answer" in away.stdout
+    fleet.supervisorctl("start", "control:*")
+
+
+def test_logs_are_one_story_in_order_of_time(fleet: Fleet) -> None:
+    done = fleet.fleet(*RUN)
+    workflow = json_of(done.stdout)["workflow_id"]
+    told = wait_for("all is merged", lambda: _story(fleet, workflow))
+    assert [line["time"] for line in told] == sorted(line["time"] for line in told)
+    assert {line["process"] for line in told} >= {"assistants_00", "openai_00", "anthropic_00", "gemini_00"}
+    only = fleet.fleet("logs", "--workflow", workflow, "--provider", "gemini", "-n", "50").stdout.splitlines()
+    assert only and all("gemini_00" in line for line in only if not line.startswith(" "))
+    assert fleet.fleet("logs", "--level", "error", "--since", "0s").stdout == ""
+    merged = (fleet.state / "logs" / "worker_production.log").read_text("utf-8")
+    wait_for("it is in the merged file", lambda: merged.count(workflow) or None)
+    for wrong, said in ((("--since", "later"), "is no time"), (("--level", "loud"), "is none")):
+        refused = fleet.fleet("logs", *wrong)
+        assert refused.returncode == 1 and said in refused.stderr
+
+
+def _story(fleet: Fleet, workflow: str) -> list[dict[str, str]] | None:
+    lines = [json_of(line) for line in fleet.fleet("logs", "--workflow", workflow, "--json").stdout.splitlines()]
+    return lines if sum("ACTIVITY SUCCESS" in line["message"] for line in lines) == 9 else None
+
+
+def test_logs_follow_what_comes(fleet: Fleet) -> None:
+    following = fleet.start("logs", "-f", "-n", "0", "--json")
+    try:
+        done = fleet.fleet(*RUN)
+        workflow = json_of(done.stdout)["workflow_id"]
+        assert following.stdout is not None
+        seen = 0
+        for line in following.stdout:
+            seen += json_of(line).get("workflow_id") == workflow
+            if seen >= 20:
+                break
+        assert seen >= 20
+    finally:
+        os.kill(following.pid, signal.SIGINT)
+        following.communicate(timeout=30)
+    assert following.returncode == 130
+
+
+def test_the_doctor_finds_nothing_and_then_what_is_wrong(fleet: Fleet) -> None:
+    wait_for("every program runs", fleet.all_run)
+    well = fleet.fleet("doctor", "--json")
+    checks = {one["what"]: one for one in json_of(well.stdout)["checks"]}
+    # The two added providers have no key in the backend's sample.
+    wrong = {what for what, one in checks.items() if not one["ok"]}
+    assert wrong <= {"API key of groq", "API key of lasting"}, [checks[what] for what in wrong]
+    assert {
+        "Temporal",
+        "namespace",
+        "clock",
+        "supervisord.conf",
+        "queue llm-openai",
+        "journal of gemini",
+    } <= checks.keys()
+    assert "sim-openai-key" not in well.stdout
+    stray = fleet.state / "programs.d" / "stray.conf"
+    stray.write_text("[program:openai]\nstopwaitseconds=30\nstopwaitsecs=5\n", "utf-8")
+    fleet.state.chmod(0o755)
+    start_again = fleet.end_server("backend")
+    try:
+        ill = fleet.fleet("doctor")
+    finally:
+        start_again()
+        fleet.state.chmod(0o700)
+        stray.unlink()
+    assert ill.returncode == 1 and "Traceback" not in ill.stderr
+    for said in (
+        "unknown key stopwaitseconds",
+        "stopwaitsecs 5 of openai",
+        "is open to others",
+        "remedy: chmod 700",
+    ):
+        assert said in ill.stdout, ill.stdout
+    wait_for("all is well again", lambda: fleet.control("health").status_code == 200)

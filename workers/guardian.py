@@ -1,0 +1,40 @@
+"""``python -m workers.guardian``: replaces processes that stand still; an event listener of supervisord's.
+
+Source: supervisord.org/events.html. Standard output belongs to supervisord's protocol.
+"""
+
+import asyncio
+import sys
+
+from supervisor import childutils
+
+from fleet.config import Settings
+from fleet.control.healing import GUARDIAN, Healer
+from fleet.control.home import Home
+from fleet.pulse import Pulse
+from fleet.runtime import EXIT_OK, run_process
+
+
+async def life(settings: Settings, name: str, pulse: Pulse) -> int:
+    """Look after the processes at each tick, until supervisord goes."""
+    healer = Healer(Home.of(settings), lambda process: process.program != GUARDIAN)
+    pulse.serving()
+    while await asyncio.to_thread(_tick):
+        await asyncio.to_thread(healer.look)
+        childutils.listener.ok(sys.stdout)  # type: ignore[no-untyped-call]
+    return EXIT_OK
+
+
+def _tick() -> bool:
+    """Wait for supervisord's next event; False when it has gone."""
+    childutils.listener.ready(sys.stdout)  # type: ignore[no-untyped-call]
+    head = sys.stdin.readline()
+    if not head:
+        return False
+    headers = dict(word.split(":", 1) for word in head.split())
+    sys.stdin.read(int(headers["len"]))
+    return True
+
+
+if __name__ == "__main__":
+    run_process(GUARDIAN, life)

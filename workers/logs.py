@@ -1,0 +1,39 @@
+"""``python -m workers.logs``: merges the logs of this machine's processes into ``worker_production.log``."""
+
+import asyncio
+
+from loguru import logger
+
+from fleet.config import Settings
+from fleet.control.home import Home
+from fleet.control.merging import Merger
+from fleet.errors import OperationError
+from fleet.pulse import Pulse
+from fleet.runtime import EXIT_OK, happens_within, run_process
+from fleet.signals import stop_on_signal
+
+_EACH_SECONDS = 0.5
+_AFTER_TROUBLE_SECONDS = 10.0
+
+
+async def life(settings: Settings, name: str, pulse: Pulse) -> int:
+    """Merge until a signal comes."""
+    stop = asyncio.Event()
+    rotation = int(settings.log_rotation_mb * 1_000_000)
+    merger = Merger(settings.logs, Home.of(settings).state, rotation, settings.log_backups)
+    logger.info("{} merges the logs into {}", name, merger.path)
+    pulse.serving()
+    wait = _EACH_SECONDS
+    with stop_on_signal(stop):
+        while not await happens_within(stop, wait):
+            try:
+                await asyncio.to_thread(merger.merge)
+                wait = _EACH_SECONDS
+            except OperationError as error:
+                logger.error("{}", error)
+                wait = _AFTER_TROUBLE_SECONDS
+    return EXIT_OK
+
+
+if __name__ == "__main__":
+    run_process("logs", life)
