@@ -20,24 +20,32 @@ _STYLES = {"closed": "green", "probing": "yellow", "paused": "yellow", "parked":
 Standings = dict[str, Standing | None]
 
 
-def queues_of(settings: Settings, provider: str | None, model: str | None = None) -> list[str]:
-    """The queues that a command is about.
+def queues_of(settings: Settings, provider: str | None) -> list[str]:
+    """The queues of a provider, or of all.
+
+    Raises:
+        SettingsError: there is no such provider.
+    """
+    named = settings.providers.values() if provider is None else [settings.provider(provider)]
+    return [queue for one in named for queue in one.limits]
+
+
+def queue_of(settings: Settings, provider: str, model: str | None) -> str:
+    """The queue whose limits are meant.
 
     Raises:
         SettingsError: there is no such provider.
         OperationError: the model has no queue of its own.
     """
-    if provider is None:
-        return [queue for one in settings.providers.values() for queue in one.limits]
     named = settings.provider(provider)
     if model is None:
-        return [named.queue]
+        return named.queue
     if model not in named.models:
         raise OperationError(
             f"{named.name} has no limits of its own for {model!r}. Remedy: give the model a section under "
             f"[providers.{named.name}.models] in fleet.toml, or leave --model out"
         )
-    return [named.queue_of(model)]
+    return named.queue_of(model)
 
 
 async def see(settings: Settings, provider: str | None) -> Standings:
@@ -50,7 +58,7 @@ async def change(
 ) -> Standings:
     """Set the limits that are given, and leave the others; ``reset`` goes back to those of the settings first."""
     client = await connect_once(settings)
-    (queue,) = queues_of(settings, provider, model)
+    queue = queue_of(settings, provider, model)
     now = await standing_of(client, queue)
     old = LimitSettings() if reset or now is None else now.set_limits
     given = {name: value for name, value in asdict(limits).items() if value is not None}

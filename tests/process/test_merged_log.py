@@ -29,7 +29,7 @@ def environment(tmp_path: Path) -> dict[str, str]:
         "API_BASE_URL": "http://localhost:8000",
         "FLEET_STATE_DIR": str(tmp_path / "state"),
         "FLEET_LOG_DIR": str(tmp_path / "logs"),
-        "FLEET_LOG_ROTATION_MB": "0.8",
+        "FLEET_LOG_ROTATION_MB": "0.5",
         "FLEET_LOG_BACKUPS": "5",
     }
 

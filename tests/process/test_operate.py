@@ -16,7 +16,7 @@ def pids_of(fleet: Fleet, program: str) -> dict[str, int]:
     return {
         one["process"]: one["pid"]
         for one in fleet.status()["processes"]
-        if one["program"] == program and one["state"] == "RUNNING"
+        if one["program"] == program and one["pid"]
     }
 
 

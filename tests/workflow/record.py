@@ -59,7 +59,7 @@ async def record(fleet: Fleet) -> None:
     names |= {f"budget-{one}": budget_id(llm_queue(one)) for one in ("openai", "anthropic", "gemini")}
     for name, workflow_id in names.items():
         history = await client.get_workflow_handle(workflow_id).fetch_history()
-        text = history.to_json().replace(socket.gethostname(), "host")
+        text = history.to_json().replace(f"@{socket.gethostname()}:", "@host:")
         (HISTORIES / f"{version('assistant-fleet')}-{name}.json").write_text(text + "\n", "utf-8")
 
 

@@ -7,11 +7,15 @@ from temporalio.client import WorkflowHistory
 from temporalio.worker import Replayer
 
 from fleet.budgets.workflow import ProviderBudgetWorkflow
+from fleet.payloads import data_converter
 from fleet.pipeline import AssistantPipelineWorkflow
 from tests.fleet import Fleet
 
 HISTORIES = sorted(Path(__file__).parent.joinpath("histories").glob("*.json"))
-WORKFLOWS = [AssistantPipelineWorkflow, ProviderBudgetWorkflow]
+
+
+def replayer() -> Replayer:
+    return Replayer(workflows=[AssistantPipelineWorkflow, ProviderBudgetWorkflow], data_converter=data_converter())
 
 
 def test_both_workflows_are_on_record() -> None:
@@ -26,7 +30,7 @@ def recorded(path: Path) -> str:
 @pytest.mark.parametrize("path", HISTORIES, ids=lambda path: path.stem)
 async def test_what_was_recorded_replays(path: Path) -> None:
     history = WorkflowHistory.from_json(path.stem, recorded(path))
-    await Replayer(workflows=WORKFLOWS).replay_workflow(history)
+    await replayer().replay_workflow(history)
 
 
 async def test_a_changed_workflow_is_noticed() -> None:
@@ -39,14 +43,14 @@ async def test_a_changed_workflow_is_noticed() -> None:
     )
     history = WorkflowHistory.from_json(path.stem, text)
     with pytest.raises(Exception, match=r"(?i)nondeterminism"):
-        await Replayer(workflows=WORKFLOWS).replay_workflow(history)
+        await replayer().replay_workflow(history)
 
 
 async def test_all_that_ran_on_the_fleet_replays(fleet: Fleet) -> None:
-    client, replayer, count = await fleet.client(), Replayer(workflows=WORKFLOWS), 0
+    client, today, count = await fleet.client(), replayer(), 0
     async for execution in client.list_workflows(""):
         if execution.history_length < 2_000:
             handle = client.get_workflow_handle(execution.id, run_id=execution.run_id)
-            await replayer.replay_workflow(await handle.fetch_history())
+            await today.replay_workflow(await handle.fetch_history())
             count += 1
     assert count >= 5
