@@ -36,7 +36,7 @@ from fleet.errors import SettingsError
 
 PROJECT_ROOT = Path(__file__).resolve().parents[1]
 NAME_PATTERN = re.compile(r"[a-z][a-z0-9_-]{0,30}")
-RESERVED_PROGRAMS = frozenset({"pipeline", "assistants", "control"})
+RESERVED_PROGRAMS = frozenset({"pipeline", "assistants", "control", "logs", "guardian"})
 
 #: Spellings of a provider that databases contain beside its name.
 PROVIDER_ALIASES = {"claude": "anthropic", "google": "gemini"}
@@ -142,6 +142,7 @@ class Settings(BaseSettings):
         extra="ignore",
         frozen=True,
         populate_by_name=True,
+        use_attribute_docstrings=True,
     )
 
     temporal_host: HostAndPort = Field("localhost:7233", validation_alias="TEMPORAL_HOST")

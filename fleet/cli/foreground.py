@@ -19,7 +19,7 @@ def stay_until_signal(record: FleetRecord) -> None:
     Raises:
         OperationError: a process of the fleet ended by itself.
     """
-    with _signalled() as stop:
+    with signalled() as stop:
         while not stop.wait(_LOOK_SECONDS):
             if ended := [one.name for one in record.processes if not one.alive]:
                 raise OperationError(
@@ -28,7 +28,8 @@ def stay_until_signal(record: FleetRecord) -> None:
 
 
 @contextmanager
-def _signalled() -> Iterator[threading.Event]:
+def signalled() -> Iterator[threading.Event]:
+    """An event that is set when a signal asks for the end."""
     stop = threading.Event()
 
     def handle(number: int, frame: FrameType | None) -> None:

@@ -16,6 +16,7 @@ from fleet.cli import demo as demonstration
 from fleet.cli import limits as budgets
 from fleet.cli import logs as logbook
 from fleet.cli import operate
+from fleet.cli import supervise as supervision
 from fleet.cli.down import take_down
 from fleet.cli.finding import find_fleet, settings_for_embedded
 from fleet.cli.foreground import stay_until_signal
@@ -282,6 +283,27 @@ def roll(
     """Renew processes one at a time, after an update or a change of settings, without a pause or a lost call."""
     settings, _ = find_fleet()
     operate.renew(settings, programs or [], console_for().print)
+
+
+@app.command()
+def supervise() -> None:
+    """Run supervisord with the fleet's programs in the foreground, as systemd and containers do."""
+    supervision.supervise(console_for().print)
+
+
+@app.command()
+def replay(as_json: Json = False) -> None:
+    """Replay recorded and open workflows on this release; the exit status is 1 if one could not go on with it."""
+    settings, _ = find_fleet()
+    done = asyncio.run(operate.replay_all(settings))
+    if as_json:
+        _print_json(asdict(done))
+    else:
+        console = console_for()
+        for name, said in done.failures.items():
+            console.print(f"{shown(name)}: {shown(said)}", soft_wrap=True)
+        console.print(f"{done.count} histories replayed, {len(done.failures)} failed")
+    raise typer.Exit(EXIT_FAILED if done.failures else EXIT_OK)
 
 
 @app.command()

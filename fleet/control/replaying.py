@@ -1,0 +1,56 @@
+"""Whether open pipelines and budgets can go on with this release: their histories are replayed on its code."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from temporalio.client import Client, WorkflowHistory
+from temporalio.worker import Replayer
+
+from fleet.budgets.reports import BUDGET_WORKFLOW
+from fleet.budgets.workflow import ProviderBudgetWorkflow
+from fleet.config import PROJECT_ROOT
+from fleet.contracts import WORKFLOW_TYPE
+from fleet.payloads import data_converter
+from fleet.pipeline import AssistantPipelineWorkflow
+
+#: Histories that earlier releases recorded.
+RECORDED = PROJECT_ROOT / "tests" / "workflow" / "histories"
+_OPEN = f"ExecutionStatus = 'Running' AND WorkflowType IN ('{WORKFLOW_TYPE}', '{BUDGET_WORKFLOW}')"
+
+
+@dataclass
+class Replayed:
+    """How many histories were replayed, and what became of those that could not be."""
+
+    count: int = 0
+    failures: dict[str, str] = field(default_factory=dict)
+
+
+def recorded(folder: Path = RECORDED) -> Iterable[WorkflowHistory]:
+    """The histories in a folder."""
+    for path in sorted(folder.glob("*.json")):
+        yield WorkflowHistory.from_json(path.stem, path.read_text("utf-8"))
+
+
+async def replay(histories: Iterable[WorkflowHistory], into: Replayed) -> None:
+    """Replay these."""
+    replayer = Replayer(
+        workflows=[AssistantPipelineWorkflow, ProviderBudgetWorkflow], data_converter=data_converter()
+    )
+    for history in histories:
+        result = await replayer.replay_workflow(history, raise_on_replay_failure=False)
+        into.count += 1
+        if result.replay_failure is not None:
+            into.failures[history.workflow_id] = " ".join(str(result.replay_failure).split())[:300]
+
+
+async def replay_open(client: Client, into: Replayed) -> None:
+    """Replay all open pipelines and budgets on the server.
+
+    Raises:
+        RPCError: the server does not answer.
+    """
+    async for execution in client.list_workflows(_OPEN):
+        handle = client.get_workflow_handle(execution.id, run_id=execution.run_id)
+        await replay([await handle.fetch_history()], into)
