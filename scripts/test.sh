@@ -14,7 +14,6 @@ if [ $# -gt 0 ]; then
     exec .venv/bin/python -m pytest "${options[@]}" "$@"
 fi
 
-# Tests of whole fleets mostly wait; those that compute run beside them, politely.
 quick=(tests/unit tests/simulator tests/backend)
 
 # Google's older SDK cannot share an environment with the rest, so its tests have one of their own.
@@ -27,12 +26,20 @@ beside() {
         tests/simulator/legacy
 }
 
-report=$(mktemp)
-trap 'rm -f "$report"' EXIT
-(beside) >"$report" 2>&1 &
+fleets() { # fleets FOLDER...: one fleet for all tests of these
+    .venv/bin/python -m pytest -p no:cacheprovider "${options[@]}" "$@"
+}
+
+# Three at once: two fleets that mostly wait, and what computes.
+reports=$(mktemp -d)
+trap 'rm -rf "$reports"' EXIT
+(beside) >"$reports/beside" 2>&1 &
 others=$!
+(fleets tests/faults tests/workflow) >"$reports/faults" 2>&1 &
+faults=$!
 status=0
-.venv/bin/python -m pytest "${options[@]}" "${quick[@]/#/--ignore=}" || status=$?
+fleets tests/process || status=$?
+wait "$faults" || status=$?
 wait "$others" || status=$?
-cat "$report"
+cat "$reports/faults" "$reports/beside"
 exit "$status"

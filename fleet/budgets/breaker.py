@@ -4,7 +4,7 @@
 
     closed ──(most calls of late failed by the provider's own fault)──► probing: a call every other second
        ▲                                                                   │
-       └──────────────(three answers in a row)─────────────────────────────┘
+       └──────────────(three answers in a row, or nothing for a minute)────┘
     any ──(credit spent, key rejected)──► parked until an operator's word or another key
     any ──(quota of the day)────────────► parked until its reset
 """
@@ -25,6 +25,7 @@ _FAILED_SHARE = 0.5
 _REFUSED_SHARE = 0.85
 _LEAST_REFUSALS = 8.0
 _ANSWERS_TO_CLOSE = 3
+_FORGOTTEN_SECONDS = 60.0
 _SICK = frozenset(
     {
         Meaning.OVERLOAD,
@@ -94,7 +95,10 @@ class Breaker:
             self.until = now + (trouble.wait_seconds or RESET_UNKNOWN_SECONDS)
 
     def pass_time(self, now: float) -> bool:
-        """Open what was parked until now; whether it was."""
+        """Open what was parked until now, and what nobody has had a use for; whether it was."""
+        if self.state == "probing" and now - self.at > _FORGOTTEN_SECONDS:
+            self.close()
+            return True
         if self.state == "parked" and self.until is not None and now >= self.until:
             self.close()
             return True

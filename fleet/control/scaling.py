@@ -143,7 +143,7 @@ class Machine:
             missing = [one for one in processes if not serves(self.home, one)]
             if not missing:
                 return
-            broken = [one for one in missing if one.state in ("FATAL", "BACKOFF")]
+            broken = [one for one in missing if one.state == "FATAL"]
             if broken or time.monotonic() > given_up:
                 worst = (broken or missing)[0]
                 raise OperationError(

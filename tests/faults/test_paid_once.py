@@ -160,3 +160,4 @@ def test_twenty_limits_in_a_row_are_no_attempt(fleet: Fleet) -> None:
     run = fleet.start("run", "Kávovar", "--project", name, "--json")
     assert finished(run) == {"attempts": 1, "possibly_paid_twice": 0}
     assert outcomes(fleet) == ["rejected"] * 20 + ["answered"]
+    assert fleet.fleet("resume", "openai").returncode == 0

@@ -73,6 +73,13 @@ def test_three_answers_in_a_row_close_it_and_a_failure_begins_anew() -> None:
     assert breaker.state == "closed"
 
 
+def test_trouble_is_forgotten_when_nothing_was_called_for_a_minute() -> None:
+    breaker = Breaker()
+    breaker.take(0, [Trouble(Meaning.OUTAGE, 10)], 1.0)
+    assert not breaker.pass_time(60.0) and breaker.state == "probing"
+    assert breaker.pass_time(62.0) and breaker.state == "closed"
+
+
 def test_only_refusals_for_long_mean_that_something_is_wrong() -> None:
     breaker = Breaker()
     breaker.take(10, [Trouble(Meaning.RATE, 5)], 1.0)
