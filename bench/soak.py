@@ -1,4 +1,4 @@
-"""``scripts/soak.sh --minutes M --seed N --json``: pipelines run while their fleet is scaled, rolled, restarted, and
+"""``scripts/soak.sh --minutes M --seed N --json``: pipelines run while their fleet is scaled, rolled, restarted and
 killed at random. The last line is one JSON object; the exit status is 1 if something was lost.
 
 ``max_seconds_without_poller`` is, for each queue, the longest time in which no living process of this machine
