@@ -1,5 +1,5 @@
-"""``scripts/soak.sh --minutes M --seed N --json``: pipelines run while their fleet is scaled, rolled, restarted and
-killed at random. The last line is one JSON object; the exit status is 1 if something was lost.
+"""``scripts/soak.sh --minutes M --seed N --json``: pipelines run while their fleet is scaled, rolled, restarted
+and killed at random. The last line is one JSON object; the exit status is 1 if something was lost.
 
 ``max_seconds_without_poller`` is, for each queue, the longest time in which no living process of this machine
 polled it, by the processes' own pulses (written every second), outside of the restart of supervisord.

@@ -76,11 +76,13 @@ class Machine:
         pairs = {name: value for name, value in lines if not name.startswith("#")}
         (own,) = re.findall(r"^Environment=(.+)$", unit, re.MULTILINE)
         pairs |= dict(word.split("=", 1) for word in own.split())
-        log = (self.root / "service.log").open("w")
         folder, variables = self.root / "etc/seo-worker", self.variables | pairs
-        self.running.append(
-            subprocess.Popen(shlex.split(command), cwd=folder, env=variables, stdout=log, stderr=log, text=True)
-        )
+        with (self.root / "service.log").open("w") as log:
+            self.running.append(
+                subprocess.Popen(
+                    shlex.split(command), cwd=folder, env=variables, stdout=log, stderr=log, text=True
+                )
+            )
 
     def stop_service(self) -> int:
         process = self.running.pop()
@@ -98,8 +100,8 @@ class Machine:
         assert done.returncode == 0, done.stderr
 
     def pids(self) -> dict[str, int]:
-        lines = [line.split() for line in self.run("fleet-supervisorctl status").stdout.splitlines()]
-        return {line[0]: int(line[3].rstrip(",")) for line in lines if line[1] in ("RUNNING", "STARTING")}
+        status = json_of(self.run("fleet status --json").stdout)
+        return {one["process"]: one["pid"] for one in status["processes"] if one["pid"]}
 
 
 PIPES = {"capture_output": True, "text": True, "timeout": STEP_SECONDS, "check": False}
