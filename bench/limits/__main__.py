@@ -17,6 +17,8 @@ _FIRST_CALL_SECONDS = 60.0
 _COMPLETION_SECONDS = 240.0
 _RECOVERY_SECONDS, _USUAL_RECOVERY_SECONDS = 20.0, 8.0
 TROUBLED = "openai"
+#: Pipelines that the small project of h starts at once, every five seconds.
+SMALL_BURST = 8
 
 
 def wait_until(moment: float) -> None:
@@ -192,10 +194,42 @@ def in_turns(scenario: Scenario, latency: float) -> Iterator[Row]:
             yield row_of(stage, load, calls, window, used)
 
 
+def taking_turns(scenario: Scenario, latency: float) -> Iterator[Row]:
+    """A small project's pipelines, alone and beside a thousand of a big one: how long their calls wait."""
+    with staged(scenario, "budgets", latency) as stage:
+        (load,) = scenario.loads
+        for variant in ("alone", "beside"):
+            if variant == "beside":
+                stage.add_pipelines(load, "big", scenario.beside)
+                _await_backlog(stage, scenario.beside // 2)
+            used, began = stage.cpu_seconds(), time.time()
+            stage.pipelines[load.provider] = []
+            while time.time() - began < scenario.seconds:
+                stage.add_pipelines(load, "small", SMALL_BURST, counted=True)
+                time.sleep(5.0)
+            _await_ends(stage, load)
+            calls = [one for one in stage.fleet.simulator.ledger() if one["at"] >= began]
+            window = Window(began, time.time(), per_second(load) * (time.time() - began))
+            row = row_of(stage, load, calls, window, stage.cpu_seconds() - used)
+            yield replace(row, variant=variant)
+
+
+def _await_ends(stage: Stage, load: Load) -> None:
+    given_up = time.time() + _COMPLETION_SECONDS
+    names = ", ".join(f"'{name}'" for name in stage.pipelines[load.provider])
+    query = f"WorkflowId IN ({names}) AND ExecutionStatus='Running'"
+    while time.time() < given_up:
+        if "Total: 0" in stage.fleet.temporal("workflow", "count", "--query", query).stdout:
+            return
+        time.sleep(1.0)
+
+
 def rows_of(scenario: Scenario, latency: float, variants: list[Variant]) -> Iterator[Row]:
     """All rows of a scenario."""
     if scenario.name == "f":
         yield from isolated(scenario, latency)
+    elif scenario.name == "h":
+        yield from taking_turns(scenario, latency)
     elif scenario.name == "g":
         yield from in_turns(scenario, latency)
     else:

@@ -58,6 +58,7 @@ class Scenario:
     work_seconds: float | None = None
     rest_seconds: float = 20.0
     plain_too: bool = False
+    beside: int = 0
 
 
 def _token_bound(tpm: float, calls_a_minute: float, sigma: float) -> Load:
@@ -87,5 +88,6 @@ def scenarios(rpm: float, tpm: float, sigma: float, *, quick: bool) -> dict[str,
         "d": replace(changing, name="d", change=Change(changed, tenant_share=0.5)),
         "e": Scenario("e", (with_headers,), seconds=short + 20, queued_first=5_000 if not quick else 2_000),
         "f": Scenario("f", everyone, seconds=12.0 if quick else 60.0, warm_up=10.0),
+        "h": Scenario("h", (with_headers,), seconds=40.0, warm_up=0.0, beside=1_000),
         "g": Scenario("g", (with_headers, without), seconds=long, work_seconds=25.0),
     }

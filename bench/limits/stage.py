@@ -38,6 +38,7 @@ class Stage:
     began: float = field(default_factory=time.time)
     plain: "list[subprocess.Popen[bytes]]" = field(default_factory=list)
     pipelines: dict[str, list[str]] = field(default_factory=dict)
+    projects: set[str] = field(default_factory=set)
 
     def limit(self, load: Load, share: float = 1.0) -> None:
         """Give the provider's buckets their height."""
@@ -75,6 +76,29 @@ class Stage:
                 WORKFLOW_TYPE, args=["Kávovary", project], id=project, task_queue=PIPELINE_QUEUE
             )
             self.pipelines[load.provider].append(project)
+
+    def add_pipelines(self, load: Load, project: str, count: int, *, counted: bool = False) -> None:
+        """So many pipelines of one call each, of a project of that name."""
+        asyncio.run(self._start_many(load, project, count, counted=counted))
+
+    async def _start_many(self, load: Load, project: str, count: int, *, counted: bool) -> None:
+        client = await self.fleet.client()
+        if project not in self.projects:
+            self.projects.add(project)
+            row = {"model_provider": load.provider, "model": load.model, "max_tokens": 120}
+            self.fleet.add_project(project, row)
+        names = [f"{project}-{uuid.uuid4().hex[:10]}" for _ in range(count)]
+        for first in range(0, count, ASSISTANTS):
+            await asyncio.gather(
+                *(
+                    client.start_workflow(
+                        WORKFLOW_TYPE, args=["Kávovary", project], id=name, task_queue=PIPELINE_QUEUE
+                    )
+                    for name in names[first : first + ASSISTANTS]
+                )
+            )
+        if counted:
+            self.pipelines[load.provider] += names
 
     def stop_workers(self, provider: str) -> None:
         """Take a provider's processes off its queue."""
