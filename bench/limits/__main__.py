@@ -68,7 +68,7 @@ def steady(scenario: Scenario, variant: Variant, latency: float) -> Iterator[Row
             for load in scenario.loads:
                 stage.add_calls(load, needed_calls(load, scenario.seconds))
         began = await_first_call(stage)
-        used = stage.cpu_seconds()
+        used, server = stage.cpu_seconds(), stage.server_cpu_seconds()
         counted_from, share = began + scenario.warm_up, 1.0
         if change := scenario.change:
             wait_until(began + change.after)
@@ -83,10 +83,11 @@ def steady(scenario: Scenario, variant: Variant, latency: float) -> Iterator[Row
         wait_until(began + scenario.seconds)
         end = time.time()
         calls = [one for one in stage.fleet.simulator.ledger() if one["at"] < end]
-        used = stage.cpu_seconds() - used
+        used, server = stage.cpu_seconds() - used, stage.server_cpu_seconds() - server
         for load in scenario.loads:
             allowed = per_second(load) * share * (end - counted_from)
-            yield row_of(stage, load, calls, Window(counted_from, end, allowed), used)
+            row = row_of(stage, load, calls, Window(counted_from, end, allowed), used)
+            yield replace(row, server_cpu_seconds_per_call=round(server / max(len(calls), 1), 4))
 
 
 def _await_backlog(stage: Stage, count: int) -> None:

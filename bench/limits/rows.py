@@ -32,6 +32,7 @@ class Row:
     seconds: float
     throughput_ratio: float | None = None
     fault: str | None = None
+    server_cpu_seconds_per_call: float | None = None
 
     def shown(self) -> dict[str, Any]:
         """The row as JSON shows it: what does not apply is left out."""

@@ -148,6 +148,10 @@ class Stage:
         pids = [self.fleet.server("temporal").pid, *workers, *(one.pid for one in self.plain)]
         return sum(map(_cpu_seconds, pids))
 
+    def server_cpu_seconds(self) -> float:
+        """CPU time that the Temporal server has used."""
+        return _cpu_seconds(self.fleet.server("temporal").pid)
+
     async def client(self) -> Client:
         """A Temporal client."""
         return await self.fleet.client()
