@@ -80,6 +80,9 @@ def steady(scenario: Scenario, variant: Variant, latency: float) -> Iterator[Row
                     stage.fleet.simulator.put("tenant", provider=load.provider, rpm=load.rpm * change.tenant_share)
                     share = 1 - change.tenant_share
             counted_from = time.time() + scenario.settled
+        if scenario.kill:
+            wait_until(began + scenario.seconds / 2)
+            stage.kill_worker(scenario.loads[0].provider)
         wait_until(began + scenario.seconds)
         end = time.time()
         calls = [one for one in stage.fleet.simulator.ledger() if one["at"] < end]
@@ -252,11 +255,12 @@ def main() -> None:
     parser.add_argument("--latency", type=float, default=0.7, help="median seconds of a call (0.7)")
     parser.add_argument("--processes", type=int, default=3, help="worker processes a provider (3)")
     parser.add_argument("--seconds", type=float, help="length of a run from its first call on")
+    parser.add_argument("--kill", action="store_true", help="kill a worker process in mid-run (a to e)")
     options = parser.parse_args()
     chosen = scenarios(options.rpm, options.tpm, options.sigma, quick=options.quick)
     say: Callable[[str], None] = (lambda text: None) if options.json else print
     for name in options.scenario or sorted(chosen):
-        scenario = replace(chosen[name], processes=options.processes)
+        scenario = replace(chosen[name], processes=options.processes, kill=options.kill)
         if options.seconds:
             scenario = replace(scenario, seconds=options.seconds)
         say(f"scenario {name} ...")

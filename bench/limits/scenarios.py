@@ -59,6 +59,7 @@ class Scenario:
     rest_seconds: float = 20.0
     plain_too: bool = False
     beside: int = 0
+    kill: bool = False
 
 
 def _token_bound(tpm: float, calls_a_minute: float, sigma: float) -> Load:

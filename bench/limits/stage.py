@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -141,6 +142,11 @@ class Stage:
                 update_queue_rate_limit=UpdateTaskQueueConfigRequest.RateLimitUpdate(),
             )
         )
+
+    def kill_worker(self, provider: str) -> None:
+        """Kill one of a provider's processes."""
+        processes = self.fleet.status()["processes"]
+        os.kill(next(one["pid"] for one in processes if one["program"] == provider and one["pid"]), signal.SIGKILL)
 
     def cpu_seconds(self) -> float:
         """CPU time that the fleet's own processes and the Temporal server have used."""
