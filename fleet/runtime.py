@@ -5,10 +5,8 @@ gives a program up that cannot start. Bad settings and bad code are: they end th
 """
 
 import asyncio
-import ctypes
 import os
 import re
-import signal
 import socket
 import sys
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
@@ -27,6 +25,7 @@ from fleet.config import Settings, load_settings
 from fleet.errors import FleetError, SettingsError, TemporalUnavailable
 from fleet.logger import setup_logging
 from fleet.payloads import data_converter
+from fleet.processes import end_with_parent
 from fleet.pulse import Pollers, Pulse
 from fleet.signals import stop_on_signal
 
@@ -35,7 +34,6 @@ EXIT_OK, EXIT_FAILED, EXIT_BAD_SETTINGS = 0, 1, 78
 _CONNECT_SECONDS = 10.0
 _FIRST_WAIT_SECONDS, _LONGEST_WAIT_SECONDS = 1.0, 10.0
 _AFTER_DRAIN_SECONDS = 10.0
-_PR_SET_PDEATHSIG = 1
 # The pulse reads them every second.
 _BUFFERED_METRICS = 20_000
 
@@ -53,7 +51,7 @@ def die_with_parent() -> None:
     """
     if "SUPERVISOR_ENABLED" not in os.environ:
         return
-    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    end_with_parent()
     if os.getppid() == 1:
         sys.exit("supervisord is gone already")
 

@@ -1,11 +1,9 @@
 """The ``fleet`` command: its subcommands, and the one place where it leaves."""
 
 import asyncio
-import json
 import os
 import sys
 from collections.abc import Coroutine
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -13,13 +11,11 @@ import typer
 from rich.console import Console
 
 from fleet.cli import demo as demonstration
-from fleet.cli import limits as budgets
-from fleet.cli import logs as logbook
-from fleet.cli import operate
-from fleet.cli import supervise as supervision
+from fleet.cli import operating
 from fleet.cli.down import take_down
 from fleet.cli.finding import find_fleet, settings_for_embedded
 from fleet.cli.foreground import stay_until_signal
+from fleet.cli.output import Json, print_json
 from fleet.cli.preview import preview
 from fleet.cli.record import FleetRecord
 from fleet.cli.run import (
@@ -35,21 +31,14 @@ from fleet.cli.screen import (
     console_for,
     progress_on,
     show_addresses,
-    show_checks,
     show_outcome,
     show_preview,
-    show_status,
     shown,
 )
 from fleet.cli.up import UpOptions, bring_up
-from fleet.contracts import LimitSettings
-from fleet.control.doctor import examine
-from fleet.control.health import health_check
 from fleet.control.home import Home
-from fleet.control.logs import LogRecord, Wanted
-from fleet.control.status import status_of
 from fleet.devstack.environment import without_proxy
-from fleet.errors import FleetError, OperationError, SettingsError
+from fleet.errors import FleetError, SettingsError
 from fleet.runtime import EXIT_BAD_SETTINGS, EXIT_FAILED, EXIT_OK
 
 EXIT_INTERRUPTED = 130
@@ -62,7 +51,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")]
+app.add_typer(operating.app)
+
 CsvFile = Annotated[
     Path | None, typer.Option("--csv", metavar="FILE", help="CSV for the assistants that read one.")
 ]
@@ -150,7 +140,7 @@ def _start_and_show(
 
 def _show_started(record: FleetRecord | None, started: Started, *, as_json: bool) -> None:
     if as_json:
-        _print_json({"workflow_id": started.workflow_id, "run_id": started.run_id, "status": "running"})
+        print_json({"workflow_id": started.workflow_id, "run_id": started.run_id, "status": "running"})
         return
     pages = f"{record.ui}/namespaces/{record.namespace}/workflows/" if record and record.ui else ""
     print(f"started {pages}{started.workflow_id}")  # noqa: T201 - what this command is for
@@ -170,7 +160,7 @@ def _show(outcome: Outcome, record: FleetRecord | None, console: Console, *, as_
     if outcome.error is not None:
         _complain(outcome.error.message)
     if as_json:
-        _print_json(outcome.to_json())
+        print_json(outcome.to_json())
     return EXIT_OK if outcome.completed else EXIT_FAILED
 
 
@@ -199,165 +189,9 @@ def show_preview_of(
     settings, _ = find_fleet()
     found = asyncio.run(preview(settings, inputs, assistant))
     if as_json:
-        _print_json(found.to_json())
+        print_json(found.to_json())
     else:
         show_preview(console_for(), found)
-
-
-@app.command()
-def status(as_json: Json = False) -> None:
-    """Temporal, backend, processes and queues; the exit status is 1 if something is not well."""
-    settings, _ = find_fleet()
-    found = asyncio.run(status_of(settings))
-    if as_json:
-        _print_json(found.to_json())
-    else:
-        show_status(console_for(), found)
-    raise typer.Exit(EXIT_FAILED if found.problems() else EXIT_OK)
-
-
-Provider = Annotated[str, typer.Argument(metavar="PROVIDER", help="openai, anthropic, gemini, or an added one.")]
-
-
-@app.command()
-def limits(
-    provider: Annotated[str | None, typer.Argument(metavar="[PROVIDER]", help="All of them without it.")] = None,
-    rpm: Annotated[float | None, typer.Option(min=0.1, help="Requests a minute.")] = None,
-    tpm: Annotated[float | None, typer.Option(min=1, help="Tokens a minute, as the provider counts them.")] = None,
-    input_tpm: Annotated[float | None, typer.Option(min=1, help="Input tokens a minute.")] = None,
-    output_tpm: Annotated[float | None, typer.Option(min=1, help="Output tokens a minute.")] = None,
-    model: Annotated[str | None, typer.Option(help="Of a model with limits of its own.")] = None,
-    reset: Annotated[bool, typer.Option("--reset", help="Back to the limits of the settings.")] = False,
-    as_json: Json = False,
-) -> None:
-    """What each queue hands out and why; with options, set a provider's limits for the whole fleet."""
-    settings, _ = find_fleet()
-    given = LimitSettings(rpm, tpm, input_tpm, output_tpm)
-    if not given.refills() and not reset:
-        _show_limits(asyncio.run(budgets.see(settings, provider)), as_json=as_json)
-        return
-    if provider is None:
-        raise OperationError("whose limits? Remedy: name the provider, e.g. `fleet limits openai --rpm 500`")
-    _show_limits(asyncio.run(budgets.change(settings, provider, model, given, reset=reset)), as_json=as_json)
-
-
-@app.command()
-def pause(
-    provider: Provider,
-    why: Annotated[str, typer.Option(help="Shown to everybody who asks.")] = "paused by the operator",
-    as_json: Json = False,
-) -> None:
-    """Stop handing out a provider's calls, on all machines; calls under way end as usual."""
-    settings, _ = find_fleet()
-    _show_limits(asyncio.run(budgets.shut(settings, provider, why)), as_json=as_json)
-
-
-@app.command()
-def resume(provider: Provider, as_json: Json = False) -> None:
-    """Hand out a provider's calls again, after a pause, a spent quota or a rejected key."""
-    settings, _ = find_fleet()
-    _show_limits(asyncio.run(budgets.open_again(settings, provider)), as_json=as_json)
-
-
-def _show_limits(standings: budgets.Standings, *, as_json: bool) -> None:
-    if as_json:
-        _print_json(budgets.to_json(standings))
-    else:
-        budgets.show_standings(console_for(), standings)
-
-
-@app.command()
-def scale(
-    program: Annotated[str, typer.Argument(help="A program, such as openai; see `fleet status`.")],
-    count: Annotated[int, typer.Argument(help="How many processes it shall have on this machine.")],
-) -> None:
-    """Have so many processes of a program; those that stay keep their calls, those that go finish theirs first."""
-    settings, _ = find_fleet()
-    operate.scale(settings, program, count, console_for().print)
-
-
-@app.command()
-def roll(
-    programs: Annotated[list[str] | None, typer.Argument(help="All of them without it.")] = None,
-) -> None:
-    """Renew processes one at a time, after an update or a change of settings, without a pause or a lost call."""
-    settings, _ = find_fleet()
-    operate.renew(settings, programs or [], console_for().print)
-
-
-@app.command()
-def supervise() -> None:
-    """Run supervisord with the fleet's programs in the foreground, as systemd and containers do."""
-    supervision.supervise(console_for().print)
-
-
-@app.command()
-def replay(as_json: Json = False) -> None:
-    """Replay recorded and open workflows on this release; the exit status is 1 if one could not go on with it."""
-    settings, _ = find_fleet()
-    done = asyncio.run(operate.replay_all(settings))
-    if as_json:
-        _print_json(asdict(done))
-    else:
-        console = console_for()
-        for name, said in done.failures.items():
-            console.print(f"{shown(name)}: {shown(said)}", soft_wrap=True)
-        console.print(f"{done.count} histories replayed, {len(done.failures)} failed")
-    raise typer.Exit(EXIT_FAILED if done.failures else EXIT_OK)
-
-
-@app.command()
-def doctor(as_json: Json = False) -> None:
-    """Look at all that a fleet on this machine needs; the exit status is 1 if something is wrong."""
-    settings, _ = find_fleet()
-    checks = asyncio.run(examine(settings))
-    if as_json:
-        _print_json({"ok": all(one.ok for one in checks), "checks": [asdict(one) for one in checks]})
-    else:
-        show_checks(console_for(), checks)
-    raise typer.Exit(EXIT_OK if all(one.ok for one in checks) else EXIT_FAILED)
-
-
-@app.command()
-def logs(
-    follow: Annotated[bool, typer.Option("-f", "--follow", help="Go on with what comes.")] = False,
-    workflow: Annotated[str | None, typer.Option(help="Of pipelines whose id contains this.")] = None,
-    provider: Annotated[str | None, typer.Option(help="Of one provider.")] = None,
-    process: Annotated[str | None, typer.Option(help="Of one process, such as openai_00.")] = None,
-    level: Annotated[str, typer.Option(help="This level and above.")] = "DEBUG",
-    since: Annotated[str | None, typer.Option(help="10m, 2h, 1d, or a local time; all of it.")] = None,
-    lines: Annotated[int, typer.Option("-n", "--lines", min=0, help="Without --since, the last so many.")] = 100,
-    as_json: Json = False,
-) -> None:
-    """The logs of all processes of this machine, merged in order of time."""
-    settings = settings_for_embedded()
-    wanted = Wanted(
-        workflow, provider, process, logbook.level(level), logbook.moment(since) if since is not None else None
-    )
-
-    def show(record: LogRecord) -> None:
-        if as_json:
-            _print_json(record.to_json())
-        else:
-            print(record.text, flush=True)  # noqa: T201 - the log as it stands
-
-    found, readers = logbook.past(settings, wanted, None if since is not None else lines)
-    for record in found:
-        show(record)
-    if follow:
-        logbook.follow(settings, wanted, readers, show)
-
-
-@app.command()
-def health(as_json: Json = False) -> None:
-    """Ask the control process whether this machine is well; the exit status is 1 if it is not."""
-    settings, _ = find_fleet()
-    found = health_check(settings)
-    if as_json:
-        _print_json(found.to_json())
-    else:
-        console_for().print("\n".join(map(shown, found.problems)) or "ok", soft_wrap=True)
-    raise typer.Exit(EXIT_OK if found else EXIT_FAILED)
 
 
 @app.command()
@@ -382,10 +216,6 @@ def demo(
     else:
         demonstration.demo_down(record, console.print)
     raise typer.Exit(_show(outcome, record, console, as_json=as_json))
-
-
-def _print_json(answer: dict[str, Any]) -> None:
-    print(json.dumps(answer), flush=True)  # noqa: T201 - what --json is for
 
 
 def _complain(message: str) -> None:

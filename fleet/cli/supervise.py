@@ -1,7 +1,5 @@
 """``fleet supervise``: supervisord in the foreground, for systemd and containers."""
 
-import ctypes
-import signal
 import subprocess
 import sys
 
@@ -11,10 +9,10 @@ from fleet.config import load_settings
 from fleet.control.home import Home
 from fleet.control.programs import write_programs
 from fleet.errors import OperationError
+from fleet.processes import end_with_parent
 
 _LOOK_SECONDS = 1.0
 _END_SECONDS = 30.0
-_PR_SET_PDEATHSIG = 1
 
 
 def supervise(say: Say) -> None:
@@ -32,7 +30,7 @@ def supervise(say: Say) -> None:
     write_programs(home, settings)
     command = [sys.executable, "-m", "supervisor.supervisord", "-n", "-c", str(home.configuration)]
     with signalled() as stop:
-        supervisord = subprocess.Popen(command, start_new_session=True, preexec_fn=_die_with_parent)
+        supervisord = subprocess.Popen(command, start_new_session=True, preexec_fn=end_with_parent)
         while not stop.wait(_LOOK_SECONDS):
             if supervisord.poll() is not None:
                 raise OperationError(
@@ -41,8 +39,3 @@ def supervise(say: Say) -> None:
                 )
         take_down(home, None, say=say)
         supervisord.wait(_END_SECONDS)
-
-
-def _die_with_parent() -> None:
-    """In the child: have the kernel end it with us, however we end."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)

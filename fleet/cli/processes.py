@@ -1,4 +1,4 @@
-"""``fleet scale``, ``fleet roll`` and ``fleet health``: this machine's processes in the operator's hand."""
+"""``fleet scale``, ``fleet roll`` and ``fleet replay``: this machine's processes in the operator's hand."""
 
 from collections.abc import Callable
 
