@@ -1,32 +1,43 @@
-"""What ``GET /metrics`` tells Prometheus: this machine's journals, and the budgets of the whole fleet.
+"""What ``GET /metrics`` tells Prometheus: this machine's processes and journals, the fleet's queues and budgets.
 
-Budgets belong to all machines together, so every machine tells the same of them: aggregate with ``max``.
+Queues and budgets belong to all machines together, so every machine tells the same: aggregate with ``max``.
 """
 
 import asyncio
+import time
 from collections.abc import Iterator, Mapping
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
-from temporalio.service import RPCError
 
 from fleet.budgets.reports import Standing
 from fleet.config import Settings
-from fleet.control.status import budgets_of
-from fleet.errors import JournalUnavailable, TemporalUnavailable
+from fleet.control.home import Home
+from fleet.control.pulses import pulse_of
+from fleet.control.status import FleetStatus, status_of
+from fleet.errors import JournalUnavailable
 from fleet.journal import Counts, Journal
-from fleet.runtime import connect_once
+from fleet.pulse import PulseRecord
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _BREAKERS = ("closed", "probing", "parked", "paused")
+Pulses = Mapping[str, PulseRecord | None]
 
 
 async def metrics_of(settings: Settings) -> bytes:
-    """All metrics, read now, in Prometheus' text form."""
-    journals, budgets = await asyncio.gather(asyncio.to_thread(_journals, settings), _budgets(settings))
+    """All metrics, read now, in Prometheus' text form; what does not answer is told by its ``up``."""
+    journals, status = await asyncio.gather(asyncio.to_thread(_journals, settings), status_of(settings))
+    pulses = await asyncio.to_thread(_pulses, Home.of(settings), status)
+    found = [
+        *_server_metrics(status),
+        *_process_metrics(status, pulses),
+        *_queue_metrics(status),
+        *_budget_metrics(status.budgets),
+        *_journal_metrics(journals),
+    ]
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Found([*_journal_metrics(journals), *_budget_metrics(budgets)]))
+    registry.register(_Found(found))
     return generate_latest(registry)
 
 
@@ -55,12 +66,50 @@ def _counts(settings: Settings, provider: str) -> Counts | None:
         return None
 
 
-async def _budgets(settings: Settings) -> Mapping[str, Standing]:
-    """Those that somebody keeps; none while Temporal is away."""
-    try:
-        return await budgets_of(await connect_once(settings), settings)
-    except (TemporalUnavailable, RPCError):
-        return {}
+def _pulses(home: Home, status: FleetStatus) -> Pulses:
+    return {process.process: pulse_of(home, process) for process in status.processes}
+
+
+def _server_metrics(status: FleetStatus) -> Iterator[Metric]:
+    up = GaugeMetricFamily("fleet_server_up", "Whether a server that the fleet needs answers.", labels=["server"])
+    up.add_metric(["temporal"], int(status.temporal.ok))
+    up.add_metric(["backend"], int(status.backend.ok))
+    yield up
+
+
+def _process_metrics(status: FleetStatus, pulses: Pulses) -> Iterator[Metric]:
+    labels = ["program", "process"]
+    up = GaugeMetricFamily("fleet_process_up", "Whether a process runs.", labels=labels)
+    uptime = GaugeMetricFamily("fleet_process_uptime_seconds", "How long a process has run.", labels=labels)
+    lag = GaugeMetricFamily(
+        "fleet_process_loop_lag_seconds", "How long its event loop took to answer.", labels=labels
+    )
+    age = GaugeMetricFamily("fleet_process_pulse_age_seconds", "Since when its pulse is known.", labels=labels)
+    for process in status.processes:
+        names = [process.program, process.process]
+        up.add_metric(names, int(process.pid is not None))
+        uptime.add_metric(names, process.uptime_seconds)
+        if pulse := pulses[process.process]:
+            lag.add_metric(names, pulse.lag_seconds)
+            age.add_metric(names, max(time.time() - pulse.at, 0.0))
+    yield from (up, uptime, lag, age)
+
+
+def _queue_metrics(status: FleetStatus) -> Iterator[Metric]:
+    pollers = GaugeMetricFamily("fleet_queue_pollers", "Processes that poll a queue.", labels=["queue"])
+    backlog = GaugeMetricFamily("fleet_queue_backlog", "Tasks that wait in a queue.", labels=["queue"])
+    age = GaugeMetricFamily(
+        "fleet_queue_backlog_age_seconds", "How long the oldest of them has waited.", labels=["queue"]
+    )
+    for queue in status.queues:
+        for metric, value in (
+            (pollers, queue.pollers),
+            (backlog, queue.backlog),
+            (age, queue.backlog_age_seconds),
+        ):
+            if value is not None:
+                metric.add_metric([queue.queue], value)
+    yield from (pollers, backlog, age)
 
 
 def _journal_metrics(journals: Mapping[str, Counts | None]) -> Iterator[Metric]:

@@ -5,6 +5,7 @@ import signal
 from collections.abc import Iterator
 
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from tests.fleet import Fleet, json_of
 from tests.waiting import wait_for
@@ -79,6 +80,23 @@ def test_a_roll_renews_all_and_no_call_is_lost_or_repeated(scaled: Fleet) -> Non
     assert after.keys() == before.keys() and all(after[name] != before[name] for name in before)
     assert len(scaled.simulator.ledger()) == 16
     assert "No config updates" in scaled.supervisorctl("reread").stdout
+
+
+def test_metrics_tell_of_processes_queues_and_budgets(fleet: Fleet) -> None:
+    pids = wait_for("every program runs", fleet.all_run)
+    wait_for("all is well", lambda: fleet.control("health").status_code == 200)
+    found: dict[str, dict[tuple[str, ...], float]] = {}
+    for family in text_string_to_metric_families(fleet.control("metrics").text):
+        for sample in family.samples:
+            found.setdefault(sample.name, {})[tuple(sample.labels.values())] = sample.value
+    assert found["fleet_server_up"] == {("temporal",): 1, ("backend",): 1}
+    assert {program for program, _ in found["fleet_process_up"]} == pids.keys()
+    assert set(found["fleet_process_up"].values()) == {1}
+    assert max(found["fleet_process_pulse_age_seconds"].values()) < 10
+    assert min(found["fleet_process_uptime_seconds"].values()) >= 0
+    assert found["fleet_queue_pollers"][("llm-openai",)] >= 1 and ("pipeline",) in found["fleet_queue_backlog"]
+    assert found["fleet_budget_breaker"][("llm-openai", "closed")] == 1
+    assert found["fleet_budget_rate"][("llm-openai",)] > 0
 
 
 def test_health_says_what_is_wrong_and_when_all_is_well(fleet: Fleet) -> None:
