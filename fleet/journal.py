@@ -29,7 +29,8 @@ from fleet.config import Settings
 from fleet.errors import JournalUnavailable
 from fleet.processes import Owner
 
-_BUSY_SECONDS = 10.0
+# SQLite's lock is not fair: among many processes on a slow disk, one may go hungry for a while.
+_BUSY_SECONDS = 30.0
 #: Room that an intent makes sure of, for the answer that it will become.
 ANSWER_ROOM_BYTES = 4_000_000
 _KEPT_SHARE = 0.75

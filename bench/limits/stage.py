@@ -113,7 +113,7 @@ class Stage:
         command = [sys.executable, "-m", "bench.limits.plain", provider]
         environment = self._worker_environment()
         self.plain += [
-            subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
+            subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
             for _ in range(self.scenario.processes)
         ]
 

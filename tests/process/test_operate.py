@@ -90,7 +90,7 @@ def test_metrics_tell_of_processes_queues_and_budgets(fleet: Fleet) -> None:
         for sample in family.samples:
             found.setdefault(sample.name, {})[tuple(sample.labels.values())] = sample.value
     assert found["fleet_server_up"] == {("temporal",): 1, ("backend",): 1}
-    assert {program for program, _ in found["fleet_process_up"]} == pids.keys()
+    assert {program for _, program in found["fleet_process_up"]} == pids.keys()
     assert set(found["fleet_process_up"].values()) == {1}
     assert max(found["fleet_process_pulse_age_seconds"].values()) < 10
     assert min(found["fleet_process_uptime_seconds"].values()) >= 0
