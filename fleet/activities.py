@@ -41,6 +41,7 @@ from fleet.errors import AssignmentUnavailable, ProviderError
 from fleet.journal import CallName
 from fleet.loading import load_assistants
 from fleet.meanings import UNANSWERED, Meaning
+from fleet.measures import CUT_OFF, Measures
 from fleet.past_runs import finished_results
 from fleet.prompts import build_user_message
 from fleet.providers.base import LlmAnswer, LlmRequest, Ticket
@@ -59,8 +60,9 @@ Ask = Callable[[], Awaitable[LlmAnswer]]
 class LoadActivities:
     """``load_assistants_from_database`` and ``collect_finished_outputs``: on the queue ``assistants``."""
 
-    def __init__(self, settings: Settings, backend: Backend, temporal: Client) -> None:
+    def __init__(self, settings: Settings, backend: Backend, temporal: Client, measures: Measures) -> None:
         self.settings = settings
+        self.measures = measures
         self._backend = backend
         self._temporal = temporal
 
@@ -129,8 +131,10 @@ class ExecuteActivities:
         calls: Calls,
         temporal: Client,
         admissions: Mapping[str, Admission],
+        measures: Measures,
     ) -> None:
         self.settings = settings
+        self.measures = measures
         self._provider = provider
         self._session = session
         self._calls = calls
@@ -238,8 +242,12 @@ class ExecuteActivities:
             async with asyncio.timeout(seconds):
                 answer = await self._session.complete(request, timeout_seconds=seconds, ticket=ticket)
         except TimeoutError as error:
+            self.measures.call_ended(name, Meaning.TIMED_OUT)
             detail = f"no complete answer within {seconds:.0f} s"
             raise ProviderError(Meaning.TIMED_OUT, name, detail) from error
+        except asyncio.CancelledError:
+            self.measures.call_ended(name, CUT_OFF)
+            raise
         took = time.monotonic() - began
         logger.info("📨 LLM RESPONSE: {} ({} chars in {:.1f}s)", name, len(answer.text), took)
         logger.debug("LLM OUTPUT: {}", answer.text)
@@ -256,6 +264,8 @@ class ExecuteActivities:
         answer = recorded.answer
         cost = cost_of(self._provider, call.model, answer)
         output = _sendable(answer.text)
+        if self.settings.metrics_by_project:
+            self.measures.project_paid(call.project_id, cost.usd)
         return AssistantResult(
             function_key=call.function_key,
             output=output,

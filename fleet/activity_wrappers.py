@@ -8,8 +8,9 @@ repeats; :mod:`fleet.verdicts` says whether and when it may.
 
 import asyncio
 import functools
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from datetime import timedelta
 from typing import Protocol, TypeVar
 
@@ -21,6 +22,7 @@ from fleet.attempts import Attempts
 from fleet.config import Settings
 from fleet.contracts import AssistantCall
 from fleet.errors import WorkerLost
+from fleet.measures import Measures
 from fleet.verdicts import SHORTEST_WAIT_SECONDS, judge
 
 
@@ -28,6 +30,7 @@ class HasSettings(Protocol):
     """A class of activities."""
 
     settings: Settings
+    measures: Measures
 
     async def place(self) -> str:
         """The name of the journal that its calls stand in, empty where it makes none."""
@@ -49,7 +52,7 @@ def safe_activity(
         info = activity.info()
         attempts = Attempts.resume(info.heartbeat_details, info.attempt)
         attempts.make_current()
-        with logger.contextualize(**_context(argument)):
+        with logger.contextualize(**_context(argument)), _measured(self.measures, info.activity_type):
             logger.info("🚀 ACTIVITY START: {}", info.activity_type)
             try:
                 attempts.at = await self.place()
@@ -65,6 +68,23 @@ def safe_activity(
             return result
 
     return wrapper
+
+
+@contextmanager
+def _measured(measures: Measures, activity_type: str) -> Iterator[None]:
+    """Count the attempt that is the block."""
+    began, outcome = time.monotonic(), "success"
+    try:
+        yield
+    except ApplicationError as error:
+        benign = error.category is ApplicationErrorCategory.BENIGN and not error.non_retryable
+        outcome = "wait" if benign else "error"
+        raise
+    except BaseException:
+        outcome = "cancelled"
+        raise
+    finally:
+        measures.activity_ended(activity_type, outcome, time.monotonic() - began)
 
 
 def _context(argument: object) -> dict[str, str]:

@@ -18,6 +18,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    SecretStr,
     ValidationError,
     model_validator,
 )
@@ -218,10 +219,19 @@ class Settings(BaseSettings):
     loop_blocked_seconds: Seconds = 30.0
     """How long an event loop may be blocked before its process ends, to be started anew."""
 
+    metrics: bool = True
+    """Whether the processes count what they do, for `/metrics` and the page."""
+    metrics_by_project: bool = False
+    """Whether costs are counted by project too; a metric then bears the projects' names."""
+
     control_host: str = "127.0.0.1"
     """Address that the control process listens on."""
     control_port: int = Field(8020, ge=1, le=65_535)
     """Port that the control process listens on."""
+    control_token: SecretStr | None = Field(None, min_length=16)
+    """Whoever knows it may pause, resume, scale and roll on the control process's page; unset: nobody may."""
+    temporal_ui: HttpUrl | None = None
+    """Address of Temporal's own pages, for links; `fleet up` knows the embedded ones."""
 
     providers: dict[str, ProviderSettings] = Field(default_factory=dict)
     """One section per provider; openai, anthropic and gemini exist without being named."""

@@ -34,6 +34,9 @@ CSV_MAX_BYTES = 1_000_000
 #: Largest output that an assistant hands on; a longer one is cut there and says so.
 OUTPUT_MAX_BYTES = 1_000_000
 
+#: What the workflow measures of itself: how long it took, by outcome.
+PIPELINE_DURATION = "fleet_pipeline_duration"
+
 #: Error types (``ApplicationError.type``) of a pipeline that ends as Failed.
 PIPELINE_FAILED = "PipelineFailed"
 

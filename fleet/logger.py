@@ -10,6 +10,10 @@ import logging
 import re
 import sys
 import traceback
+from collections.abc import Callable
+from datetime import datetime
+from logging.handlers import RotatingFileHandler
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from loguru import logger
@@ -84,10 +88,41 @@ class _ToLoguru(logging.Handler):
         logger.opt(exception=record.exc_info).log(level, "{}: {}", record.name, record.getMessage())
 
 
-def setup_logging(settings: Settings, process: str) -> None:
+class ProcessLog(RotatingFileHandler):
+    """The file of one process. A full one gets the time as a part of its name, and so many of those are kept; a
+    line that cannot be written, as on a full disk, is counted and stops nobody."""
+
+    def __init__(self, path: Path, most_bytes: int, backups: int, on_dropped: Callable[[], None]) -> None:
+        super().__init__(path, maxBytes=most_bytes, backupCount=backups, encoding="utf-8", errors="replace")
+        self.terminator = ""
+        self._path, self._on_dropped = path, on_dropped
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line as loguru has formed it."""
+        return record.getMessage()
+
+    def doRollover(self) -> None:
+        """Put the full file aside and begin the next one."""
+        self.close()  # and it is opened again by whatever is written next, should anything here fail
+        if self._path.exists():
+            self._path.rename(self._path.with_suffix(f".{datetime.now():%Y-%m-%d_%H-%M-%S_%f}.log"))
+        aside = sorted(self._path.parent.glob(f"{self._path.stem}.????-??-??_*.log"))
+        for old in aside[: -self.backupCount]:
+            old.unlink(missing_ok=True)
+        self.stream = self._open()
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        """The line is lost."""
+        self._on_dropped()
+
+
+def setup_logging(
+    settings: Settings, process: str, on_dropped: Callable[[str], None] = lambda process: None
+) -> None:
     """Write this process's log to ``<logs>/<process>.log``, and to the terminal if there is one.
 
-    ``process`` is the supervised process's name, such as ``openai_00``. To be called once, first thing.
+    ``process`` is the supervised process's name, such as ``openai_00``; ``on_dropped`` is told it for each line
+    that cannot be written. To be called once, first thing.
     """
     render = json_line if settings.log_format == "json" else text_line
 
@@ -97,16 +132,13 @@ def setup_logging(settings: Settings, process: str) -> None:
 
     logger.remove()
     settings.logs.mkdir(parents=True, exist_ok=True)
-    logger.add(
+    file = ProcessLog(
         settings.logs / f"{process}.log",
-        level=settings.log_level,
-        format=line,
-        rotation=int(settings.log_rotation_mb * 1_000_000),
-        retention=settings.log_backups,
-        encoding="utf-8",
-        diagnose=False,
-        backtrace=False,
+        int(settings.log_rotation_mb * 1_000_000),
+        settings.log_backups,
+        lambda: on_dropped(process),
     )
+    logger.add(file, level=settings.log_level, format=line, diagnose=False, backtrace=False)
     if sys.stderr.isatty():
         logger.add(sys.stderr, level=settings.log_level, format=line, diagnose=False, backtrace=False)
     logging.captureWarnings(True)

@@ -24,6 +24,7 @@ with workflow.unsafe.imports_passed_through():
         EXECUTE_ASSISTANT,
         LOAD_ASSISTANTS,
         OUTPUTS_QUERY,
+        PIPELINE_DURATION,
         PIPELINE_FAILED,
         PROGRESS_QUERY,
         RETRY_MEMO,
@@ -98,6 +99,7 @@ class AssistantPipelineWorkflow:
         if self._error is not None:
             self._fail(self._error)
         self._state = PipelineState.COMPLETED
+        self._measure()
         return self._result()
 
     @workflow.query(name=PROGRESS_QUERY)
@@ -233,9 +235,16 @@ class AssistantPipelineWorkflow:
 
     def _fail(self, error: ErrorRecord) -> NoReturn:
         self._error, self._state = error, PipelineState.FAILED
+        self._measure()
         raise ApplicationError(
             error.message, error, self._result(), type=PIPELINE_FAILED, non_retryable=True
         ) from None
+
+    def _measure(self) -> None:
+        """Tell, but not when replayed, how this pipeline ended and how long it took."""
+        took = _now() - workflow.info().start_time.timestamp()
+        durations = workflow.metric_meter().create_histogram_float(PIPELINE_DURATION, unit="s")
+        durations.record(took, {"outcome": self._state.value})
 
     def _result(self) -> PipelineResult:
         info, outputs = workflow.info(), self._stages.outputs()

@@ -14,14 +14,16 @@ import threading
 import time
 import traceback
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn, Self
 
 from loguru import logger
-from temporalio.runtime import BufferedMetricUpdate, MetricBuffer
+from temporalio.runtime import BUFFERED_METRIC_KIND_GAUGE, BufferedMetricUpdate, MetricBuffer
 
 from fleet.config import Settings
+from fleet.measures import Measures, sdk_labels
 
 BEAT_SECONDS = 1.0
 #: Exit status of a process that ended since its event loop was blocked. Source: sysexits.h, EX_SOFTWARE.
@@ -44,6 +46,15 @@ class QueuePolls:
 
 
 @dataclass
+class Gauge:
+    """What Temporal's SDK says is so now."""
+
+    name: str
+    labels: dict[str, str]
+    value: float
+
+
+@dataclass
 class PulseRecord:
     """What a process writes down. Points in time are unix seconds; ``stage`` is ``starting``, ``serving`` or
     ``draining``; ``lag_seconds`` is how long the loop took to answer; ``connected``: to Temporal, once."""
@@ -57,6 +68,7 @@ class PulseRecord:
     connected: bool = False
     queues: dict[str, QueuePolls] = field(default_factory=dict)
     serving_since: float | None = None
+    gauges: list[Gauge] = field(default_factory=list)
 
     @classmethod
     def read(cls, path: Path) -> Self | None:
@@ -64,7 +76,8 @@ class PulseRecord:
         try:
             found: dict[str, Any] = json.loads(path.read_text("utf-8"))
             queues = {name: QueuePolls(**polls) for name, polls in found.pop("queues").items()}
-            return cls(**found, queues=queues)
+            gauges = [Gauge(**one) for one in found.pop("gauges", [])]
+            return cls(**found, queues=queues, gauges=gauges)
         except (OSError, ValueError, TypeError, KeyError):
             return None
 
@@ -77,15 +90,14 @@ def pulse_file(state: Path, process: str) -> Path:
 class Pollers:
     """The pollers of this process, as the SDK's own metrics tell of them."""
 
-    def __init__(self, buffer: MetricBuffer) -> None:
-        self._buffer = buffer
+    def __init__(self) -> None:
         self._counts: dict[tuple[str, str], int] = {}
         self._queues: dict[str, QueuePolls] = {}
 
-    def look(self) -> dict[str, QueuePolls]:
-        """The pollers of each queue, now."""
+    def take(self, updates: Iterable[BufferedMetricUpdate]) -> dict[str, QueuePolls]:
+        """The pollers of each queue, after these."""
         ended: Counter[str] = Counter()
-        for update in self._buffer.retrieve_updates():
+        for update in updates:
             queue = update.attributes.get("task_queue")
             if not isinstance(queue, str):
                 continue
@@ -107,18 +119,39 @@ class Pollers:
         polls.pollers = sum(count for (name, _), count in self._counts.items() if name == queue)
 
 
+class Gauges:
+    """What Temporal's SDK says is so now, of this process."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[str, ...], Gauge] = {}
+
+    def take(self, updates: Iterable[BufferedMetricUpdate]) -> list[Gauge]:
+        """All of them, after these."""
+        for update in updates:
+            if update.metric.kind == BUFFERED_METRIC_KIND_GAUGE:
+                labels = sdk_labels(update.attributes)
+                gauge = Gauge(update.metric.name, labels, update.value)
+                self._known[update.metric.name, *labels.values()] = gauge
+        return list(self._known.values())
+
+
 class Pulse:
     """Beats from :meth:`start` on, in a thread of its own, until the process ends."""
 
-    def __init__(self, settings: Settings, process: str, pollers: Pollers | None = None) -> None:
+    def __init__(
+        self, settings: Settings, process: str, measures: Measures, buffer: MetricBuffer | None = None
+    ) -> None:
         self.record = PulseRecord(process, os.getpid(), started_at=time.time())
         self._path = pulse_file(settings.state_dir.absolute(), process)
         self._blocked_seconds = settings.loop_blocked_seconds
-        self._pollers = pollers
+        self._measures = measures
+        self._buffer = buffer
+        self._pollers, self._gauges = Pollers(), Gauges()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._asked_at = self._answered_at = time.monotonic()
         self._thread_id = threading.get_ident()
         self._told = False
+        self._taking = threading.Lock()
 
     def start(self) -> None:
         """Begin to beat; called from within the event loop that is watched."""
@@ -131,6 +164,10 @@ class Pulse:
         """From now on it does what it is there for."""
         self.record.stage, self.record.connected = "serving", True
         self.record.serving_since = time.time()
+
+    def end(self) -> None:
+        """Count what was measured last; to be called when all else has ended."""
+        self._take()
 
     def draining(self) -> None:
         """From now on it takes nothing new."""
@@ -166,8 +203,7 @@ class Pulse:
 
     def _write(self) -> None:
         self.record.at = time.time()
-        if self._pollers is not None:
-            self.record.queues = self._pollers.look()
+        self._take()
         fresh = self._path.with_name(f".{self._path.name}.{self.record.pid}")
         try:
             fresh.write_text(json.dumps(asdict(self.record)), "utf-8")
@@ -176,6 +212,16 @@ class Pulse:
             if not self._told:
                 logger.warning("the pulse cannot be written to {}: {}", self._path, error.strerror)
             self._told = True
+
+    def _take(self) -> None:
+        """What Temporal's SDK measured since the last time."""
+        if self._buffer is None:
+            return
+        with self._taking:
+            updates = self._buffer.retrieve_updates()
+            self.record.queues = self._pollers.take(updates)
+            self.record.gauges = self._gauges.take(updates)
+            self._measures.take(updates)
 
     def _leave(self, silent: float) -> NoReturn:
         """Say where the loop stands, and end the process; what holds the log back holds it for seconds only."""

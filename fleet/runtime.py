@@ -17,16 +17,17 @@ from typing import Any, NoReturn
 from loguru import logger
 from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest
 from temporalio.client import Client
-from temporalio.runtime import MetricBuffer, Runtime, TelemetryConfig
+from temporalio.runtime import MetricBuffer, MetricBufferDurationFormat, Runtime, TelemetryConfig
 from temporalio.service import RPCError, RPCStatusCode
 from temporalio.worker import Worker
 
 from fleet.config import Settings, load_settings
 from fleet.errors import FleetError, SettingsError, TemporalUnavailable
 from fleet.logger import setup_logging
+from fleet.measures import Measures
 from fleet.payloads import data_converter
 from fleet.processes import end_with_parent
-from fleet.pulse import Pollers, Pulse
+from fleet.pulse import Pulse
 from fleet.signals import stop_on_signal
 
 EXIT_OK, EXIT_FAILED, EXIT_BAD_SETTINGS = 0, 1, 78
@@ -217,15 +218,18 @@ def _ended_by_itself(done: Iterable[asyncio.Task[Any]]) -> int:
     return EXIT_FAILED
 
 
-Life = Callable[[Settings, str, Pulse], Coroutine[Any, Any, int]]
+Life = Callable[[Settings, str, Pulse, Measures], Coroutine[Any, Any, int]]
 
 
-async def _living(life: Life, settings: Settings, name: str) -> int:
-    buffer = MetricBuffer(_BUFFERED_METRICS)
+async def _living(life: Life, settings: Settings, name: str, measures: Measures) -> int:
+    buffer = MetricBuffer(_BUFFERED_METRICS, MetricBufferDurationFormat.SECONDS)
     Runtime.set_default(Runtime(telemetry=TelemetryConfig(metrics=buffer)), error_if_already_set=False)
-    pulse = Pulse(settings, name, Pollers(buffer))
+    pulse = Pulse(settings, name, measures, buffer)
     pulse.start()
-    return await life(settings, name, pulse)
+    try:
+        return await life(settings, name, pulse, measures)
+    finally:
+        pulse.end()
 
 
 def run_process(program: str, life: Life) -> NoReturn:
@@ -237,9 +241,11 @@ def run_process(program: str, life: Life) -> NoReturn:
     try:
         settings = load_settings()
         name = process_name(program)
-        setup_logging(settings, name)
+        measures = Measures.of_process(settings.state_dir, name) if settings.metrics else Measures()
+        setup_logging(settings, name, measures.lines_dropped)
         die_with_parent()
-        status = asyncio.run(_living(life, settings, name))
+        measures.started(program, name)
+        status = asyncio.run(_living(life, settings, name, measures))
     except SettingsError as error:
         print(f"{program}: {error}", file=sys.stderr)  # noqa: T201 - there is no log yet
         status = EXIT_BAD_SETTINGS

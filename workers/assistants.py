@@ -7,16 +7,17 @@ from fleet.activities import LoadActivities
 from fleet.backend import Backend
 from fleet.config import Settings
 from fleet.contracts import ASSISTANTS_QUEUE
+from fleet.measures import Measures
 from fleet.pulse import Pulse
 from fleet.runtime import WorkerProcess, run_process, worker_options
 
 
-async def life(settings: Settings, name: str, pulse: Pulse) -> int:
+async def life(settings: Settings, name: str, pulse: Pulse, measures: Measures) -> int:
     """Serve the queue ``assistants``."""
     backend = Backend.from_settings(settings)
 
     def build(client: Client) -> list[Worker]:
-        loading = LoadActivities(settings, backend, client)
+        loading = LoadActivities(settings, backend, client, measures)
         worker = Worker(
             client,
             task_queue=ASSISTANTS_QUEUE,

@@ -11,11 +11,12 @@ from supervisor import childutils
 from fleet.config import Settings
 from fleet.control.healing import GUARDIAN, Healer
 from fleet.control.home import Home
+from fleet.measures import Measures
 from fleet.pulse import Pulse
 from fleet.runtime import EXIT_OK, run_process
 
 
-async def life(settings: Settings, name: str, pulse: Pulse) -> int:
+async def life(settings: Settings, name: str, pulse: Pulse, measures: Measures) -> int:
     """Look after the processes at each tick, until supervisord goes."""
     healer = Healer(Home.of(settings), lambda process: process.program != GUARDIAN)
     pulse.serving()

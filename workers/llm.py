@@ -17,6 +17,7 @@ from fleet.calls import Calls
 from fleet.config import Settings
 from fleet.errors import BackendError
 from fleet.journal import Journal
+from fleet.measures import Measures
 from fleet.providers.prices import load_prices
 from fleet.providers.registry import provider_factory
 from fleet.providers.session import ProviderSession
@@ -25,12 +26,12 @@ from fleet.recovery import recover_for_ever
 from fleet.runtime import WorkerProcess, run_process, worker_options
 
 
-async def life(settings: Settings, name: str, pulse: Pulse, provider_name: str) -> int:
+async def life(settings: Settings, name: str, pulse: Pulse, measures: Measures, provider_name: str) -> int:
     """Serve the queues of one provider."""
     provider = settings.provider(provider_name)
     backend = Backend.from_settings(settings)
     session = ProviderSession(
-        provider, provider_factory(provider), lambda fresh: backend.api_key(provider.name, fresh=fresh)
+        provider, provider_factory(provider), lambda fresh: backend.api_key(provider.name, fresh=fresh), measures
     )
     journal = Journal.of(settings, provider.name)
     load_prices()
@@ -48,7 +49,7 @@ async def life(settings: Settings, name: str, pulse: Pulse, provider_name: str) 
     def build(client: Client) -> list[Worker]:
         costs = Costs(provider.kind)
         admissions = {one.queue: Admission(Gate(), costs, one, lambda: session.used_key) for one in reporters}
-        execute = ExecuteActivities(settings, provider, session, calls, client, admissions).execute
+        execute = ExecuteActivities(settings, provider, session, calls, client, admissions, measures).execute
         return [
             Worker(
                 client,
@@ -86,7 +87,7 @@ def main(arguments: list[str]) -> None:
     if len(arguments) != 1:
         sys.exit("usage: python -m workers.llm PROVIDER (openai, anthropic, gemini, or an added one)")
     (provider,) = arguments
-    run_process(provider, lambda settings, name, pulse: life(settings, name, pulse, provider))
+    run_process(provider, lambda settings, name, pulse, measures: life(settings, name, pulse, measures, provider))
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from fleet.config import Settings
 from fleet.control.home import Home
 from fleet.control.merging import Merger
 from fleet.errors import OperationError
+from fleet.measures import Measures
 from fleet.pulse import Pulse
 from fleet.runtime import EXIT_OK, happens_within, run_process
 from fleet.signals import stop_on_signal
@@ -16,11 +17,11 @@ _EACH_SECONDS = 0.5
 _AFTER_TROUBLE_SECONDS = 10.0
 
 
-async def life(settings: Settings, name: str, pulse: Pulse) -> int:
+async def life(settings: Settings, name: str, pulse: Pulse, measures: Measures) -> int:
     """Merge until a signal comes."""
     stop = asyncio.Event()
     rotation = int(settings.log_rotation_mb * 1_000_000)
-    merger = Merger(settings.logs, Home.of(settings).state, rotation, settings.log_backups)
+    merger = Merger(settings.logs, Home.of(settings).state, rotation, settings.log_backups, measures.lines_dropped)
     logger.info("{} merges the logs into {}", name, merger.path)
     pulse.serving()
     wait = _EACH_SECONDS

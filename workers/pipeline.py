@@ -9,6 +9,7 @@ from fleet.budgets.queues import QueueActivities
 from fleet.budgets.workflow import ProviderBudgetWorkflow
 from fleet.config import Settings
 from fleet.contracts import CONTROL_QUEUE, PIPELINE_QUEUE
+from fleet.measures import Measures
 from fleet.pipeline import AssistantPipelineWorkflow
 from fleet.pulse import Pulse
 from fleet.runtime import WorkerProcess, run_process, worker_options
@@ -17,7 +18,7 @@ from fleet.runtime import WorkerProcess, run_process, worker_options
 _BUDGET_STICKY = timedelta(seconds=2)
 
 
-async def life(settings: Settings, name: str, pulse: Pulse) -> int:
+async def life(settings: Settings, name: str, pulse: Pulse, measures: Measures) -> int:
     """Serve the queues ``pipeline`` and ``control``."""
 
     def build(client: Client) -> list[Worker]:

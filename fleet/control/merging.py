@@ -6,6 +6,7 @@ the merged file was then. A merger that was killed cuts off what it had written 
 
 import json
 import os
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -29,6 +30,7 @@ class Merger:
     state: Path
     rotation_bytes: int
     backups: int
+    on_lost: Callable[[str], None] = lambda process: None
     _readers: dict[str, Reader] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -74,6 +76,7 @@ class Merger:
         for reader in self._readers.values():
             if reader.lost:
                 reader.lost = False
+                self.on_lost(reader.process)
                 logger.error(
                     "📭 LOG LINES LOST: files of {} were rotated away before they were merged; what is left is",
                     reader.process,

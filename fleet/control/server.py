@@ -15,6 +15,7 @@ from fleet.control.home import Home
 from fleet.control.metrics import metrics_of
 from fleet.control.status import status_of
 from fleet.errors import SettingsError
+from fleet.measures import Measures
 from fleet.pulse import Pulse
 from fleet.runtime import EXIT_FAILED, EXIT_OK
 from fleet.signals import stop_on_signal
@@ -29,7 +30,7 @@ class _Server(uvicorn.Server):
         yield
 
 
-async def serve(settings: Settings, name: str, pulse: Pulse) -> int:
+async def serve(settings: Settings, name: str, pulse: Pulse, measures: Measures) -> int:
     """Serve until a signal comes; the exit status.
 
     Raises:

@@ -1,11 +1,14 @@
 """A provider with the backend's key: the client of one worker process."""
 
+import time
 from collections.abc import Awaitable, Callable
 
 from fleet.config import ProviderSettings
 from fleet.errors import BackendError, ProviderError
 from fleet.meanings import Meaning
+from fleet.measures import ANSWERED, Measures, Usage
 from fleet.providers.base import LlmAnswer, LlmRequest, Provider, Ticket
+from fleet.providers.prices import usd_for
 from fleet.providers.registry import ProviderFactory
 from fleet.providers.translation import not_usable
 from fleet.redaction import mark, protect
@@ -17,8 +20,11 @@ KeySource = Callable[[bool], Awaitable[str]]
 class ProviderSession:
     """Makes calls with the current key, and takes up a new key when the old one is rejected."""
 
-    def __init__(self, settings: ProviderSettings, factory: ProviderFactory, key_source: KeySource) -> None:
+    def __init__(
+        self, settings: ProviderSettings, factory: ProviderFactory, key_source: KeySource, measures: Measures
+    ) -> None:
         self._settings = settings
+        self._measures = measures
         self._factory = factory
         self._key_source = key_source
         self._clients: dict[str, Provider] = {}
@@ -46,16 +52,36 @@ class ProviderSession:
         """
         key = await self._key(fresh=False)
         try:
-            answer = await self._client(key).complete(request, timeout_seconds=timeout_seconds, ticket=ticket)
+            return await self._call(key, request, timeout_seconds, ticket)
         except ProviderError as error:
             if error.meaning is not Meaning.KEY_REJECTED:
                 raise
             fresh = await self._key(fresh=True)
             if fresh == key:
                 raise
-            answer = await self._client(fresh).complete(request, timeout_seconds=timeout_seconds, ticket=ticket)
-        self._refuse_unusable(answer)
+            return await self._call(fresh, request, timeout_seconds, ticket)
+
+    async def _call(
+        self, key: str, request: LlmRequest, timeout_seconds: float, ticket: Ticket | None
+    ) -> LlmAnswer:
+        """One call, counted. One that is cancelled is counted by whoever did that."""
+        began, client = time.monotonic(), self._client(key)
+        try:
+            answer = await client.complete(request, timeout_seconds=timeout_seconds, ticket=ticket)
+            self._count(request, answer)
+            self._refuse_unusable(answer)
+        except ProviderError as error:
+            self._measures.call_ended(self._settings.name, error.meaning, time.monotonic() - began)
+            raise
+        self._measures.call_ended(self._settings.name, ANSWERED, time.monotonic() - began)
         return answer
+
+    def _count(self, request: LlmRequest, answer: LlmAnswer) -> None:
+        """What an answer used is paid, whether it is of use or not."""
+        cached = answer.cached_input_tokens
+        cost = usd_for(self._settings, request.model, answer.input_tokens, answer.output_tokens, cached)
+        usage = Usage(request.model, answer.input_tokens, cached, answer.output_tokens, cost)
+        self._measures.used(self._settings.name, usage)
 
     @property
     def used_key(self) -> str:

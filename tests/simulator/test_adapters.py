@@ -10,6 +10,7 @@ from fleet.config import ProviderSettings, load_settings
 from fleet.devstack.simulator.testing import RunningSimulator
 from fleet.errors import ProviderError
 from fleet.meanings import Meaning
+from fleet.measures import Measures
 from fleet.providers.base import LlmRequest, Provider
 from fleet.providers.registry import provider_factory
 from fleet.providers.session import ProviderSession
@@ -173,7 +174,7 @@ async def session(case: str, simulator: RunningSimulator) -> AsyncIterator[Provi
     async def key(fresh: bool) -> str:
         return "sim-key-12345678"
 
-    made = ProviderSession(settings, provider_factory(settings), key)
+    made = ProviderSession(settings, provider_factory(settings), key, Measures())
     try:
         yield made
     finally:

@@ -1,0 +1,198 @@
+"""What a process counts, kept in files that outlive it: ``<state>/measures/<kind>_<process>.db``.
+
+They are those of prometheus_client's multi-process mode, named by supervised process instead of by pid: the
+process of that name that is started next goes on counting where the last one ended. So what a dead process counted
+neither vanishes nor counts twice, and there are no more files than there have been processes. Counters and
+histograms only; what is true of a living process alone stands in its pulse.
+Source: prometheus.github.io/client_python/multiprocess.
+
+Durations are in seconds, money is in US dollars. Labels are bounded: no topic, and no project unless asked for.
+"""
+
+import os
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from loguru import logger
+from prometheus_client import CollectorRegistry, Counter, Histogram, values
+from temporalio.runtime import BUFFERED_METRIC_KIND_COUNTER, BUFFERED_METRIC_KIND_HISTOGRAM, BufferedMetricUpdate
+
+from fleet.contracts import PIPELINE_DURATION
+
+ANSWERED, CUT_OFF = "answered", "cut_off"
+#: Outcomes of a provider's calls that are waits and no failures.
+NO_FAILURES = frozenset({ANSWERED, CUT_OFF, "rate", "ramp"})
+
+_SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30, 60, 120, 300, 600)
+_PIPELINE_SECONDS = (1, 5, 10, 30, 60, 120, 300, 600, 900, 1200, 1800, 3600, 7200, 21_600)
+_SDK_SECONDS = (0.01, 0.05, 0.1, 0.5, 1, 5, 10, 30, 60, 600)
+_MOST_NAMES = 100
+_OTHER = "other"
+# Of the labels that Temporal's SDK gives; the others never differ within a process, or are not bounded.
+_SDK_LABELS = (
+    "activity_type",
+    "failure_reason",
+    "operation",
+    "poller_type",
+    "status_code",
+    "task_queue",
+    "worker_type",
+    "workflow_type",
+)
+_FOLDER = "measures"
+
+
+def measures_folder(state: Path) -> Path:
+    """Where the processes of a state folder keep what they count."""
+    return state.absolute() / _FOLDER
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What an answer used. ``input_tokens`` includes the cached ones; ``cost_usd`` is None where no price is
+    known."""
+
+    model: str
+    input_tokens: int
+    cached_input_tokens: int
+    output_tokens: int
+    cost_usd: float | None
+
+
+class _Bounded:
+    """Names as a label's values: the first hundred; all others share one."""
+
+    def __init__(self) -> None:
+        self._known: set[str] = set()
+
+    def __call__(self, name: str) -> str:
+        if name not in self._known and len(self._known) >= _MOST_NAMES:
+            return _OTHER
+        self._known.add(name)
+        return name
+
+
+class Measures:
+    """The counters and histograms of one process."""
+
+    def __init__(self, registry: CollectorRegistry | None = None) -> None:
+        def counter(name: str, help_text: str, *labels: str) -> Counter:
+            return Counter(name, help_text, labels, registry=registry)
+
+        def histogram(name: str, help_text: str, buckets: tuple[float, ...], *labels: str) -> Histogram:
+            return Histogram(name, help_text, labels, buckets=buckets, registry=registry)
+
+        self._starts = counter("fleet_process_starts", "Times that a process was started.", "program", "process")
+        self._activities = histogram(
+            "fleet_activity_duration_seconds", "Attempts at activities.", _SECONDS, "activity", "outcome"
+        )
+        self._calls = counter("fleet_provider_calls", "Calls to a provider that ended.", "provider", "outcome")
+        self._responses = histogram(
+            "fleet_provider_response_seconds", "How long answered calls took.", _SECONDS, "provider"
+        )
+        self._tokens = counter(
+            "fleet_provider_tokens", "Tokens of answers; input includes cached_input.", "provider", "model", "kind"
+        )
+        self._cost = counter("fleet_provider_cost_usd", "What answers cost.", "provider", "model")
+        self._unpriced = counter(
+            "fleet_provider_unpriced_calls", "Answers whose price is not known.", "provider", "model"
+        )
+        self._project_cost = counter("fleet_project_cost_usd", "What a project's answers cost.", "project")
+        self._dropped = counter(
+            "fleet_log_lines_dropped", "Lines that could not be written, or went unmerged.", "process"
+        )
+        self._pipelines = histogram(
+            f"{PIPELINE_DURATION}_seconds", "Pipelines that ended.", _PIPELINE_SECONDS, "outcome"
+        )
+        self._model, self._project = _Bounded(), _Bounded()
+        self._sdk_counters: dict[tuple[str, tuple[str, ...]], Counter] = {}
+        self._sdk_histograms: dict[tuple[str, tuple[str, ...]], Histogram] = {}
+
+    @classmethod
+    def of_process(cls, state: Path, process: str) -> Self:
+        """Those of the supervised process of that name, to be made once, before any other."""
+        folder = measures_folder(state)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(folder)
+        values.ValueClass = values.MultiProcessValue(lambda: process)  # type: ignore[no-untyped-call]
+        try:
+            return cls()
+        except (RuntimeError, ValueError, OSError) as error:
+            logger.error("what {} had counted cannot be read ({}): it begins anew", process, error)
+            values.close_all_multiprocess_files()  # type: ignore[no-untyped-call]
+            for path in folder.glob(f"*_{process}.db"):
+                path.replace(path.with_suffix(f".damaged-{time.time():.0f}"))
+            values.ValueClass = values.MultiProcessValue(lambda: process)  # type: ignore[no-untyped-call]
+            return cls()
+
+    def started(self, program: str, process: str) -> None:
+        """The process begins."""
+        self._starts.labels(program, process).inc()
+
+    def activity_ended(self, activity: str, outcome: str, seconds: float) -> None:
+        """An attempt ended as ``success``, ``error``, ``wait`` or ``cancelled``."""
+        self._activities.labels(activity, outcome).observe(seconds)
+
+    def call_ended(self, provider: str, outcome: str, seconds: float = 0.0) -> None:
+        """A call to a provider ended as ``answered``, ``cut_off`` or a meaning of :mod:`fleet.meanings`."""
+        self._calls.labels(provider, outcome).inc()
+        if outcome == ANSWERED:
+            self._responses.labels(provider).observe(seconds)
+
+    def used(self, provider: str, usage: Usage) -> None:
+        """A provider's answer, usable or not, used tokens."""
+        model = self._model(usage.model)
+        for kind, count in (
+            ("input", usage.input_tokens),
+            ("cached_input", usage.cached_input_tokens),
+            ("output", usage.output_tokens),
+        ):
+            self._tokens.labels(provider, model, kind).inc(count)
+        if usage.cost_usd is None:
+            self._unpriced.labels(provider, model).inc()
+        else:
+            self._cost.labels(provider, model).inc(usage.cost_usd)
+
+    def project_paid(self, project: str, cost_usd: float | None) -> None:
+        """An answer was paid for a project."""
+        self._project_cost.labels(self._project(project)).inc(cost_usd or 0.0)
+
+    def lines_dropped(self, process: str, count: int = 1) -> None:
+        """Log lines of a process are lost."""
+        self._dropped.labels(process).inc(count)
+
+    def take(self, updates: Iterable[BufferedMetricUpdate]) -> None:
+        """Count what Temporal's SDK measured, under the SDK's own names, and what the workflows did."""
+        for update in updates:
+            name = update.metric.name
+            if name == PIPELINE_DURATION:
+                self._pipelines.labels(str(update.attributes.get("outcome"))).observe(update.value)
+            elif not name.startswith("temporal_"):
+                continue
+            elif update.metric.kind == BUFFERED_METRIC_KIND_COUNTER:
+                labels = sdk_labels(update.attributes)
+                self._sdk_counter(name, tuple(labels)).labels(*labels.values()).inc(update.value)
+            elif update.metric.kind == BUFFERED_METRIC_KIND_HISTOGRAM:
+                labels = sdk_labels(update.attributes)
+                self._sdk_histogram(name, tuple(labels)).labels(*labels.values()).observe(update.value)
+
+    # Metrics of one name may have different labels there, which no registry would allow.
+    def _sdk_counter(self, name: str, labels: tuple[str, ...]) -> Counter:
+        if (name, labels) not in self._sdk_counters:
+            self._sdk_counters[name, labels] = Counter(name, "Of Temporal's SDK.", labels, registry=None)
+        return self._sdk_counters[name, labels]
+
+    def _sdk_histogram(self, name: str, labels: tuple[str, ...]) -> Histogram:
+        if (name, labels) not in self._sdk_histograms:
+            self._sdk_histograms[name, labels] = Histogram(
+                f"{name}_seconds", "Of Temporal's SDK.", labels, buckets=_SDK_SECONDS, registry=None
+            )
+        return self._sdk_histograms[name, labels]
+
+
+def sdk_labels(attributes: Mapping[str, str | int | float | bool]) -> dict[str, str]:
+    """The labels of one of the SDK's metrics that are kept, always in one order."""
+    return {name: str(attributes[name]) for name in _SDK_LABELS if name in attributes}
