@@ -242,11 +242,11 @@ class ExecuteActivities:
             async with asyncio.timeout(seconds):
                 answer = await self._session.complete(request, timeout_seconds=seconds, ticket=ticket)
         except TimeoutError as error:
-            self.measures.call_ended(name, Meaning.TIMED_OUT)
+            self.measures.call_ended(name, self._provider.queue_of(request.model), Meaning.TIMED_OUT)
             detail = f"no complete answer within {seconds:.0f} s"
             raise ProviderError(Meaning.TIMED_OUT, name, detail) from error
         except asyncio.CancelledError:
-            self.measures.call_ended(name, CUT_OFF)
+            self.measures.call_ended(name, self._provider.queue_of(request.model), CUT_OFF)
             raise
         took = time.monotonic() - began
         logger.info("📨 LLM RESPONSE: {} ({} chars in {:.1f}s)", name, len(answer.text), took)

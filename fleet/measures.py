@@ -89,16 +89,23 @@ class Measures:
         self._activities = histogram(
             "fleet_activity_duration_seconds", "Attempts at activities.", _SECONDS, "activity", "outcome"
         )
-        self._calls = counter("fleet_provider_calls", "Calls to a provider that ended.", "provider", "outcome")
+        self._calls = counter(
+            "fleet_provider_calls", "Calls to a provider that ended.", "provider", "queue", "outcome"
+        )
         self._responses = histogram(
-            "fleet_provider_response_seconds", "How long answered calls took.", _SECONDS, "provider"
+            "fleet_provider_response_seconds", "How long answered calls took.", _SECONDS, "provider", "queue"
         )
         self._tokens = counter(
-            "fleet_provider_tokens", "Tokens of answers; input includes cached_input.", "provider", "model", "kind"
+            "fleet_provider_tokens",
+            "Tokens of answers; input includes cached_input.",
+            "provider",
+            "queue",
+            "model",
+            "kind",
         )
-        self._cost = counter("fleet_provider_cost_usd", "What answers cost.", "provider", "model")
+        self._cost = counter("fleet_provider_cost_usd", "What answers cost.", "provider", "queue", "model")
         self._unpriced = counter(
-            "fleet_provider_unpriced_calls", "Answers whose price is not known.", "provider", "model"
+            "fleet_provider_unpriced_calls", "Answers whose price is not known.", "provider", "queue", "model"
         )
         self._project_cost = counter("fleet_project_cost_usd", "What a project's answers cost.", "project")
         self._dropped = counter(
@@ -136,13 +143,13 @@ class Measures:
         """An attempt ended as ``success``, ``error``, ``wait`` or ``cancelled``."""
         self._activities.labels(activity, outcome).observe(seconds)
 
-    def call_ended(self, provider: str, outcome: str, seconds: float = 0.0) -> None:
+    def call_ended(self, provider: str, queue: str, outcome: str, seconds: float = 0.0) -> None:
         """A call to a provider ended as ``answered``, ``cut_off`` or a meaning of :mod:`fleet.meanings`."""
-        self._calls.labels(provider, outcome).inc()
+        self._calls.labels(provider, queue, outcome).inc()
         if outcome == ANSWERED:
-            self._responses.labels(provider).observe(seconds)
+            self._responses.labels(provider, queue).observe(seconds)
 
-    def used(self, provider: str, usage: Usage) -> None:
+    def used(self, provider: str, queue: str, usage: Usage) -> None:
         """A provider's answer, usable or not, used tokens."""
         model = self._model(usage.model)
         for kind, count in (
@@ -150,11 +157,11 @@ class Measures:
             ("cached_input", usage.cached_input_tokens),
             ("output", usage.output_tokens),
         ):
-            self._tokens.labels(provider, model, kind).inc(count)
+            self._tokens.labels(provider, queue, model, kind).inc(count)
         if usage.cost_usd is None:
-            self._unpriced.labels(provider, model).inc()
+            self._unpriced.labels(provider, queue, model).inc()
         else:
-            self._cost.labels(provider, model).inc(usage.cost_usd)
+            self._cost.labels(provider, queue, model).inc(usage.cost_usd)
 
     def project_paid(self, project: str, cost_usd: float | None) -> None:
         """An answer was paid for a project."""

@@ -171,6 +171,8 @@ def _environment(settings: Settings, home: Home, record: FleetRecord) -> dict[st
         "FLEET_STATE_DIR": str(home.state),
         "FLEET_CONTROL_PORT": record.control.rpartition(":")[2],
     }
+    if record.ui is not None:
+        environment["FLEET_TEMPORAL_UI"] = record.ui
     if record.simulator is not None:
         environment |= simulated_providers(record.simulator, settings.providers.values())
     return environment

@@ -1,37 +1,184 @@
-"""What the control process serves: health and status of this machine's part of the fleet."""
+"""What the control process serves: health, status and metrics of this machine's part of the fleet; its page."""
 
+import asyncio
+import json
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
 
+from loguru import logger
 from starlette.applications import Starlette
+from starlette.datastructures import MutableHeaders
+from starlette.middleware import Middleware
+from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
+from starlette.responses import FileResponse, JSONResponse, Response, StreamingResponse
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from fleet.control.metrics import CONTENT_TYPE
-from fleet.control.status import FleetStatus
+from fleet.config import Settings
+from fleet.control.metrics import CONTENT_TYPE, metrics_of
+from fleet.control.operations import act, knows_token
+from fleet.control.view.detail import detail_of
+from fleet.control.view.observer import Observer, Sight
+from fleet.control.view.streams import Pictures, Progresses, dumped
+from fleet.errors import FleetError, InputError, OperationError
 
-StatusSource = Callable[[], Awaitable[FleetStatus]]
+PAGE = Path(__file__).with_name("page")
+_LOOPBACK = ("localhost", "127.0.0.1")
+_HEALTH_AGE_SECONDS, _SCRAPE_AGE_SECONDS = 0.5, 2.0
+_MOST_ASKED = 40
+_MOST_BODY_BYTES = 10_000
+# Nothing from elsewhere, nothing inline: an output that contains a script stays text.
+_HEADERS = {
+    "content-security-policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; "
+        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    ),
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+    "cache-control": "no-store",
+}
 
 
-def create_app(status: StatusSource, metrics: Callable[[], Awaitable[bytes]]) -> Starlette:
+@dataclass(frozen=True)
+class Views:
+    """What the routes show."""
+
+    settings: Settings
+    observer: Observer
+    pictures: Pictures
+
+    async def sight(self) -> Sight:
+        """As fresh as health needs it."""
+        return await self.observer.sight(_HEALTH_AGE_SECONDS)
+
+
+def create_app(views: Views) -> Starlette:
     """``GET /health``: 200 or 503 with ``{"ok", "problems"}``. ``GET /ready``: 200 or 503 with ``{"ready",
     "waiting_for"}``: whether a pipeline that is started now would run. ``GET /status``: as ``fleet status
-    --json``.
-    ``GET /metrics``: in Prometheus' text form."""
+    --json``. ``GET /metrics``: in Prometheus' text form. ``GET /``: the page, which lives on ``/api/…``."""
+    routes = [*_for_machines(views), *_for_the_page(views)]
+    return Starlette(routes=routes, middleware=[*_trusting(views.settings), Middleware(_Headers)])
 
+
+def _trusting(settings: Settings) -> list[Middleware]:
+    """On loopback only those who mean this machine are answered: a foreign page could otherwise make a browser
+    ask here in its name, and read what pipelines wrote."""
+    if settings.control_host not in _LOOPBACK:
+        return []
+    return [Middleware(TrustedHostMiddleware, allowed_hosts=list(_LOOPBACK), www_redirect=False)]
+
+
+class _Headers:
+    """Gives every answer the headers that keep a browser strict."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass on what the application answers, with them."""
+
+        async def sending(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message).update(_HEADERS)
+            await send(message)
+
+        await self._app(scope, receive, sending)
+
+
+def _for_machines(views: Views) -> list[Route]:
     async def health(request: Request) -> JSONResponse:
-        problems = (await status()).problems()
+        problems = (await views.sight()).status.problems()
         return JSONResponse({"ok": not problems, "problems": problems}, 503 if problems else 200)
 
     async def ready(request: Request) -> JSONResponse:
-        waiting = (await status()).not_ready()
+        waiting = (await views.sight()).status.not_ready()
         return JSONResponse({"ready": not waiting, "waiting_for": waiting}, 503 if waiting else 200)
 
-    async def show(request: Request) -> JSONResponse:
-        return JSONResponse((await status()).to_json())
+    async def status(request: Request) -> JSONResponse:
+        return JSONResponse((await views.sight()).status.to_json())
 
-    async def measure(request: Request) -> Response:
-        return Response(await metrics(), media_type=CONTENT_TYPE)
+    async def metrics(request: Request) -> Response:
+        sight = await views.observer.sight(_SCRAPE_AGE_SECONDS)
+        return Response(await metrics_of(views.settings, sight), media_type=CONTENT_TYPE)
 
-    routes = [Route("/health", health), Route("/ready", ready), Route("/status", show), Route("/metrics", measure)]
-    return Starlette(routes=routes)
+    handlers = (("/health", health), ("/ready", ready), ("/status", status), ("/metrics", metrics))
+    return [Route(path, handler) for path, handler in handlers]
+
+
+def _for_the_page(views: Views) -> list[Route | Mount]:
+    pictures, progresses = views.pictures, Progresses(views.observer)
+
+    async def page(request: Request) -> FileResponse:
+        return FileResponse(PAGE / "index.html")
+
+    async def state(request: Request) -> Response:
+        await pictures.latest()
+        return Response(pictures.state, media_type="application/json")
+
+    async def pipelines(request: Request) -> Response:
+        await pictures.latest()
+        return Response(pictures.pipelines or "{}", media_type="application/json")
+
+    async def events(request: Request) -> StreamingResponse:
+        return StreamingResponse(pictures.events(), media_type="text/event-stream")
+
+    async def progress(request: Request) -> Response:
+        runs = request.query_params.getlist("run")[:_MOST_ASKED]
+        found = await asyncio.gather(*(progresses.of(*_run_of(run)) for run in runs))
+        return Response(dumped(dict(zip(runs, found, strict=True))), media_type="application/json")
+
+    async def pipeline(request: Request) -> Response:
+        client, asked = await views.observer.client(), request.query_params
+        try:
+            if client is None:
+                raise OperationError("Temporal is away. Remedy: see `fleet status`")
+            found = await detail_of(client, views.settings, asked.get("workflow_id", ""), asked.get("run_id", ""))
+        except OperationError as error:
+            return JSONResponse({"error": str(error)}, 404)
+        return Response(dumped(found), media_type="application/json")
+
+    return [
+        Route("/", page),
+        Mount("/page", StaticFiles(directory=PAGE)),
+        Route("/api/state", state),
+        Route("/api/pipelines", pipelines),
+        Route("/api/events", events),
+        Route("/api/progress", progress),
+        Route("/api/pipeline", pipeline),
+        Route("/api/act", _operated(views), methods=["POST"]),
+    ]
+
+
+def _run_of(text: str) -> tuple[str, str]:
+    workflow_id, _, run_id = text.rpartition("~")
+    return workflow_id, run_id
+
+
+def _operated(views: Views) -> Callable[[Request], Awaitable[JSONResponse]]:
+    """``POST /api/act``: for those alone who know the token."""
+
+    async def operate(request: Request) -> JSONResponse:
+        if views.settings.control_token is None:
+            return JSONResponse({"error": "read-only. Remedy: set FLEET_CONTROL_TOKEN"}, 403)
+        if not knows_token(views.settings, request.headers.get("authorization", "")):
+            return JSONResponse({"error": "the token is wrong or missing"}, 401)
+        try:
+            order = json.loads((await request.body())[:_MOST_BODY_BYTES])
+            said = await act(views.settings, views.observer, order)
+        except (InputError, ValueError) as error:
+            return JSONResponse({"error": str(error)}, 400)
+        except OperationError as error:
+            return JSONResponse({"error": str(error)}, 409)
+        except FleetError as error:
+            return JSONResponse({"error": str(error)}, 502)
+        except Exception:
+            logger.exception("an order from the page could not be carried out")
+            return JSONResponse(
+                {"error": "it could not be carried out. Remedy: see the control process's log"}, 500
+            )
+        return JSONResponse({"ok": True, "said": said})
+
+    return operate

@@ -38,15 +38,16 @@ class LogRecord:
 
 
 def parse(text: str, process: str, end: int = 0) -> LogRecord:
-    """A record from its lines; what has another form is a record without a time of its own."""
+    """A record from its lines; what has another form is a record without a time of its own. ``process`` is empty
+    where the record itself is to say whose it is."""
     head = text.split("\n", 1)[0]
     try:
         if head.startswith("{"):
             return _parse_json(head, text, process, end)
-        time, level, _, context, message = head.split(" | ", 4)
+        time, level, name, context, message = head.split(" | ", 4)
         known = dict(word.split("=", 1) for word in context.split(" ")) if context != "-" else {}
         moment = datetime.fromisoformat(time)
-        return LogRecord(moment, level.strip(), process, known, message, text, end)
+        return LogRecord(moment, level.strip(), process or name, known, message, text, end)
     except ValueError:
         return LogRecord(datetime.min, "INFO", process, {}, head, text, end)
 
@@ -55,7 +56,8 @@ def _parse_json(head: str, text: str, process: str, end: int) -> LogRecord:
     found: dict[str, Any] = json.loads(head)
     moment = datetime.fromisoformat(str(found.get("time"))).astimezone().replace(tzinfo=None)
     context = {key: str(found[key]) for key in CONTEXT_KEYS if key in found}
-    return LogRecord(moment, str(found.get("level")), process, context, str(found.get("message")), text, end)
+    name = process or str(found.get("process"))
+    return LogRecord(moment, str(found.get("level")), name, context, str(found.get("message")), text, end)
 
 
 @dataclass

@@ -1,11 +1,14 @@
-"""What ``GET /metrics`` tells Prometheus: this machine's processes and journals, the fleet's queues and budgets.
+"""What ``GET /metrics`` tells Prometheus: this machine's processes, calls and journals, the fleet's queues,
+budgets and pipelines.
 
-Queues and budgets belong to all machines together, so every machine tells the same: aggregate with ``max``.
+Queues, budgets and pipelines belong to all machines together, so every machine tells the same: aggregate with
+``max``. What processes have counted is summed over them, those that are gone included.
 """
 
 import asyncio
 import time
 from collections.abc import Iterator, Mapping
+from importlib.metadata import version
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -13,9 +16,9 @@ from prometheus_client.registry import Collector
 
 from fleet.budgets.reports import Standing
 from fleet.config import Settings
-from fleet.control.home import Home
-from fleet.control.pulses import pulse_of
-from fleet.control.status import FleetStatus, status_of
+from fleet.control.status import FleetStatus
+from fleet.control.view.observer import Sight
+from fleet.control.view.runs import Runs
 from fleet.errors import JournalUnavailable
 from fleet.journal import Counts, Journal
 from fleet.pulse import PulseRecord
@@ -25,16 +28,23 @@ _BREAKERS = ("closed", "probing", "parked", "paused")
 Pulses = Mapping[str, PulseRecord | None]
 
 
-async def metrics_of(settings: Settings) -> bytes:
-    """All metrics, read now, in Prometheus' text form; what does not answer is told by its ``up``."""
-    journals, status = await asyncio.gather(asyncio.to_thread(_journals, settings), status_of(settings))
-    pulses = await asyncio.to_thread(_pulses, Home.of(settings), status)
+async def metrics_of(settings: Settings, sight: Sight) -> bytes:
+    """All metrics in Prometheus' text form; what does not answer is told by its ``up``."""
+    journals = await asyncio.to_thread(_journals, settings)
+    return await asyncio.to_thread(_text, sight, journals)
+
+
+def _text(sight: Sight, journals: Mapping[str, Counts | None]) -> bytes:
     found = [
-        *_server_metrics(status),
-        *_process_metrics(status, pulses),
-        *_queue_metrics(status),
-        *_budget_metrics(status.budgets),
+        *_server_metrics(sight.status),
+        *_process_metrics(sight.status, sight.pulses),
+        *_queue_metrics(sight.status),
+        *_budget_metrics(sight.status.budgets),
+        *_pipeline_metrics(sight.runs, sight.at),
+        *_disk_metrics(sight.disks),
         *_journal_metrics(journals),
+        *_sdk_gauges(sight.pulses),
+        *sight.counted.metrics,
     ]
     registry = CollectorRegistry(auto_describe=False)
     registry.register(_Found(found))
@@ -66,15 +76,45 @@ def _counts(settings: Settings, provider: str) -> Counts | None:
         return None
 
 
-def _pulses(home: Home, status: FleetStatus) -> Pulses:
-    return {process.process: pulse_of(home, process) for process in status.processes}
-
-
 def _server_metrics(status: FleetStatus) -> Iterator[Metric]:
     up = GaugeMetricFamily("fleet_server_up", "Whether a server that the fleet needs answers.", labels=["server"])
     up.add_metric(["temporal"], int(status.temporal.ok))
     up.add_metric(["backend"], int(status.backend.ok))
-    yield up
+    build = GaugeMetricFamily("fleet_build_info", "Which release runs.", labels=["version"])
+    build.add_metric([version("assistant-fleet")], 1)
+    yield from (up, build)
+
+
+def _pipeline_metrics(runs: Runs | None, at: float) -> Iterator[Metric]:
+    if runs is None:
+        return
+    counts = GaugeMetricFamily(
+        "fleet_pipelines", "Pipelines on the server, as long as it keeps them.", labels=["status"]
+    )
+    for status, count in runs.counts.items():
+        counts.add_metric([status], count)
+    age = 0.0 if runs.oldest_at is None else max(at - runs.oldest_at, 0.0)
+    yield counts
+    yield GaugeMetricFamily("fleet_pipeline_oldest_seconds", "Age of the oldest that runs.", value=age)
+
+
+def _disk_metrics(disks: Mapping[str, tuple[int, int]]) -> Iterator[Metric]:
+    free = GaugeMetricFamily("fleet_disk_free_bytes", "Free room where a folder is.", labels=["folder"])
+    size = GaugeMetricFamily("fleet_disk_size_bytes", "All room where a folder is.", labels=["folder"])
+    for folder, (left, whole) in disks.items():
+        free.add_metric([folder], left)
+        size.add_metric([folder], whole)
+    yield from (free, size)
+
+
+def _sdk_gauges(pulses: Pulses) -> Iterator[Metric]:
+    """What Temporal's SDK says of the processes that live."""
+    found: dict[str, Metric] = {}
+    for process, pulse in pulses.items():
+        for one in pulse.gauges if pulse is not None else ():
+            metric = found.setdefault(one.name, Metric(one.name, "Of Temporal's SDK.", "gauge"))
+            metric.add_sample(one.name, one.labels | {"process": process}, one.value)
+    yield from found.values()
 
 
 def _process_metrics(status: FleetStatus, pulses: Pulses) -> Iterator[Metric]:
@@ -137,10 +177,10 @@ def _journal_metrics(journals: Mapping[str, Counts | None]) -> Iterator[Metric]:
 
 def _budget_metrics(budgets: Mapping[str, Standing]) -> Iterator[Metric]:
     rate = GaugeMetricFamily(
-        "fleet_budget_rate", "Calls a second that the queue hands out at most.", labels=["queue"]
+        "fleet_budget_rate_per_second", "Calls that the queue hands out at most.", labels=["queue"]
     )
     limit = GaugeMetricFamily(
-        "fleet_budget_limit_per_minute", "Height of each limit, as the budget knows it.", labels=["queue", "limit"]
+        "fleet_budget_limit_per_second", "Each limit, as the budget knows it.", labels=["queue", "limit"]
     )
     breaker = GaugeMetricFamily(
         "fleet_budget_breaker", "1 for the state that the queue's breaker is in.", labels=["queue", "state"]
@@ -158,7 +198,7 @@ def _budget_metrics(budgets: Mapping[str, Standing]) -> Iterator[Metric]:
         calls.add_metric([queue], one.calls)
         refused.add_metric([queue], one.refused)
         for known in one.limits:
-            limit.add_metric([queue, known.what], known.per_minute)
+            limit.add_metric([queue, known.what], known.per_minute / 60)
         for state in _BREAKERS:
             breaker.add_metric([queue, state], int(one.breaker == state))
     yield from (rate, limit, breaker, exact, calls, refused)

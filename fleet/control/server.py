@@ -4,16 +4,17 @@ import asyncio
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import uvicorn
 from loguru import logger
 
 from fleet.config import Settings
-from fleet.control.app import create_app
+from fleet.control.app import Views, create_app
 from fleet.control.healing import heal_guardian_for_ever
 from fleet.control.home import Home
-from fleet.control.metrics import metrics_of
-from fleet.control.status import status_of
+from fleet.control.view.observer import Observer
+from fleet.control.view.streams import Pictures
 from fleet.errors import SettingsError
 from fleet.measures import Measures
 from fleet.pulse import Pulse
@@ -37,8 +38,10 @@ async def serve(settings: Settings, name: str, pulse: Pulse, measures: Measures)
         SettingsError: the port is taken or the address is not this machine's.
     """
     stop = asyncio.Event()
+    observer = Observer(settings)
+    pictures = Pictures(settings, observer)
     config = uvicorn.Config(
-        create_app(lambda: status_of(settings), lambda: metrics_of(settings)),
+        create_app(Views(settings, observer, pictures)),
         access_log=False,
         log_config=None,
         lifespan="off",
@@ -47,17 +50,22 @@ async def serve(settings: Settings, name: str, pulse: Pulse, measures: Measures)
     server = _Server(config)
     with stop_on_signal(stop), _listening(settings) as listening:
         pulse.serving()
-        healing = asyncio.create_task(heal_guardian_for_ever(Home.of(settings)), name="heal")
+        beside: set[asyncio.Task[Any]] = {
+            asyncio.create_task(heal_guardian_for_ever(Home.of(settings)), name="heal"),
+            asyncio.create_task(pictures.paint_for_ever(), name="paint"),
+        }
         serving = asyncio.create_task(server.serve(sockets=[listening]), name="serve")
         stopping = asyncio.create_task(stop.wait(), name="stop")
         logger.info("{} serves http://{}:{}", name, settings.control_host, settings.control_port)
-        done, _ = await asyncio.wait({serving, stopping, healing}, return_when=asyncio.FIRST_COMPLETED)
+        done, _ = await asyncio.wait({serving, stopping, *beside}, return_when=asyncio.FIRST_COMPLETED)
         pulse.draining()
-        healing.cancel()
+        for task in beside:
+            task.cancel()
         if not stop.is_set():
             stopping.cancel()
             for task in done:
-                logger.error("{} ended by itself: {}", task.get_name(), task.exception() or "no error given")
+                error = task.exception()
+                logger.opt(exception=error).error("{} ended by itself: {}", task.get_name(), error or "no error")
             return EXIT_FAILED
         server.should_exit = True
         await serving

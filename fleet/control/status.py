@@ -95,11 +95,12 @@ def _well(process: ProcessStatus) -> bool:
     return process.state in (_RUNNING, "STARTING")
 
 
-async def status_of(settings: Settings) -> FleetStatus:
-    """Ask all four at once; what does not answer is reported and not raised."""
+async def status_of(settings: Settings, client: Client | None = None) -> FleetStatus:
+    """Ask all four at once; what does not answer is reported and not raised. Without a ``client`` a new one
+    connects to Temporal."""
     home = Home.of(settings)
     (temporal, queues, budgets), backend, (processes, problem) = await asyncio.gather(
-        _temporal(settings), _backend(settings), asyncio.to_thread(_processes, home)
+        _temporal(settings, client), _backend(settings), asyncio.to_thread(_processes, home)
     )
     complaints = await asyncio.to_thread(_complaints, home, processes)
     return FleetStatus(temporal, backend, processes, queues, problem, budgets, complaints)
@@ -128,11 +129,13 @@ async def _backend(settings: Settings) -> Reachable:
     return Reachable(settings.api_base_url, ok=True)
 
 
-async def _temporal(settings: Settings) -> tuple[Reachable, list[QueueStatus], dict[str, Standing]]:
+async def _temporal(
+    settings: Settings, client: Client | None
+) -> tuple[Reachable, list[QueueStatus], dict[str, Standing]]:
     address = settings.temporal_host
     unknown = [QueueStatus(name, None, None, None) for name in queues_of(settings)]
     try:
-        client = await connect_once(settings)
+        client = client or await connect_once(settings)
         queues, budgets = await asyncio.gather(queue_statuses(client, settings), budgets_of(client, settings))
     except TemporalUnavailable as error:
         return Reachable(address, ok=False, problem=str(error)), unknown, {}

@@ -71,9 +71,9 @@ class ProviderSession:
             self._count(request, answer)
             self._refuse_unusable(answer)
         except ProviderError as error:
-            self._measures.call_ended(self._settings.name, error.meaning, time.monotonic() - began)
+            self._ended(request, error.meaning, began)
             raise
-        self._measures.call_ended(self._settings.name, ANSWERED, time.monotonic() - began)
+        self._ended(request, ANSWERED, began)
         return answer
 
     def _count(self, request: LlmRequest, answer: LlmAnswer) -> None:
@@ -81,7 +81,11 @@ class ProviderSession:
         cached = answer.cached_input_tokens
         cost = usd_for(self._settings, request.model, answer.input_tokens, answer.output_tokens, cached)
         usage = Usage(request.model, answer.input_tokens, cached, answer.output_tokens, cost)
-        self._measures.used(self._settings.name, usage)
+        self._measures.used(self._settings.name, self._settings.queue_of(request.model), usage)
+
+    def _ended(self, request: LlmRequest, outcome: str, began: float) -> None:
+        queue = self._settings.queue_of(request.model)
+        self._measures.call_ended(self._settings.name, queue, outcome, time.monotonic() - began)
 
     @property
     def used_key(self) -> str:

@@ -96,7 +96,7 @@ def test_metrics_tell_of_processes_queues_and_budgets(fleet: Fleet) -> None:
     assert min(found["fleet_process_uptime_seconds"].values()) >= 0
     assert found["fleet_queue_pollers"][("llm-openai",)] >= 1 and ("pipeline",) in found["fleet_queue_backlog"]
     assert found["fleet_budget_breaker"][("llm-openai", "closed")] == 1
-    assert found["fleet_budget_rate"][("llm-openai",)] > 0
+    assert found["fleet_budget_rate_per_second"][("llm-openai",)] > 0
 
 
 def test_health_says_what_is_wrong_and_when_all_is_well(fleet: Fleet) -> None:

@@ -1,0 +1,92 @@
+"""What the page's operator may do: the same as with the ``fleet`` command, for those who know the token."""
+
+import asyncio
+import hmac
+import sys
+from typing import Any
+
+from loguru import logger
+
+from fleet.budgets.operate import pause, resume
+from fleet.config import Settings
+from fleet.control.home import Home
+from fleet.control.scaling import Machine
+from fleet.control.view.observer import Observer
+from fleet.errors import InputError, OperationError
+
+ACTIONS = ("pause", "resume", "scale", "roll")
+_MOST_WHY = 200
+
+
+def knows_token(settings: Settings, header: str) -> bool:
+    """Whether an ``Authorization`` header bears the token."""
+    token = settings.control_token
+    given = header.removeprefix("Bearer ").encode()
+    return token is not None and hmac.compare_digest(given, token.get_secret_value().encode())
+
+
+async def act(settings: Settings, observer: Observer, order: Any) -> str:
+    """Do what was ordered, and wait until it is done; what to tell the operator.
+
+    Raises:
+        InputError: the order is not one.
+        OperationError, SettingsError: it cannot be done.
+    """
+    if not isinstance(order, dict) or order.get("action") not in ACTIONS:
+        raise InputError(f"unknown action. Remedy: send one of {', '.join(ACTIONS)}")
+    logger.warning("🕹 OPERATED FROM THE PAGE: {}", {name: order[name] for name in sorted(order)})
+    match order["action"]:
+        case "pause" | "resume" as action:
+            return await _shut_or_open(settings, observer, action, order)
+        case "scale":
+            count = order.get("count")
+            if not isinstance(count, int) or isinstance(count, bool):
+                raise InputError("scale takes a count of processes. Remedy: send a whole number")
+            return await _command(settings, "scale", _name(order, "program"), str(count))
+        case _:
+            programs = [_name(order, "program")] if order.get("program") is not None else []
+            return await _command(settings, "roll", *programs)
+
+
+def _name(order: dict[str, Any], key: str) -> str:
+    """A name that is no option of a command."""
+    value = order.get(key)
+    if not isinstance(value, str) or not value or value.startswith("-"):
+        raise InputError(f"the order names no {key}. Remedy: send its name")
+    return value
+
+
+async def _shut_or_open(settings: Settings, observer: Observer, action: str, order: dict[str, Any]) -> str:
+    provider = settings.provider(_name(order, "provider"))
+    client = await observer.client()
+    if client is None:
+        raise OperationError("Temporal is away. Remedy: see `fleet status`")
+    why = str(order.get("why") or "paused from the page")[:_MOST_WHY]
+    for queue in provider.limits:
+        await (pause(client, queue, why) if action == "pause" else resume(client, queue))
+    return f"{provider.name} is {'paused' if action == 'pause' else 'open again'}, on all machines"
+
+
+async def _command(settings: Settings, *arguments: str) -> str:
+    """Run ``fleet`` beside this process, which it may well renew meanwhile."""
+    machine = Machine(Home.of(settings), lambda text: None)
+    known = await asyncio.to_thread(machine.programs)
+    if len(arguments) > 1 and arguments[1] not in known:
+        raise OperationError(f"there is no program {arguments[1]!r}. Remedy: name one of {', '.join(known)}")
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-P",
+        "-m",
+        "fleet.cli",
+        *arguments,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+        start_new_session=True,
+    )
+    said, _ = await process.communicate()
+    text = said.decode("utf-8", "replace").strip()
+    if process.returncode:
+        raise OperationError(
+            text.rpartition("fleet: ")[2] or f"fleet {arguments[0]} ended with {process.returncode}"
+        )
+    return f"fleet {' '.join(arguments)}: done"

@@ -1,0 +1,61 @@
+"""What all processes of this machine have counted, those that are gone included; see :mod:`fleet.measures`."""
+
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from loguru import logger
+from prometheus_client.core import Metric
+from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.samples import Sample
+
+from fleet.measures import measures_folder
+
+_CANNOT_BE_READ = (RuntimeError, ValueError, OSError)
+
+
+@dataclass(frozen=True)
+class Counted:
+    """The metrics, summed over processes."""
+
+    metrics: list[Metric] = field(default_factory=list)
+
+    def by(self, sample: str, *labels: str, **wanted: str) -> dict[tuple[str, ...], float]:
+        """The sums of a sample's values by these labels, of those whose other labels are as wanted."""
+        found: dict[tuple[str, ...], float] = defaultdict(float)
+        for one in self._samples(sample):
+            if all(one.labels.get(name) == value for name, value in wanted.items()):
+                found[tuple(one.labels.get(name, "") for name in labels)] += one.value
+        return found
+
+    def total(self, sample: str, **wanted: str) -> float:
+        """The sum over all labels."""
+        return sum(self.by(sample, **wanted).values())
+
+    def _samples(self, name: str) -> Iterator[Sample]:
+        for metric in self.metrics:
+            if name.startswith(metric.name):
+                yield from (sample for sample in metric.samples if sample.name == name)
+
+
+def read_counted(state: Path) -> Counted:
+    """Read all files; one that is damaged is left out and told of."""
+    files = sorted(str(path) for path in measures_folder(state).glob("*.db"))
+    try:
+        return Counted(list(_merged(files)))
+    except _CANNOT_BE_READ:
+        return Counted(list(_merged([file for file in files if _can_be_read(file)])))
+
+
+def _merged(files: list[str]) -> list[Metric]:
+    return list(MultiProcessCollector.merge(files))  # type: ignore[no-untyped-call]
+
+
+def _can_be_read(file: str) -> bool:
+    try:
+        _merged([file])
+    except _CANNOT_BE_READ as error:
+        logger.error("{} cannot be read ({}): what it counted is left out", file, error)
+        return False
+    return True

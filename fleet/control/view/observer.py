@@ -1,0 +1,97 @@
+"""Looks at this machine's fleet for everybody who asks: when somebody does, and no more often than needed."""
+
+import asyncio
+import shutil
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from loguru import logger
+from temporalio.client import Client
+from temporalio.service import RPCError
+
+from fleet.config import Settings
+from fleet.control.home import Home
+from fleet.control.pulses import pulse_of
+from fleet.control.status import FleetStatus, status_of
+from fleet.control.view.counted import Counted, read_counted
+from fleet.control.view.runs import Runs, runs_of
+from fleet.errors import TemporalUnavailable
+from fleet.pulse import PulseRecord
+from fleet.runtime import connect_once
+
+#: The list of pipelines is the dearest, so it is asked for less often than the rest.
+_RUNS_SECONDS = 5.0
+
+
+@dataclass(frozen=True)
+class Sight:
+    """All that was seen at one time (unix seconds). ``runs`` is None where Temporal did not answer; ``disks`` has
+    free and all bytes by folder."""
+
+    at: float
+    status: FleetStatus
+    counted: Counted
+    pulses: dict[str, PulseRecord | None] = field(default_factory=dict)
+    runs: Runs | None = None
+    disks: dict[str, tuple[int, int]] = field(default_factory=dict)
+
+
+class Observer:
+    """One for all who want to see; a look is shared by those who ask meanwhile."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._home = Home.of(settings)
+        self._client: Client | None = None
+        self._looking = asyncio.Lock()
+        self._sight: Sight | None = None
+        self._runs: Runs | None = None
+
+    async def client(self) -> Client | None:
+        """The connection to Temporal; None where there is none yet."""
+        if self._client is None:
+            try:
+                self._client = await connect_once(self._settings)
+            except TemporalUnavailable:
+                return None
+        return self._client
+
+    async def sight(self, most_age_seconds: float) -> Sight:
+        """What was seen that long ago at most, or is seen now."""
+        async with self._looking:
+            if self._sight is None or time.time() - self._sight.at > most_age_seconds:
+                self._sight = await self._look()
+        return self._sight
+
+    async def _look(self) -> Sight:
+        at = time.time()
+        client = await self.client()
+        status, (counted, disks), runs = await asyncio.gather(
+            status_of(self._settings, client), asyncio.to_thread(self._look_into_files), self._look_at_runs(client)
+        )
+        pulses = await asyncio.to_thread(self._pulses, status)
+        return Sight(at, status, counted, pulses, runs, disks)
+
+    async def _look_at_runs(self, client: Client | None) -> Runs | None:
+        if client is None:
+            return None
+        if self._runs is None or time.time() - self._runs.at > _RUNS_SECONDS:
+            try:
+                self._runs = await runs_of(client)
+            except RPCError as error:
+                logger.debug("the pipelines cannot be listed: {}", error.message)
+                self._runs = None
+        return self._runs
+
+    def _look_into_files(self) -> tuple[Counted, dict[str, tuple[int, int]]]:
+        state, logs = self._settings.state_dir, self._settings.logs
+        return read_counted(state), {"state": _disk(state), "logs": _disk(logs)}
+
+    def _pulses(self, status: FleetStatus) -> dict[str, PulseRecord | None]:
+        return {process.process: pulse_of(self._home, process) for process in status.processes}
+
+
+def _disk(folder: Path) -> tuple[int, int]:
+    found = shutil.disk_usage(folder)
+    return found.free, found.total

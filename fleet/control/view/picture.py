@@ -1,0 +1,240 @@
+"""What the page and ``fleet top`` show, as one JSON object. Points in time are unix seconds."""
+
+import socket
+from collections.abc import Iterable
+from importlib.metadata import version
+from typing import Any
+
+from fleet.budgets.reports import Standing
+from fleet.config import ProviderSettings, Settings
+from fleet.control.logs import LogRecord
+from fleet.control.status import QueueStatus
+from fleet.control.view.counted import Counted
+from fleet.control.view.observer import Sight
+from fleet.control.view.runs import Run, Runs
+from fleet.control.view.trail import STEP_SECONDS, Trail
+from fleet.measures import ANSWERED, CUT_OFF
+
+Json = dict[str, Any]
+_REFUSED = ("rate", "ramp")
+_BUCKET = "bucket"
+
+
+def totals_of(counted: Counted) -> dict[str, float]:
+    """What has been counted so far, by names such as ``answered/llm-openai``."""
+    found: dict[str, float] = {}
+
+    def add(name: str, amount: float) -> None:
+        found[name] = found.get(name, 0.0) + amount
+
+    for (queue, outcome), count in counted.by("fleet_provider_calls_total", "queue", "outcome").items():
+        add(f"{_kind_of(outcome)}/{queue}", count)
+    for (queue, kind), count in counted.by("fleet_provider_tokens_total", "queue", "kind").items():
+        add(f"{kind}/{queue}", count)
+    for (queue,), amount in counted.by("fleet_provider_cost_usd_total", "queue").items():
+        add(f"cost/{queue}", amount)
+        add("cost", amount)
+    for (queue,), count in counted.by("fleet_provider_unpriced_calls_total", "queue").items():
+        add(f"unpriced/{queue}", count)
+    for (outcome,), count in counted.by("fleet_pipeline_duration_seconds_count", "outcome").items():
+        add(outcome, count)
+    for (queue, most), count in counted.by("fleet_provider_response_seconds_bucket", "queue", "le").items():
+        add(f"{_BUCKET}/{queue}/{most}", count)
+    return found
+
+
+def _kind_of(outcome: str) -> str:
+    if outcome in (ANSWERED, CUT_OFF):
+        return outcome
+    return "refused" if outcome in _REFUSED else "failed"
+
+
+def waiting_in(sight: Sight) -> dict[str, float]:
+    """How many tasks wait in each queue."""
+    return {one.queue: float(one.backlog) for one in sight.status.queues if one.backlog is not None}
+
+
+def state_of(settings: Settings, sight: Sight, trail: Trail, troubles: Iterable[LogRecord]) -> Json:
+    """Everything but the list of pipelines."""
+    status = sight.status
+    problems = status.problems()
+    queues = {one.queue: one for one in status.queues}
+    llm = [
+        _provider(settings, provider, queue, queues[queue], status.budgets.get(queue), trail)
+        for provider in settings.providers.values()
+        for queue in provider.limits
+    ]
+    mine = {one["queue"] for one in llm}
+    return {
+        "at": sight.at,
+        "host": socket.gethostname(),
+        "version": version("assistant-fleet"),
+        "operable": settings.control_token is not None,
+        "ok": not problems,
+        "problems": problems,
+        "temporal": {"address": status.temporal.address, "ok": status.temporal.ok, "ui": ui_of(settings)},
+        "backend": {"address": status.backend.address, "ok": status.backend.ok},
+        "providers": llm,
+        "queues": [_queue(one) for name, one in queues.items() if name not in mine],
+        "processes": _processes(sight),
+        "today": _sum_of_today(trail, [one["today"] for one in llm]),
+        "errors": [_error(one) for one in troubles],
+        "series": {
+            "step_seconds": STEP_SECONDS,
+            "until": trail.until,
+            "completed": trail.series("completed"),
+            "failed": trail.series("failed"),
+            "cost_usd": trail.series("cost"),
+        },
+    }
+
+
+def ui_of(settings: Settings) -> str | None:
+    """Where Temporal's own pages list workflows."""
+    address = settings.temporal_ui
+    return None if address is None else f"{address}/namespaces/{settings.temporal_namespace}/workflows"
+
+
+def _provider(
+    settings: Settings,
+    provider: ProviderSettings,
+    queue: str,
+    seen: QueueStatus,
+    budget: Standing | None,
+    trail: Trail,
+) -> Json:
+    model = next((one for one in provider.models if provider.queue_of(one) == queue), None)
+    troubled = zip(trail.series(f"refused/{queue}"), trail.series(f"failed/{queue}"), strict=True)
+    return {
+        "provider": provider.name,
+        "queue": queue,
+        "model": model,
+        "program": provider.name,
+        **_budget(budget),
+        "backlog": seen.backlog,
+        "backlog_age_seconds": seen.backlog_age_seconds,
+        "pollers": seen.pollers,
+        "hour": {
+            "answered": trail.hour(f"answered/{queue}"),
+            "refused": trail.hour(f"refused/{queue}"),
+            "failed": trail.hour(f"failed/{queue}"),
+            "median_seconds": median_of(trail, queue),
+        },
+        "today": {
+            "answered": trail.today(f"answered/{queue}"),
+            "input_tokens": trail.today(f"input/{queue}"),
+            "output_tokens": trail.today(f"output/{queue}"),
+            "cost_usd": round(trail.today(f"cost/{queue}"), 6),
+            "unpriced_calls": trail.today(f"unpriced/{queue}"),
+        },
+        "series": {
+            "answered": trail.series(f"answered/{queue}"),
+            "troubled": [None if one is None or other is None else one + other for one, other in troubled],
+            "backlog": trail.waited(queue),
+        },
+    }
+
+
+def _budget(budget: Standing | None) -> Json:
+    if budget is None:
+        unknown = dict.fromkeys(("breaker", "until", "rate", "calls_per_minute"))
+        return unknown | {"why": "nobody keeps its budget", "exact": False, "limits": []}
+    return {
+        "breaker": budget.breaker,
+        "why": budget.why,
+        "until": budget.until,
+        "rate": budget.rate,
+        "exact": budget.exact,
+        "calls_per_minute": budget.calls_per_minute,
+        "limits": [
+            {
+                "what": one.what,
+                "per_minute": one.per_minute,
+                "level": one.level,
+                "others_per_minute": one.others_per_minute,
+            }
+            for one in budget.limits
+        ],
+    }
+
+
+def median_of(trail: Trail, queue: str) -> float | None:
+    """About how long half of the last hour's answered calls took at most; None without any."""
+    prefix = f"{_BUCKET}/{queue}/"
+    names = [name for name in trail.latest if name.startswith(prefix)]
+    steps = sorted((float(name.removeprefix(prefix)), trail.hour(name)) for name in names)
+    calls = steps[-1][1] if steps else 0.0
+    if not calls:
+        return None
+    lower, below = 0.0, 0.0
+    for upper, count in steps:
+        if count >= calls / 2:
+            within = (calls / 2 - below) / (count - below)
+            return round(lower if upper == float("inf") else lower + within * (upper - lower), 2)
+        lower, below = upper, count
+    return None
+
+
+def _queue(seen: QueueStatus) -> Json:
+    return {
+        "queue": seen.queue,
+        "pollers": seen.pollers,
+        "backlog": seen.backlog,
+        "backlog_age_seconds": seen.backlog_age_seconds,
+    }
+
+
+def _processes(sight: Sight) -> list[Json]:
+    starts = sight.counted.by("fleet_process_starts_total", "process")
+    return [
+        {
+            "program": one.program,
+            "process": one.process,
+            "state": one.state,
+            "pid": one.pid,
+            "uptime_seconds": one.uptime_seconds,
+            "lag_seconds": pulse.lag_seconds if (pulse := sight.pulses.get(one.process)) else None,
+            "stage": pulse.stage if pulse else None,
+            "restarts": max(int(starts.get((one.process,), 1)) - 1, 0),
+        }
+        for one in sight.status.processes
+    ]
+
+
+def _sum_of_today(trail: Trail, parts: list[Json]) -> Json:
+    names = ("answered", "input_tokens", "output_tokens", "cost_usd", "unpriced_calls")
+    return {
+        "since": trail.midnight,
+        **{name: round(sum(part[name] for part in parts), 6) for name in names},
+        "completed": trail.today("completed"),
+        "failed": trail.today("failed"),
+    }
+
+
+def _error(record: LogRecord) -> Json:
+    return {
+        "time": record.time.isoformat(timespec="milliseconds"),
+        "level": record.level,
+        "process": record.process,
+        "message": record.message[:500],
+        "workflow_id": record.context.get("workflow_id"),
+    }
+
+
+def pipelines_of(runs: Runs) -> Json:
+    """The list of pipelines."""
+    return {
+        "at": runs.at,
+        "running": runs.counts.get("running", len(runs.running)),
+        "listed": [_run(one) for one in runs.running],
+        "ended": [_run(one) | {"ended_at": one.ended_at, "status": one.status} for one in runs.ended],
+    }
+
+
+def _run(run: Run) -> Json:
+    return {
+        "workflow_id": run.workflow_id,
+        "run_id": run.run_id,
+        "started_at": run.started_at,
+        "retry": run.retry,
+    }

@@ -1,0 +1,127 @@
+"""The pictures, pushed to everybody who looks: made once, however many that are."""
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+
+from loguru import logger
+
+from fleet.config import Settings
+from fleet.control.view.detail import progress_of
+from fleet.control.view.observer import Observer, Sight
+from fleet.control.view.picture import Json, pipelines_of, state_of, totals_of, waiting_in
+from fleet.control.view.trail import Trail
+from fleet.control.view.troubles import Troubles
+
+EACH_SECONDS = 2.0
+#: How often it is looked when nobody else does, so that the last hour is known.
+UNWATCHED_SECONDS = 10.0
+_PROGRESS_SECONDS, _PROGRESS_KEPT_SECONDS, _PROGRESS_AT_ONCE, _MOST_KEPT = 2.0, 3.0, 8, 5000
+
+
+@dataclass
+class Pictures:
+    """The latest pictures, as JSON text. :meth:`paint_for_ever` keeps them so, every two seconds while somebody
+    looks."""
+
+    settings: Settings
+    observer: Observer
+    state: str = ""
+    pipelines: str = ""
+    painted_at: float = 0.0
+    _viewers: int = 0
+    _called: asyncio.Event = field(default_factory=asyncio.Event)
+    _fresh: asyncio.Condition = field(default_factory=asyncio.Condition)
+
+    def __post_init__(self) -> None:
+        self._trail = Trail.load(self.settings.state_dir)
+        self._troubles = Troubles(self.settings.logs)
+
+    async def paint_for_ever(self) -> None:
+        """Never returns."""
+        while True:
+            began = time.monotonic()
+            await self.paint()
+            wait = (EACH_SECONDS if self._viewers else UNWATCHED_SECONDS) - (time.monotonic() - began)
+            self._called.clear()
+            try:
+                async with asyncio.timeout(max(wait, 0.1)):
+                    await self._called.wait()
+            except TimeoutError:
+                continue
+
+    async def paint(self) -> None:
+        """Look, and make the pictures anew."""
+        sight = await self.observer.sight(EACH_SECONDS / 2)
+        state, pipelines = await asyncio.to_thread(self._draw, sight)
+        async with self._fresh:
+            self.state, self.painted_at = state, sight.at
+            self.pipelines = pipelines or self.pipelines
+            self._fresh.notify_all()
+
+    def _draw(self, sight: Sight) -> tuple[str, str]:
+        if self._trail.note(sight.at, totals_of(sight.counted), waiting_in(sight)):
+            self._trail.save(self.settings.state_dir)
+        state = state_of(self.settings, sight, self._trail, self._troubles.look())
+        return dumped(state), "" if sight.runs is None else dumped(pipelines_of(sight.runs))
+
+    async def latest(self) -> None:
+        """Have the pictures no older than it takes to make them while somebody looks."""
+        if time.time() - self.painted_at > EACH_SECONDS:
+            await self.paint()
+
+    async def events(self) -> AsyncIterator[str]:
+        """Server-sent events from now on: ``state`` always, ``pipelines`` when they have changed."""
+        self._viewers += 1
+        self._called.set()
+        shown, seen = "", 0.0
+        try:
+            if not self.state:
+                await self.latest()
+            while True:
+                if self.painted_at != seen:
+                    seen = self.painted_at
+                    yield _event("state", self.state)
+                    if self.pipelines != shown:
+                        shown = self.pipelines
+                        yield _event("pipelines", shown)
+                async with self._fresh:
+                    await self._fresh.wait_for(lambda: self.painted_at != seen)  # noqa: B023
+        finally:
+            self._viewers -= 1
+
+
+def dumped(value: Json) -> str:
+    """A JSON object on one line."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+def _event(name: str, data: str) -> str:
+    return f"event: {name}\ndata: {data}\n\n"
+
+
+class Progresses:
+    """How far pipelines are, asked for a few at a time and kept for a moment."""
+
+    def __init__(self, observer: Observer) -> None:
+        self._observer = observer
+        self._at_once = asyncio.Semaphore(_PROGRESS_AT_ONCE)
+        self._known: dict[tuple[str, str], tuple[float, Json | None]] = {}
+
+    async def of(self, workflow_id: str, run_id: str) -> Json | None:
+        """As it was a moment ago at most; None where it cannot be asked."""
+        known = self._known.get((workflow_id, run_id))
+        if known is not None and time.monotonic() - known[0] < _PROGRESS_KEPT_SECONDS:
+            return known[1]
+        async with self._at_once:
+            client = await self._observer.client()
+            found = None
+            if client is not None:
+                found = await progress_of(client, workflow_id, run_id, _PROGRESS_SECONDS)
+        if len(self._known) >= _MOST_KEPT:
+            logger.debug("forgetting how far {} pipelines were", len(self._known))
+            self._known.clear()
+        self._known[workflow_id, run_id] = (time.monotonic(), found)
+        return found

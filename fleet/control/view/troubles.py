@@ -1,0 +1,46 @@
+"""The latest errors of all processes, from the merged log."""
+
+from collections import deque
+from pathlib import Path
+
+from fleet.control.logs import LogRecord, Position, parse
+from fleet.control.merging import MERGED_LOG
+
+MOST = 30
+_FIRST_BYTES = 1_000_000
+_MOST_BYTES = 5_000_000
+_BAD = (" | ERROR ", " | CRITICAL ", '"level": "ERROR"', '"level": "CRITICAL"')
+
+
+class Troubles:
+    """Reads on in the merged log at each look; a look at a log that has grown much takes its end only."""
+
+    def __init__(self, logs: Path) -> None:
+        self._path = logs / MERGED_LOG
+        self._position: Position | None = None
+        self._latest: deque[LogRecord] = deque(maxlen=MOST)
+
+    def look(self) -> list[LogRecord]:
+        """The latest, the newest first."""
+        try:
+            self._read()
+        except OSError:  # it is not there yet, or was rotated in this moment
+            self._position = None if self._position is None else Position()
+        return sorted(self._latest, key=lambda record: record.time, reverse=True)
+
+    def _read(self) -> None:
+        size = self._path.stat().st_size
+        if self._position is None:
+            self._position = Position()
+            self._position.move_to(self._path, max(size - _FIRST_BYTES, 0))
+        elif not self._position.is_in(self._path) or size < self._position.offset:
+            self._position.move_to(self._path, 0)
+        start = max(self._position.offset, size - _MOST_BYTES)
+        with self._path.open("rb") as file:
+            file.seek(start)
+            new = file.read(size - start)
+        whole = new.rpartition(b"\n")[0]
+        for line in whole.decode("utf-8", "replace").split("\n"):
+            if any(mark in line for mark in _BAD):
+                self._latest.append(parse(line, ""))
+        self._position.move_to(self._path, start + len(whole) + bool(whole))
