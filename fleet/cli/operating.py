@@ -10,6 +10,7 @@ from fleet.cli import limits as budgets
 from fleet.cli import logs as logbook
 from fleet.cli import processes
 from fleet.cli import supervise as supervision
+from fleet.cli import top as watching
 from fleet.cli.finding import find_fleet, settings_for_embedded
 from fleet.cli.output import Json, print_json
 from fleet.cli.screen import console_for, show_checks, show_status, shown
@@ -34,6 +35,23 @@ def status(as_json: Json = False) -> None:
     else:
         show_status(console_for(), found)
     raise typer.Exit(EXIT_FAILED if found.problems() else EXIT_OK)
+
+
+@app.command()
+def top(
+    once: Annotated[
+        bool, typer.Option("--once", help="Show it once; so it is where there is no terminal.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Providers, what waits, pipelines and errors, live; q ends it."""
+    settings, _ = find_fleet()
+    if as_json:
+        print_json(watching.Watched(settings).look())
+    elif once or not console_for().is_terminal:
+        watching.show_once(console_for(), settings)
+    else:
+        watching.show_live(console_for(), settings)
 
 
 Provider = Annotated[str, typer.Argument(metavar="PROVIDER", help="openai, anthropic, gemini, or an added one.")]

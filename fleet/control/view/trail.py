@@ -30,27 +30,29 @@ class Minute:
 
 @dataclass
 class Trail:
-    """``minutes`` by their number since 1970; ``day`` is a local date and ``morning`` what had been counted when
-    it began."""
+    """``minutes`` by their number since 1970, and what had been counted ``before`` them; ``day`` is a local date and
+    ``morning`` what had been counted when it began."""
 
     minutes: dict[int, Minute] = field(default_factory=dict)
+    before: dict[str, float] = field(default_factory=dict)
     day: str = ""
     morning: dict[str, float] = field(default_factory=dict)
 
     def note(self, now: float, totals: Totals, waiting: Totals) -> bool:
         """What has been counted by ``now`` (unix seconds); whether a new minute has begun."""
         minute, today = int(now // STEP_SECONDS), datetime.fromtimestamp(now).date().isoformat()
+        if not self.minutes:
+            self.before = dict(totals)
         if today != self.day:
             # Who was away at midnight takes what was known last before it.
-            known = self.minutes[max(self.minutes)].totals if self.minutes else {}
-            self.day, self.morning = today, dict(known)
+            self.day, self.morning = today, dict(self.latest)
         fresh = minute not in self.minutes
         one = self.minutes.setdefault(minute, Minute())
         one.totals = dict(totals)
         for name, count in waiting.items():
             one.waiting[name] = max(one.waiting.get(name, 0.0), count)
-        for old in [number for number in self.minutes if number < minute - STEPS]:
-            del self.minutes[old]
+        for old in sorted(number for number in self.minutes if number <= minute - STEPS):
+            self.before = self.minutes.pop(old).totals
         return fresh
 
     def today(self, name: str) -> float:
@@ -59,8 +61,7 @@ class Trail:
 
     def hour(self, name: str) -> float:
         """How much it has become over the last hour."""
-        first = self.minutes[min(self.minutes)].totals if self.minutes else {}
-        return max(self.latest.get(name, 0.0) - first.get(name, 0.0), 0.0)
+        return max(self.latest.get(name, 0.0) - self.before.get(name, 0.0), 0.0)
 
     def series(self, name: str) -> list[float | None]:
         """How much it became in each minute of the last hour, the oldest first; None where nobody looked."""
@@ -84,17 +85,18 @@ class Trail:
     @property
     def latest(self) -> dict[str, float]:
         """All totals as they were known last."""
-        return self.minutes[max(self.minutes)].totals if self.minutes else {}
+        return self.minutes[max(self.minutes)].totals if self.minutes else self.before
 
     def _hour(self) -> range:
         last = max(self.minutes, default=0)
         return range(last - STEPS + 1, last + 1)
 
     def _gained(self, name: str, minute: int) -> float | None:
-        now, before = self.minutes.get(minute), self.minutes.get(minute - 1)
-        if now is None or before is None:
+        now, last = self.minutes.get(minute), self.minutes.get(minute - 1)
+        if now is None or (last is None and minute != min(self.minutes)):
             return None
-        return round(max(now.totals.get(name, 0.0) - before.totals.get(name, 0.0), 0.0), 6)
+        before = self.before if last is None else last.totals
+        return round(max(now.totals.get(name, 0.0) - before.get(name, 0.0), 0.0), 6)
 
     @classmethod
     def load(cls, state: Path) -> "Trail":
@@ -102,7 +104,7 @@ class Trail:
         try:
             found: dict[str, Any] = json.loads((state / _FILE).read_text("utf-8"))
             minutes = {int(number): Minute(**one) for number, one in found["minutes"].items()}
-            return cls(minutes, str(found["day"]), dict(found["morning"]))
+            return cls(minutes, dict(found["before"]), str(found["day"]), dict(found["morning"]))
         except FileNotFoundError:
             return cls()
         except (OSError, ValueError, TypeError, KeyError) as error:

@@ -1,0 +1,241 @@
+"""``fleet top``: what the control process's page shows, at a terminal, live."""
+
+import select
+import sys
+import termios
+import time
+import tty
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from typing import Any
+from urllib.parse import quote
+
+import httpx
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from fleet.config import Settings
+from fleet.errors import OperationError
+from fleet.logger import harmless
+
+EACH_SECONDS = 2.0
+_PIPELINES, _ERRORS = 10, 5
+_ANSWER_SECONDS = 10.0
+_BLOCKS = " ▁▂▃▄▅▆▇█"
+_BREAKERS = {
+    "closed": ("open", "green"),
+    "probing": ("PROBING", "yellow"),
+    "paused": ("PAUSED", "yellow"),
+    "parked": ("PARKED", "bold red"),
+    None: ("unknown", "yellow"),
+}
+Json = dict[str, Any]
+
+
+class Watched:
+    """A control process that is asked again and again."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.address = f"http://{settings.control_host}:{settings.control_port}"
+        self._http = httpx.Client(base_url=self.address, timeout=_ANSWER_SECONDS, trust_env=False, verify=False)
+
+    def look(self) -> Json:
+        """Its state, with ``pipelines`` and how far the first of them are.
+
+        Raises:
+            OperationError: it does not answer.
+        """
+        try:
+            state: Json = self._get("/api/state")
+            state["pipelines"] = self._get("/api/pipelines")
+            runs = [_run(one) for one in state["pipelines"].get("listed", [])[:_PIPELINES]]
+            asked = "&".join(f"run={quote(run, safe='')}" for run in runs)
+            state["progress"] = self._get(f"/api/progress?{asked}") if runs else {}
+        except (httpx.HTTPError, ValueError) as error:
+            raise OperationError(
+                f"the control process at {self.address} does not answer ({error or type(error).__name__}). "
+                "Remedy: see `supervisorctl status`, or `fleet status`, which asks the servers itself"
+            ) from None
+        return state
+
+    def _get(self, path: str) -> Json:
+        found: Json = self._http.get(path).raise_for_status().json()
+        return found
+
+
+def show_once(console: Console, settings: Settings) -> Json:
+    """Show the state of this moment.
+
+    Raises:
+        OperationError: the control process does not answer.
+    """
+    state = Watched(settings).look()
+    console.print(picture(state))
+    return state
+
+
+def show_live(console: Console, settings: Settings) -> None:
+    """Show it until ``q`` or Ctrl-C; a control process that is away is waited for.
+
+    Raises:
+        OperationError: it did not answer the first time.
+    """
+    watched = Watched(settings)
+    state = watched.look()
+    with _keys() as pressed, Live(picture(state), console=console, screen=True, auto_refresh=False) as live:
+        while not pressed("q", EACH_SECONDS):
+            try:
+                live.update(picture(watched.look()), refresh=True)
+            except OperationError as error:
+                live.update(Text(str(error), style="bold red"), refresh=True)
+
+
+@contextmanager
+def _keys() -> Iterator[Any]:
+    """Lets single keys be waited for; gives a function that says whether one came within a time."""
+    if not sys.stdin.isatty():
+
+        def wait(key: str, seconds: float) -> bool:
+            time.sleep(seconds)
+            return False
+
+        yield wait
+        return
+    before = termios.tcgetattr(sys.stdin)
+    tty.setcbreak(sys.stdin)
+
+    def pressed(key: str, seconds: float) -> bool:
+        ready, _, _ = select.select([sys.stdin], [], [], seconds)
+        return bool(ready) and sys.stdin.read(1).lower() == key
+
+    try:
+        yield pressed
+    finally:
+        termios.tcsetattr(sys.stdin, termios.TCSADRAIN, before)
+
+
+def picture(state: Json) -> RenderableType:
+    """All of it, the most pressing first."""
+    return Group(
+        _verdict(state), _providers(state), _today(state), _pipelines(state), _processes(state), _errors(state)
+    )
+
+
+def _verdict(state: Json) -> RenderableType:
+    clock = datetime.fromtimestamp(state["at"]).strftime("%H:%M:%S")
+    problems = state["problems"]
+    word = Text("all is well", "bold green") if not problems else Text(f"{len(problems)} problem(s)", "bold red")
+    head = Text(f"fleet {state['version']} on {state['host']}  {clock}  ").append(word)
+    return Group(head, *(Text(f"  ! {harmless(one)}", "red") for one in problems))
+
+
+def _providers(state: Json) -> Table:
+    table = Table("queue", "state", box=None, pad_edge=False, header_style="dim")
+    for name in ("rate/s", "limit/min", "calls/min", "waiting", "oldest", "429/h", "failed/h", "median"):
+        table.add_column(name, justify="right")
+    for name in ("last hour", "why"):
+        table.add_column(name)
+    for one in sorted(state["providers"], key=lambda one: one["breaker"] == "closed"):
+        word, style = _BREAKERS.get(one["breaker"], (str(one["breaker"]), "yellow"))
+        table.add_row(
+            harmless(one["queue"]),
+            Text(word, style),
+            _rate(one["rate"]),
+            _limit(one["limits"]),
+            _number(one["calls_per_minute"]),
+            _number(one["backlog"]),
+            _seconds(one["backlog_age_seconds"]) if one["backlog"] else "",
+            _number(one["hour"]["refused"]),
+            _number(one["hour"]["failed"]),
+            _seconds(one["hour"]["median_seconds"]),
+            sparks(one["series"]["answered"]),
+            harmless(one["why"])[:80],
+        )
+    return table
+
+
+def _today(state: Json) -> Text:
+    today = state["today"]
+    tokens = today["input_tokens"] + today["output_tokens"]
+    unpriced = f" (+ {today['unpriced_calls']:.0f} calls of unknown price)" if today["unpriced_calls"] else ""
+    return Text(
+        f"today  ${today['cost_usd']:.4f}{unpriced}  {tokens:,.0f} tokens  {today['answered']:,.0f} answers  "
+        f"pipelines {today['completed']:.0f} completed, {today['failed']:.0f} failed",
+        "bold",
+    )
+
+
+def _pipelines(state: Json) -> RenderableType:
+    found = state["pipelines"]
+    table = Table("pipeline", "topic", "progress", "age", "at work", box=None, pad_edge=False, header_style="dim")
+    for one in found.get("listed", [])[:_PIPELINES]:
+        progress = state["progress"].get(_run(one)) or {}
+        done, total = progress.get("done", 0), progress.get("total", 0)
+        table.add_row(
+            harmless(one["workflow_id"]),
+            harmless(progress.get("topic", ""))[:40],
+            f"{'█' * done}{'░' * max(total - done, 0)} {done}/{total}" if total else "",
+            _seconds(state["at"] - one["started_at"]),
+            harmless(", ".join(progress.get("running", [])))[:40],
+        )
+    running = found.get("running", 0)
+    more = f", the newest {_PIPELINES} of them" if running > _PIPELINES else ""
+    head = Text(f"{running} pipelines run{more}", "bold")
+    return Group(head, table) if running else head
+
+
+def _processes(state: Json) -> Table:
+    table = Table("process", "state", "up", "lag", "restarts", box=None, pad_edge=False, header_style="dim")
+    for one in state["processes"]:
+        well = one["state"] == "RUNNING"
+        table.add_row(
+            harmless(one["process"]),
+            Text(
+                harmless(one["state"] if not well else one["stage"] or "running"), "green" if well else "bold red"
+            ),
+            _seconds(one["uptime_seconds"]),
+            _seconds(one["lag_seconds"]),
+            str(one["restarts"] or ""),
+        )
+    return table
+
+
+def _errors(state: Json) -> RenderableType:
+    lines = [f"{one['time'][11:19]} {one['process']} {one['message']}" for one in state["errors"][:_ERRORS]]
+    return Group(*(Text(harmless(line)[:200], "red") for line in lines))
+
+
+def sparks(series: list[float | None]) -> str:
+    """A series as a row of blocks, two minutes each; what is not known is a gap."""
+    pairs = [series[number : number + 2] for number in range(0, len(series), 2)]
+    sums = [sum(one or 0.0 for one in pair) if any(one is not None for one in pair) else None for pair in pairs]
+    most = max((one for one in sums if one is not None), default=0.0)
+    return "".join(" " if not one else _BLOCKS[max(round(one / most * 8), 1)] for one in sums)
+
+
+def _run(pipeline: Json) -> str:
+    return f"{pipeline['workflow_id']}~{pipeline['run_id']}"
+
+
+def _rate(rate: float | None) -> str:
+    return "?" if rate is None else "no limit" if rate >= 1000 else f"{rate:.1f}"
+
+
+def _limit(limits: list[Json]) -> str:
+    return " ".join(f"{one['per_minute']:,.0f} {one['what'][:3]}" for one in limits[:2])
+
+
+def _number(value: float | None) -> str:
+    return "?" if value is None else f"{value:,.0f}"
+
+
+def _seconds(value: float | None) -> str:
+    if value is None:
+        return ""
+    if value < 10:
+        return f"{value:.1f} s"
+    minutes, hours = value / 60, value / 3600
+    return f"{value:.0f} s" if minutes < 2 else f"{minutes:.0f} min" if hours < 2 else f"{hours:.0f} h"
