@@ -27,7 +27,7 @@ from fleet.errors import FleetError, InputError, OperationError
 
 PAGE = Path(__file__).with_name("page")
 _LOOPBACK = ("localhost", "127.0.0.1")
-_HEALTH_AGE_SECONDS, _SCRAPE_AGE_SECONDS = 0.5, 2.0
+_HEALTH_AGE_SECONDS, _SCRAPE_AGE_SECONDS, _SCRAPE_PATIENCE_SECONDS = 0.5, 2.0, 0.5
 _MOST_ASKED = 40
 _MOST_BODY_BYTES = 10_000
 # Nothing from elsewhere, nothing inline: an output that contains a script stays text.
@@ -101,7 +101,7 @@ def _for_machines(views: Views) -> list[Route]:
         return JSONResponse((await views.sight()).status.to_json())
 
     async def metrics(request: Request) -> Response:
-        sight = await views.observer.sight(_SCRAPE_AGE_SECONDS)
+        sight = await views.observer.sight(_SCRAPE_AGE_SECONDS, _SCRAPE_PATIENCE_SECONDS)
         return Response(await metrics_of(views.settings, sight), media_type=CONTENT_TYPE)
 
     handlers = (("/health", health), ("/ready", ready), ("/status", status), ("/metrics", metrics))

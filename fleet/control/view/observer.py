@@ -44,7 +44,7 @@ class Observer:
         self._settings = settings
         self._home = Home.of(settings)
         self._client: Client | None = None
-        self._looking = asyncio.Lock()
+        self._looking: asyncio.Task[Sight] | None = None
         self._sight: Sight | None = None
         self._runs: Runs | None = None
 
@@ -57,11 +57,21 @@ class Observer:
                 return None
         return self._client
 
-    async def sight(self, most_age_seconds: float) -> Sight:
-        """What was seen that long ago at most, or is seen now."""
-        async with self._looking:
-            if self._sight is None or time.time() - self._sight.at > most_age_seconds:
-                self._sight = await self._look()
+    async def sight(self, most_age_seconds: float, patience_seconds: float | None = None) -> Sight:
+        """What was seen that long ago at most, or is seen now. With a patience, what was seen last will do where
+        a server keeps the look waiting for longer."""
+        if self._sight is not None and time.time() - self._sight.at <= most_age_seconds:
+            return self._sight
+        if self._looking is None or self._looking.done():
+            self._looking = asyncio.create_task(self._see(), name="look")
+        looking, last = self._looking, self._sight
+        if last is None or patience_seconds is None:
+            return await asyncio.shield(looking)
+        done, _ = await asyncio.wait({looking}, timeout=patience_seconds)
+        return looking.result() if done else last
+
+    async def _see(self) -> Sight:
+        self._sight = await self._look()
         return self._sight
 
     async def _look(self) -> Sight:

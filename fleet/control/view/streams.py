@@ -54,7 +54,7 @@ class Pictures:
 
     async def paint(self) -> None:
         """Look, and make the pictures anew."""
-        sight = await self.observer.sight(EACH_SECONDS / 2)
+        sight = await self.observer.sight(EACH_SECONDS / 2, EACH_SECONDS)
         state, pipelines = await asyncio.to_thread(self._draw, sight)
         async with self._fresh:
             self.state, self.painted_at = state, sight.at
