@@ -10,6 +10,7 @@ Durations are in seconds, money is in US dollars. Labels are bounded: no topic, 
 """
 
 import os
+import struct
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -18,9 +19,12 @@ from typing import Self
 
 from loguru import logger
 from prometheus_client import CollectorRegistry, Counter, Histogram, values
+from prometheus_client.core import Metric
+from prometheus_client.multiprocess import MultiProcessCollector
 from temporalio.runtime import BUFFERED_METRIC_KIND_COUNTER, BUFFERED_METRIC_KIND_HISTOGRAM, BufferedMetricUpdate
 
 from fleet.contracts import PIPELINE_DURATION
+from fleet.meanings import Meaning
 
 ANSWERED, CUT_OFF = "answered", "cut_off"
 #: Outcomes of a provider's calls that are waits and no failures.
@@ -43,11 +47,32 @@ _SDK_LABELS = (
     "workflow_type",
 )
 _FOLDER = "measures"
+#: How a file shows that it is damaged.
+DAMAGED = (RuntimeError, ValueError, TypeError, KeyError, OSError, struct.error)
 
 
 def measures_folder(state: Path) -> Path:
     """Where the processes of a state folder keep what they count."""
     return state.absolute() / _FOLDER
+
+
+def merged(paths: Iterable[Path]) -> list[Metric]:
+    """The metrics in these files, summed over them.
+
+    Raises:
+        RuntimeError, ValueError, TypeError, KeyError, OSError, struct.error: one is damaged.
+    """
+    return list(MultiProcessCollector.merge([str(path) for path in paths]))  # type: ignore[no-untyped-call]
+
+
+def can_be_read(path: Path) -> bool:
+    """Whether what a process counted is there undamaged; a file that is not is told of."""
+    try:
+        merged([path])
+    except DAMAGED as error:
+        logger.error("{} is damaged ({}): what it counted is left out", path, error)
+        return False
+    return True
 
 
 @dataclass(frozen=True)
@@ -124,20 +149,23 @@ class Measures:
         folder = measures_folder(state)
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(folder)
-        values.ValueClass = values.MultiProcessValue(lambda: process)  # type: ignore[no-untyped-call]
-        try:
-            return cls()
-        except (RuntimeError, ValueError, OSError) as error:
-            logger.error("what {} had counted cannot be read ({}): it begins anew", process, error)
-            values.close_all_multiprocess_files()  # type: ignore[no-untyped-call]
-            for path in folder.glob(f"*_{process}.db"):
+        for path in folder.glob(f"*_{process}.db"):
+            if not can_be_read(path):
                 path.replace(path.with_suffix(f".damaged-{time.time():.0f}"))
-            values.ValueClass = values.MultiProcessValue(lambda: process)  # type: ignore[no-untyped-call]
-            return cls()
+        values.ValueClass = values.MultiProcessValue(lambda: process)  # type: ignore[no-untyped-call]
+        return cls()
 
     def started(self, program: str, process: str) -> None:
         """The process begins."""
         self._starts.labels(program, process).inc()
+        self._dropped.labels(process)
+
+    def serves(self, provider: str, queue: str) -> None:
+        """The process will call a provider. What has not happened yet is told as 0, so that Prometheus sees the
+        first time as a rise."""
+        for outcome in (ANSWERED, CUT_OFF, *Meaning):
+            self._calls.labels(provider, queue, outcome)
+        self._responses.labels(provider, queue)
 
     def activity_ended(self, activity: str, outcome: str, seconds: float) -> None:
         """An attempt ended as ``success``, ``error``, ``wait`` or ``cancelled``."""
@@ -158,9 +186,9 @@ class Measures:
             ("output", usage.output_tokens),
         ):
             self._tokens.labels(provider, queue, model, kind).inc(count)
-        if usage.cost_usd is None:
-            self._unpriced.labels(provider, queue, model).inc()
-        else:
+        known = usage.cost_usd is not None
+        self._unpriced.labels(provider, queue, model).inc(0 if known else 1)
+        if usage.cost_usd is not None:
             self._cost.labels(provider, queue, model).inc(usage.cost_usd)
 
     def project_paid(self, project: str, cost_usd: float | None) -> None:

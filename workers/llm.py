@@ -35,6 +35,8 @@ async def life(settings: Settings, name: str, pulse: Pulse, measures: Measures, 
     )
     journal = Journal.of(settings, provider.name)
     load_prices()
+    for queue in provider.limits:
+        measures.serves(provider.name, queue)
     await prepared(session)
     calls = Calls(journal)
     reporters: list[Reporter] = []

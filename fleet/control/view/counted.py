@@ -5,14 +5,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from loguru import logger
 from prometheus_client.core import Metric
-from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.samples import Sample
 
-from fleet.measures import measures_folder
-
-_CANNOT_BE_READ = (RuntimeError, ValueError, OSError)
+from fleet.measures import DAMAGED, can_be_read, measures_folder, merged
 
 
 @dataclass(frozen=True)
@@ -41,21 +37,8 @@ class Counted:
 
 def read_counted(state: Path) -> Counted:
     """Read all files; one that is damaged is left out and told of."""
-    files = sorted(str(path) for path in measures_folder(state).glob("*.db"))
+    files = sorted(measures_folder(state).glob("*.db"))
     try:
-        return Counted(list(_merged(files)))
-    except _CANNOT_BE_READ:
-        return Counted(list(_merged([file for file in files if _can_be_read(file)])))
-
-
-def _merged(files: list[str]) -> list[Metric]:
-    return list(MultiProcessCollector.merge(files))  # type: ignore[no-untyped-call]
-
-
-def _can_be_read(file: str) -> bool:
-    try:
-        _merged([file])
-    except _CANNOT_BE_READ as error:
-        logger.error("{} cannot be read ({}): what it counted is left out", file, error)
-        return False
-    return True
+        return Counted(merged(files))
+    except DAMAGED:
+        return Counted(merged([file for file in files if can_be_read(file)]))

@@ -30,8 +30,8 @@ class Minute:
 
 @dataclass
 class Trail:
-    """``minutes`` by their number since 1970, and what had been counted ``before`` them; ``day`` is a local date and
-    ``morning`` what had been counted when it began."""
+    """``minutes`` by their number since 1970, and what had been counted ``before`` them; ``day`` is a local date
+    and ``morning`` what had been counted when it began."""
 
     minutes: dict[int, Minute] = field(default_factory=dict)
     before: dict[str, float] = field(default_factory=dict)

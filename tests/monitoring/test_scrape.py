@@ -1,0 +1,147 @@
+"""What /metrics tells agrees with what the provider saw, and has all that rules and dashboard speak of."""
+
+import json
+import os
+import signal
+import uuid
+from collections import Counter
+from typing import Any
+
+import pytest
+
+from tests.fleet import Fleet, json_of
+from tests.monitoring.expressions import metrics_in_dashboard, metrics_in_rules
+from tests.monitoring.scrape import Scrape
+from tests.waiting import wait_for
+
+PROVIDERS = {"openai": "gpt-4o", "anthropic": "claude-sonnet-4-5", "gemini": "gemini-2.5-flash"}
+PIPELINES, ASSISTANTS = 9, 24
+SECONDS = 1.5
+#: How a provider's fault shows in the ledger, and what it means.
+FAULTS = {"429": "rate", "500": "outage", "html": "unusable_body", "empty": "unusable_empty", "400": "bad_request"}
+#: Those that tell only of what has not happened in a fleet that is well.
+ONLY_AFTER_TROUBLE = {"temporal_request_failure_total"}
+
+
+def parallel_project(fleet: Fleet) -> str:
+    """A project whose assistants all run at once, over three providers."""
+    name = f"many-{uuid.uuid4().hex[:8]}"
+    choices = list(PROVIDERS.items())
+    rows = [
+        {
+            "model_provider": choices[number % 3][0],
+            "model": choices[number % 3][1],
+            "max_tokens": 60,
+            "input_keys": json.dumps(["topic"]),
+        }
+        for number in range(ASSISTANTS)
+    ]
+    fleet.add_project(name, *rows)
+    return name
+
+
+def outcome_of(call: dict[str, Any]) -> str:
+    """What a line of the ledger is to the fleet."""
+    if call["outcome"] == "answered":
+        return "answered"
+    kind = call["outcome"].removeprefix("fault:") if call["outcome"] != "rejected" else str(call["status"])
+    return FAULTS[kind]
+
+
+@pytest.mark.timeout(300)
+def test_two_hundred_calls_with_faults_are_counted_as_the_provider_saw_them(fleet: Fleet) -> None:
+    wait_for("every program runs", fleet.all_run)
+    project = parallel_project(fleet)
+    fleet.simulator.clear()
+    before = Scrape.of(fleet)
+    for provider in PROVIDERS:
+        fleet.simulator.put("latency", provider=provider, median_seconds=SECONDS, sigma=0)
+    for provider, kind, count in (
+        ("openai", "429", 3),
+        ("anthropic", "500", 2),
+        ("openai", "html", 2),
+        ("gemini", "empty", 2),
+        ("gemini", "400", 1),
+    ):
+        fleet.simulator.fault(provider, kind, count=count)
+    try:
+        runs = [fleet.start("run", "Kávovar", "--project", project, "--json") for _ in range(PIPELINES)]
+        results = [json_of(run.communicate(timeout=240)[0]) for run in runs]
+    finally:
+        for provider in PROVIDERS:
+            fleet.simulator.put("latency", provider=provider, median_seconds=0.4)
+    ledger = fleet.simulator.ledger()
+    assert len(ledger) >= 200
+    after = wait_for("the pipelines are counted", lambda: _counted(fleet, before, len(results)))
+    seen = Counter((call["provider"], outcome_of(call)) for call in ledger)
+    assert set(FAULTS.values()) <= {outcome for _, outcome in seen}
+    told = {
+        (labels["provider"], labels["outcome"])
+        for labels, _ in after.of_name("fleet_provider_calls_total")
+        if after.gained(before, "fleet_provider_calls_total", **labels)
+    }
+    assert told == seen.keys()
+    for (provider, outcome), count in seen.items():
+        assert after.gained(before, "fleet_provider_calls_total", provider=provider, outcome=outcome) == count
+    for provider in PROVIDERS:
+        answered = [call for call in ledger if call["provider"] == provider and call["outcome"] == "answered"]
+        assert after.gained(before, "fleet_provider_response_seconds_count", provider=provider) == len(answered)
+        took = after.gained(before, "fleet_provider_response_seconds_sum", provider=provider)
+        assert took == pytest.approx(sum(call["seconds"] for call in answered), rel=0.05)
+        wrote = after.gained(before, "fleet_provider_tokens_total", provider=provider, kind="output")
+        assert wrote == sum(call["output_tokens"] for call in answered)
+        assert after.gained(before, "fleet_provider_cost_usd_total", provider=provider) > 0
+    statuses = Counter(result["status"] for result in results)
+    for outcome in ("completed", "failed"):
+        told_ended = after.gained(before, "fleet_pipeline_duration_seconds_count", outcome=outcome)
+        assert told_ended == statuses[outcome]
+        assert after.gained(before, "fleet_pipelines", status=outcome) == statuses[outcome]
+    executed = after.gained(
+        before, "fleet_activity_duration_seconds_count", activity="execute_assistant", outcome="success"
+    )
+    assert executed == sum(1 for call in ledger if call["outcome"] == "answered")
+
+
+def _counted(fleet: Fleet, before: Scrape, pipelines: int) -> Scrape | None:
+    now = Scrape.of(fleet)
+    ended = now.gained(before, "fleet_pipeline_duration_seconds_count")
+    listed = now.gained(before, "fleet_pipelines", status="completed")
+    failed = now.gained(before, "fleet_pipelines", status="failed")
+    return now if ended == pipelines == listed + failed else None
+
+
+def test_what_a_dead_process_counted_neither_vanishes_nor_counts_twice(fleet: Fleet) -> None:
+    pids = wait_for("every program runs", fleet.all_run)
+    done = json_of(fleet.fleet("run", "Kávovar", "--project", "seo-demo", "--json").stdout)
+    assert done["status"] == "completed"
+    before = Scrape.of(fleet)
+    os.kill(pids["openai"], signal.SIGKILL)
+    wait_for("it is replaced", lambda: fleet.pids().get("openai", pids["openai"]) != pids["openai"])
+    after = wait_for("it has begun anew", lambda: _started(fleet, before))
+    name = "fleet_provider_calls_total"
+    assert before.total(name, provider="openai") > 0
+    assert after.gained(before, name, provider="openai") == 0
+    uptimes = [
+        value for labels, value in after.of_name("fleet_process_uptime_seconds") if labels["program"] == "openai"
+    ]
+    assert len(uptimes) == 1 and uptimes[0] < 60
+
+
+def _started(fleet: Fleet, before: Scrape) -> Scrape | None:
+    now = Scrape.of(fleet)
+    return now if now.gained(before, "fleet_process_starts_total", program="openai") == 1 else None
+
+
+def test_a_scrape_has_all_that_the_rules_and_the_dashboard_speak_of(fleet: Fleet) -> None:
+    wait_for("every program runs", fleet.all_run)
+    assert (
+        json_of(fleet.fleet("run", "Kávovar", "--project", "seo-demo", "--json").stdout)["status"] == "completed"
+    )
+    wanted = (metrics_in_rules() | metrics_in_dashboard()) - ONLY_AFTER_TROUBLE
+    missing = wait_for("all are there", lambda: [wanted - Scrape.of(fleet).names])
+    assert missing == [set()]
+
+
+def test_labels_are_bounded_and_name_no_topic_and_no_project(fleet: Fleet) -> None:
+    text = fleet.control("metrics").text
+    assert "Kávovar" not in text and "seo-demo" not in text
