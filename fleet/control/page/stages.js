@@ -1,0 +1,101 @@
+// The stages of one pipeline as a table, and their outputs.
+
+import { cloned, KeyedList, setAttribute, setLook, setText } from './nodes.js';
+import { count, counted, duration, money } from './words.js';
+
+/** How the state of a stage looks. */
+const LOOKS = {
+  waiting: { tone: 'unknown', shape: 'unknown' },
+  queued: { tone: 'warn', shape: 'waiting' },
+  running: { tone: 'accent', shape: 'running' },
+  done: { tone: 'good', shape: 'good' },
+  failed: { tone: 'bad', shape: 'bad' },
+};
+
+/** The table and the outputs below it. */
+export class Stages {
+  #rows;
+  #outputs;
+  #empty;
+
+  /** @param {Object<string, Element>} slots of the pipeline's article */
+  constructor(slots) {
+    this.#rows = new KeyedList(slots.stageRows, (one) => one.stage.function_key, () => new StageRow());
+    this.#outputs = new KeyedList(slots.outputs, (one) => one.function_key, () => new Output());
+    this.#empty = slots.outputsEmpty;
+  }
+
+  /**
+   * @param {object} detail as the contract has it
+   * @param {number} at unix seconds: until when open spans last
+   */
+  render({ stages, ended_at: ended }, at) {
+    const names = new Map(stages.map((one) => [one.function_key, one.name]));
+    this.#rows.render(stages.map((stage) => ({ stage, names, until: ended ?? at })));
+    const told = stages.filter((one) => one.output);
+    this.#outputs.render(told);
+    this.#empty.hidden = told.length > 0;
+  }
+
+  /** Opens the last output: of a pipeline that has ended it is what people come for. */
+  openLast() {
+    const outputs = [...this.#outputs.rows()];
+    if (outputs.length) outputs.at(-1).root.open = true;
+  }
+}
+
+class StageRow {
+  constructor() {
+    Object.assign(this, cloned('stage-row'));
+  }
+
+  update({ stage, names, until }) {
+    Object.assign(this.root.dataset, { stage: stage.function_key, state: stage.state });
+    setText(this.slots.order, count(stage.order));
+    setText(this.slots.name, stage.name);
+    setText(this.slots.model, [stage.provider, stage.model].filter(Boolean).join(', '));
+    setText(this.slots.word, stage.state);
+    setLook(this.slots.state, LOOKS[stage.state] ?? LOOKS.waiting);
+    setText(this.slots.attempts, stage.attempts ? count(stage.attempts) : '–');
+    setText(this.slots.waited, lasted(stage.spans, 'waiting', until));
+    setText(this.slots.ran, lasted(stage.spans, 'running', until));
+    this.#renderPrice(stage);
+    setText(this.slots.reads, stage.inputs.map((key) => names.get(key) ?? key).join(', ') || '–');
+    setText(this.slots.notes, notesOf(stage));
+  }
+
+  // Before it is done, nothing has been paid that anybody could know of.
+  #renderPrice(stage) {
+    const done = stage.state === 'done';
+    setText(this.slots.input, done || stage.input_tokens ? count(stage.input_tokens) : '–');
+    setText(this.slots.output, done || stage.output_tokens ? count(stage.output_tokens) : '–');
+    setText(this.slots.cost, done || stage.cost_usd !== null ? money(stage.cost_usd) : '–');
+  }
+}
+
+class Output {
+  constructor() {
+    Object.assign(this, cloned('stage-output'));
+  }
+
+  update({ function_key: key, name, output }) {
+    this.root.dataset.stage = key;
+    setText(this.slots.name, name);
+    setText(this.slots.size, counted(output.length, 'character'));
+    setText(this.slots.text, output);
+    setAttribute(this.slots.text, 'aria-label', `Output of ${name}`);
+  }
+}
+
+function lasted(spans, kind, until) {
+  const those = spans.filter((one) => one.kind === kind);
+  if (!those.length) return '–';
+  return duration(those.reduce((all, one) => all + Math.max((one.until ?? until) - one.from, 0), 0));
+}
+
+function notesOf({ note, reused, possibly_paid_twice: twice }) {
+  const notes = [note];
+  if (reused) notes.push('reused: the answer of an earlier run');
+  if (twice) notes.push(`possibly paid twice: ${counted(twice, 'call')}`);
+  return notes.filter(Boolean).join(' · ');
+}

@@ -1,0 +1,34 @@
+// The day so far, and the last hour of it as charts.
+
+import { Chart } from './chart.js';
+import { setAttribute, setText, slotsOf } from './nodes.js';
+import { cost, count, hour, money, moment, short } from './words.js';
+
+/** The section of the day. */
+export class Today {
+  #slots = slotsOf(document.getElementById('today'));
+  #charts = {
+    completed: new Chart({ label: 'Pipelines completed', tone: 'answered' }),
+    failed: new Chart({ label: 'Pipelines failed', tone: 'troubled' }),
+    cost_usd: new Chart({ label: 'Cost', tone: 'cost', least: 0.01, say: money }),
+  };
+
+  constructor() {
+    this.#slots.charts.append(...Object.values(this.#charts).map((chart) => chart.root));
+  }
+
+  /** @param {object} state as the contract has it */
+  render({ today, series }) {
+    const { sum, more } = cost(today);
+    setText(this.#slots.since, `since ${moment(today.since, hour)}; charts: the last hour`);
+    setText(this.#slots.answered, count(today.answered));
+    setText(this.#slots.inputTokens, short(today.input_tokens));
+    setText(this.#slots.outputTokens, short(today.output_tokens));
+    setText(this.#slots.cost, sum);
+    setText(this.#slots.costMore, more);
+    setText(this.#slots.completed, count(today.completed));
+    setText(this.#slots.failed, count(today.failed));
+    setAttribute(this.#slots.failedBox, 'data-tone', today.failed ? 'bad' : null);
+    for (const [name, chart] of Object.entries(this.#charts)) chart.update(series[name], series);
+  }
+}
