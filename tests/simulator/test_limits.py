@@ -126,6 +126,25 @@ def test_a_changed_limit_keeps_the_buckets_share() -> None:
     assert bucket.readings(call())["requests"].remaining == 10
 
 
+def test_looking_at_the_levels_tells_of_every_key_and_changes_nothing() -> None:
+    clock = Clock()
+    looked_at, left_alone = (limits(clock, rpm=60, burst_seconds=10) for _ in range(2))
+    for bucket in (looked_at, left_alone):
+        assert admitted(bucket, call()) == 10
+        bucket.set_tenant("openai", 90)
+        bucket.admit(call(key="other"))
+    for _ in range(8):
+        clock.now += 0.5
+        looked_at.levels()
+    assert [one["level"] for one in looked_at.levels()] == [0, 7]
+    assert len({one["key"] for one in looked_at.levels()}) == 2
+    assert looked_at.levels() == left_alone.levels()
+    for bucket in (looked_at, left_alone):
+        bucket.set_tenant("openai", 0)
+    clock.now += 3
+    assert admitted(looked_at, call()) == admitted(left_alone, call()) == 3
+
+
 @pytest.mark.parametrize("value", [-1, "many", True, float("nan")])
 def test_a_limit_that_is_no_number_is_refused(value: Any) -> None:
     with pytest.raises(ValueError, match="rpm"):

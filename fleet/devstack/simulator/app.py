@@ -199,7 +199,7 @@ def _control_routes(engine: Engine) -> list[Route]:
         return JSONResponse({"faults": engine.faults.shown()})
 
     async def limits(request: Request) -> Response:
-        return JSONResponse({"limits": engine.limits.shown()})
+        return JSONResponse({"limits": engine.limits.shown(), "buckets": engine.limits.levels()})
 
     async def stats(request: Request) -> Response:
         mean = engine.overhead_seconds / engine.calls if engine.calls else 0.0

@@ -18,6 +18,11 @@ def tokens_of(text: str) -> int:
     return max(1, round(len(text) / CHARACTERS_PER_TOKEN)) if text else 0
 
 
+def key_mark(key: str) -> str:
+    """What tells an API key from others where it is shown."""
+    return hashlib.sha256(key.encode()).hexdigest()[:12]
+
+
 @dataclass(frozen=True, slots=True)
 class Call:
     """One call, taken apart. ``max_tokens`` None means that the request set no limit."""
@@ -123,7 +128,7 @@ class Ledger:
             provider=call.provider,
             api=call.api,
             model=call.model,
-            key=hashlib.sha256(call.key.encode()).hexdigest()[:12],
+            key=key_mark(call.key),
             at=round(time.time(), 4),
             input_tokens=call.input_tokens,
             max_tokens=call.max_tokens,

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from fleet.devstack.simulator.calls import Call
+from fleet.devstack.simulator.calls import Call, key_mark
 from fleet.devstack.simulator.latency import number
 
 Clock = Callable[[], float]
@@ -63,11 +63,15 @@ class Bucket:
     updated: float
     drain: float = 0.0
 
-    def refill(self, now: float) -> None:
-        """Bring the level up to date; it may be below 0 after a settlement."""
+    def level_at(self, now: float) -> float:
+        """The level then; it may be below 0 after a settlement."""
         flow = (self.rate - self.drain) * max(now - self.updated, 0.0)
         lowest = min(self.level, 0.0)
-        self.level = min(self.capacity, max(self.level + flow, lowest))
+        return min(self.capacity, max(self.level + flow, lowest))
+
+    def refill(self, now: float) -> None:
+        """Bring the level up to date."""
+        self.level = self.level_at(now)
         self.updated = now
 
     def wait_for(self, amount: float) -> float:
@@ -145,6 +149,16 @@ class Limits:
         return [
             {"provider": provider, "model": model} | limit.shown()
             for (provider, model), limit in self._limits.items()
+        ]
+
+    def levels(self) -> list[dict[str, Any]]:
+        """What is in every bucket now, as ``GET /limits`` shows it; looking changes nothing."""
+        now = self._clock()
+        return [
+            {"provider": provider, "model": model, "key": key_mark(key), "kind": kind}
+            | {"level": round(bucket.level_at(now), 3), "capacity": bucket.capacity}
+            for (provider, model, key), account in self._accounts.items()
+            for kind, bucket in account.buckets.items()
         ]
 
     def admit(self, call: Call) -> None:

@@ -39,6 +39,11 @@ class RunningSimulator:
         stats: dict[str, Any] = self._control("GET", "stats")
         return stats
 
+    def buckets(self, provider: str) -> list[dict[str, Any]]:
+        """The provider's buckets, one for each key and kind of limit: their ``level`` now."""
+        found: list[dict[str, Any]] = self._control("GET", "limits")["buckets"]
+        return [one for one in found if one["provider"] == provider]
+
     def fault(self, provider: str, kind: str, **values: Any) -> None:
         """Script a fault."""
         self._control("POST", "faults", {"provider": provider, "kind": kind} | values)
