@@ -120,7 +120,7 @@ def _for_the_page(views: Views) -> list[Route | Mount]:
 
     async def pipelines(request: Request) -> Response:
         await pictures.latest()
-        return Response(pictures.pipelines or "{}", media_type="application/json")
+        return Response(pictures.pipelines, media_type="application/json")
 
     async def events(request: Request) -> StreamingResponse:
         return StreamingResponse(pictures.events(), media_type="text/event-stream")

@@ -29,7 +29,7 @@ class Pictures:
     settings: Settings
     observer: Observer
     state: str = ""
-    pipelines: str = ""
+    pipelines: str = '{"at":0,"running":0,"listed":[],"ended":[]}'
     painted_at: float = 0.0
     _viewers: int = 0
     _called: asyncio.Event = field(default_factory=asyncio.Event)

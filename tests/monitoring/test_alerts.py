@@ -1,0 +1,263 @@
+"""Every alert fires on a real Prometheus that scrapes a real fleet in which its cause was produced.
+
+The windows are the shipped ones divided by 60, out of the same template.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx
+import pytest
+
+from fleet.config import PROJECT_ROOT
+from tests.fleet import Fleet, running_fleet
+from tests.monitoring.expressions import alerts
+from tests.ports import free_port_base
+from tests.waiting import wait_for
+
+pytestmark = pytest.mark.debian
+
+DIVIDED_BY = 60
+LOG_DISK_MB = 48
+ENVIRONMENT = {
+    "FLEET_API_KEY_CACHE_SECONDS": "0",
+    "FLEET_LOG_ROTATION_MB": "1",
+    "FLEET_PROVIDERS__ANTHROPIC__TIMEOUT_SECONDS": "1",
+    **{f"FLEET_PROVIDERS__{name}__KIND": "openai" for name in ("SICK", "SLOW", "SPARE")},
+    **{f"FLEET_PROVIDERS__{name}__BASE_URL": "https://llm.invalid/v1" for name in ("SICK", "SLOW", "SPARE")},
+}
+PROMETHEUS = """
+global: {scrape_interval: 1s, scrape_timeout: 1s, evaluation_interval: 1s}
+rule_files: [rules.yml]
+scrape_configs:
+  - job_name: fleet
+    static_configs: [{targets: ["127.0.0.1:%d"]}]
+"""
+
+
+@dataclass
+class Prometheus:
+    """A Prometheus that scrapes one fleet, and the alerts that it has been seen to fire."""
+
+    address: str
+    fired: set[str] = field(default_factory=set)
+    _over: threading.Event = field(default_factory=threading.Event)
+
+    def watch_for_ever(self) -> None:
+        while not self._over.wait(0.5):
+            self.look()
+
+    def look(self) -> None:
+        answer = httpx.get(f"{self.address}/api/v1/alerts", trust_env=False, timeout=10).json()
+        self.fired |= {one["labels"]["alertname"] for one in answer["data"]["alerts"] if one["state"] == "firing"}
+
+    def end(self) -> None:
+        self._over.set()
+
+    def value(self, query: str) -> float | None:
+        """An expression's first value now; None without any."""
+        answer = httpx.get(f"{self.address}/api/v1/query", params={"query": query}, trust_env=False).json()
+        found = answer["data"]["result"]
+        return float(found[0]["value"][1]) if found else None
+
+
+@contextmanager
+def prometheus_of(fleet: Fleet, folder: Path) -> Iterator[Prometheus]:
+    port = free_port_base()
+    rules = subprocess.run(
+        [sys.executable, "scripts/render_rules.py", "--divide", str(DIVIDED_BY)],
+        cwd=PROJECT_ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    (folder / "rules.yml").write_text(rules.stdout, "utf-8")
+    (folder / "prometheus.yml").write_text(PROMETHEUS % (fleet.port_base + 4), "utf-8")
+    command = [
+        "prometheus",
+        f"--config.file={folder / 'prometheus.yml'}",
+        f"--storage.tsdb.path={folder / 'data'}",
+    ]
+    with (folder / "log").open("w") as log:
+        process = subprocess.Popen([*command, f"--web.listen-address=127.0.0.1:{port}"], stdout=log, stderr=log)
+    found = Prometheus(f"http://127.0.0.1:{port}")
+    watching = threading.Thread(target=found.watch_for_ever)
+    try:
+        wait_for("Prometheus is ready", lambda: _answers(found.address))
+        watching.start()
+        yield found
+    finally:
+        found.end()
+        if watching.is_alive():
+            watching.join()
+        process.terminate()
+        process.wait(30)
+
+
+def _answers(address: str) -> bool:
+    try:
+        return httpx.get(f"{address}/-/ready", trust_env=False).status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+@contextmanager
+def small_disk(folder: Path) -> Iterator[Path]:
+    """A folder on a disk of its own that is soon full."""
+    folder.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={LOG_DISK_MB}m", "tmpfs", str(folder)], check=True)
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)  # whoever still writes there is ending
+
+
+@pytest.fixture(scope="module")
+def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Fleet, Prometheus, Path]]:
+    folder = tmp_path_factory.mktemp("watched")
+    with small_disk(folder / "logs") as logs:
+        environment = ENVIRONMENT | {"FLEET_LOG_DIR": str(logs)}
+        with running_fleet(folder / "state", environment) as fleet, prometheus_of(fleet, folder) as prometheus:
+            yield fleet, prometheus, logs
+
+
+def calls_of(fleet: Fleet, provider: str, model: str, count: int) -> None:
+    """A pipeline of so many assistants that call at once."""
+    name = f"{provider}-{uuid.uuid4().hex[:8]}"
+    row = {"model_provider": provider, "model": model, "max_tokens": 60, "input_keys": json.dumps(["topic"])}
+    fleet.add_project(name, *[row] * count)
+    started = fleet.fleet("run", "Kávovar", "--project", name, "--no-wait")
+    assert started.returncode == 0, started.stderr
+
+
+def key(fleet: Fleet, provider: str) -> None:
+    """Give the embedded backend a key for an added provider."""
+    fleet.backend("INSERT OR REPLACE INTO ApiKey VALUES (?, ?)", provider, f"sim-{provider}-key")
+
+
+@pytest.mark.timeout(400)
+def test_each_alert_fires_when_its_cause_is_there(watched: tuple[Fleet, Prometheus, Path]) -> None:
+    fleet, prometheus, logs = watched
+
+    def fires(name: str, seconds: float = 60.0) -> None:
+        wait_for(f"{name} fires", lambda: name in prometheus.fired, seconds)
+
+    wait_for("every program runs", fleet.all_run)
+    wait_for("it was scraped for a window", lambda: prometheus.value("count_over_time(up[15s]) >= 15"), 60)
+    assert prometheus.fired <= {"FleetQueueDepth"}, "a fleet that is well fires nothing"
+    for provider in ("sick", "slow", "spare"):
+        key(fleet, provider)
+
+    # What takes its time is begun first: a sick provider, and one whose limit is nearly nothing.
+    fleet.simulator.fault("sick", "500", rate=1.0)
+    calls_of(fleet, "sick", "gpt-4o", 12)
+    assert fleet.fleet("limits", "slow", "--tpm", "100").returncode == 0
+    calls_of(fleet, "slow", "gpt-4o", 20)
+
+    # Providers: errors of the assistants' own making, timeouts, a rejected key.
+    fleet.simulator.fault("openai", "400", rate=1.0)
+    for _ in range(4):
+        calls_of(fleet, "openai", "gpt-4o", 8)
+    fleet.simulator.fault("anthropic", "hang", rate=1.0)
+    calls_of(fleet, "anthropic", "claude-sonnet-4-5", 8)
+    fires("FleetProviderErrors")
+    fires("FleetProviderTimeouts")
+    fleet.simulator.fault("gemini", "401", rate=1.0)
+    calls_of(fleet, "gemini", "gemini-2.5-flash", 2)
+    fires("FleetProviderParked")
+
+    # A call that is cut off, and sent again.
+    _clear_faults(fleet)
+    with fleet.latency("openai", 4.0):
+        calls_of(fleet, "openai", "gpt-4o", 1)
+        wait_for("the call is on its way", lambda: fleet.in_flight("openai"))
+        os.kill(fleet.pids()["openai"], signal.SIGKILL)
+        fires("FleetPaidTwice")
+
+    # Processes: one stands still, one dies again and again, one is stopped.
+    still = fleet.pids()["gemini"]
+    os.kill(still, signal.SIGSTOP)
+    for _ in range(3):
+        pid = wait_for("the process is there", lambda: fleet.pids().get("spare"))
+        os.kill(pid, signal.SIGKILL)
+        wait_for("it has ended", lambda pid=pid: fleet.pids().get("spare", pid) != pid or None)
+    fires("FleetProcessRestarts")
+    fires("FleetEventLoopLag")
+    os.kill(still, signal.SIGCONT)
+    fleet.supervisorctl("stop", "spare:*")
+    fires("FleetProcessDown")
+    fires("FleetQueueWithoutPollers")
+    (fleet.state / "journal" / "spare.db").write_bytes(b"no database " * 100)
+    fires("FleetJournalDown")
+
+    fires("FleetProviderProbing")
+    fires("FleetBudgetStarved")
+    fires("FleetQueueDepth")
+    fires("FleetPipelineTooLong")
+
+    # The disk, nearly and then wholly full.
+    free = os.statvfs(logs).f_bavail * os.statvfs(logs).f_frsize
+    ballast = logs / "ballast"
+    ballast.write_bytes(b"\0" * (free - 1_000_000))
+    fires("FleetDiskNearlyFull")
+    with _full(ballast):
+        fires("FleetLogLinesDropped")
+    ballast.unlink()
+
+    # What everything hangs on.
+    start_again = fleet.end_server("backend")
+    fires("FleetServerUnreachable")
+    start_again()
+    socket = fleet.state / "supervisor.sock"
+    socket.rename(socket.with_suffix(".away"))
+    try:
+        fires("FleetSupervisorUnreachable")
+    finally:
+        socket.with_suffix(".away").rename(socket)
+    fleet.supervisorctl("stop", "control:*")
+    fires("FleetInstanceDown")
+    fleet.supervisorctl("start", "control:*")
+    assert prometheus.fired == set(alerts())
+
+
+@contextmanager
+def _full(ballast: Path) -> Iterator[None]:
+    """The disk stays full, whatever is rotated away."""
+    over = threading.Event()
+
+    def fill() -> None:
+        with ballast.open("ab", buffering=0) as file:
+            while not over.wait(0.05):
+                _fill_up(file.write)
+
+    filling = threading.Thread(target=fill)
+    filling.start()
+    try:
+        yield
+    finally:
+        over.set()
+        filling.join()
+
+
+def _fill_up(write: Callable[[bytes], int]) -> None:
+    size = 65_536
+    while size:
+        try:
+            write(b"\0" * size)
+        except OSError:
+            size //= 8
+
+
+def _clear_faults(fleet: Fleet) -> None:
+    httpx.delete(f"{fleet.simulator.base_url}/faults", trust_env=False).raise_for_status()
+    fleet.simulator.fault("sick", "500", rate=1.0)
+    fleet.simulator.fault("gemini", "401", rate=1.0)
