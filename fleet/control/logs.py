@@ -3,12 +3,13 @@
 import hashlib
 import heapq
 import json
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, Self
 
 from fleet.logger import CONTEXT_KEYS, CONTINUATION
 
@@ -60,35 +61,74 @@ def _parse_json(head: str, text: str, process: str, end: int) -> LogRecord:
     return LogRecord(moment, str(found.get("level")), name, context, str(found.get("message")), text, end)
 
 
+@dataclass(frozen=True, slots=True)
+class LogFile:
+    """A log file as it was when it was looked at. ``modified`` is in nanoseconds, ``head`` what it begins with."""
+
+    path: Path
+    inode: int
+    size: int
+    modified: int
+    head: bytes
+
+    @classmethod
+    def look_at(cls, path: Path) -> Self | None:
+        """The file there now; None if there is none."""
+        try:
+            with path.open("rb") as file:
+                found = os.fstat(file.fileno())
+                head = file.read(_FINGERPRINT_BYTES)
+        except FileNotFoundError:
+            return None
+        return cls(path, found.st_ino, found.st_size, found.st_mtime_ns, head)
+
+    def begins_as(self, other: Self) -> bool:
+        """Whether this is that file, seen earlier; an inode alone may be another file's by now."""
+        return self.inode == other.inode and self.head.startswith(other.head)
+
+
 @dataclass
 class Position:
-    """How far a process's log has been read: the file, by inode and by what it begins with, and the offset."""
+    """How far a log has been read: the file, by inode and by what it begins with, and the offset. ``modified`` is
+    when something was last written to it, as far as that was seen."""
 
     inode: int = 0
     fingerprint: str = ""
     fingerprinted: int = 0
     offset: int = 0
+    modified: int = 0
+
+    @classmethod
+    def within(cls, file: LogFile, offset: int) -> Self:
+        """So far in that file."""
+        return cls(file.inode, _fingerprint(file.head), len(file.head), offset, file.modified)
+
+    def is_within(self, file: LogFile | None) -> bool:
+        """Whether this is the file that was read."""
+        return (
+            file is not None
+            and file.inode == self.inode
+            and _fingerprint(file.head[: self.fingerprinted]) == self.fingerprint
+        )
 
     def is_in(self, path: Path) -> bool:
-        """Whether this is the file that was read."""
-        try:
-            return path.stat().st_ino == self.inode and (
-                _fingerprint(path, self.fingerprinted) == self.fingerprint
-            )
-        except OSError:
-            return False
+        """Whether the file that was read is the one there now."""
+        return self.is_within(LogFile.look_at(path))
 
     def move_to(self, path: Path, offset: int) -> None:
-        """From now on it is so far in that file."""
-        self.inode = path.stat().st_ino
-        self.fingerprinted = min(path.stat().st_size, _FINGERPRINT_BYTES)
-        self.fingerprint = _fingerprint(path, self.fingerprinted)
-        self.offset = offset
+        """From now on it is so far in the file there.
+
+        Raises:
+            FileNotFoundError: there is none.
+        """
+        file = LogFile.look_at(path)
+        if file is None:
+            raise FileNotFoundError(path)
+        self.__dict__.update(Position.within(file, offset).__dict__)
 
 
-def _fingerprint(path: Path, size: int) -> str:
-    with path.open("rb") as file:
-        return hashlib.sha256(file.read(size)).hexdigest()[:16]
+def _fingerprint(head: bytes) -> str:
+    return hashlib.sha256(head).hexdigest()[:16]
 
 
 def processes_in(logs: Path) -> list[str]:
@@ -97,71 +137,134 @@ def processes_in(logs: Path) -> list[str]:
     return sorted({match["process"] for match in found if match})
 
 
-def files_of(logs: Path, process: str) -> list[Path]:
-    """A process's log files, the oldest first."""
-    rotated = [
-        path
-        for path in logs.glob(f"{process}.*.log")
-        if (match := _LOG_FILE.fullmatch(path.name)) and match["process"] == process
-    ]
-    current = logs / f"{process}.log"
-    return sorted(rotated) + ([current] if current.exists() else [])
+def files_of(logs: Path, process: str) -> list[LogFile]:
+    """A process's log files, the oldest first, as they were at one moment."""
+    path = logs / f"{process}.log"
+    while True:
+        before = LogFile.look_at(path)
+        rotated = [found for one in _rotated(logs, process) if (found := LogFile.look_at(one)) is not None]
+        current = LogFile.look_at(path)
+        # A rotation in between would have hidden the file that was the current one.
+        if (before and before.inode) == (current and current.inode):
+            # Their names hold local time, which goes back by an hour once a year.
+            rotated.sort(key=lambda file: (file.modified, file.path.name))
+            return rotated + ([current] if current else [])
+
+
+def _rotated(logs: Path, process: str) -> Iterator[Path]:
+    for path in logs.glob(f"{process}.*.log"):
+        if (match := _LOG_FILE.fullmatch(path.name)) and match["process"] == process:
+            yield path
+
+
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """Files of a process were gone before they were read: what it wrote ``after`` the last record that was read
+    and ``before`` the first that follows, as far as these have times. ``files`` and ``bytes`` are those of which
+    that is known since they were seen once; there may be more."""
+
+    process: str
+    after: datetime | None
+    before: datetime | None
+    files: int
+    bytes: int
 
 
 @dataclass
 class Reader:
-    """Reads a process's log on from a position. ``lost`` says whether files went before they were read."""
+    """Reads a process's log on from a position. ``last`` is the time of the last record that was taken, ``losses``
+    what could not be read any more.
+
+    A process's first file that is there is taken for its first: whether others were gone by then, nobody knows.
+    """
 
     logs: Path
     process: str
     position: Position = field(default_factory=Position)
-    begun: bool = False
-    lost: bool = False
+    last: datetime | None = None
+    losses: list[Loss] = field(default_factory=list)
+    _seen: dict[int, LogFile] = field(default_factory=dict)
+    _gone: list[int] | None = None
 
     def read(self, until: datetime = _NOT_YET) -> Iterator[LogRecord]:
         """What is new, up to that time; the position moves along with what is taken."""
-        for _ in range(3):  # a rotation may come in between
+        while (here := self._here()) is not None:
+            file, following = here
             try:
-                yield from self._read(until)
+                stream = file.path.open("rb")
             except FileNotFoundError:
-                continue
-            return
+                continue  # rotated since it was looked at
+            with stream:
+                if os.fstat(stream.fileno()).st_ino != file.inode:
+                    continue
+                offset = self.position.offset if self.position.is_within(file) else 0
+                for record in _records(stream, self.process, offset, whole=following is not None):
+                    if record.time > until:
+                        return
+                    self._take(record, file)
+                    yield record
+            if following is None:
+                return  # if it was rotated meanwhile, there may be more in it
+            self.position = Position.within(following, 0)
 
-    def _read(self, until: datetime) -> Iterator[LogRecord]:
+    def go_back(self, position: Position, last: datetime | None) -> None:
+        """Read again from there on; what is known of files that were seen stays known."""
+        self.position, self.last, self._gone = position, last, None
+        self.losses.clear()
+
+    def _here(self) -> tuple[LogFile, LogFile | None] | None:
+        """The file to read on in, and the one that follows it; None if there is none."""
         files = files_of(self.logs, self.process)
-        start = next((number for number, path in enumerate(files) if self.position.is_in(path)), None)
-        if start is None:
-            self.lost = self.lost or (self.position.inode != 0 and bool(files))
-            start, self.position = 0, Position()
-        for path in files[start:]:
-            if not self.position.is_in(path):
-                self.position.move_to(path, 0)
-            for record in _records(path, self.process, self.position.offset):
-                if record.time > until:
-                    return
-                self.position.offset = record.end
-                yield record
-            if self.position.fingerprinted < _FINGERPRINT_BYTES:
-                self.position.move_to(path, self.position.offset)
+        number = next((number for number, file in enumerate(files) if self.position.is_within(file)), None)
+        if number is None:
+            number = self._first_unread(files)
+        else:
+            self.position = Position.within(files[number], self.position.offset)
+        unread = files[number:]
+        if not unread:
+            return None
+        self._seen |= {file.inode: file for file in unread}
+        return unread[0], unread[1] if len(unread) > 1 else None
+
+    def _first_unread(self, files: list[LogFile]) -> int:
+        """Where to begin when the file that was read is gone: what was written before it has been read."""
+        if self.position.inode == 0:
+            return 0
+        if self._gone is None:
+            unread = [seen for seen in self._seen.values() if seen.modified >= self.position.modified]
+            gone = [seen for seen in unread if not any(file.begins_as(seen) for file in files)]
+            read = self.position.offset
+            sizes = [file.size - (read if self.position.is_within(file) else 0) for file in gone]
+            self._gone = [size for size in sizes if size > 0]
+        return sum(file.modified < self.position.modified for file in files)
+
+    def _take(self, record: LogRecord, file: LogFile) -> None:
+        timed = record.time if record.time != datetime.min else None
+        if self._gone is not None:
+            self.losses.append(Loss(self.process, self.last, timed, len(self._gone), sum(self._gone)))
+            self._gone = None
+        if not self.position.is_within(file):
+            self.position = Position.within(file, 0)
+        self.position.offset = record.end
+        self.last = timed or self.last
 
 
-def _records(path: Path, process: str, offset: int) -> Iterator[LogRecord]:
-    """The complete records from there on."""
-    with path.open("rb") as file:
-        file.seek(offset)
-        lines: list[str] = []
-        end = offset
-        for raw in file:
-            if not raw.endswith(b"\n"):
-                break  # it is being written
-            line = raw.decode("utf-8", "replace").rstrip("\n")
-            if lines and not line.startswith(CONTINUATION):
-                yield parse("\n".join(lines), process, end)
-                lines = []
-            lines.append(line)
-            end += len(raw)
-        if lines:
+def _records(file: BinaryIO, process: str, offset: int, *, whole: bool) -> Iterator[LogRecord]:
+    """The complete records from there on. ``whole``: nothing will be added to the file."""
+    file.seek(offset)
+    lines: list[str] = []
+    end = offset
+    for raw in file:
+        if not (raw.endswith(b"\n") or whole):
+            break  # it is being written
+        line = raw.decode("utf-8", "replace").rstrip("\n")
+        if lines and not line.startswith(CONTINUATION):
             yield parse("\n".join(lines), process, end)
+            lines = []
+        lines.append(line)
+        end += len(raw)
+    if lines:
+        yield parse("\n".join(lines), process, end)
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from loguru import logger
 
-from fleet.control.logs import Position, Reader, merged, processes_in
+from fleet.control.logs import Loss, Position, Reader, files_of, merged, processes_in
 from fleet.errors import OperationError
 
 MERGED_LOG = "worker_production.log"
@@ -22,9 +22,24 @@ _COMMIT = "merged.json"
 HELD_BACK = timedelta(seconds=1)
 
 
+@dataclass(frozen=True)
+class _Committed:
+    """How long the merged file was, and how far each log was read."""
+
+    inode: int
+    size: int
+    positions: dict[str, Position]
+    last: dict[str, datetime]
+
+
 @dataclass
 class Merger:
-    """Merges the logs of a folder. ``rotation_bytes`` and ``backups`` are those of its own file."""
+    """Merges the logs of a folder. ``rotation_bytes`` and ``backups`` are those of its own file and of the
+    processes'; ``on_lost`` is told the process of each loss, once.
+
+    A process that is first seen when it has put aside as many files as are kept may have had others before. Nobody
+    can know, so that is a warning and no loss.
+    """
 
     logs: Path
     state: Path
@@ -32,9 +47,7 @@ class Merger:
     backups: int
     on_lost: Callable[[str], None] = lambda process: None
     _readers: dict[str, Reader] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        self._restore()
+    _sound: bool = False
 
     @property
     def path(self) -> Path:
@@ -45,47 +58,65 @@ class Merger:
         """Append what is new, of which the latest second is left for the next time; how many records it was.
 
         Raises:
-            OperationError: the merged file cannot be written.
+            OperationError: the merged file cannot be written. The next time goes on from the last commit.
         """
         horizon = until or datetime.now() - HELD_BACK
-        for process in processes_in(self.logs):
-            self._readers.setdefault(process, Reader(self.logs, process))
         try:
-            return self._append(horizon)
+            if not self._sound:
+                self._restore()
+            self._sound = False
+            count = self._append(horizon)
+            self._sound = True
         except OSError as error:
             raise OperationError(
-                f"{self.path} cannot be written ({error.strerror}). Remedy: make room, or see to its rights"
+                f"the logs cannot be merged into {self.path} ({error.strerror}: {error.filename or self.path}). "
+                "Remedy: make room, or see to its rights"
             ) from None
+        self._tell_losses()
+        return count
 
     def _append(self, horizon: datetime) -> int:
-        count, written = 0, 0
+        count = 0
+        for process in processes_in(self.logs):
+            if process not in self._readers:
+                self._readers[process] = self._first_seen(process)
         with self.path.open("ab") as file:
             for record in merged(list(self._readers.values()), horizon):
-                line = record.text.encode("utf-8") + b"\n"
-                written += len(line)
+                file.write(record.text.encode("utf-8") + b"\n")
                 count += 1
-                file.write(line)
-        self._tell_losses()
         if count:
             self._commit()
         if self.path.stat().st_size > self.rotation_bytes:
             self._rotate()
         return count
 
+    def _first_seen(self, process: str) -> Reader:
+        aside = len(files_of(self.logs, process)) - 1
+        if aside >= self.backups:
+            logger.warning(
+                "{} is merged for the first time, from the oldest of its {} files on; whether there were older "
+                "ones is not known",
+                process,
+                aside + 1,
+            )
+        return Reader(self.logs, process)
+
     def _tell_losses(self) -> None:
+        """To be called when what follows a loss has been committed: else it would be found, and told, again."""
         for reader in self._readers.values():
-            if reader.lost:
-                reader.lost = False
-                self.on_lost(reader.process)
-                logger.error(
-                    "📭 LOG LINES LOST: files of {} were rotated away before they were merged; what is left is",
-                    reader.process,
-                )
+            for loss in reader.losses:
+                self.on_lost(loss.process)
+                logger.error("📭 LOG LINES LOST: {}", _told(loss))
+            reader.losses.clear()
 
     def _commit(self) -> None:
         found = self.path.stat()
-        positions = {process: asdict(reader.position) for process, reader in self._readers.items()}
-        committed = {"inode": found.st_ino, "size": found.st_size, "positions": positions}
+        committed = {
+            "inode": found.st_ino,
+            "size": found.st_size,
+            "positions": {process: asdict(reader.position) for process, reader in self._readers.items()},
+            "last": {process: one.last.isoformat() for process, one in self._readers.items() if one.last},
+        }
         fresh = self.state / f".{_COMMIT}.{os.getpid()}"
         fresh.write_text(json.dumps(committed), "utf-8")
         fresh.replace(self.state / _COMMIT)
@@ -97,20 +128,58 @@ class Merger:
                 older.replace(self.logs / f"{MERGED_LOG}.{number}")
 
     def _restore(self) -> None:
-        """Go on from the last commit."""
-        try:
-            committed = json.loads((self.state / _COMMIT).read_text("utf-8"))
-            positions = {name: Position(**one) for name, one in committed["positions"].items()}
-            inode, size = int(committed["inode"]), int(committed["size"])
-        except FileNotFoundError:
+        """Go on from the last commit: cut off what was written since, and read it again.
+
+        The readers stay, for what they know of files that they have seen.
+        """
+        committed = self._committed()
+        if committed is None:
+            self._go_back({}, {})
+            self.path.touch()
+            self._commit()  # so that the first lines, too, can be cut off
             return
-        except (ValueError, TypeError, KeyError):
-            logger.error("{} is damaged: all logs are merged anew", self.state / _COMMIT)
-            return
-        self._readers = {name: Reader(self.logs, name, position) for name, position in positions.items()}
+        self._go_back(committed.positions, committed.last)
         for path in (self.path, *(self.logs / f"{MERGED_LOG}.{number}" for number in range(1, self.backups + 1))):
-            if path.exists() and path.stat().st_ino == inode:
-                os.truncate(path, min(size, path.stat().st_size))
+            if path.exists() and path.stat().st_ino == committed.inode:
+                os.truncate(path, min(committed.size, path.stat().st_size))
                 return
             if path == self.path and path.exists():
                 os.truncate(path, 0)  # begun after the last commit
+
+    def _go_back(self, positions: dict[str, Position], last: dict[str, datetime]) -> None:
+        for process in positions.keys() | self._readers.keys():
+            reader = self._readers.setdefault(process, Reader(self.logs, process))
+            reader.go_back(positions.get(process, Position()), last.get(process))
+
+    def _committed(self) -> _Committed | None:
+        """What was committed last; None if nothing was, or it cannot be read."""
+        try:
+            found = json.loads((self.state / _COMMIT).read_text("utf-8"))
+            return _Committed(
+                int(found["inode"]),
+                int(found["size"]),
+                {name: Position(**one) for name, one in found["positions"].items()},
+                {name: datetime.fromisoformat(time) for name, time in found.get("last", {}).items()},
+            )
+        except FileNotFoundError:
+            return None
+        except (ValueError, TypeError, KeyError, AttributeError):
+            logger.error("{} is damaged: all logs are merged anew", self.state / _COMMIT)
+            return None
+
+
+def _told(loss: Loss) -> str:
+    known = (
+        f"{loss.files} files with {loss.bytes:,} bytes were still there when they were last looked at"
+        if loss.files
+        else "how much it was cannot be known"
+    )
+    return (
+        f"files of {loss.process} were gone before they were merged; lost is what it wrote between "
+        f"{_time(loss.after)} (the last record that was merged) and {_time(loss.before)} (the first that "
+        f"follows); {known}"
+    )
+
+
+def _time(moment: datetime | None) -> str:
+    return "an unknown time" if moment is None else moment.isoformat(" ", "milliseconds")
