@@ -352,7 +352,8 @@ def _explain(error: ValidationError) -> str:
         elif item["type"] == "missing":
             lines.append(f"{variable} is not set")
         else:
-            lines.append(f"{variable}={str(item['input'])[:80]!r}: {message}")
+            given = "(not shown)" if variable.endswith("_TOKEN") else repr(str(item["input"])[:80])
+            lines.append(f"{variable}={given}: {message}")
     return "\n".join(lines)
 
 

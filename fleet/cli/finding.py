@@ -1,10 +1,32 @@
 """How a command finds the fleet that it is about."""
 
+import os
+from typing import Any
+
+from pydantic import ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    DotEnvSettingsSource,
+    EnvSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+from pydantic_settings import (
+    SettingsError as SourceError,
+)
+
 from fleet.cli.record import FleetRecord
 from fleet.config import Settings, load_settings
+from fleet.control.doctor import NOT_SET
 from fleet.errors import OperationError, SettingsError
 
 _STAND_IN = "http://127.0.0.1:8000"
+#: What is asked nowhere rather than in a place that nobody named.
+_UNKNOWN: dict[str, Any] = {"API_BASE_URL": f"http://{NOT_SET}", "TEMPORAL_HOST": f"{NOT_SET}:7233"}
+_DEFAULT_TEMPORAL = "localhost:7233"
+_CONTRADICTORY = ("providers", "heartbeat_interval_seconds", "heartbeat_timeout_seconds")
+_MOST_WRONG = 50
 
 
 def settings_for_embedded() -> Settings:
@@ -37,3 +59,113 @@ def find_fleet() -> tuple[Settings, FleetRecord | None]:
             f"no fleet is up in {state}. Remedy: start one with `fleet up`; or set FLEET_STATE_DIR to the state "
             "folder of one that runs; or set TEMPORAL_HOST and API_BASE_URL to reach one elsewhere"
         ) from None
+
+
+def find_anyhow() -> tuple[Settings, list[str]]:
+    """The settings that reach the fleet as far as they can be used, and what is wrong with them, a line each.
+
+    Whatever is wrong has its default; an address that is missing or wrong is ``NOT_SET``.
+    """
+    wrong: list[str] = []
+    overrides: dict[str, Any] = {}
+    try:
+        state = _usable().state_dir.absolute()
+        if (record := FleetRecord.load(state)) is not None:
+            overrides = record.overrides() | {"state_dir": state}
+    except OperationError as error:
+        wrong.append(str(error))
+    try:
+        return load_settings(**overrides), wrong
+    except SettingsError as error:
+        wrong += str(error).splitlines()
+    except OSError as error:
+        wrong.append(f"the settings cannot be read: {error}. Remedy: correct the rights of .env or fleet.toml")
+    return _usable(**overrides), wrong
+
+
+class _Given(Settings):
+    """Settings out of what is given alone."""
+
+    model_config = SettingsConfigDict(env_file=None, toml_file=None)
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Neither the environment nor a file."""
+        return (init_settings,)
+
+
+def _usable(**overrides: Any) -> Settings:
+    values = _UNKNOWN | {"TEMPORAL_HOST": _DEFAULT_TEMPORAL} | _sources() | overrides
+    for _ in range(_MOST_WRONG):
+        try:
+            return _Given(**values)
+        except ValidationError as error:
+            for item in error.errors():
+                _leave_out(values, item["loc"])
+    return _Given(**_UNKNOWN)
+
+
+def _sources() -> dict[str, Any]:
+    """What fleet.toml, .env and the environment say, each as far as it can be read; the last one wins."""
+    values: dict[str, Any] = {}
+    for source in (TomlConfigSettingsSource, DotEnvSettingsSource, EnvSettingsSource):
+        try:
+            found = source(Settings)()
+        except (SourceError, ValueError, OSError):
+            found = _plain_variables() if source is EnvSettingsSource else {}
+        values = _laid_over(values, {_key_of(name): value for name, value in found.items()})
+    return values
+
+
+def _key_of(name: str) -> str:
+    """A setting goes by its variable where that is not of the fleet's own naming."""
+    field = Settings.model_fields.get(name)
+    return str(field.validation_alias or name) if field is not None else name
+
+
+def _plain_variables() -> dict[str, str]:
+    """What the environment says, without the providers' sections."""
+    found = {}
+    for name in Settings.model_fields.keys() - {"providers"}:
+        key = _key_of(name)
+        variable = key if key.isupper() else f"FLEET_{key.upper()}"
+        if variable in os.environ:
+            found[name] = os.environ[variable]
+    return found
+
+
+def _laid_over(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    merged = below | above
+    for name in below.keys() & above.keys():
+        if isinstance(below[name], dict) and isinstance(above[name], dict):
+            merged[name] = _laid_over(below[name], above[name])
+    return merged
+
+
+def _leave_out(values: dict[str, Any], place: tuple[int | str, ...]) -> None:
+    """Take out what is wrong: the value in that place, the section that lacks one there, or, where settings
+    contradict each other, those that may do so."""
+    if not place:
+        for name in _CONTRADICTORY:
+            values.pop(name, None)
+        return
+    section, name = values, str(place[0])
+    lacking: tuple[dict[str, Any], str] | None = None
+    for inner in place[1:]:
+        if not isinstance(section.get(name), dict):
+            break
+        lacking = section, name
+        section, name = section[name], str(inner)
+    if name in section:
+        del section[name]
+    elif lacking is not None:
+        del lacking[0][lacking[1]]
+    if place[0] in _UNKNOWN:
+        values |= {str(place[0]): _UNKNOWN[str(place[0])]}

@@ -11,7 +11,7 @@ from fleet.cli import logs as logbook
 from fleet.cli import processes
 from fleet.cli import supervise as supervision
 from fleet.cli import top as watching
-from fleet.cli.finding import find_fleet, settings_for_embedded
+from fleet.cli.finding import find_anyhow, find_fleet, settings_for_embedded
 from fleet.cli.output import Json, print_json
 from fleet.cli.screen import console_for, show_checks, show_status, shown
 from fleet.contracts import LimitSettings
@@ -147,8 +147,8 @@ def replay(as_json: Json = False) -> None:
 @app.command()
 def doctor(as_json: Json = False) -> None:
     """Look at all that a fleet on this machine needs; the exit status is 1 if something is wrong."""
-    settings, _ = find_fleet()
-    checks = asyncio.run(examine(settings))
+    settings, wrong = find_anyhow()
+    checks = asyncio.run(examine(settings, wrong))
     if as_json:
         print_json({"ok": all(one.ok for one in checks), "checks": [asdict(one) for one in checks]})
     else:

@@ -1,0 +1,27 @@
+"""``fleet doctor``: everything that a fleet on this machine needs, looked at one by one.
+
+It is called for when something is missing, so nothing has to be there for it: settings that are wrong, a server
+that is away, a supervisord that does not run are lines like others, and so is what cannot be looked at for that
+reason. It changes nothing.
+"""
+
+import asyncio
+from collections.abc import Sequence
+
+from fleet.config import Settings
+from fleet.control.doctor.check import NOT_SET, Check
+from fleet.control.doctor.environment import environment_checks
+from fleet.control.doctor.machine import machine_checks
+from fleet.control.doctor.processes import process_checks
+from fleet.control.doctor.servers import server_checks
+from fleet.control.status import status_of
+
+__all__ = ["NOT_SET", "Check", "examine"]
+
+
+async def examine(settings: Settings, wrong: Sequence[str] = ()) -> list[Check]:
+    """Look at everything; nothing is raised. ``wrong`` is what is wrong with the settings that were given, a line
+    each; an address that could not be taken from them is ``NOT_SET``."""
+    here = asyncio.to_thread(lambda: [*environment_checks(wrong), *machine_checks(settings)])
+    found, status, elsewhere = await asyncio.gather(here, status_of(settings), server_checks(settings))
+    return [*found, *await asyncio.to_thread(process_checks, settings, status), *elsewhere]

@@ -1,0 +1,112 @@
+"""What the fleet is given: its settings, its packages."""
+
+import os
+import re
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from importlib.metadata import PackageNotFoundError, metadata, requires, version
+from operator import eq, ge, gt, le, lt, ne
+
+from fleet.config import Settings
+from fleet.control.doctor.check import Check
+
+_PACKAGE = "assistant-fleet"
+#: Google's older SDK holds other packages back and takes the place of the newer one.
+_INSTEAD = {"google-genai": "google-generativeai"}
+_REQUIREMENT = re.compile(r"([\w.-]+)(?:\[.*?\])?\s*\(?([^;()]*)\)?")
+_CLAUSE = re.compile(r"(>=|<=|==|!=|>|<)\s*([\d.]+)")
+_COMPARED: Mapping[str, Callable[[tuple[int, ...], tuple[int, ...]], bool]] = {
+    ">=": ge,
+    "<=": le,
+    "==": eq,
+    "!=": ne,
+    ">": gt,
+    "<": lt,
+}
+#: Of the scripts, and no setting of the fleet's.
+_OTHERS = {"FLEET_UPDATE_PATIENCE_SECONDS"}
+_ADDRESSES = ("API_BASE_URL", "TEMPORAL_HOST", "TEMPORAL_NAMESPACE")
+
+
+def environment_checks(wrong: Sequence[str]) -> Iterator[Check]:
+    """Settings and packages, a line each or one for each thing that is wrong."""
+    yield from _settings(wrong)
+    yield _python()
+    yield from _packages()
+
+
+def _settings(wrong: Sequence[str]) -> Iterator[Check]:
+    yield from (_complaint(line) for line in wrong)
+    strange = sorted(name for name in os.environ if name.startswith("FLEET_") and not _is_setting(name))
+    for name in strange:
+        yield Check("environment", False, f"{name} is no setting", "correct its name, or remove it")
+    if not wrong and not strange:
+        named = [name for name in _ADDRESSES if name in os.environ]
+        yield Check("environment", True, f"nothing is missing or wrong; set are {', '.join(named) or 'none'}")
+
+
+def _complaint(line: str) -> Check:
+    says, _, remedy = line.partition(" Remedy: ")
+    return Check("environment", False, says, remedy or "correct it in the environment, .env or fleet.toml")
+
+
+def _is_setting(variable: str) -> bool:
+    name = variable.removeprefix("FLEET_").lower()
+    field = Settings.model_fields.get(name)
+    own = field is not None and field.validation_alias is None
+    return own or name.startswith("providers__") or variable in _OTHERS
+
+
+def _python() -> Check:
+    wanted, there = metadata(_PACKAGE)["Requires-Python"], sys.version.split()[0]
+    ok = fits(there, wanted)
+    return Check("Python", ok, f"{there}, {wanted} is asked for", "" if ok else "install that and make .venv anew")
+
+
+def _packages() -> Iterator[Check]:
+    """What pyproject.toml asks for, against what is there."""
+    fine, wrong = [], []
+    for name, wanted in required():
+        there = _version(name) or _version(_INSTEAD.get(name, name))
+        if there is None:
+            wrong.append(f"{name} is missing")
+        elif _version(name) is not None and not fits(there, wanted):
+            wrong.append(f"{name} is {there}, {wanted} is asked for")
+        else:
+            fine.append(f"{name} {there}")
+    remedy = "install the release anew: scripts/update.sh, or requirements/base.txt into .venv"
+    yield from (Check("packages", False, says, remedy) for says in wrong)
+    if not wrong:
+        yield Check("packages", True, f"{_PACKAGE} {_version(_PACKAGE)} with {', '.join(fine)}")
+
+
+def required() -> Iterator[tuple[str, str]]:
+    """Each package that the fleet always needs, and which versions of it."""
+    for requirement in requires(_PACKAGE) or []:
+        found = _REQUIREMENT.match(requirement)
+        if found and ";" not in requirement:  # what is behind a semicolon belongs to an extra
+            yield found[1], found[2].strip()
+
+
+def fits(there: str, wanted: str) -> bool:
+    """Whether a version is one of those, as in ``>=1.35,<2``."""
+    return all(
+        _COMPARED[how](*_same_length(_numbers(there), _numbers(bound))) for how, bound in _CLAUSE.findall(wanted)
+    )
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    found = re.match(r"\d+(?:\.\d+)*", text)
+    return tuple(int(part) for part in found[0].split(".")) if found else ()
+
+
+def _same_length(one: tuple[int, ...], other: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    most = max(len(one), len(other))
+    return one + (0,) * (most - len(one)), other + (0,) * (most - len(other))
+
+
+def _version(name: str) -> str | None:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None

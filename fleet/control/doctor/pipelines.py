@@ -1,0 +1,107 @@
+"""How the latest pipelines ended, and whether what made them fail still does."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from temporalio.client import Client, WorkflowExecution, WorkflowExecutionStatus, WorkflowFailureError
+from temporalio.exceptions import ApplicationError
+from temporalio.service import RPCError
+
+from fleet.backend import Backend
+from fleet.config import Settings
+from fleet.contracts import WORKFLOW_TYPE, RetryOf
+from fleet.control.doctor.check import Check, from_error
+from fleet.errors import AssistantDamaged, FleetError, InputError, NoAssistants, ProjectNotFound
+from fleet.loading import load_assistants
+from fleet.past_runs import arguments_of
+
+_WITHIN_SECONDS = 3600.0
+_MOST_LISTED = 50
+_MOST_TOLD = 3
+_RPC = timedelta(seconds=5)
+#: Failures of whoever started the pipeline: nothing of the fleet's is wrong.
+_NOT_OURS = (InputError.code, ProjectNotFound.code, NoAssistants.code)
+
+
+@dataclass(frozen=True)
+class Failed:
+    """A pipeline that failed, and whether another one has completed since."""
+
+    workflow_id: str
+    project: str
+    code: str
+    message: str
+    overcome: bool
+
+
+async def pipeline_checks(client: Client, settings: Settings, backend: Backend | None) -> list[Check]:
+    """The failures of the last hour; without a ``backend`` the projects' assistants are not looked at."""
+    try:
+        failed = await _failed(client)
+    except RPCError as error:
+        return [from_error("pipelines", error)]
+    ours = [one for one in failed if one.code not in _NOT_OURS]
+    projects = dict.fromkeys(one.project for one in ours if one.code == AssistantDamaged.code)
+    damaged = [await _assistants(settings, backend, project) for project in projects] if backend else []
+    return [verdict(ours), *damaged]
+
+
+def verdict(failed: Sequence[Failed]) -> Check:
+    """What these failures say: those that a later pipeline has overcome are told, and are no problem."""
+    if not failed:
+        return Check("pipelines", True, "none has failed within the last hour")
+    latest = next((one for one in failed if not one.overcome), failed[0])
+    says = f"{latest.workflow_id} failed: {latest.message}"
+    if len(failed) > 1:
+        says = f"{len(failed)} failed within the last hour; {says}"
+    retry = f"mend what the message names, then `fleet retry {latest.workflow_id}`, which pays only for the rest"
+    if latest.overcome:
+        return Check("pipelines", True, f"others have completed since {says}", retry)
+    return Check("pipelines", False, says, retry)
+
+
+async def _failed(client: Client) -> list[Failed]:
+    """The newest failures of the last hour, the latest first."""
+    since = datetime.fromtimestamp(time.time() - _WITHIN_SECONDS, UTC)
+    query = (
+        f"WorkflowType = '{WORKFLOW_TYPE}' AND ExecutionStatus IN ('Completed', 'Failed', 'TimedOut') "
+        f"AND CloseTime > '{since:%Y-%m-%dT%H:%M:%SZ}'"
+    )
+    found: list[Failed] = []
+    overcome = False
+    listed = client.list_workflows(query, page_size=_MOST_LISTED, limit=_MOST_LISTED, rpc_timeout=_RPC)
+    async for one in listed:
+        if one.status is WorkflowExecutionStatus.COMPLETED:
+            overcome = True
+        elif len(found) < _MOST_TOLD:
+            found.append(await _failure(client, one, overcome))
+    return found
+
+
+async def _failure(client: Client, one: WorkflowExecution, overcome: bool) -> Failed:
+    code, message = "ended", "it ended without a word"
+    try:
+        await client.get_workflow_handle(one.id, run_id=one.run_id).result(follow_runs=False, rpc_timeout=_RPC)
+    except WorkflowFailureError as failure:
+        cause = failure.cause
+        message = str(cause)
+        if isinstance(cause, ApplicationError):
+            message = cause.message
+            record: Any = cause.details[0] if cause.details else None
+            code = str(record.get("code", code)) if isinstance(record, dict) else code
+    arguments = await arguments_of(client, RetryOf(one.id, one.run_id))
+    project = str(arguments[1]) if len(arguments) > 1 else ""
+    return Failed(one.id, project, code, " ".join(message.split()), overcome)
+
+
+async def _assistants(settings: Settings, backend: Backend, project: str) -> Check:
+    """Whether a project whose assistants were damaged is in order now."""
+    what = f"assistants of {project}"
+    try:
+        found = await load_assistants(backend, settings, project)
+    except FleetError as error:
+        return from_error(what, error)
+    return Check(what, True, f"{len(found)}, in order again")

@@ -1,0 +1,56 @@
+"""The processes of this machine, as supervisord and their pulses show them, and who polls the queues."""
+
+from collections.abc import Iterator
+
+from fleet.config import Settings
+from fleet.control.doctor.check import NOT_SET, Check, unseen
+from fleet.control.home import Home
+from fleet.control.status import FleetStatus, QueueStatus
+
+_WELL = ("RUNNING", "STARTING")
+
+
+def process_checks(settings: Settings, status: FleetStatus) -> list[Check]:
+    """supervisord, its processes, and the pollers of every queue."""
+    why = "TEMPORAL_HOST is not known" if NOT_SET in settings.temporal_host else "Temporal is away"
+    return [
+        *_processes(Home.of(settings), settings, status),
+        *(_pollers(queue, settings, why) for queue in status.queues),
+    ]
+
+
+def _processes(home: Home, settings: Settings, status: FleetStatus) -> Iterator[Check]:
+    if status.supervisor_problem:
+        says, _, remedy = status.supervisor_problem.partition(" Remedy: ")
+        yield Check(
+            "supervisord", False, says, f"{remedy or 'wait for it'}; installed: systemctl start seo-worker"
+        )
+        yield unseen("processes", "supervisord is away")
+        return
+    yield Check("supervisord", True, f"answers on {home.socket}")
+    ill = [one for one in status.processes if one.state not in _WELL]
+    for one in ill:
+        says, remedy = f"{one.state} {one.said}".strip(), f"read {one.process}.stdout.log in {home.logs}, and "
+        remedy += f"{one.process}.log in {settings.logs}; then `fleet roll {one.program}`"
+        yield Check(f"process {one.process}", False, says, remedy)
+    for complaint in status.complaints:
+        remedy = f"read its log in {settings.logs}; one that stands still is replaced within a minute"
+        yield Check("processes", False, complaint, remedy)
+    if not ill and not status.complaints:
+        yield Check("processes", True, f"{len(status.processes)} run: {_counted(status)}")
+
+
+def _counted(status: FleetStatus) -> str:
+    programs = [one.program for one in status.processes]
+    return ", ".join(f"{programs.count(name)} {name}" for name in dict.fromkeys(programs))
+
+
+def _pollers(queue: QueueStatus, settings: Settings, why_unknown: str) -> Check:
+    what = f"pollers of {queue.queue}"
+    if queue.pollers is None:
+        return unseen(what, why_unknown)
+    if not queue.pollers:
+        remedy = f"see which process should (`supervisorctl status`), then its log in {settings.logs}"
+        return Check(what, False, f"nobody polls the queue {queue.queue}", remedy)
+    waits = f", {queue.backlog} wait, the oldest for {queue.backlog_age_seconds:.0f} s" if queue.backlog else ""
+    return Check(what, True, f"{queue.pollers}{waits}")

@@ -1,0 +1,172 @@
+"""The servers that the fleet needs: Temporal with queues and pipelines, the backend with keys; and the clock."""
+
+import asyncio
+import ctypes
+import time
+from collections.abc import Awaitable, Callable
+from datetime import timedelta
+from email.utils import parsedate_to_datetime
+
+import httpx
+from temporalio.api.enums.v1 import TaskQueueType
+from temporalio.api.workflowservice.v1 import GetSystemInfoRequest, UpdateTaskQueueConfigRequest
+from temporalio.client import Client
+from temporalio.service import RPCError, RPCStatusCode
+
+from fleet.backend import Backend
+from fleet.budgets.operate import standing_of
+from fleet.budgets.queues import QueueRate, queue_rate
+from fleet.budgets.reports import Standing
+from fleet.config import Settings
+from fleet.control.doctor.check import NOT_SET, Check, from_error, unseen
+from fleet.control.doctor.pipelines import pipeline_checks
+from fleet.errors import FleetError
+from fleet.runtime import connect_once
+
+_MOST_SKEW_SECONDS = 5.0
+_TIME_ERROR = 5
+_RPC = timedelta(seconds=5)
+
+
+async def server_checks(settings: Settings) -> list[Check]:
+    """A line for each thing that is asked of them."""
+    async with Backend.from_settings(settings) as backend:
+        found = await asyncio.gather(_temporal(settings, backend), _backend(settings, backend))
+    return [check for checks in found for check in checks]
+
+
+async def _temporal(settings: Settings, backend: Backend) -> list[Check]:
+    queues = [queue for provider in settings.providers.values() for queue in provider.limits]
+    if NOT_SET in settings.temporal_host:
+        return _without_temporal(queues, unseen("Temporal", "TEMPORAL_HOST is not known"))
+    began = time.monotonic()
+    try:
+        client = await connect_once(settings)
+        took = time.monotonic() - began
+        answer = await client.workflow_service.get_system_info(GetSystemInfoRequest(), timeout=_RPC)
+    except (FleetError, RPCError) as error:
+        return _without_temporal(queues, from_error("Temporal", error))
+    says = f"{settings.temporal_host}, server {answer.server_version}, connected in {took:.2f} s"
+    found = [Check("Temporal", True, says), Check("namespace", True, settings.temporal_namespace)]
+    found += await asyncio.gather(*(_queue(client, queue) for queue in queues))
+    return found + await pipeline_checks(client, settings, None if NOT_SET in settings.api_base_url else backend)
+
+
+def _without_temporal(queues: list[str], why: Check) -> list[Check]:
+    rest = ["namespace", *(f"queue {queue}" for queue in queues), "pipelines"]
+    return [why, *(unseen(what, "Temporal is away") for what in rest)]
+
+
+async def _queue(client: Client, queue: str) -> Check:
+    """Whether calls are handed out, and whether a rate that is set for the queue holds."""
+    what = f"queue {queue}"
+    try:
+        known, settable = await asyncio.gather(queue_rate(client, queue), limits_settable(client, queue))
+    except RPCError as error:
+        return from_error(what, error)
+    standing = await standing_of(client, queue)
+    trouble = _rate_trouble(known, settable) or _standing_trouble(standing)
+    if trouble is not None:
+        return Check(what, False, *trouble)
+    rate = "no rate set yet" if known.rate is None else f"{known.rate:g} a second"
+    kept = "nobody keeps its budget yet" if standing is None else f"its budget is kept, {standing.breaker}"
+    return Check(what, True, f"one partition, its limit can be set, {rate}, {kept}")
+
+
+def _rate_trouble(known: QueueRate, settable: bool) -> tuple[str, str] | None:
+    if not settable:
+        says = "the server does not let its limit be set, so that each process keeps a share of its own"
+        return says, "allow UpdateTaskQueueConfig to this client, or update a server that does not know it"
+    if known.partitions > 1:
+        says = f"{known.partitions} partitions divide its limit, so that it holds approximately"
+        return says, "give it one: matching.numTaskqueueReadPartitions, matching.numTaskqueueWritePartitions"
+    return None
+
+
+def _standing_trouble(standing: Standing | None) -> tuple[str, str] | None:
+    if standing is None or standing.breaker not in ("parked", "probing"):
+        return None
+    if standing.breaker == "parked":
+        provider = standing.queue.removeprefix("llm-")
+        return f"parked: {standing.why}", f"pay, or mend the key; then `fleet resume {provider}`"
+    return f"only probed: {standing.why}", "wait: it opens by itself when the provider is well again"
+
+
+async def limits_settable(client: Client, queue: str) -> bool:
+    """Whether the server takes an order about a queue's limit. The order that it is given changes nothing.
+
+    Raises:
+        RPCError: it does not answer.
+    """
+    nothing = UpdateTaskQueueConfigRequest(
+        namespace=client.namespace,
+        identity="fleet doctor",
+        task_queue=queue,
+        task_queue_type=TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY,
+    )
+    try:
+        await client.workflow_service.update_task_queue_config(nothing, timeout=_RPC)
+    except RPCError as error:
+        if error.status in (RPCStatusCode.UNIMPLEMENTED, RPCStatusCode.PERMISSION_DENIED):
+            return False
+        if error.status is not RPCStatusCode.INVALID_ARGUMENT:  # it knows the order and wants more in it
+            raise
+    return True
+
+
+async def _backend(settings: Settings, backend: Backend) -> list[Check]:
+    what = "Backend API and its database"
+    keys = sorted(provider.name for provider in settings.providers.values() if provider.needs_key)
+    if NOT_SET in settings.api_base_url:
+        health = unseen(what, "API_BASE_URL is not known")
+    else:
+        health = await _tried(what, backend.health, settings.api_base_url)
+    if not health.ok:
+        return [health, *(unseen(_key_of(name), "the backend is away") for name in keys), _own_clock()]
+    return [health, *await asyncio.gather(*(_key(backend, name) for name in keys)), await _clock(settings)]
+
+
+def _key_of(provider: str) -> str:
+    return f"API key of {provider}"
+
+
+async def _key(backend: Backend, provider: str) -> Check:
+    """Whether there is a key; it is never shown."""
+    try:
+        key = await backend.api_key(provider)
+    except FleetError as error:
+        return from_error(_key_of(provider), error)
+    return Check(_key_of(provider), True, f"there, {len(key)} characters")
+
+
+async def _clock(settings: Settings) -> Check:
+    """This machine's clock against the backend's."""
+    try:
+        async with httpx.AsyncClient(timeout=5) as client:
+            told = (await client.get(f"{settings.api_base_url.rstrip('/')}/health")).headers.get("date")
+        skew = time.time() - parsedate_to_datetime(told).timestamp() if told else None
+    except (httpx.HTTPError, ValueError, TypeError):
+        skew = None
+    if skew is None:
+        return _own_clock()
+    ok = abs(skew) <= _MOST_SKEW_SECONDS
+    remedy = "" if ok else "turn time synchronisation on: timedatectl set-ntp true"
+    return Check("clock", ok, f"{skew:+.1f} s from the backend's", remedy)
+
+
+def _own_clock() -> Check:
+    """What the kernel thinks of its clock, where nobody else's is at hand. Source: adjtimex(2)."""
+    state = ctypes.CDLL(None).adjtimex(ctypes.create_string_buffer(512))
+    if state == _TIME_ERROR:
+        says = "the backend's cannot be had to compare it with, and the kernel says that it is not synchronised"
+        return Check("clock", False, says, "timedatectl set-ntp true")
+    says = "the kernel keeps it synchronised" if state >= 0 else "nothing is known of it"
+    return Check("clock", state >= 0, says, "" if state >= 0 else "compare `date -u` with another machine's")
+
+
+async def _tried(what: str, act: Callable[[], Awaitable[None]], says: str) -> Check:
+    try:
+        await act()
+    except FleetError as error:
+        return from_error(what, error)
+    return Check(what, True, says)

@@ -1,0 +1,302 @@
+"""The doctor where he is needed: with settings that are wrong and everything away."""
+
+import json
+import socket
+import sqlite3
+import tomllib
+from collections.abc import Callable
+from dataclasses import replace
+from importlib.metadata import PackageNotFoundError
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+from temporalio.client import Client
+from temporalio.service import RPCError, RPCStatusCode
+from typer.testing import CliRunner
+
+from fleet.cli import operating
+from fleet.cli.finding import find_anyhow
+from fleet.config import PROJECT_ROOT, load_settings
+from fleet.control.doctor import Check, examine
+from fleet.control.doctor import environment as given
+from fleet.control.doctor.machine import machine_checks
+from fleet.control.doctor.pipelines import Failed, verdict
+from fleet.control.doctor.processes import process_checks
+from fleet.control.doctor.servers import limits_settable
+from fleet.control.status import FleetStatus, QueueStatus, Reachable
+from fleet.control.supervisor import ProcessStatus
+
+PROVIDERS = ("anthropic", "gemini", "openai")
+EVERY_LINE = {
+    "environment",
+    "Python",
+    "packages",
+    "state folder",
+    "logs",
+    "open files",
+    "supervisord.conf",
+    "supervisord",
+    "processes",
+    "Temporal",
+    "namespace",
+    "pipelines",
+    "Backend API and its database",
+    "clock",
+    *(f"pollers of {queue}" for queue in ("pipeline", "control", "assistants")),
+    *(
+        f"{what}{name}"
+        for name in PROVIDERS
+        for what in ("journal of ", "API key of ", "queue llm-", "pollers of llm-")
+    ),
+}
+
+
+@pytest.fixture
+def nobody(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> int:
+    """A port of this machine on which nobody answers; the settings name it, and an empty state folder."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = int(taken.getsockname()[1])
+    monkeypatch.setenv("TEMPORAL_HOST", f"127.0.0.1:{port}")
+    monkeypatch.setenv("FLEET_STATE_DIR", str(tmp_path / "state"))
+    return port
+
+
+def by_name(checks: list[Check]) -> dict[str, Check]:
+    return {one.what: one for one in checks}
+
+
+def test_without_any_setting_every_line_is_there_and_the_exit_status_is_1(nobody: int, tmp_path: Path) -> None:
+    done = CliRunner().invoke(operating.app, ["doctor", "--json"])
+    assert done.exit_code == 1 and done.exception.__class__ is SystemExit
+    answer = json.loads(done.stdout.splitlines()[-1])
+    checks = {one["what"]: one for one in answer["checks"]}
+    assert answer["ok"] is False and checks.keys() == EVERY_LINE
+    assert all(one["remedy"] for one in checks.values() if not one["ok"])
+    assert "API_BASE_URL není nastavena" in checks["environment"]["says"]
+    assert "API_BASE_URL is not known" in checks["Backend API and its database"]["says"]
+    assert "Temporal server connection failed" in checks["Temporal"]["says"]
+    assert not (tmp_path / "state").exists(), "he changes nothing"
+
+
+WRONG = {
+    "a number": ({"FLEET_MAX_ATTEMPTS": "many"}, "FLEET_MAX_ATTEMPTS='many'"),
+    "an address of Temporal": ({"TEMPORAL_HOST": "nowhere"}, "TEMPORAL_HOST='nowhere'"),
+    "a provider's limit": ({"FLEET_PROVIDERS__OPENAI__RPM": "-1"}, "FLEET_PROVIDERS__OPENAI__RPM"),
+    "a provider that lacks its kind": (
+        {"FLEET_PROVIDERS__GROQ__BASE_URL": "http://localhost"},
+        "FLEET_PROVIDERS__GROQ__KIND is not set",
+    ),
+    "a provider that lacks its address": ({"FLEET_PROVIDERS__GROQ__KIND": "openai"}, "needs a base_url"),
+    "a section that is no JSON": ({"FLEET_PROVIDERS": "{"}, "providers"),
+    "two that contradict each other": ({"FLEET_HEARTBEAT_TIMEOUT_SECONDS": "1"}, "at most half of"),
+}
+
+
+@pytest.mark.parametrize(("environment", "said"), WRONG.values(), ids=WRONG)
+def test_a_wrong_setting_is_told_and_all_the_others_hold(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, environment: dict[str, str], said: str
+) -> None:
+    right = {"API_BASE_URL": "http://backend:1", "FLEET_CONTROL_PORT": "8123", "FLEET_STATE_DIR": str(tmp_path)}
+    for name, value in (right | environment).items():
+        monkeypatch.setenv(name, value)
+    settings, wrong = find_anyhow()
+    assert len(wrong) == 1 and said in wrong[0]
+    assert (settings.api_base_url, settings.control_port) == ("http://backend:1", 8123)
+    assert settings.state_dir == tmp_path and {"openai", "anthropic", "gemini"} <= settings.providers.keys()
+    assert "nowhere" not in settings.temporal_host and settings.max_attempts == 3
+
+
+def test_what_the_files_say_holds_beside_a_wrong_setting(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / ".env").write_text("API_BASE_URL=http://from-env:1\n", "utf-8")
+    (tmp_path / "fleet.toml").write_text(
+        'temporal_host = "from-toml:7233"\n[providers.openai]\nrpm = 60\n', "utf-8"
+    )
+    monkeypatch.setenv("FLEET_PROVIDERS__OPENAI__TPM", "none")
+    settings, wrong = find_anyhow()
+    assert len(wrong) == 1 and "FLEET_PROVIDERS__OPENAI__TPM" in wrong[0]
+    assert (settings.api_base_url, settings.temporal_host) == ("http://from-env:1", "from-toml:7233")
+    assert (settings.providers["openai"].rpm, settings.providers["openai"].tpm) == (60, None)
+
+
+@pytest.mark.parametrize("file", [".env", "fleet.toml"])
+def test_a_file_that_cannot_be_read_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, file: str) -> None:
+    monkeypatch.setenv("API_BASE_URL", "http://backend:1")
+    (tmp_path / file).write_bytes(b"\xff\xfe = [")
+    settings, wrong = find_anyhow()
+    assert len(wrong) == 1 and settings.api_base_url == "http://backend:1"
+
+
+def test_a_token_that_is_too_short_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("API_BASE_URL", "http://backend:1")
+    monkeypatch.setenv("FLEET_CONTROL_TOKEN", "secret-thing")
+    _, wrong = find_anyhow()
+    assert "FLEET_CONTROL_TOKEN" in wrong[0] and "secret-thing" not in wrong[0]
+
+
+def test_a_damaged_record_of_a_fleet_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("API_BASE_URL", "http://backend:1")
+    monkeypatch.setenv("FLEET_STATE_DIR", str(tmp_path))
+    (tmp_path / "fleet.json").write_text("{", "utf-8")
+    _, wrong = find_anyhow()
+    assert len(wrong) == 1 and "fleet.json cannot be read" in wrong[0]
+
+
+async def test_with_all_servers_away_each_says_so_itself(nobody: int) -> None:
+    checks = by_name(await examine(load_settings(API_BASE_URL=f"http://127.0.0.1:{nobody}")))
+    assert checks.keys() == EVERY_LINE and checks["environment"].ok and checks["packages"].ok
+    assert "not available" in checks["Backend API and its database"].says
+    assert checks["API key of openai"].says == "cannot be looked at: the backend is away"
+    assert checks["pollers of llm-openai"].says == "cannot be looked at: Temporal is away"
+    assert "no supervisord answers" in checks["supervisord"].says
+
+
+def test_a_variable_that_is_no_setting_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("FLEET_LOG_LEVL", "FLEET_API_BASE_URL", "FLEET_LOG_FORMAT", "FLEET_PROVIDERS__GROQ__KIND"):
+        monkeypatch.setenv(name, "x")
+    told = [one.says for one in given.environment_checks([]) if one.what == "environment"]
+    assert told == ["FLEET_API_BASE_URL is no setting", "FLEET_LOG_LEVL is no setting"]
+
+
+VERSIONS = [
+    ("1.35.0", ">=1.35,<2", True),
+    ("1.34.9", ">=1.35,<2", False),
+    ("2.0", ">=1.35,<2", False),
+    ("2.0.0rc1", "<2", False),
+    ("1.35", "==1.35.0", True),
+    ("1.35", "!=1.35", False),
+    ("0.7.10", ">=0.7.3,<1", True),
+]
+
+
+@pytest.mark.parametrize(("there", "wanted", "fits"), VERSIONS)
+def test_versions_are_compared_by_their_numbers(there: str, wanted: str, fits: bool) -> None:
+    assert given.fits(there, wanted) is fits
+
+
+def test_packages_are_held_against_what_pyproject_asks_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    project = tomllib.loads((PROJECT_ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    asked = {name: set(wanted.split(",")) for name, wanted in given.required()}
+    for line in project["dependencies"]:
+        name, bound, rest = line.partition(">=")
+        assert asked.pop(name) == set((bound + rest).split(","))
+    assert not asked
+
+    def other(name: str, version: Callable[[str], str] = given.version) -> str:
+        if name in ("loguru", "google-generativeai"):
+            raise PackageNotFoundError(name)
+        return "0.9" if name == "temporalio" else version(name)
+
+    monkeypatch.setattr(given, "version", other)
+    told = [one for one in given.environment_checks([]) if one.what == "packages"]
+    assert {one.says.split(",")[0] for one in told} == {"temporalio is 0.9", "loguru is missing"}
+    assert not any(one.ok for one in told)
+
+
+@pytest.mark.parametrize(("mode", "ok"), [(0o640, True), (0o600, True), (0o644, False), (0o660, False)])
+def test_the_settings_of_an_installed_fleet_are_not_for_everybody(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, mode: int, ok: bool
+) -> None:
+    folder = tmp_path / "seo-worker"
+    folder.mkdir()
+    (folder / "environment").touch()
+    (folder / "environment").chmod(mode)
+    monkeypatch.chdir(folder)
+    settings = load_settings(API_BASE_URL="http://backend:1", state_dir=tmp_path / "state")
+    assert by_name(list(machine_checks(settings)))["rights of environment"].ok is ok
+
+
+def test_journals_are_read_as_they_are(tmp_path: Path) -> None:
+    settings = load_settings(API_BASE_URL="http://backend:1", state_dir=tmp_path)
+    journals = tmp_path / "journal"
+    journals.mkdir()
+    (journals / "openai.db").write_bytes(b"this is no database" * 100)
+    with sqlite3.connect(journals / "gemini.db") as whole:
+        whole.execute("CREATE TABLE calls (key TEXT)")
+        whole.execute("INSERT INTO calls VALUES ('one')")
+    whole.close()
+    checks = by_name(list(machine_checks(settings)))
+    assert not checks["journal of openai"].ok and "not a database" in checks["journal of openai"].says
+    assert checks["journal of gemini"].ok and checks["journal of gemini"].says.startswith("1 calls")
+    assert checks["journal of anthropic"].ok and not (journals / "anthropic.db").exists()
+
+
+WELL = FleetStatus(
+    Reachable("t", ok=True),
+    Reachable("b", ok=True),
+    [
+        ProcessStatus("openai", "openai_00", "RUNNING", 1, 60),
+        ProcessStatus("control", "control_00", "RUNNING", 2, 60),
+    ],
+    [QueueStatus("pipeline", 2, 0, 0.0), QueueStatus("llm-openai", 1, 5, 12.0)],
+)
+
+
+def looked_at(status: FleetStatus) -> dict[str, Check]:
+    return by_name(process_checks(load_settings(API_BASE_URL="http://backend:1"), status))
+
+
+def test_processes_and_pollers_are_counted() -> None:
+    checks = looked_at(WELL)
+    assert all(one.ok for one in checks.values())
+    assert checks["processes"].says == "2 run: 1 openai, 1 control"
+    assert checks["pollers of llm-openai"].says == "1, 5 wait, the oldest for 12 s"
+
+
+def test_a_process_that_does_not_run_and_a_queue_without_pollers_are_told() -> None:
+    fatal = ProcessStatus("openai", "openai_00", "FATAL", None, 0, "Exited too quickly")
+    checks = looked_at(
+        replace(
+            WELL,
+            processes=[fatal],
+            queues=[QueueStatus("llm-openai", 0, 5, 12.0)],
+            complaints=["control_00 has stood still for 21 s"],
+        )
+    )
+    assert checks["process openai_00"].says == "FATAL Exited too quickly"
+    assert "openai_00.stdout.log" in checks["process openai_00"].remedy
+    assert checks["processes"].says == "control_00 has stood still for 21 s"
+    assert checks["pollers of llm-openai"].says == "nobody polls the queue llm-openai"
+    assert not any(one.ok for name, one in checks.items() if name != "supervisord")
+
+
+DAMAGED = Failed("p-1", "p", "assistant_damaged", "Asistent nemá název - databáze poškozená (…)", overcome=False)
+EXHAUSTED = Failed("q-1", "q", "attempts_exhausted", "LLM selhalo po 3 pokusech (…)", overcome=True)
+
+
+def test_pipelines_that_failed_are_told_with_the_words_that_people_know() -> None:
+    assert verdict([]).ok
+    both = verdict([DAMAGED, EXHAUSTED])
+    assert not both.ok and both.says.startswith("2 failed within the last hour; p-1 failed: Asistent nemá název")
+    assert "fleet retry p-1" in both.remedy
+
+
+def test_a_failure_that_others_have_overcome_is_told_and_is_no_problem() -> None:
+    check = verdict([EXHAUSTED])
+    assert check.ok and "LLM selhalo po 3 pokusech" in check.says and "fleet retry q-1" in check.remedy
+
+
+@pytest.mark.parametrize(
+    ("answer", "settable"),
+    [
+        (None, True),
+        (RPCStatusCode.INVALID_ARGUMENT, True),
+        (RPCStatusCode.UNIMPLEMENTED, False),
+        (RPCStatusCode.PERMISSION_DENIED, False),
+    ],
+)
+async def test_whether_limits_can_be_set_is_asked_by_an_order_that_changes_nothing(
+    answer: RPCStatusCode | None, settable: bool
+) -> None:
+    asked = []
+
+    async def update(request: Any, **options: Any) -> None:
+        asked.append(request)
+        if answer is not None:
+            raise RPCError("no", answer, b"")
+
+    service = SimpleNamespace(update_task_queue_config=update)
+    client = cast(Client, SimpleNamespace(namespace="default", workflow_service=service))
+    assert await limits_settable(client, "llm-openai") is settable
+    assert [one.HasField("update_queue_rate_limit") for one in asked] == [False]
