@@ -4,13 +4,15 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from temporalio.client import Client, WorkflowHistory
+from temporalio.client import Client, WorkflowExecution, WorkflowHistory
+from temporalio.service import RPCError, RPCStatusCode
 from temporalio.worker import Replayer
 
 from fleet.budgets.reports import BUDGET_WORKFLOW
 from fleet.budgets.workflow import ProviderBudgetWorkflow
 from fleet.config import PROJECT_ROOT
 from fleet.contracts import WORKFLOW_TYPE
+from fleet.errors import TemporalUnavailable
 from fleet.payloads import data_converter
 from fleet.pipeline import AssistantPipelineWorkflow
 
@@ -49,8 +51,25 @@ async def replay_open(client: Client, into: Replayed) -> None:
     """Replay all open pipelines and budgets on the server.
 
     Raises:
-        RPCError: the server does not answer.
+        TemporalUnavailable: the server stopped answering, so that nothing is known of the rest.
     """
-    async for execution in client.list_workflows(_OPEN):
-        handle = client.get_workflow_handle(execution.id, run_id=execution.run_id)
-        await replay([await handle.fetch_history()], into)
+    try:
+        async for execution in client.list_workflows(_OPEN):
+            if (history := await _history(client, execution)) is not None:
+                await replay([history], into)
+    except RPCError as error:
+        raise TemporalUnavailable(
+            f"Temporal server connection failed: after {into.count} histories it did not hand out the next "
+            f"({error.message}). Remedy: see that the server is well (`fleet status`), then replay again"
+        ) from None
+
+
+async def _history(client: Client, execution: WorkflowExecution) -> WorkflowHistory | None:
+    """The history of a workflow; None if it has been removed since it was listed."""
+    handle = client.get_workflow_handle(execution.id, run_id=execution.run_id)
+    try:
+        return await handle.fetch_history()
+    except RPCError as error:
+        if error.status is RPCStatusCode.NOT_FOUND:
+            return None
+        raise

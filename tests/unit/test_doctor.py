@@ -222,6 +222,21 @@ def test_journals_are_read_as_they_are(tmp_path: Path) -> None:
     assert checks["journal of anthropic"].ok and not (journals / "anthropic.db").exists()
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[program:openai]\nstopwaitsecs=long", "long"),
+        ("[program:openai]\nstopwaitseconds=30", "unknown key stopwaitseconds"),
+        ("[program:openai", "no section headers"),
+    ],
+)
+def test_a_damaged_file_of_supervisords_is_told(tmp_path: Path, text: str, said: str) -> None:
+    settings = load_settings(API_BASE_URL="http://backend:1", state_dir=tmp_path)
+    (tmp_path / "supervisord.conf").write_text(text, "utf-8")
+    check = by_name(list(machine_checks(settings)))["supervisord.conf"]
+    assert not check.ok and said in check.says
+
+
 WELL = FleetStatus(
     Reachable("t", ok=True),
     Reachable("b", ok=True),

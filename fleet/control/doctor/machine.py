@@ -116,7 +116,11 @@ def _journal(settings: Settings, provider: str) -> Check:
 
 
 def _supervisord_files(home: Home, settings: Settings) -> Check:
-    if problems := lint(home, settings):
+    try:
+        problems = lint(home, settings)
+    except (OSError, ValueError) as error:  # not to be read, or text where a number belongs
+        problems = [str(error)]
+    if problems:
         remedy = "restore supervisord.conf from the release; the fleet's start writes programs.d"
         return Check("supervisord.conf", False, "; ".join(problems), remedy)
     return Check("supervisord.conf", True, f"{home.configuration}")
