@@ -2,8 +2,8 @@
 
 Two fleets stand side by side: one counts, is scraped every five seconds and has five viewers of its page; one does
 nothing of it (``FLEET_METRICS=false``). They are loaded in turn, with as many pipelines as they can take; a row is
-one such turn. The last row has the ratio of the medians, the share of a core that the control process took meanwhile,
-and, where Chromium is installed, how long its page takes to its first live state while the fleet is busy.
+one such turn. The last row has the ratio of the medians, the share of a core that the control process took
+meanwhile, and, where Chromium is installed, how long its page takes to its first live state on a busy fleet.
 """
 
 import argparse
