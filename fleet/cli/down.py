@@ -1,12 +1,11 @@
 """``fleet down``: drain the workers, end supervisord, then the embedded stack."""
 
-import signal
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 from fleet.cli.record import FleetRecord
 from fleet.control.home import Home
+from fleet.control.machine import takes_no_signal
 from fleet.control.supervisor import ProcessStatus, Supervisor, SupervisorAway
 from fleet.devstack.processes import ProcessRecord, end_processes
 
@@ -51,26 +50,12 @@ def _drained(supervisor: Supervisor, say: Say) -> None:
         if any(one.state != "STOPPING" for one in running):
             supervisor.stop_all()
         for one in running:
-            if one.state == "STOPPING" and _takes_no_signal(one):
+            if one.state == "STOPPING" and takes_no_signal(one):
                 supervisor.signal(one, "TERM")
         if time.monotonic() - began > _SAY_AFTER_SECONDS and (text := _draining(running)) != said:
             say(text)
             said = text
         time.sleep(_POLL_SECONDS)
-
-
-def _takes_no_signal(process: ProcessStatus) -> bool:
-    """Whether the process has no handler for SIGTERM yet, and so cannot be draining.
-
-    supervisord's SIGTERM is lost on a child that it has forked and that has not become the program yet. It
-    has nothing in flight: a worker takes its signals before it connects. Source: proc(5), SigCgt.
-    """
-    try:
-        lines = Path("/proc", str(process.pid), "status").read_text("utf-8").splitlines()
-    except OSError:
-        return False
-    caught = next((line.split()[1] for line in lines if line.startswith("SigCgt:")), "0")
-    return not int(caught, 16) >> (signal.SIGTERM - 1) & 1
 
 
 def _draining(running: list[ProcessStatus]) -> str:

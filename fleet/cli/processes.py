@@ -1,12 +1,17 @@
 """``fleet scale``, ``fleet roll`` and ``fleet replay``: this machine's processes in the operator's hand."""
 
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from fleet.config import Settings
 from fleet.control.home import Home
+from fleet.control.interruption import Interrupted, interruptible
+from fleet.control.machine import Machine
 from fleet.control.replaying import Replayed, recorded, replay, replay_open
 from fleet.control.rolling import roll
-from fleet.control.scaling import Machine, operating
+from fleet.control.scaling import operating
+from fleet.control.scaling import scale as change_count
 from fleet.runtime import connect_once
 
 Say = Callable[[str], None]
@@ -18,9 +23,8 @@ def scale(settings: Settings, program: str, count: int, say: Say) -> None:
     Raises:
         OperationError: it cannot be done; the message says what is in the way.
     """
-    home = Home.of(settings)
-    with operating(home):
-        Machine(home, say).scale(program, count)
+    with _operated(settings, say) as machine:
+        change_count(machine, program, count)
     say(f"{program} has {count} process{'es' if count > 1 else ''}")
 
 
@@ -42,8 +46,19 @@ def renew(settings: Settings, programs: list[str], say: Say) -> None:
     Raises:
         OperationError: one did not come up, and the rest was left alone.
     """
-    home = Home.of(settings)
-    home.prepare()  # whatever is started from now on is of this release
-    with operating(home):
-        done = roll(Machine(home, say), programs)
+    with _operated(settings, say) as machine:
+        done = roll(machine, programs)
     say(f"renewed: {', '.join(done)}")
+
+
+@contextmanager
+def _operated(settings: Settings, say: Say) -> Iterator[Machine]:
+    """This machine, for this operator alone. A signal ends the command in good order, with the status that a
+    shell expects."""
+    home = Home.of(settings)
+    try:
+        with operating(home), interruptible() as interruption:
+            yield Machine(home, say, interruption)
+    except Interrupted as ended:
+        print(f"fleet: {ended}", file=sys.stderr)  # noqa: T201 - what a command says to its user
+        raise SystemExit(ended.status) from None

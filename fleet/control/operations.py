@@ -10,7 +10,7 @@ from loguru import logger
 from fleet.budgets.operate import pause, resume
 from fleet.config import Settings
 from fleet.control.home import Home
-from fleet.control.scaling import Machine
+from fleet.control.machine import Machine
 from fleet.control.view.observer import Observer
 from fleet.errors import InputError, OperationError
 

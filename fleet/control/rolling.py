@@ -1,11 +1,16 @@
 """New processes for old ones, one at a time, and never a queue without a poller.
 
-Where a program has one process only, a second one polls before the first drains, and goes when the first is back:
-the names, and with them logs and journals' owners, stay what they are.
+Where no other process of the program serves, a stand-in polls before a process drains, and goes when all of the
+program are back: the names, and with them logs and journals' owners, stay what they are. Processes that do not
+serve come first, since nothing is lost with them. A stand-in has a number above the program's count, so that one
+which an interrupted roll has left is known to the next.
 """
 
-from fleet.control.scaling import Machine
-from fleet.control.supervisor import ProcessStatus
+from contextlib import suppress
+
+from fleet.control.interruption import Interrupted
+from fleet.control.machine import Machine, number_of, process_name
+from fleet.control.supervisor import ProcessStatus, SupervisorAway
 from fleet.errors import OperationError
 
 #: The order: those that keep the rest going come last.
@@ -16,46 +21,85 @@ _ALONE = frozenset(_LAST)
 def roll(machine: Machine, programs: list[str]) -> list[str]:
     """Renew every process of these programs, of all of them if none is named; the names of those renewed.
 
+    What is started from now on is of the release that runs this.
+
     Raises:
         OperationError: there is no such program, or a process did not come up; those after it were left alone.
+        Interrupted: a signal asked for the end; the process that was being renewed serves again.
     """
-    known = machine.programs()
+    machine.home.prepare()
     for program in programs:
         machine.processes_of(program)
-    wanted = sorted(programs or known, key=lambda one: (_LAST.index(one) if one in _LAST else -1, one))
+    wanted = sorted(
+        set(programs or machine.programs()), key=lambda one: (_LAST.index(one) if one in _LAST else -1, one)
+    )
     done: list[str] = []
-    for program in wanted:
-        try:
-            done += _roll_program(machine, program)
-        except OperationError as error:
-            left = f"renewed so far: {', '.join(done) or 'none'}"
-            raise OperationError(
-                f"{error}. The roll has ended there; {left}, the others were left alone"
-            ) from None
+    try:
+        for program in wanted:
+            _roll_program(machine, program, done)
+    except OperationError as error:
+        renewed = f"the roll has ended early, the others were left alone; renewed: {', '.join(done) or 'none'}"
+        if isinstance(error, Interrupted):
+            raise Interrupted(f"{error}: {renewed}. Remedy: roll again", error.number) from None
+        raise OperationError(f"{renewed}. {error}") from None
     return done
 
 
-def _roll_program(machine: Machine, program: str) -> list[str]:
-    processes = machine.processes_of(program)
-    if program in _ALONE or len(processes) > 1:
-        return [_renew(machine, process) for process in processes]
-    name = machine.add(program, _free_number(processes))
-    second = [one for one in machine.processes_of(program) if one.process == name]
+def _roll_program(machine: Machine, program: str, done: list[str]) -> None:
+    count = machine.count_of(program)
     try:
-        machine.wait_until_serving(program, [name])
-    except OperationError:
-        machine.drain(second)  # the old one polls on
+        for process in _in_order(machine, program, count):
+            machine.interruption.check()
+            if program not in _ALONE:
+                _see_that_another_serves(machine, process, count)
+            machine.renew(process)
+            done.append(process.process)
+        machine.wait_until_serving(program, [process_name(program, number) for number in range(count)])
+        machine.drain(_stand_ins(machine, program, count))
+    except BaseException:
+        with suppress(SupervisorAway):
+            _tidy(machine, program, count)
         raise
-    renewed = [_renew(machine, process) for process in processes]  # if it stays away, the second polls on
-    machine.drain(second)
-    return renewed
 
 
-def _renew(machine: Machine, process: ProcessStatus) -> str:
-    """Let one process drain, and start it anew."""
-    machine.renew(process)
-    return process.process
+def _in_order(machine: Machine, program: str, count: int) -> list[ProcessStatus]:
+    """Those that the program is to have; one that is missing, as after an interrupted scale, is added."""
+    known = {number_of(one) for one in machine.processes_of(program)}
+    for number in range(count):
+        if number not in known:
+            machine.add(program, number)
+    processes = [one for one in machine.processes_of(program) if number_of(one) < count]
+    return sorted(processes, key=machine.serves)
 
 
-def _free_number(processes: list[ProcessStatus]) -> int:
-    return max(int(one.process.rpartition("_")[2]) for one in processes) + 1
+def _see_that_another_serves(machine: Machine, process: ProcessStatus, count: int) -> None:
+    """Bring up a stand-in for a process if nobody else serves its queue."""
+    program, name = process.program, process.process
+    processes = machine.processes_of(program)
+    others = [one for one in processes if one.process != name]
+    if any(map(machine.serves, others)) or not any(map(machine.serves, processes)):
+        return
+    if left_over := [one for one in others if number_of(one) >= count]:
+        stand_in = left_over[0]
+        machine.revive(stand_in)
+    else:
+        stand_in = machine.add(program, max(map(number_of, processes)) + 1)
+    machine.wait_until_serving(program, [stand_in.process], interruptible=True)
+
+
+def _tidy(machine: Machine, program: str, count: int) -> None:
+    """Start what the roll has stopped, and take out the stand-in if it is not needed."""
+    processes = machine.processes_of(program)
+    for process in processes:
+        if number_of(process) < count and process.state == "STOPPED":
+            machine.supervisor.start(process)
+    stand_ins = _stand_ins(machine, program, count)
+    if any(machine.serves(one) for one in processes if number_of(one) < count):
+        machine.drain(stand_ins)
+    elif stand_ins:
+        names = ", ".join(one.process for one in stand_ins)
+        machine.say(f"{names} stays, as no other process of {program} serves; the next scale or roll takes it out")
+
+
+def _stand_ins(machine: Machine, program: str, count: int) -> list[ProcessStatus]:
+    return [one for one in machine.processes_of(program) if number_of(one) >= count]

@@ -3,14 +3,17 @@
 Source: supervisord.org/plugins.html.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from supervisor.supervisorctl import ControllerPluginBase
 
 from fleet.control.home import Home
+from fleet.control.interruption import Interrupted, interruptible
+from fleet.control.machine import Machine
 from fleet.control.rolling import roll
-from fleet.control.scaling import Machine, operating
+from fleet.control.scaling import operating, scale
 from fleet.errors import OperationError
 
 _SOCKET = "unix://"
@@ -28,7 +31,7 @@ class FleetPlugin(ControllerPluginBase):
             self.ctl.output("Error: scale takes a program and a number, e.g. scale openai 4")
             self.ctl.exitstatus = 2
             return
-        self._run(lambda machine: machine.scale(words[0], int(words[1])))
+        self._run(lambda machine: scale(machine, words[0], int(words[1])))
 
     def help_scale(self) -> None:
         """Shown by ``supervisorctl help scale``."""
@@ -42,11 +45,14 @@ class FleetPlugin(ControllerPluginBase):
         """Shown by ``supervisorctl help roll``."""
         self.ctl.output("roll [<program> ...]\tRenew processes one at a time, never a queue without a poller")
 
-    def _run(self, act: Any) -> None:
+    def _run(self, act: Callable[[Machine], object]) -> None:
         home = self._home()
         try:
-            with operating(home):
-                act(Machine(home, self.ctl.output))
+            with operating(home), interruptible() as interruption:
+                act(Machine(home, self.ctl.output, interruption))
+        except Interrupted as ended:
+            self.ctl.output(f"Error: {ended}")
+            self.ctl.exitstatus = ended.status
         except OperationError as error:
             self.ctl.output(f"Error: {error}")
             self.ctl.exitstatus = 1
@@ -54,9 +60,9 @@ class FleetPlugin(ControllerPluginBase):
             self.ctl.output("done")
 
     def _home(self) -> Home:
-        url = str(self.ctl.options.serverurl)
-        state = Path(url.removeprefix(_SOCKET)).parent
-        return Home.at(state)
+        """The home, spelled as supervisord has it: a state folder is its own ``state`` by a link."""
+        state = Path(str(self.ctl.options.serverurl).removeprefix(_SOCKET)).parent
+        return Home.at(state.parent if state.samefile(state.parent) else state)
 
 
 def make_plugin(ctl: Any, **config: Any) -> FleetPlugin:

@@ -1,0 +1,191 @@
+"""The processes of one machine, to be added, renewed and drained one by one, while the others run on.
+
+A process may die at any moment, and supervisord starts it again: what is done here waits for that, and gives up
+only a process that does not come up.
+"""
+
+import signal
+import time
+from collections.abc import Callable, Collection
+from contextlib import suppress
+from pathlib import Path
+
+from fleet.control.home import Home
+from fleet.control.interruption import Interruption
+from fleet.control.programs import processes_of, program_section
+from fleet.control.pulses import serves
+from fleet.control.supervisor import ProcessStatus, Supervisor
+from fleet.errors import OperationError
+
+_READY_SECONDS = 60.0
+_LOOK_SECONDS = 0.2
+#: supervisord starts none of these again by itself; one that has EXITED it does.
+_AT_REST = frozenset({"STOPPED", "FATAL", "UNKNOWN"})
+
+Say = Callable[[str], None]
+
+
+class Machine:
+    """The programs of one machine. Supervisor, time and the look at a pulse are replaceable."""
+
+    def __init__(
+        self,
+        home: Home,
+        say: Say,
+        interruption: Interruption | None = None,
+        *,
+        supervisor: Supervisor | None = None,
+        looks_well: Callable[[Home, ProcessStatus], bool] = serves,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self.home = home
+        self.supervisor = supervisor or Supervisor(home.socket)
+        self.interruption = interruption or Interruption()
+        self._say = say
+        self._looks_well = looks_well
+        self._clock = clock
+        self._sleep = sleep
+
+    def say(self, text: str) -> None:
+        """Tell the operator, who may be gone: nothing is left half done for that."""
+        with suppress(OSError, SystemExit):  # rich makes the latter of a broken pipe
+            self._say(text)
+
+    def programs(self) -> list[str]:
+        """Every program that has processes.
+
+        Raises:
+            SupervisorAway: no supervisord answers. So does every other method.
+        """
+        return sorted({process.program for process in self.supervisor.processes()})
+
+    def processes_of(self, program: str) -> list[ProcessStatus]:
+        """Its processes, by name.
+
+        Raises:
+            OperationError: there is no such program.
+        """
+        found = [one for one in self.supervisor.processes() if one.program == program]
+        if not found:
+            raise OperationError(
+                f"there is no program {program!r}. Remedy: name one of {', '.join(self.programs())}"
+            )
+        return found
+
+    def count_of(self, program: str) -> int:
+        """How many processes it is to have.
+
+        Raises:
+            OperationError: the file that says so cannot be read.
+        """
+        return processes_of(self.home.programs / f"{program}.conf", program)
+
+    def serves(self, process: ProcessStatus) -> bool:
+        """Whether a process does what it is there for."""
+        return self._looks_well(self.home, process)
+
+    def add(self, program: str, number: int) -> ProcessStatus:
+        """Start one process more."""
+        section = program_section(self.home, program)
+        self.supervisor.add_process(program, section | {"numprocs": "1", "numprocs_start": str(number)})
+        name = process_name(program, number)
+        self.say(f"starting {name} ...")
+        process = next(one for one in self.processes_of(program) if one.process == name)
+        self.supervisor.start(process)
+        return process
+
+    def revive(self, process: ProcessStatus) -> None:
+        """See that a process is started, also one that is on its way out; returns before it serves."""
+        if process.state == "STOPPING":
+            self.wait_until_stopped([process])
+        self.supervisor.start(process)
+
+    def drain(self, processes: Collection[ProcessStatus]) -> None:
+        """Have processes end their calls, all at once, and take them out of their groups."""
+        for process in processes:
+            self.say(f"draining {process.process} ...")
+            self.supervisor.stop(process)
+        self.wait_until_stopped(processes)
+        for process in processes:
+            self.supervisor.remove_process(process)
+
+    def renew(self, process: ProcessStatus) -> None:
+        """Let a process drain, start it anew, and wait until it serves.
+
+        Raises:
+            OperationError: it does not come up.
+        """
+        self.say(f"renewing {process.process} ...")
+        self.supervisor.stop(process)
+        self.wait_until_stopped([process])
+        self.supervisor.start(process)
+        self.wait_until_serving(process.program, [process.process])
+
+    def wait_until_stopped(self, processes: Collection[ProcessStatus]) -> None:
+        """Until these have ended and stay so; supervisord kills what has not after ``stopwaitsecs``.
+
+        One that died just before it was told to stop is started again by supervisord: it is told then.
+        """
+        names = {process.process for process in processes}
+        while late := [
+            one for one in self.supervisor.processes() if one.process in names and one.state not in _AT_REST
+        ]:
+            for process in late:
+                if process.state != "STOPPING":
+                    self.supervisor.stop(process)
+                elif takes_no_signal(process):
+                    self.supervisor.signal(process, "TERM")
+            self._sleep(_LOOK_SECONDS)
+
+    def wait_until_serving(self, program: str, names: Collection[str], *, interruptible: bool = False) -> None:
+        """Until these processes poll their queues; one that dies meanwhile is waited for.
+
+        Raises:
+            OperationError: one does not within a minute, or supervisord has given it up.
+            Interrupted: a signal has asked for the end, and that may be now.
+        """
+        given_up = self._clock() + _READY_SECONDS
+        while True:
+            found = {one.process: one for one in self.processes_of(program)}
+            missing = [name for name in names if name not in found or not self.serves(found[name])]
+            if not missing:
+                return
+            if interruptible:
+                self.interruption.check()
+            broken = [name for name in missing if name in found and found[name].state == "FATAL"]
+            if broken or self._clock() > given_up:
+                raise self._stays_away((broken or missing)[0], found)
+            self._sleep(_LOOK_SECONDS)
+
+    def _stays_away(self, name: str, found: dict[str, ProcessStatus]) -> OperationError:
+        how = f"{found[name].state} {found[name].said}".rstrip() if name in found else "it is gone"
+        return OperationError(
+            f"{name} does not come up ({how}). Remedy: read {self.home.logs / name}.stdout.log and the log of "
+            f"{name} (`fleet logs --process {name}`)"
+        )
+
+
+def process_name(program: str, number: int) -> str:
+    """What supervisord.conf calls a process."""
+    return f"{program}_{number:02d}"
+
+
+def number_of(process: ProcessStatus) -> int:
+    """The number in a process's name; 0 where there is none."""
+    digits = process.process.rpartition("_")[2]
+    return int(digits) if digits.isdecimal() else 0
+
+
+def takes_no_signal(process: ProcessStatus) -> bool:
+    """Whether the process has no handler for SIGTERM yet, and so cannot be draining.
+
+    supervisord's SIGTERM is lost on a child that it has forked and that has not become the program yet. It
+    has nothing in flight: a worker takes its signals before it connects. Source: proc(5), SigCgt.
+    """
+    try:
+        lines = Path("/proc", str(process.pid), "status").read_text("utf-8").splitlines()
+    except OSError:
+        return False
+    caught = next((line.split()[1] for line in lines if line.startswith("SigCgt:")), "0")
+    return not int(caught, 16) >> (signal.SIGTERM - 1) & 1
