@@ -17,8 +17,9 @@ STANDING_QUERY = "standing"
 
 #: Calls a second of a queue of which no limit is known.
 UNLIMITED = 1000.0
-#: The least rate at which a queue hands out calls that may be made at all; Temporal stalls below it.
-LEAST_RATE = 0.2
+#: The least rate at which a queue hands out calls that may be made at all. A server hands out at any rate, one
+#: call each ``1 / rate`` seconds; after a rise the next one comes ``1 / rate`` + 1 s later, 0 being never.
+LEAST_RATE = 0.001
 
 
 def budget_id(queue: str) -> str:
@@ -58,7 +59,8 @@ class Report:
 
     ``calls`` were sent, of which ``charged`` were not refused; ``spent`` is what those were reckoned to cost,
     corrected by what earlier ones turned out to, and ``largest`` the most that one of them cost. ``answered``
-    counts usable answers and what failed for reasons that are the assistant's own.
+    counts usable answers and what failed for reasons that are the assistant's own. ``in_flight`` are this
+    process's calls that have not ended.
     """
 
     process: str
@@ -70,16 +72,23 @@ class Report:
     readings: list[Reading] = field(default_factory=list)
     troubles: list[Trouble] = field(default_factory=list)
     sent_at: float = 0.0
+    in_flight: int = 0
 
 
 @dataclass(frozen=True)
 class Opening:
     """A process tells that it will poll the queue, which hands out ``rate`` calls a second now; None: the server
-    does not let that be known or set. ``exact`` is False where the server divides the queue."""
+    does not let that be known or set. ``exact`` is False where the server divides the queue.
+
+    ``costs`` is what a call is reckoned to cost of which nothing is known, ``timeout_seconds`` how long one may
+    take before it counts as failed.
+    """
 
     limits: LimitSettings
     rate: float | None
     exact: bool = True
+    costs: dict[str, float] = field(default_factory=dict)
+    timeout_seconds: float = 600.0
 
 
 @dataclass(frozen=True)
