@@ -30,10 +30,10 @@ fleets() { # fleets FOLDER...: one fleet for all tests of these
     .venv/bin/python -m pytest -p no:cacheprovider "${options[@]}" "$@"
 }
 
-# Three at once: two fleets that mostly wait, and what computes.
+# Three at once, as long as each other: fleets that mostly wait, and what computes.
 reports=$(mktemp -d)
 trap 'rm -rf "$reports"' EXIT
-(beside) >"$reports/beside" 2>&1 &
+(beside && fleets tests/monitoring) >"$reports/beside" 2>&1 &
 others=$!
 (fleets tests/faults tests/workflow) >"$reports/faults" 2>&1 &
 faults=$!

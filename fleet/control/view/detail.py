@@ -109,7 +109,8 @@ async def detail_of(client: Client, settings: Settings, workflow_id: str, run_id
 
 
 def _text(arguments: Sequence[Any], number: int) -> str:
-    return str(arguments[number]) if len(arguments) > number else ""
+    known = arguments[number] if len(arguments) > number else None
+    return "" if known is None else str(known)
 
 
 def _decode(payloads: Sequence[Payload], kind: Any = None) -> Any:

@@ -1,0 +1,118 @@
+"""One pipeline, opened: what its history and what is under way make of its stages."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from temporalio.api.enums.v1 import PendingActivityState, WorkflowExecutionStatus
+from temporalio.api.history.v1 import HistoryEvent
+from temporalio.api.workflowservice.v1 import DescribeWorkflowExecutionResponse
+from temporalio.client import WorkflowHistory
+from temporalio.service import RPCError, RPCStatusCode
+
+from fleet.config import Settings
+from fleet.control.view.detail import detail_of
+from fleet.errors import OperationError
+
+HISTORIES = Path(__file__).parents[1] / "workflow" / "histories"
+KEYS = {"function_key", "name", "order", "provider", "model", "state", "attempts", "note", "spans", "output"}
+
+
+@dataclass
+class FakeHandle:
+    """A pipeline as the server would tell of it."""
+
+    described: DescribeWorkflowExecutionResponse
+    events: list[HistoryEvent]
+
+    async def describe(self) -> Any:
+        return SimpleNamespace(raw_description=self.described)
+
+    async def fetch_history_events(self) -> Any:
+        for event in self.events:
+            yield event
+
+
+@dataclass
+class FakeClient:
+    handle: Any
+
+    def get_workflow_handle(self, workflow_id: str, run_id: str) -> Any:
+        return self.handle
+
+
+def recorded(name: str, status: str, until: int | None = None) -> FakeHandle:
+    """A recorded pipeline, or its first events."""
+    history = WorkflowHistory.from_json(name, (HISTORIES / f"0.1.0-{name}.json").read_text("utf-8"))
+    described = DescribeWorkflowExecutionResponse()
+    described.workflow_execution_info.status = WorkflowExecutionStatus.Value(f"WORKFLOW_EXECUTION_STATUS_{status}")
+    described.workflow_execution_info.execution.run_id = "run-1"
+    return FakeHandle(described, list(history.events)[:until])
+
+
+async def opened(handle: Any, **settings: Any) -> dict[str, Any]:
+    known = Settings(API_BASE_URL="http://localhost:8000", **settings)
+    return await detail_of(FakeClient(handle), known, "seo-1", "run-1")  # type: ignore[arg-type]
+
+
+async def test_a_completed_pipeline_has_all_stages_with_their_spans_and_outputs() -> None:
+    found = await opened(recorded("pipeline-completed", "COMPLETED"))
+    assert found["status"] == "completed" and found["error"] is None and found["ended_at"] > found["started_at"]
+    assert [stage["order"] for stage in found["stages"]] == list(range(1, 9))
+    for stage in found["stages"]:
+        assert stage.keys() >= KEYS and stage["state"] == "done" and stage["output"] and stage["attempts"] == 1
+        wait, work = stage["spans"]
+        assert (wait["kind"], work["kind"]) == ("waiting", "running")
+        assert found["started_at"] <= wait["from"] <= wait["until"] == work["from"] < work["until"]
+        assert work["until"] <= found["ended_at"]
+
+
+async def test_a_failed_pipeline_says_why_and_which_stage_failed() -> None:
+    found = await opened(recorded("pipeline-failed", "FAILED"))
+    assert found["status"] == "failed" and found["error"]["code"] and found["error"]["message"]
+    states = {stage["state"] for stage in found["stages"]}
+    assert "failed" in states and "running" not in states
+
+
+async def test_a_stage_that_moved_to_its_fallback_names_who_answered_and_shows_both_waits() -> None:
+    found = await opened(recorded("pipeline-fallback", "COMPLETED"))
+    moved = [stage for stage in found["stages"] if len(stage["spans"]) > 2]
+    assert moved and all(stage["state"] == "done" for stage in moved)
+    assert [span["kind"] for span in moved[0]["spans"]] == ["waiting", "waiting", "running"]
+
+
+async def test_what_is_under_way_is_told_by_what_the_server_has_pending() -> None:
+    handle = recorded("pipeline-completed", "RUNNING", until=13)
+    pending = handle.described.pending_activities.add()
+    scheduled = [e for e in handle.events if e.HasField("activity_task_scheduled_event_attributes")]
+    pending.activity_id = scheduled[-1].activity_task_scheduled_event_attributes.activity_id
+    pending.state = PendingActivityState.PENDING_ACTIVITY_STATE_STARTED
+    pending.attempt = 2
+    pending.last_failure.message = "openai: outage (HTTP 500)"
+    pending.last_started_time.FromSeconds(int(scheduled[-1].event_time.ToSeconds()) + 3)
+    found = await opened(handle, temporal_ui="http://localhost:8233")
+    (running,) = (stage for stage in found["stages"] if stage["state"] == "running")
+    assert running["function_key"] == pending.activity_id and running["attempts"] == 2
+    assert running["note"] == "openai: outage (HTTP 500)" and running["spans"][-1]["until"] is None
+    assert {stage["state"] for stage in found["stages"]} >= {"running", "waiting"}
+    assert found["ended_at"] is None
+    assert found["ui"] == "http://localhost:8233/namespaces/default/workflows/seo-1/run-1"
+
+
+async def test_foreign_arguments_are_shown_and_break_nothing() -> None:
+    handle = recorded("pipeline-completed", "RUNNING", until=1)
+    payloads = handle.events[0].workflow_execution_started_event_attributes.input.payloads
+    payloads[0].data = b"\xff no json"
+    found = await opened(handle)
+    assert found["topic"] == "" and found["stages"] == []
+
+
+async def test_a_pipeline_that_the_server_no_longer_has_is_said_so() -> None:
+    class Gone:
+        async def describe(self) -> Any:
+            raise RPCError("workflow not found", RPCStatusCode.NOT_FOUND, b"")
+
+    with pytest.raises(OperationError, match=r"seo-1 cannot be shown: workflow not found. Remedy:"):
+        await opened(Gone())

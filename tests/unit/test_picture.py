@@ -1,0 +1,149 @@
+"""The one object that the page and ``fleet top`` show."""
+
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from fleet.budgets.reports import LimitStanding, Standing
+from fleet.cli.top import picture, sparks
+from fleet.config import Settings
+from fleet.control.status import FleetStatus, QueueStatus, Reachable, queues_of
+from fleet.control.supervisor import ProcessStatus
+from fleet.control.view.counted import Counted
+from fleet.control.view.observer import Sight
+from fleet.control.view.picture import median_of, pipelines_of, state_of, totals_of, waiting_in
+from fleet.control.view.runs import Run, Runs
+from fleet.control.view.trail import STEPS, Trail
+from fleet.control.view.troubles import MOST, Troubles
+from fleet.measures import Measures, Usage
+
+NOW = datetime(2026, 3, 2, 12, 0).timestamp()
+PARKED = Standing(
+    queue="llm-gemini",
+    rate=0.0,
+    breaker="parked",
+    why="key_rejected",
+    exact=True,
+    calls=3,
+    answered=1,
+    refused=0,
+    limits=[LimitStanding("requests", 600.0, 12.0, 0.0, 1.0, measured=True)],
+)
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return Settings(API_BASE_URL="http://localhost:8000", state_dir=tmp_path)
+
+
+def counted_with(calls: int) -> Counted:
+    """What a process has counted after so many answered calls of two seconds, and a 429 and a timeout."""
+    registry = CollectorRegistry()
+    measures = Measures(registry)
+    measures.started("openai", "openai_00")
+    measures.started("openai", "openai_00")
+    for _ in range(calls):
+        measures.call_ended("openai", "llm-openai", "answered", 2.0)
+        measures.used("openai", "llm-openai", Usage("gpt-4o", 100, 0, 10, 0.01))
+    measures.call_ended("openai", "llm-openai", "rate")
+    measures.call_ended("openai", "llm-openai", "timed_out")
+    return Counted(list(registry.collect()))
+
+
+def sight_at(settings: Settings, at: float, calls: int) -> Sight:
+    queues = [QueueStatus(name, 1, 7 if name == "llm-openai" else 0, 3.0) for name in queues_of(settings)]
+    status = FleetStatus(
+        temporal=Reachable("localhost:7233", ok=True),
+        backend=Reachable("http://localhost:8000", ok=True),
+        processes=[ProcessStatus("openai", "openai_00", "RUNNING", 7, 60)],
+        queues=queues,
+        budgets={"llm-gemini": PARKED},
+    )
+    return Sight(at, status, counted_with(calls))
+
+
+@pytest.fixture
+def state(settings: Settings) -> dict[str, Any]:
+    trail = Trail()
+    for minute in range(3):
+        sight = sight_at(settings, NOW + minute * 60, calls=10 * minute)
+        trail.note(sight.at, totals_of(sight.counted), waiting_in(sight))
+    return state_of(settings, sight, trail, [])
+
+
+def test_a_provider_shows_the_last_hour_and_today(state: dict[str, Any]) -> None:
+    (openai,) = (one for one in state["providers"] if one["provider"] == "openai")
+    assert openai["breaker"] is None and openai["why"] == "nobody keeps its budget"
+    assert openai["hour"] == {"answered": 20, "refused": 0, "failed": 0, "median_seconds": 1.75}
+    assert openai["today"]["cost_usd"] == 0.2 and openai["today"]["input_tokens"] == 2000
+    assert len(openai["series"]["answered"]) == STEPS and openai["series"]["answered"][-3:] == [0, 10, 10]
+    assert openai["series"]["backlog"][-1] == 7 and openai["backlog"] == 7
+    assert state["today"]["answered"] == 20 and state["today"]["unpriced_calls"] == 0
+
+
+def test_a_parked_provider_is_a_problem_with_a_remedy(state: dict[str, Any]) -> None:
+    (gemini,) = (one for one in state["providers"] if one["provider"] == "gemini")
+    assert (gemini["breaker"], gemini["rate"], gemini["why"]) == ("parked", 0.0, "key_rejected")
+    assert not state["ok"] and any("fleet resume" in problem for problem in state["problems"])
+
+
+def test_restarts_are_the_starts_after_the_first(state: dict[str, Any]) -> None:
+    assert [one["restarts"] for one in state["processes"]] == [1]
+
+
+def test_the_page_is_operable_only_with_a_token(settings: Settings) -> None:
+    sight = sight_at(settings, NOW, 0)
+    known = Settings(API_BASE_URL="http://localhost:8000", control_token="x" * 16)
+    assert not state_of(settings, sight, Trail(), [])["operable"]
+    shown = state_of(known, sight, Trail(), [])
+    assert shown["operable"] and "x" * 16 not in str(shown)
+
+
+def test_there_is_no_median_of_nothing() -> None:
+    assert median_of(Trail(), "llm-openai") is None
+
+
+def test_pipelines_are_listed_with_what_the_page_needs() -> None:
+    run = Run("seo-1", "run-1", "running", NOW, None, retry=True)
+    found = pipelines_of(Runs(NOW, {"running": 2000}, [run], []))
+    assert found["running"] == 2000 and found["ended"] == []
+    assert found["listed"] == [{"workflow_id": "seo-1", "run_id": "run-1", "started_at": NOW, "retry": True}]
+
+
+def test_errors_are_read_on_from_the_merged_log(tmp_path: Path) -> None:
+    log = tmp_path / "worker_production.log"
+    troubles = Troubles(tmp_path)
+    assert troubles.look() == []
+    line = "2026-01-31 10:00:{:02d}.000 | {:<7} | openai_00 | workflow_id=seo-1 | message {}\n"
+    log.write_text("".join(line.format(n, "ERROR" if n % 2 else "INFO", n) for n in range(10)), "utf-8")
+    assert [one.message for one in troubles.look()] == [f"message {n}" for n in (9, 7, 5, 3, 1)]
+    with log.open("a", encoding="utf-8") as file:
+        file.write(line.format(11, "ERROR", 11) + "2026-01-31 10:00:13.000 | ERROR   | openai_00 | - | ha")
+    latest = troubles.look()
+    assert latest[0].message == "message 11" and latest[0].process == "openai_00"
+    assert latest[0].context == {"workflow_id": "seo-1"}
+    with log.open("a", encoding="utf-8") as file:
+        file.write("lf\n")
+    assert troubles.look()[0].message == "half"
+    log.rename(tmp_path / "worker_production.log.1")
+    log.write_text("".join(line.format(n % 60, "ERROR", n) for n in range(40)), "utf-8")
+    assert len(troubles.look()) == MOST and troubles.look()[0].message == "message 39"
+
+
+def test_the_terminal_shows_it_without_acting_on_foreign_text(state: dict[str, Any]) -> None:
+    from rich.console import Console
+
+    state["problems"].append("evil \x1b[31m[bold]text[/bold]")
+    state["pipelines"] = {"running": 0, "listed": [], "ended": []}
+    state["progress"] = {}
+    console = Console(width=200, record=True)
+    console.print(picture(state))
+    text = console.export_text()
+    assert "PARKED" in text and "$0.2000" in text and "\x1b[31m" not in text and "[bold]text[/bold]" in text
+
+
+def test_a_series_is_a_row_of_blocks() -> None:
+    assert sparks([None, None, 0.0, 0.0, 1.0, 1.0, 8.0, 8.0]) == "  ▁█"
