@@ -2,6 +2,9 @@
 
 import subprocess
 import sys
+import threading
+import time
+from pathlib import Path
 
 from fleet.cli.down import Say, take_down
 from fleet.cli.foreground import signalled
@@ -12,7 +15,10 @@ from fleet.errors import OperationError
 from fleet.processes import end_with_parent
 
 _LOOK_SECONDS = 1.0
+_OPEN_SECONDS = 20.0
 _END_SECONDS = 30.0
+#: Above the 630 s after which supervisord itself would have ended its processes.
+_DRAIN_SECONDS = 640.0
 
 
 def supervise(say: Say) -> None:
@@ -30,12 +36,68 @@ def supervise(say: Say) -> None:
     write_programs(home, settings)
     command = [sys.executable, "-m", "supervisor.supervisord", "-n", "-c", str(home.configuration)]
     with signalled() as stop:
-        supervisord = subprocess.Popen(command, start_new_session=True, preexec_fn=end_with_parent)
-        while not stop.wait(_LOOK_SECONDS):
-            if supervisord.poll() is not None:
-                raise OperationError(
-                    f"supervisord ended by itself (status {supervisord.returncode}). Remedy: read "
-                    f"{home.logs / 'supervisord.log'}"
-                )
-        take_down(home, None, say=say)
+        keep(home, command, stop, say)
+
+
+def keep(home: Home, command: list[str], stop: threading.Event, say: Say) -> None:
+    """Run this supervisord until ``stop`` is set, and outlive all of its processes: whoever started this one, as
+    systemd does, kills what is left when it ends.
+
+    Raises:
+        OperationError: supervisord ended by itself; its processes have finished their calls.
+    """
+    supervisord = subprocess.Popen(command, start_new_session=True, preexec_fn=end_with_parent)
+    while not stop.wait(_LOOK_SECONDS):
+        if supervisord.poll() is not None:
+            say("supervisord has ended by itself; its processes finish their calls")
+            _wait_for_processes(home)
+            raise OperationError(
+                f"supervisord ended by itself (status {supervisord.returncode}). Remedy: read "
+                f"{home.logs / 'supervisord.log'}; systemd starts it anew"
+            )
+    _end(supervisord, home, say)
+    _wait_for_processes(home)
+
+
+def _end(supervisord: "subprocess.Popen[bytes]", home: Home, say: Say) -> None:
+    """Have it drain and end. One that does not open its socket, or does not leave, is killed: its processes then
+    drain by themselves."""
+    given_up = time.monotonic() + _OPEN_SECONDS
+    while supervisord.poll() is None and not _taken_down(home, say):
+        if time.monotonic() > given_up:
+            supervisord.kill()
+        time.sleep(_LOOK_SECONDS / 5)
+    try:
         supervisord.wait(_END_SECONDS)
+    except subprocess.TimeoutExpired:
+        supervisord.kill()
+        supervisord.wait()
+
+
+def _taken_down(home: Home, say: Say) -> bool:
+    try:
+        return take_down(home, None, say=say)
+    except OperationError as error:
+        say(f"{error}; trying again")
+        return False
+
+
+def _wait_for_processes(home: Home) -> None:
+    """Until those have ended that a supervisord left behind; the kernel tells them to drain when it is gone."""
+    given_up = time.monotonic() + _DRAIN_SECONDS
+    while processes_of(home) and time.monotonic() < given_up:
+        time.sleep(_LOOK_SECONDS / 5)
+
+
+def processes_of(home: Home) -> list[int]:
+    """The pids of all that this home's supervisord has started, whether or not it still runs. Source:
+    supervisord.org/subprocess.html, SUPERVISOR_SERVER_URL."""
+    mark = f"SUPERVISOR_SERVER_URL=unix://{home.folder}/state/{home.socket.name}".encode()
+    return [int(path.name) for path in Path("/proc").glob("[0-9]*") if mark in _environment(path)]
+
+
+def _environment(process: Path) -> list[bytes]:
+    try:
+        return (process / "environ").read_bytes().split(b"\0")
+    except OSError:  # it has ended meanwhile, or is another user's
+        return []
