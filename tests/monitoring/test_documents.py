@@ -1,0 +1,32 @@
+"""docs/monitoring.md speaks of what is there."""
+
+import re
+
+from fleet.config import PROJECT_ROOT
+from tests.fleet import Fleet, json_of
+from tests.monitoring.expressions import alerts
+from tests.monitoring.scrape import Scrape
+from tests.waiting import wait_for
+
+TEXT = (PROJECT_ROOT / "docs" / "monitoring.md").read_text("utf-8")
+ONLY_WHEN_ASKED = {"fleet_project_cost_usd_total"}
+SUFFIXES = re.compile(r"_(?:bucket|sum|count)$")
+
+
+def test_every_metric_is_in_the_document_and_the_other_way_round(fleet: Fleet) -> None:
+    wait_for("every program runs", fleet.all_run)
+    assert (
+        json_of(fleet.fleet("run", "Kávovar", "--project", "seo-demo", "--json").stdout)["status"] == "completed"
+    )
+    documented = set(re.findall(r"`(fleet_\w+)`", TEXT)) - ONLY_WHEN_ASKED
+    told = {name for name in Scrape.of(fleet).names if name.startswith("fleet_")}
+    assert documented == {SUFFIXES.sub("", name) for name in told}
+
+
+def test_every_alert_is_in_the_document() -> None:
+    assert set(re.findall(r"\bFleet[A-Z]\w+", TEXT)) == set(alerts())
+
+
+def test_every_picture_is_there() -> None:
+    pictures = re.findall(r"\((images/[\w-]+\.png)\)", TEXT)
+    assert pictures and all((PROJECT_ROOT / "docs" / picture).stat().st_size > 10_000 for picture in pictures)
