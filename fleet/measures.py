@@ -31,6 +31,7 @@ ANSWERED, CUT_OFF = "answered", "cut_off"
 NO_FAILURES = frozenset({ANSWERED, CUT_OFF, "rate", "ramp"})
 
 _SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30, 60, 120, 300, 600)
+_ANSWERS = (0.25, 0.5, 0.75, 1, 1.5, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 300, 600)
 _PIPELINE_SECONDS = (1, 5, 10, 30, 60, 120, 300, 600, 900, 1200, 1800, 3600, 7200, 21_600)
 _SDK_SECONDS = (0.01, 0.05, 0.1, 0.5, 1, 5, 10, 30, 60, 600)
 _MOST_NAMES = 100
@@ -118,7 +119,7 @@ class Measures:
             "fleet_provider_calls", "Calls to a provider that ended.", "provider", "queue", "outcome"
         )
         self._responses = histogram(
-            "fleet_provider_response_seconds", "How long answered calls took.", _SECONDS, "provider", "queue"
+            "fleet_provider_response_seconds", "How long answered calls took.", _ANSWERS, "provider", "queue"
         )
         self._tokens = counter(
             "fleet_provider_tokens",

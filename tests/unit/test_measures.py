@@ -45,7 +45,7 @@ def test_what_all_processes_counted_is_summed_those_that_are_gone_included(tmp_p
     counted = read_counted(tmp_path)
     assert counted.total(CALLS) == 5
     assert counted.total("fleet_provider_response_seconds_sum") == 10.0
-    assert counted.by("fleet_provider_response_seconds_bucket", "queue", le="2.5") == {("llm-openai",): 5}
+    assert counted.by("fleet_provider_response_seconds_bucket", "queue", le="2.0") == {("llm-openai",): 5}
 
 
 def test_damaged_files_are_told_of_and_left_out(tmp_path: Path) -> None:

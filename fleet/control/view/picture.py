@@ -11,7 +11,7 @@ from fleet.control.logs import LogRecord
 from fleet.control.status import QueueStatus
 from fleet.control.view.counted import Counted
 from fleet.control.view.observer import Sight
-from fleet.control.view.runs import Run, Runs
+from fleet.control.view.runs import MOST_LISTED, Run, Runs
 from fleet.control.view.trail import STEP_SECONDS, Trail
 from fleet.measures import ANSWERED, CUT_OFF
 
@@ -223,9 +223,11 @@ def _error(record: LogRecord) -> Json:
 
 def pipelines_of(runs: Runs) -> Json:
     """The list of pipelines."""
+    listed = len(runs.running)
     return {
         "at": runs.at,
-        "running": runs.counts.get("running", len(runs.running)),
+        # The count was taken a moment after the list: where the list is whole, it is the count.
+        "running": listed if listed < MOST_LISTED else max(runs.counts.get("running", 0), listed),
         "listed": [_run(one) for one in runs.running],
         "ended": [_run(one) | {"ended_at": one.ended_at, "status": one.status} for one in runs.ended],
     }
