@@ -98,3 +98,14 @@ def test_models_beyond_a_hundred_share_a_label() -> None:
 def test_of_the_sdks_labels_those_are_kept_that_are_bounded() -> None:
     given = {"namespace": "default", "task_queue": "llm-openai", "service_name": "x", "operation": "Poll"}
     assert sdk_labels(given) == {"operation": "Poll", "task_queue": "llm-openai"}
+
+
+def test_projects_beyond_a_hundred_share_a_label() -> None:
+    registry = CollectorRegistry()
+    measures = Measures(registry)
+    for number in range(130):
+        measures.project_paid(f"project-{number}", 0.5)
+    measures.project_paid("project-0", None)
+    sample = registry.get_sample_value
+    assert sample("fleet_project_cost_usd_total", {"project": "project-0"}) == 0.5
+    assert sample("fleet_project_cost_usd_total", {"project": "other"}) == 15.0

@@ -76,10 +76,12 @@ class Observer:
 
     async def _look(self) -> Sight:
         at = time.time()
-        client = await self.client()
+        client = self._client
         status, (counted, disks), runs = await asyncio.gather(
             status_of(self._settings, client), asyncio.to_thread(self._look_into_files), self._look_at_runs(client)
         )
+        if client is None and status.temporal.ok:
+            runs = await self._look_at_runs(await self.client())
         pulses = await asyncio.to_thread(self._pulses, status)
         return Sight(at, status, counted, pulses, runs, disks)
 
