@@ -2,14 +2,16 @@
 
 The rate is right on average; the gate sees to the single call. It waits until what headers said remains will
 cover it, stops all calls for as long as a refusal asked, and afterwards comes back by steps, each process at a
-moment of its own. It is also all there is where the server does not let a queue's rate be set.
+moment of its own. Where the server does not let a queue's rate be set, or divides the queue, the gates keep the
+peace: each asks for the budget's word on every call, and holds it or keeps a pace accordingly.
 """
 
 import asyncio
 import random
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
 
 from fleet.budgets.costs import Cost
 from fleet.budgets.headers import HeaderReading
@@ -17,6 +19,8 @@ from fleet.contracts import Limited
 
 #: Longest time that a call is held here; one that must wait longer goes back to its queue.
 LONGEST_HOLD_SECONDS = 20.0
+#: When a call that found the provider shut comes back to its queue.
+BACK_SECONDS = 5.0
 
 _UNTOLD_WAIT_SECONDS = 1.0
 _SPREAD = 0.15
@@ -25,16 +29,47 @@ _TRUSTED_SECONDS = 30.0
 _COUNTED_SECONDS = 5.0
 _LEAST_PACE = 0.5
 _PACE_GROWTH = 0.1
+# What the budget's pace lets through at once after a silence; a queue does the same.
+_CREDIT_SECONDS = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Word:
+    """What the budget says to a call that could be sent by all else.
+
+    ``shut``: none is to be sent. ``queue_holds``: then the queue hands out none either, so that the call may wait
+    there. ``pace`` is this process's calls a second; None: the queue sees to that.
+    """
+
+    shut: bool = False
+    queue_holds: bool = True
+    pace: float | None = None
+
+
+#: Gives the budget's word to a call that was held for so many seconds.
+Ask = Callable[[float], Awaitable[Word]]
+
+
+async def _no_word(held_seconds: float) -> Word:
+    return Word()
+
+
+@dataclass(slots=True)
+class _Sent:
+    """A call that has passed, at that moment of the clock."""
+
+    at: float
+    cost: Cost
 
 
 class _Level:
-    """One limit as the last answer left it."""
+    """One limit as an answer to a call sent at ``sent_at`` left it; ``spent`` is what passed since."""
 
-    def __init__(self, reading: HeaderReading, sent_at: float) -> None:
+    def __init__(self, reading: HeaderReading, sent_at: float, spent: float) -> None:
         self.refill = reading.refill
         self.remaining = reading.remaining
         self.sent_at = sent_at
-        self.spent = 0.0
+        self.spent = spent
 
     def seconds_until(self, amount: float, now: float) -> float:
         """When ``amount`` will be there, by what this process alone can know."""
@@ -56,24 +91,36 @@ class Gate:
         self._turn = asyncio.Lock()
         self._hold_until = 0.0
         self._levels: dict[Limited, _Level] = {}
-        self._sent: deque[float] = deque()
+        self._sent: deque[_Sent] = deque()
         self._pace: float | None = None
         self._full_pace = 0.0
         self._paced_at = 0.0
+        self._told_turn: float | None = None
 
-    async def pass_through(self, cost: Cost) -> float | None:
+    async def pass_through(
+        self, cost: Cost, ask: Ask = _no_word, longest_seconds: float = LONGEST_HOLD_SECONDS
+    ) -> float | None:
         """Wait until a call of that cost may be sent, one after the other.
 
         None: it may; else the seconds that it would have to wait, which is too long to keep a slot for it.
         """
-        given_up = self._clock() + LONGEST_HOLD_SECONDS
+        begun = self._clock()
         async with self._turn:
-            while (wait := self._wait_for(cost)) > 0:
-                if self._clock() + wait > given_up:
+            while True:
+                word, patient = Word(), False
+                if (wait := self._wait_for(cost)) <= 0:
+                    word = await ask(self._clock() - begun)
+                    if word.shut and word.queue_holds:
+                        return BACK_SECONDS
+                    # Given back at once, it would be handed out again at once: it keeps its slot to the end.
+                    wait, patient = self._wait_told(word), True
+                if wait <= 0:
+                    self._count(cost, word.pace)
+                    return None
+                left = begun + longest_seconds - self._clock()
+                if left <= 0 or (wait > left and not patient):
                     return wait
-                await asyncio.sleep(min(wait, _LOOK_SECONDS))
-            self._count(cost)
-        return None
+                await asyncio.sleep(min(wait, left, _LOOK_SECONDS))
 
     def _wait_for(self, cost: Cost) -> float:
         now = self._clock()
@@ -83,30 +130,65 @@ class Gate:
     def _next_turn(self, now: float) -> float:
         if self._pace is None:
             return now
+        if now < self._paced_at:
+            return self._paced_at
         grown = self._pace + _PACE_GROWTH * self._full_pace * (now - self._paced_at)
         self._paced_at = now
         self._pace = grown if grown < self._full_pace else None
-        return self._sent[-1] + 1 / grown if self._sent else now
+        return self._sent[-1].at + 1 / grown if self._sent else now
 
-    def _count(self, cost: Cost) -> None:
+    def _wait_told(self, word: Word) -> float:
+        """How long the budget's word has a call wait."""
+        if word.shut or word.pace == 0:
+            return BACK_SECONDS
+        if word.pace is None:
+            return 0.0
+        return self._turn_before(word.pace) + 1 / word.pace - self._clock()
+
+    def _turn_before(self, pace: float) -> float:
+        """The last turn at that pace; unused ones are forgotten but for a second's worth."""
         now = self._clock()
-        self._sent.append(now)
-        while self._sent[0] < now - _COUNTED_SECONDS:
+        if self._told_turn is None:
+            # Processes that begin together do not send together.
+            self._told_turn = now - self._chance() / pace
+        return max(self._told_turn, now - max(_CREDIT_SECONDS, 1 / pace))
+
+    def _count(self, cost: Cost, pace: float | None) -> None:
+        now = self._clock()
+        self._sent.append(_Sent(now, cost))
+        while self._sent[0].at < now - _TRUSTED_SECONDS:
             self._sent.popleft()
         for what, level in self._levels.items():
             level.spent += cost.get(what, 0.0)
+        if pace is not None:
+            self._told_turn = self._turn_before(pace) + 1 / pace
+
+    def give_back(self, cost: Cost) -> None:
+        """The call that has passed with just this cost was not sent after all."""
+        sent = next((one for one in reversed(self._sent) if one.cost is cost), None)
+        if sent is None:
+            return
+        self._sent.remove(sent)
+        for what, level in self._levels.items():
+            if sent.at > level.sent_at:
+                level.spent -= cost.get(what, 0.0)
 
     def heard(self, readings: Iterable[HeaderReading], sent_at: float) -> None:
         """An answer to a call sent at that moment told what remains."""
         for reading in readings:
             known = self._levels.get(reading.what)
             if known is None or known.sent_at <= sent_at:
-                fresh = _Level(reading, sent_at)
-                if known is not None:
-                    # What was sent after the call that was answered is not in the answer.
-                    later = sum(moment > sent_at for moment in self._sent)
-                    fresh.spent = known.spent * later / max(len(self._sent), 1)
-                self._levels[reading.what] = fresh
+                # What was sent after the call that was answered is not in the answer.
+                spent = self._spent_since(sent_at, reading.what)
+                self._levels[reading.what] = _Level(reading, sent_at, spent)
+
+    def _spent_since(self, moment: float, what: Limited) -> float:
+        total = 0.0
+        for sent in reversed(self._sent):
+            if sent.at <= moment:
+                break
+            total += sent.cost.get(what, 0.0)
+        return total
 
     def refused(self, wait_seconds: float | None) -> None:
         """A call was refused for the sake of a limit: stop for as long as was asked, then come back by steps."""
@@ -114,5 +196,6 @@ class Gate:
         wait = (_UNTOLD_WAIT_SECONDS if wait_seconds is None else wait_seconds) * (1 + _SPREAD * self._chance())
         self._hold_until = max(self._hold_until, now + wait)
         if self._pace is None:
-            self._full_pace = max(len(self._sent) / _COUNTED_SECONDS, 2 * _LEAST_PACE)
+            lately = sum(sent.at >= now - _COUNTED_SECONDS for sent in self._sent)
+            self._full_pace = max(lately / _COUNTED_SECONDS, 2 * _LEAST_PACE)
         self._pace, self._paced_at = max((self._pace or self._full_pace) / 2, _LEAST_PACE), self._hold_until

@@ -1,13 +1,15 @@
 """One process's gate, on a clock of its own."""
 
 import asyncio
+from collections.abc import Callable
 
 import pytest
 
-from fleet.budgets.gate import LONGEST_HOLD_SECONDS, Gate
+from fleet.budgets.gate import BACK_SECONDS, LONGEST_HOLD_SECONDS, Gate, Word
 from fleet.budgets.headers import HeaderReading
 from fleet.contracts import Limited
 
+yield_now = asyncio.sleep
 COST = {Limited.REQUESTS: 1.0, Limited.TOKENS: 500.0}
 
 
@@ -22,6 +24,7 @@ class Clock:
 
     async def sleep(self, seconds: float) -> None:
         self.now += seconds
+        await yield_now(0)
 
 
 @pytest.fixture
@@ -106,3 +109,100 @@ async def test_an_older_answer_does_not_replace_a_newer_one(clock: Clock) -> Non
     gate.heard([HeaderReading(Limited.TOKENS, refill=100.0, remaining=9_000.0)], clock.now - 2)
     assert await gate.pass_through(COST) is None
     assert clock.now == pytest.approx(105.0, abs=0.1)
+
+
+async def test_calls_that_take_long_are_not_held_for_what_was_not_spent(clock: Clock) -> None:
+    """Three processes share ten a second; each answer tells of its limit as it was when the call was sent."""
+    gate, latency, begun = gate_with(clock), 10.0, clock.now
+    sent: list[float] = []
+    for _ in range(200):
+        assert await gate.pass_through(COST) is None
+        sent.append(clock.now)
+        while sent and sent[0] <= clock.now - latency:
+            gate.heard([HeaderReading(Limited.REQUESTS, refill=10.0, remaining=15.0)], sent.pop(0))
+        clock.now += 0.3
+    assert clock.now - begun == pytest.approx(200 * 0.3, abs=0.01)
+
+
+async def test_what_was_sent_after_the_answered_call_is_not_there_any_more(clock: Clock) -> None:
+    gate = gate_with(clock)
+    for _ in range(4):
+        await gate.pass_through(COST)
+        clock.now += 1
+    gate.heard([HeaderReading(Limited.TOKENS, refill=1e-9, remaining=1500.0)], sent_at=100.0)
+    assert await gate.pass_through(COST, longest_seconds=5.0) is not None, "three were sent since, and took it all"
+
+
+async def test_a_call_that_was_not_sent_takes_nothing(clock: Clock) -> None:
+    gate = gate_with(clock)
+    gate.heard([HeaderReading(Limited.TOKENS, refill=1e-9, remaining=500.0)], clock.now)
+    clock.now += 1
+    answered_before = dict(COST)
+    assert await gate.pass_through(answered_before) is None
+    gate.give_back(answered_before)
+    assert await gate.pass_through(COST, longest_seconds=5.0) is None
+    assert await gate.pass_through(COST, longest_seconds=5.0) is not None
+
+
+async def test_who_waits_during_a_stop_is_not_sent_back_for_longer_than_it_lasts(clock: Clock) -> None:
+    gate = gate_with(clock)
+    for _ in range(50):
+        await gate.pass_through(COST)
+        clock.now += 0.1
+    gate.refused(18.0)
+    outcomes = await asyncio.gather(*(gate.pass_through(COST) for _ in range(200)))
+    sent, waits = outcomes.count(None), [wait for wait in outcomes if wait is not None]
+    assert 8 <= sent <= 20, "two seconds are left, at five calls a second and rising"
+    assert max(waits) <= 1
+
+
+async def told(
+    gate: Gate, word: Callable[[], Word], longest_seconds: float = LONGEST_HOLD_SECONDS
+) -> float | None:
+    async def ask(held_seconds: float) -> Word:
+        return word()
+
+    return await gate.pass_through(COST, ask, longest_seconds)
+
+
+async def test_a_call_that_finds_its_queue_shut_waits_there(clock: Clock) -> None:
+    assert await told(gate_with(clock), lambda: Word(shut=True)) == BACK_SECONDS
+    assert clock.now == 100.0
+
+
+async def test_where_no_queue_holds_it_a_call_is_held_here_until_the_provider_opens(clock: Clock) -> None:
+    gate = gate_with(clock)
+    assert await told(gate, lambda: Word(shut=clock.now < 107, queue_holds=False)) is None
+    assert clock.now == pytest.approx(107.0, abs=0.5)
+    assert await told(gate, lambda: Word(shut=True, queue_holds=False)) == BACK_SECONDS
+    assert clock.now == pytest.approx(107.0 + LONGEST_HOLD_SECONDS, abs=0.5), "it keeps its slot meanwhile"
+
+
+async def test_a_told_pace_is_kept_and_a_new_one_holds_at_once(clock: Clock) -> None:
+    gate, passed = gate_with(clock), []
+    for _ in range(60):
+        assert await told(gate, lambda: Word(pace=5.0 if clock.now < 106 else 1.0)) is None
+        passed.append(clock.now)
+    assert sum(at < 106 for at in passed) == pytest.approx(30, abs=2)
+    assert sum(107 <= at < 127 for at in passed) == pytest.approx(20, abs=1)
+
+
+async def test_a_pace_below_what_a_slot_is_kept_for_sends_calls_back(clock: Clock) -> None:
+    gate = gate_with(clock, chance=1.0)
+    assert await told(gate, lambda: Word(pace=0.01)) is None
+    assert await told(gate, lambda: Word(pace=0.01)) == pytest.approx(80.0, abs=1)
+    assert clock.now == pytest.approx(120.0, abs=0.1)
+    assert await told(gate, lambda: Word(pace=0.0), 3.0) == BACK_SECONDS
+
+
+async def test_a_call_says_for_how_long_it_was_held_when_it_asks(clock: Clock) -> None:
+    gate, asked = gate_with(clock), []
+
+    async def ask(held_seconds: float) -> Word:
+        asked.append(held_seconds)
+        return Word()
+
+    await gate.pass_through(COST, ask)
+    gate.refused(4.0)
+    await gate.pass_through(COST, ask)
+    assert asked == pytest.approx([0.0, 4.0], abs=0.01)
