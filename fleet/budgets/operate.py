@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Iterable
 from datetime import timedelta
 from typing import Any
 
@@ -52,6 +52,27 @@ async def set_limits(client: Client, queue: str, limits: LimitSettings) -> Stand
     return await _order(client, queue, LIMIT_SIGNAL, [limits], lambda standing: standing.set_limits == limits)
 
 
+async def all_of(
+    client: Client, queues: Iterable[str], act: Callable[[Client, str], Awaitable[Standing]]
+) -> dict[str, Standing]:
+    """Have all queues of a provider paused or resumed, at once.
+
+    Raises:
+        OperationError: it was done to some, and not to those that it names.
+    """
+    named = [*queues]
+    ended = await asyncio.gather(*(act(client, queue) for queue in named), return_exceptions=True)
+    done = {queue: one for queue, one in zip(named, ended, strict=True) if isinstance(one, Standing)}
+    failed = [one for one in ended if isinstance(one, BaseException)]
+    for error in failed:
+        if not isinstance(error, OperationError):
+            raise error
+    if failed:
+        so_far = f"done for {', '.join(done)}; " if done else ""
+        raise OperationError(so_far + "\n".join(str(error) for error in failed))
+    return done
+
+
 async def pause(client: Client, queue: str, why: str) -> Standing:
     """Shut a queue: what waits there waits on, calls that are under way end as usual."""
     return await _order(client, queue, PAUSE_SIGNAL, [why], lambda standing: standing.breaker == "paused")
@@ -89,7 +110,10 @@ async def _holds(client: Client, standing: Standing) -> bool:
     """Whether the server's rate says the same about an open or a shut queue."""
     if not standing.exact:
         return True
-    found = await queue_rate(client, standing.queue)
+    try:
+        found = await queue_rate(client, standing.queue)
+    except RPCError:
+        return False
     return (found.rate == 0) == (standing.rate == 0)
 
 

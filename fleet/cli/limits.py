@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 from temporalio.client import Client
 
-from fleet.budgets.operate import pause, resume, set_limits, standing_of, standings_of
+from fleet.budgets.operate import all_of, pause, resume, set_limits, standing_of, standings_of
 from fleet.budgets.reports import Standing
 from fleet.cli.screen import shown
 from fleet.config import Settings
@@ -56,10 +56,19 @@ async def see(settings: Settings, provider: str | None) -> Standings:
 async def change(
     settings: Settings, provider: str, model: str | None, limits: LimitSettings, *, reset: bool
 ) -> Standings:
-    """Set the limits that are given, and leave the others; ``reset`` goes back to those of the settings first."""
+    """Set the limits that are given, and leave the others; ``reset`` goes back to those of the settings first.
+
+    Raises:
+        OperationError: it cannot be done, or nobody can tell which limits there are to be left.
+    """
     client = await connect_once(settings)
     queue = queue_of(settings, provider, model)
     now = await standing_of(client, queue)
+    if now is None and not reset:
+        raise OperationError(
+            f"nobody keeps the budget of {queue}, so the limits that were set before cannot be told, and these "
+            "would replace them all. Remedy: see that a pipeline process runs (`fleet status`), or add --reset"
+        )
     old = LimitSettings() if reset or now is None else now.set_limits
     given = {name: value for name, value in asdict(limits).items() if value is not None}
     return {queue: await set_limits(client, queue, replace(old, **given))}
@@ -77,8 +86,8 @@ async def open_again(settings: Settings, provider: str) -> Standings:
 
 async def _each(settings: Settings, provider: str, act: Callable[[Client, str], Awaitable[Standing]]) -> Standings:
     client = await connect_once(settings)
-    queues = settings.provider(provider).limits
-    return {queue: await act(client, queue) for queue in queues}
+    done = await all_of(client, settings.provider(provider).limits, act)
+    return {**done}
 
 
 def to_json(standings: Standings) -> dict[str, Any]:
@@ -106,7 +115,7 @@ def show_standings(console: Console, standings: Standings) -> None:
     if any(one is not None and not one.exact for one in standings.values()):
         console.print(
             "approximate: the server divides the queue or does not let its rate be set, so each process's own "
-            "gate keeps the peace",
+            "gate keeps the peace, and hears of a change within two seconds",
             soft_wrap=True,
         )
 
