@@ -82,6 +82,53 @@ def test_a_roll_renews_all_and_no_call_is_lost_or_repeated(scaled: Fleet) -> Non
     assert "No config updates" in scaled.supervisorctl("reread").stdout
 
 
+def test_the_number_outlives_a_restart_of_supervisord(scaled: Fleet) -> None:
+    assert scaled.supervisorctl("scale", "openai", "2").returncode == 0
+    before = pids_of(scaled, "openai")
+    assert "Restarted" in scaled.supervisorctl("reload").stdout
+    after = wait_for("both are back", lambda: _all_new(before, pids_of(scaled, "openai")), 60)
+    assert after.keys() == {"openai_00", "openai_01"}
+    wait_for("every program runs", scaled.all_run)
+    assert "No config updates" in scaled.supervisorctl("reread").stdout
+
+
+def _all_new(before: dict[str, int], now: dict[str, int]) -> dict[str, int] | None:
+    return now if len(now) >= len(before) and not set(now.values()) & set(before.values()) else None
+
+
+def test_a_roll_that_fails_leaves_the_old_poller_and_the_others(scaled: Fleet) -> None:
+    before = {one["process"]: one["pid"] for one in scaled.status()["processes"]}
+    in_its_way = scaled.state / "logs" / "anthropic_01.log"
+    in_its_way.unlink(missing_ok=True)
+    in_its_way.mkdir()  # so the stand-in cannot open its log
+    try:
+        failed = scaled.supervisorctl("roll")
+    finally:
+        in_its_way.rmdir()
+    assert failed.returncode == 1 and "the others were left alone; renewed: none" in failed.stdout
+    assert "anthropic_01 does not come up (FATAL" in failed.stdout and "Remedy: " in failed.stdout
+    assert {one["process"]: one["pid"] for one in scaled.status()["processes"]} == before
+    assert json_of(scaled.fleet(*RUN).stdout)["status"] == "completed"
+    assert "No config updates" in scaled.supervisorctl("reread").stdout
+    again = scaled.supervisorctl("roll", "anthropic")
+    assert again.returncode == 0 and "draining anthropic_01" in again.stdout
+    assert pids_of(scaled, "anthropic").keys() == {"anthropic_00"}
+
+
+def test_an_interrupted_roll_says_how_far_it_came_and_leaves_nothing_over(scaled: Fleet) -> None:
+    before = {one["process"]: one["pid"] for one in scaled.status()["processes"]}
+    rolling = scaled.start("roll", "anthropic", "openai")
+    assert rolling.stdout is not None
+    wait_for("a process is being renewed", lambda: "renewing" in rolling.stdout.readline())
+    rolling.send_signal(signal.SIGINT)
+    _, said = rolling.communicate(timeout=60)
+    assert rolling.returncode == 130
+    assert "renewed: anthropic_00. Remedy: roll again" in said and "Traceback" not in said
+    after = {one["process"]: one["pid"] for one in scaled.status()["processes"]}
+    assert {name for name in before if after.get(name) != before[name]} == {"anthropic_00"}
+    assert after.keys() == before.keys() and after["anthropic_00"]
+
+
 def test_metrics_tell_of_processes_queues_and_budgets(fleet: Fleet) -> None:
     pids = wait_for("every program runs", fleet.all_run)
     wait_for("all is well", lambda: fleet.control("health").status_code == 200)
@@ -125,8 +172,8 @@ def test_logs_are_one_story_in_order_of_time(fleet: Fleet) -> None:
     only = fleet.fleet("logs", "--workflow", workflow, "--provider", "gemini", "-n", "50").stdout.splitlines()
     assert only and all("gemini_00" in line for line in only if not line.startswith(" "))
     assert fleet.fleet("logs", "--level", "error", "--since", "0s").stdout == ""
-    merged = (fleet.state / "logs" / "worker_production.log").read_text("utf-8")
-    wait_for("it is in the merged file", lambda: merged.count(workflow) or None)
+    merged = fleet.state / "logs" / "worker_production.log"
+    wait_for("it is in the merged file", lambda: workflow in merged.read_text("utf-8"))
     for wrong, said in ((("--since", "later"), "is no time"), (("--level", "loud"), "is none")):
         refused = fleet.fleet("logs", *wrong)
         assert refused.returncode == 1 and said in refused.stderr
