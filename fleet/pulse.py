@@ -3,7 +3,7 @@
 A blocked loop still looks alive to Temporal, since the SDK's core polls on in threads of its own. So the thread
 asks the loop every second; when it has not answered for long, it logs where the loop stands and ends the process,
 and supervisord starts a new one. What it writes, ``<state>/pulse/<process>.json``, lets others on this machine
-see a process that stands still altogether, or that has lost its pollers.
+see a process that stands still altogether, has lost its pollers or its connection, or keeps ending.
 """
 
 import asyncio
@@ -13,9 +13,9 @@ import sys
 import threading
 import time
 import traceback
-from collections import Counter
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, NoReturn, Self
 
@@ -24,25 +24,15 @@ from temporalio.runtime import BUFFERED_METRIC_KIND_GAUGE, BufferedMetricUpdate,
 
 from fleet.config import Settings
 from fleet.measures import Measures, sdk_labels
+from fleet.polls import Polls, QueuePolls
 
 BEAT_SECONDS = 1.0
 #: Exit status of a process that ended since its event loop was blocked. Source: sysexits.h, EX_SOFTWARE.
 EXIT_BLOCKED = 70
 
 _LAST_WORDS_SECONDS = 5.0
-_POLLERS, _POLL_ENDED, _POLL_FAILED = (
-    "temporal_num_pollers",
-    "temporal_long_request_latency",
-    "temporal_long_request_failure",
-)
-
-
-@dataclass
-class QueuePolls:
-    """The pollers of one queue in one process; ``polled_at`` is when a poll last came back well (unix seconds)."""
-
-    pollers: int = 0
-    polled_at: float | None = None
+_MOST_STARTS = 5
+_CURRENT_SECONDS = 10.0
 
 
 @dataclass
@@ -56,8 +46,13 @@ class Gauge:
 
 @dataclass
 class PulseRecord:
-    """What a process writes down. Points in time are unix seconds; ``stage`` is ``starting``, ``serving`` or
-    ``draining``; ``lag_seconds`` is how long the loop took to answer; ``connected``: to Temporal, once."""
+    """What a process writes down. Points in time are unix seconds; ``stage`` is ``starting``, ``serving``,
+    ``draining``, or ``ended`` once it has ended as it should.
+
+    ``lag_seconds`` is how long the loop took to answer; ``connected``: to Temporal, None where it asks nothing of
+    it. ``starts`` are the latest starts since it last ended as it should, ``restarts`` how many they were beyond
+    the first. ``alive_at`` is the last sign of life, which needs no room on the disk: the time of the file.
+    """
 
     process: str
     pid: int
@@ -65,58 +60,56 @@ class PulseRecord:
     started_at: float = 0.0
     stage: str = "starting"
     lag_seconds: float = 0.0
-    connected: bool = False
+    connected: bool | None = False
     queues: dict[str, QueuePolls] = field(default_factory=dict)
     serving_since: float | None = None
     gauges: list[Gauge] = field(default_factory=list)
+    starts: list[float] = field(default_factory=list)
+    restarts: int = 0
+    alive_at: float = 0.0
 
     @classmethod
     def read(cls, path: Path) -> Self | None:
-        """The record in a file; None where there is none that can be read."""
+        """The record in a file, which may be of another release; None where there is none that can be read."""
         try:
             found: dict[str, Any] = json.loads(path.read_text("utf-8"))
-            queues = {name: QueuePolls(**polls) for name, polls in found.pop("queues").items()}
-            gauges = [Gauge(**one) for one in found.pop("gauges", [])]
-            return cls(**found, queues=queues, gauges=gauges)
-        except (OSError, ValueError, TypeError, KeyError):
+            record = cls(**_known(cls, found))
+            record.queues = {name: QueuePolls(**_known(QueuePolls, one)) for name, one in found["queues"].items()}
+            record.gauges = [Gauge(**_known(Gauge, one)) for one in found.get("gauges", [])]
+            record.alive_at = path.stat().st_mtime
+            return record
+        except (OSError, ValueError, TypeError, KeyError, AttributeError):
             return None
+
+    @property
+    def current(self) -> bool:
+        """Whether it says how things are now: on a full disk it is old, and only its file's time is new."""
+        return self.alive_at - self.at <= _CURRENT_SECONDS
+
+    def idle_queues(self) -> list[str]:
+        """The queues that it is there to poll and does not, as far as it says."""
+        if self.stage != "serving" or not self.current:
+            return []
+        return [queue for queue, polls in self.queues.items() if not polls.served]
+
+    def follows(self, last: Self | None) -> None:
+        """This process comes after that one."""
+        if last is None or last.stage == "ended":
+            self.starts, self.restarts = [self.started_at], 0
+        else:
+            self.starts = [*last.starts, self.started_at][-_MOST_STARTS:]
+            self.restarts = last.restarts + 1
+
+
+def _known(kind: type[Any], found: dict[str, Any]) -> dict[str, Any]:
+    """What that class knows of these."""
+    names = {one.name for one in fields(kind)}
+    return {name: value for name, value in found.items() if name in names}
 
 
 def pulse_file(state: Path, process: str) -> Path:
     """Where a process writes its pulse."""
     return state / "pulse" / f"{process}.json"
-
-
-class Pollers:
-    """The pollers of this process, as the SDK's own metrics tell of them."""
-
-    def __init__(self) -> None:
-        self._counts: dict[tuple[str, str], int] = {}
-        self._queues: dict[str, QueuePolls] = {}
-
-    def take(self, updates: Iterable[BufferedMetricUpdate]) -> dict[str, QueuePolls]:
-        """The pollers of each queue, after these."""
-        ended: Counter[str] = Counter()
-        for update in updates:
-            queue = update.attributes.get("task_queue")
-            if not isinstance(queue, str):
-                continue
-            if update.metric.name == _POLLERS:
-                self._count(queue, update)
-            elif update.metric.name in (_POLL_ENDED, _POLL_FAILED):
-                ended[queue] += 1 if update.metric.name == _POLL_ENDED else -1
-        for queue, polls in self._queues.items():
-            if ended[queue] > 0:
-                polls.polled_at = time.time()
-        return self._queues
-
-    def _count(self, queue: str, update: BufferedMetricUpdate) -> None:
-        kind = str(update.attributes.get("poller_type"))
-        if kind == "sticky_workflow_task":
-            return
-        self._counts[queue, kind] = int(update.value)
-        polls = self._queues.setdefault(queue, QueuePolls())
-        polls.pollers = sum(count for (name, _), count in self._counts.items() if name == queue)
 
 
 class Gauges:
@@ -146,28 +139,33 @@ class Pulse:
         self._blocked_seconds = settings.loop_blocked_seconds
         self._measures = measures
         self._buffer = buffer
-        self._pollers, self._gauges = Pollers(), Gauges()
+        self._polls, self._gauges = Polls(), Gauges()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._asked_at = self._answered_at = time.monotonic()
         self._thread_id = threading.get_ident()
         self._told = False
-        self._taking = threading.Lock()
+        self._taking, self._writing = threading.Lock(), threading.Lock()
 
     def start(self) -> None:
         """Begin to beat; called from within the event loop that is watched."""
         self._loop = asyncio.get_running_loop()
         self._thread_id = threading.get_ident()
         self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.record.follows(PulseRecord.read(self._path))
         threading.Thread(target=self._beat_for_ever, name="pulse", daemon=True).start()
 
-    def serving(self) -> None:
-        """From now on it does what it is there for."""
-        self.record.stage, self.record.connected = "serving", True
-        self.record.serving_since = time.time()
+    def serving(self, queues: Iterable[str] = ()) -> None:
+        """From now on it does what it is there for, and polls these."""
+        with self._taking:
+            self._polls.expect(queues)
+        self.record.stage, self.record.serving_since = "serving", time.time()
 
-    def end(self) -> None:
-        """Count what was measured last; to be called when all else has ended."""
-        self._take()
+    def end(self, *, well: bool) -> None:
+        """Count what was measured last, and write down whether it ended as it should; to be called when all else
+        has ended."""
+        if well:
+            self.record.stage = "ended"
+        self._write()
 
     def draining(self) -> None:
         """From now on it takes nothing new."""
@@ -202,16 +200,26 @@ class Pulse:
             answer()
 
     def _write(self) -> None:
-        self.record.at = time.time()
-        self._take()
-        fresh = self._path.with_name(f".{self._path.name}.{self.record.pid}")
-        try:
-            fresh.write_text(json.dumps(asdict(self.record)), "utf-8")
-            fresh.replace(self._path)
-        except OSError as error:
-            if not self._told:
-                logger.warning("the pulse cannot be written to {}: {}", self._path, error.strerror)
-            self._told = True
+        with self._writing:
+            self._take()
+            self.record.at = time.time()
+            fresh = self._path.with_name(f".{self._path.name}.{self.record.pid}")
+            try:
+                fresh.write_text(json.dumps(asdict(self.record)), "utf-8")
+                fresh.replace(self._path)
+                self._told = False
+            except OSError as error:
+                self._sign_of_life(fresh, error)
+
+    def _sign_of_life(self, fresh: Path, error: OSError) -> None:
+        """All that can be done on a full disk: the file's time needs no room."""
+        with suppress(OSError):
+            self._path.touch()
+        with suppress(OSError):
+            fresh.unlink(missing_ok=True)
+        if not self._told:
+            logger.warning("the pulse cannot be written to {}: {}", self._path, error.strerror)
+        self._told = True
 
     def _take(self) -> None:
         """What Temporal's SDK measured since the last time."""
@@ -219,9 +227,12 @@ class Pulse:
             return
         with self._taking:
             updates = self._buffer.retrieve_updates()
-            self.record.queues = self._pollers.take(updates)
+            self._polls.take(updates)
+            self.record.queues = self._polls.queues
             self.record.gauges = self._gauges.take(updates)
             self._measures.take(updates)
+        if self.record.stage != "starting":
+            self.record.connected = self._polls.connected()
 
     def _leave(self, silent: float) -> NoReturn:
         """Say where the loop stands, and end the process; what holds the log back holds it for seconds only."""

@@ -170,9 +170,9 @@ class WorkerProcess:
             asyncio.create_task(run(client), name="side task") for run in self.beside
         }
         others.add(asyncio.create_task(stop.wait(), name="stop"))
-        queues = ", ".join(worker.task_queue for worker in workers)
-        logger.info("{} polls {} on {}", self.name, queues, self.settings.temporal_host)
-        self.pulse.serving()
+        queues = [worker.task_queue for worker in workers]
+        logger.info("{} polls {} on {}", self.name, ", ".join(queues), self.settings.temporal_host)
+        self.pulse.serving(queues)
         done, _ = await asyncio.wait({*working, *others}, return_when=asyncio.FIRST_COMPLETED)
         self.pulse.draining()
         status = EXIT_OK if stop.is_set() else _ended_by_itself(done)
@@ -226,10 +226,12 @@ async def _living(life: Life, settings: Settings, name: str, measures: Measures)
     Runtime.set_default(Runtime(telemetry=TelemetryConfig(metrics=buffer)), error_if_already_set=False)
     pulse = Pulse(settings, name, measures, buffer)
     pulse.start()
+    status = EXIT_FAILED
     try:
-        return await life(settings, name, pulse, measures)
+        status = await life(settings, name, pulse, measures)
     finally:
-        pulse.end()
+        pulse.end(well=status == EXIT_OK)
+    return status
 
 
 def run_process(program: str, life: Life) -> NoReturn:

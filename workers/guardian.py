@@ -18,7 +18,7 @@ from fleet.runtime import EXIT_OK, run_process
 
 async def life(settings: Settings, name: str, pulse: Pulse, measures: Measures) -> int:
     """Look after the processes at each tick, until supervisord goes."""
-    healer = Healer(Home.of(settings), lambda process: process.program != GUARDIAN)
+    healer = Healer.of(Home.of(settings), lambda process: process.program != GUARDIAN)
     pulse.serving()
     while await asyncio.to_thread(_tick):
         await asyncio.to_thread(healer.look)

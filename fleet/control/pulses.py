@@ -3,10 +3,12 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 
 from fleet.control.home import Home
 from fleet.control.supervisor import ProcessStatus
+from fleet.polls import OVERDUE_SECONDS, QueuePolls
 from fleet.pulse import PulseRecord, pulse_file
 
 RUNNING = "RUNNING"
@@ -16,37 +18,141 @@ STOPPED_SECONDS = 20.0
 STILL_SECONDS = 40.0
 _STARTING_SECONDS = 30
 _LAG_SECONDS = 5.0
+_FAILING_SECONDS = 30.0
+# Runs that are so short, supervisord's delay before the next one included, are no accident.
+_SHORT_RUN_SECONDS = 35.0
+_SHORT_RUNS = 2
+
+
+def record_of(home: Home, process: ProcessStatus) -> PulseRecord | None:
+    """What a process of that name wrote down last, be it this one or the one before."""
+    return PulseRecord.read(pulse_file(home.state, process.process))
 
 
 def pulse_of(home: Home, process: ProcessStatus) -> PulseRecord | None:
     """The pulse of a running process; None if it has none yet."""
-    record = PulseRecord.read(pulse_file(home.state, process.process))
+    return _own(record_of(home, process), process)
+
+
+def _own(record: PulseRecord | None, process: ProcessStatus) -> PulseRecord | None:
     return record if record is not None and record.pid == process.pid else None
 
 
 def serves(home: Home, process: ProcessStatus) -> bool:
-    """Whether a process runs, is connected, and polls all that it is there to poll."""
-    if process.state not in (RUNNING, "STARTING"):
-        return False
+    """Whether a process runs, answers, is connected, and polls all that it is there to poll.
+
+    A poll waits at the server for up to a minute, so none needs to have come back: of a process that has just
+    begun is known that Temporal answered it, that its pollers have sent their polls, and that these do not fail.
+    """
     pulse = pulse_of(home, process)
-    return pulse is not None and pulse.stage == "serving" and all(one.pollers for one in pulse.queues.values())
+    if pulse is None or process.state not in (RUNNING, "STARTING") or pulse.stage != "serving":
+        return False
+    if not _answers(pulse, time.time()):
+        return False
+    polls = pulse.queues.values()
+    return not polls or (
+        pulse.connected is not False and all(one.served and one.failing_since is None for one in polls)
+    )
 
 
-def complaint(process: ProcessStatus, pulse: PulseRecord | None, now: float) -> str | None:
-    """What is wrong with a running process, for people; None if nothing is."""
-    if process.state != RUNNING or process.uptime_seconds < _STARTING_SECONDS:
+def _answers(pulse: PulseRecord, now: float) -> bool:
+    return now - pulse.alive_at <= STOPPED_SECONDS and pulse.lag_seconds <= _LAG_SECONDS
+
+
+@dataclass(frozen=True)
+class QueueVitals:
+    """A queue that a process polls. ``polled_seconds_ago`` is when a poll last came back well, None if none has
+    yet; ``full``: it has as many of its tasks as it may, and polls for no more."""
+
+    pollers: int
+    full: bool
+    polled_seconds_ago: float | None
+
+
+@dataclass(frozen=True)
+class Vitals:
+    """How a process is. ``connected``: to Temporal, None where it asks nothing of it or that is not known;
+    ``restarts``: how often it was started again since it last ended as it should."""
+
+    stage: str
+    pulse_age_seconds: float
+    lag_seconds: float
+    loop_alive: bool
+    connected: bool | None
+    restarts: int
+    queues: dict[str, QueueVitals]
+
+    @classmethod
+    def of(cls, pulse: PulseRecord, now: float) -> "Vitals":
+        """As its pulse tells."""
+        return cls(
+            stage=pulse.stage,
+            pulse_age_seconds=_ago(pulse.alive_at, now),
+            lag_seconds=pulse.lag_seconds,
+            loop_alive=_answers(pulse, now),
+            connected=pulse.connected if pulse.current else None,
+            restarts=pulse.restarts,
+            queues={name: _queue_vitals(polls, now) for name, polls in pulse.queues.items()},
+        )
+
+
+def _queue_vitals(polls: QueuePolls, now: float) -> QueueVitals:
+    ago = None if polls.polled_at is None else _ago(polls.polled_at, now)
+    return QueueVitals(polls.pollers, polls.full, ago)
+
+
+def _ago(moment: float, now: float) -> float:
+    return round(max(now - moment, 0.0), 1)
+
+
+def complaint(
+    process: ProcessStatus, record: PulseRecord | None, now: float, *, temporal_up: bool = True
+) -> str | None:
+    """What is wrong with a running process, for people; None if nothing is. ``record`` is the last of its name."""
+    name, pulse = process.process, _own(record, process)
+    if process.state not in (RUNNING, "STARTING"):
         return None
+    if process.uptime_seconds < _STARTING_SECONDS:
+        return _keeps_ending(process, record, now)
     if pulse is None:
-        return f"{process.process} shows no pulse"
-    if now - pulse.at > STOPPED_SECONDS:
-        return f"{process.process} has stood still for {now - pulse.at:.0f} s"
+        return f"{name} shows no pulse"
+    if now - pulse.alive_at > STOPPED_SECONDS:
+        return f"{name} has stood still for {now - pulse.alive_at:.0f} s"
+    if not pulse.current:
+        return f"{name} lives, but how it goes is not known: it cannot write its pulse; is the disk full?"
     if pulse.lag_seconds > _LAG_SECONDS:
-        return f"{process.process}: its event loop has been blocked for {pulse.lag_seconds:.0f} s"
+        return f"{name}: its event loop has been blocked for {pulse.lag_seconds:.0f} s"
     if pulse.stage == "starting":
-        return f"{process.process} is not connected to Temporal"
-    idle = [queue for queue, polls in pulse.queues.items() if not polls.pollers]
-    if pulse.stage == "serving" and idle:
-        return f"{process.process} has no poller on {', '.join(idle)}"
+        return f"{name} is not connected to Temporal"
+    return _of_its_polls(name, pulse, now, temporal_up) if pulse.stage == "serving" else None
+
+
+def _keeps_ending(process: ProcessStatus, record: PulseRecord | None, now: float) -> str | None:
+    """Whether the runs before this one were short, too. supervisord gives up only what ends within 5 s."""
+    if record is None or (_own(record, process) is None and record.stage == "ended"):
+        return None
+    starts = record.starts
+    if _own(record, process) is None:  # it has not written anything yet
+        starts = [*starts, now - process.uptime_seconds]
+    runs = [later - earlier for earlier, later in pairwise(starts)][-_SHORT_RUNS:]
+    if len(runs) < _SHORT_RUNS or max(runs) > _SHORT_RUN_SECONDS:
+        return None
+    took = " and ".join(f"{run:.0f}" for run in runs)
+    return f"{process.process} keeps ending: its last runs took {took} s; its log says why"
+
+
+def _of_its_polls(name: str, pulse: PulseRecord, now: float, temporal_up: bool) -> str | None:
+    if idle := pulse.idle_queues():
+        return f"{name} has no poller on {', '.join(idle)}"
+    if not pulse.queues or not temporal_up:
+        return None
+    if pulse.connected is False:
+        return f"{name} has lost its connection to Temporal"
+    for queue, polls in pulse.queues.items():
+        if polls.failing_since is not None and now - polls.failing_since > _FAILING_SECONDS:
+            return f"{name}: its polls of {queue} have failed for {now - polls.failing_since:.0f} s"
+        if polls.due_since is not None and now - polls.due_since > OVERDUE_SECONDS:
+            return f"{name}: no poll of {queue} has come back well for {now - polls.due_since:.0f} s"
     return None
 
 
@@ -60,10 +166,10 @@ def _is_stopped(pid: int) -> bool:
 
 @dataclass
 class _Seen:
-    """A pulse as it was when it last changed."""
+    """When a process last gave a sign of life: the time of its pulse's file, and when that was new."""
 
     pid: int
-    at: float
+    sign: int
     since: float
     idle_since: float | None = None
 
@@ -77,24 +183,42 @@ class Watch:
     clock: Callable[[], float] = time.monotonic
     _seen: dict[str, _Seen] = field(default_factory=dict)
 
+    def can_see(self) -> bool:
+        """Whether processes can give signs of life here. Where this one cannot, silence says nothing of others."""
+        probe = self.home.state / "pulse" / ".probe"
+        try:
+            probe.unlink(missing_ok=True)
+            probe.touch()
+        except OSError:
+            self._seen.clear()
+            return False
+        return True
+
     def patient(self, process: ProcessStatus) -> str | None:
         """Why this process must be replaced; None if it need not be."""
         if process.state != RUNNING or process.pid is None:
             self._seen.pop(process.process, None)
             return None
-        now, pulse = self.clock(), pulse_of(self.home, process)
-        at = pulse.at if pulse is not None else 0.0
+        now, sign = self.clock(), self._sign_of_life(process)
         seen = self._seen.get(process.process)
         if seen is None or seen.pid != process.pid:
-            seen = self._seen[process.process] = _Seen(process.pid, at, now)
-        if at != seen.at:
-            seen.at, seen.since = at, now
+            seen = self._seen[process.process] = _Seen(process.pid, sign, now)
+        if sign != seen.sign:
+            seen.sign, seen.since = sign, now
         still = now - seen.since
         if still > (STOPPED_SECONDS if _is_stopped(process.pid) else STILL_SECONDS):
             return f"it has stood still for {still:.0f} s"
-        if pulse is None or pulse.stage != "serving" or all(one.pollers for one in pulse.queues.values()):
+        pulse = pulse_of(self.home, process)
+        if pulse is None or not pulse.idle_queues():
             seen.idle_since = None
             return None
         seen.idle_since = now if seen.idle_since is None else seen.idle_since
         idle = now - seen.idle_since
         return f"it has had no poller for {idle:.0f} s" if idle > STOPPED_SECONDS else None
+
+    def _sign_of_life(self, process: ProcessStatus) -> int:
+        """The time of the file, which needs no room to be set; what stands in it does, and may be old."""
+        try:
+            return pulse_file(self.home.state, process.process).stat().st_mtime_ns
+        except OSError:
+            return 0

@@ -20,7 +20,7 @@ from fleet.budgets.reports import Standing
 from fleet.config import Settings
 from fleet.contracts import ASSISTANTS_QUEUE, CONTROL_QUEUE, PIPELINE_QUEUE
 from fleet.control.home import Home
-from fleet.control.pulses import complaint, pulse_of
+from fleet.control.pulses import Vitals, complaint, record_of
 from fleet.control.supervisor import ProcessStatus, Supervisor
 from fleet.errors import FleetError, OperationError, TemporalUnavailable
 from fleet.runtime import connect_once
@@ -54,7 +54,7 @@ class QueueStatus:
 @dataclass(frozen=True)
 class FleetStatus:
     """Everything that ``fleet status`` shows. ``budgets`` has those that somebody keeps, by queue; ``complaints``
-    is what the processes' pulses show."""
+    is what the processes' pulses show that is wrong, ``vitals`` what they show at all, by process."""
 
     temporal: Reachable
     backend: Reachable
@@ -63,6 +63,7 @@ class FleetStatus:
     supervisor_problem: str = ""
     budgets: dict[str, Standing] = field(default_factory=dict)
     complaints: list[str] = field(default_factory=list)
+    vitals: dict[str, Vitals] = field(default_factory=dict)
 
     def problems(self) -> list[str]:
         """One line for each thing that is not as it should be."""
@@ -70,18 +71,30 @@ class FleetStatus:
         found += [self.supervisor_problem] if self.supervisor_problem else []
         found += [f"{one.process} is {one.state} {one.said}".strip() for one in self.processes if not _well(one)]
         found += self.complaints
-        found += [f"nobody polls the queue {one.queue}" for one in self.queues if one.pollers == 0]
+        found += self._unpolled()
         found += [_trouble(one) for one in self.budgets.values() if one.breaker in ("parked", "probing")]
         return found
 
     def not_ready(self) -> list[str]:
         """What keeps a pipeline that is started now from running."""
         found = [one.problem for one in (self.temporal, self.backend) if not one.ok]
-        return found + [f"nobody polls the queue {one.queue}" for one in self.queues if one.pollers == 0]
+        return found + self._unpolled()
+
+    def _unpolled(self) -> list[str]:
+        # Who has as many tasks as it may polls for no more, and is there all the same.
+        busy = {queue for one in self.vitals.values() for queue, polls in one.queues.items() if polls.full}
+        return [
+            f"nobody polls the queue {one.queue}"
+            for one in self.queues
+            if one.pollers == 0 and one.queue not in busy
+        ]
 
     def to_json(self) -> dict[str, Any]:
-        """As ``fleet status --json`` and ``GET /status`` show it."""
-        return asdict(self) | {"problems": self.problems()}
+        """As ``fleet status --json`` and ``GET /status`` show it: each process with its ``pulse``, or null."""
+        found = asdict(self)
+        vitals = found.pop("vitals")
+        processes = [one | {"pulse": vitals.get(one["process"])} for one in found["processes"]]
+        return found | {"processes": processes, "problems": self.problems()}
 
 
 def _trouble(budget: Standing) -> str:
@@ -102,15 +115,23 @@ async def status_of(settings: Settings, client: Client | None = None) -> FleetSt
     (temporal, queues, budgets), backend, (processes, problem) = await asyncio.gather(
         _temporal(settings, client), _backend(settings), asyncio.to_thread(_processes, home)
     )
-    complaints = await asyncio.to_thread(_complaints, home, processes)
-    return FleetStatus(temporal, backend, processes, queues, problem, budgets, complaints)
+    vitals, complaints = await asyncio.to_thread(_look_at_pulses, home, processes, temporal.ok)
+    return FleetStatus(temporal, backend, processes, queues, problem, budgets, complaints, vitals)
 
 
-def _complaints(home: Home, processes: list[ProcessStatus]) -> list[str]:
-    """What the processes' pulses show that supervisord cannot see."""
-    now = time.time()
-    found = (complaint(process, pulse_of(home, process), now) for process in processes)
-    return [one for one in found if one is not None]
+def _look_at_pulses(
+    home: Home, processes: list[ProcessStatus], temporal_up: bool
+) -> tuple[dict[str, Vitals], list[str]]:
+    """How the processes are, and what of that supervisord cannot see is wrong."""
+    vitals: dict[str, Vitals] = {}
+    complaints = []
+    for process in processes:
+        now, record = time.time(), record_of(home, process)
+        if record is not None and record.pid == process.pid:
+            vitals[process.process] = Vitals.of(record, now)
+        if said := complaint(process, record, now, temporal_up=temporal_up):
+            complaints.append(said)
+    return vitals, complaints
 
 
 def _processes(home: Home) -> tuple[list[ProcessStatus], str]:
