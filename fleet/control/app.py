@@ -5,12 +5,12 @@ import json
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from loguru import logger
 from starlette.applications import Starlette
 from starlette.datastructures import MutableHeaders
 from starlette.middleware import Middleware
-from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response, StreamingResponse
 from starlette.routing import Mount, Route
@@ -26,7 +26,12 @@ from fleet.control.view.streams import Pictures, Progresses, dumped
 from fleet.errors import FleetError, InputError, OperationError
 
 PAGE = Path(__file__).with_name("page")
-_LOOPBACK = ("localhost", "127.0.0.1")
+_LOOPBACK = ("localhost", "127.0.0.1", "::1")
+#: What other machines may ask for, such as a Prometheus.
+_OPEN = ("/health", "/ready", "/status", "/metrics")
+_NOT_HERE = (
+    "the page is for this machine alone. Remedy: ssh -L 8020:127.0.0.1:8020 to it, then open http://localhost:8020"
+)
 _HEALTH_AGE_SECONDS, _SCRAPE_AGE_SECONDS, _SCRAPE_PATIENCE_SECONDS = 0.5, 2.0, 0.5
 _MOST_ASKED = 40
 _MOST_BODY_BYTES = 10_000
@@ -60,15 +65,28 @@ def create_app(views: Views) -> Starlette:
     "waiting_for"}``: whether a pipeline that is started now would run. ``GET /status``: as ``fleet status
     --json``. ``GET /metrics``: in Prometheus' text form. ``GET /``: the page, which lives on ``/api/…``."""
     routes = [*_for_machines(views), *_for_the_page(views)]
-    return Starlette(routes=routes, middleware=[*_trusting(views.settings), Middleware(_Headers)])
+    return Starlette(routes=routes, middleware=[Middleware(_OnlyHere), Middleware(_Headers)])
 
 
-def _trusting(settings: Settings) -> list[Middleware]:
-    """On loopback only those who mean this machine are answered: a foreign page could otherwise make a browser
-    ask here in its name, and read what pipelines wrote."""
-    if settings.control_host not in _LOOPBACK:
-        return []
-    return [Middleware(TrustedHostMiddleware, allowed_hosts=list(_LOOPBACK), www_redirect=False)]
+class _OnlyHere:
+    """Shows the page, with what pipelines wrote, to this machine alone, whatever the address that is listened on;
+    a tunnel comes from here too. And only to who asks for it by name: another page could otherwise make a browser
+    ask in its name, and read the answer."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass on what may be shown."""
+        if scope["type"] == "http" and scope["path"] not in _OPEN and not _is_here(Request(scope)):
+            answer = JSONResponse({"error": _NOT_HERE}, 403)
+            return await answer(scope, receive, send)
+        return await self._app(scope, receive, send)
+
+
+def _is_here(request: Request) -> bool:
+    asked_for = urlsplit(f"//{request.headers.get('host', '')}").hostname
+    return request.client is not None and request.client.host in _LOOPBACK and asked_for in _LOOPBACK
 
 
 class _Headers:

@@ -188,6 +188,7 @@ def test_a_program_is_scaled_from_the_page(operable: Fleet) -> None:
 
 def test_only_who_means_this_machine_is_answered(operable: Fleet) -> None:
     address = f"http://127.0.0.1:{operable.port_base + 4}/"
-    assert httpx.get(address, headers={"host": "evil.example"}, trust_env=False).status_code == 400
+    refused = httpx.get(address, headers={"host": "evil.example"}, trust_env=False)
+    assert refused.status_code == 403 and "ssh -L" in refused.json()["error"]
     answer = httpx.get(address, trust_env=False)
     assert answer.status_code == 200 and "script-src 'self'" in answer.headers["content-security-policy"]

@@ -1,0 +1,46 @@
+"""Who is answered by the control process, and with what."""
+
+from pathlib import Path
+
+import pytest
+from starlette.testclient import TestClient
+
+from fleet.config import Settings
+from fleet.control.app import Views, create_app
+from fleet.control.view.observer import Observer
+from fleet.control.view.streams import Pictures
+
+ELSEWHERE = ("192.0.2.7", 50_000)
+HERE = ("127.0.0.1", 50_000)
+
+
+def client(tmp_path: Path, address: tuple[str, int], host: str) -> TestClient:
+    settings = Settings(API_BASE_URL="http://127.0.0.1:9", TEMPORAL_HOST="127.0.0.1:9", state_dir=tmp_path)
+    observer = Observer(settings)
+    app = create_app(Views(settings, observer, Pictures(settings, observer)))
+    return TestClient(app, base_url=f"http://{host}", client=address)
+
+
+@pytest.mark.parametrize("path", ["/", "/page/page.js", "/api/state", "/api/pipeline?workflow_id=x&run_id=y"])
+def test_the_page_is_for_its_machine_alone(tmp_path: Path, path: str) -> None:
+    assert client(tmp_path, ELSEWHERE, "127.0.0.1:8020").get(path).status_code == 403
+    assert client(tmp_path, HERE, "evil.example:8020").get(path).status_code == 403
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1:8020", "localhost:8020", "[::1]:8020"])
+def test_here_it_is_shown_and_strict(tmp_path: Path, host: str) -> None:
+    answer = client(tmp_path, HERE, host).get("/")
+    assert answer.status_code == 200 and "default-src 'none'" in answer.headers["content-security-policy"]
+    script = client(tmp_path, HERE, host).get("/page/page.js")
+    assert script.status_code == 200 and "javascript" in script.headers["content-type"]
+
+
+def test_other_machines_may_ask_how_it_is(tmp_path: Path) -> None:
+    (tmp_path / "logs").mkdir()
+    health = client(tmp_path, ELSEWHERE, "vm-7:8020").get("/health")
+    assert health.status_code == 503 and any("Temporal" in one for one in health.json()["problems"])
+
+
+def test_without_a_token_nobody_operates(tmp_path: Path) -> None:
+    answer = client(tmp_path, HERE, "localhost:8020").post("/api/act", json={"action": "roll"})
+    assert answer.status_code == 403 and "FLEET_CONTROL_TOKEN" in answer.json()["error"]
