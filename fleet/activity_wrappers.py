@@ -10,7 +10,7 @@ import asyncio
 import functools
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from datetime import timedelta
 from typing import Protocol, TypeVar
 
@@ -36,6 +36,10 @@ class HasSettings(Protocol):
         """The name of the journal that its calls stand in, empty where it makes none."""
         ...
 
+    def holding(self, token: bytes) -> AbstractAsyncContextManager[None]:
+        """Let a survivor hand the task of that token back if this process dies within the block."""
+        ...
+
 
 Self = TypeVar("Self", bound=HasSettings)
 Argument = TypeVar("Argument")
@@ -55,10 +59,12 @@ def safe_activity(
         with logger.contextualize(**_context(argument)), _measured(self.measures, info.activity_type):
             logger.info("🚀 ACTIVITY START: {}", info.activity_type)
             try:
-                attempts.at = await self.place()
-                async with _beating(attempts, self.settings.heartbeat_interval_seconds):
-                    _refuse_after_losses(attempts, self.settings)
-                    result = await function(self, argument)
+                # Before all else: what a process dies under before this waits for the heartbeat timeout.
+                async with self.holding(info.task_token):
+                    attempts.at = await self.place()
+                    async with _beating(attempts, self.settings.heartbeat_interval_seconds):
+                        _refuse_after_losses(attempts, self.settings)
+                        result = await function(self, argument)
             except asyncio.CancelledError:
                 raise _cancelled(attempts) from None
             except Exception as error:

@@ -8,6 +8,7 @@ in the journal and waits for its answer.
 import asyncio
 import json
 import time
+from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
@@ -22,6 +23,8 @@ from fleet.providers.base import LlmAnswer, Ticket
 
 _LOOK_SECONDS = 0.25
 _CLOSE_SECONDS = 20.0
+# By then a task that has ended is reported, if Temporal can be reached at all.
+_REPORTED_SECONDS = 60.0
 
 Ask = Callable[[Ticket], Awaitable[LlmAnswer]]
 
@@ -67,8 +70,10 @@ class Order:
 class Calls:
     """The calls of one process."""
 
-    def __init__(self, journal: Journal) -> None:
+    def __init__(self, journal: Journal, clock: Callable[[], float] = time.monotonic) -> None:
         self._journal = journal
+        self._clock = clock
+        self._over: deque[tuple[float, bytes]] = deque()
         self._running: dict[str, asyncio.Task[Recorded]] = {}
         # Two attempts at one call must not both find that it is to be sent.
         self._deciding = asyncio.Lock()
@@ -81,12 +86,16 @@ class Calls:
 
     @asynccontextmanager
     async def holding(self, token: bytes) -> AsyncIterator[None]:
-        """Let a survivor hand Temporal's task of that token back if this process dies within the block."""
-        await asyncio.to_thread(self._journal.hold, token)
+        """Let a survivor hand Temporal's task of that token back if this process dies within the block, or soon
+        after it: only then is reported what came of the task. One that was reported in time is refused."""
+        reported: list[bytes] = []
+        while self._over and self._clock() - self._over[0][0] > _REPORTED_SECONDS:
+            reported.append(self._over.popleft()[1])
+        await asyncio.to_thread(self._journal.hold, token, reported)
         try:
             yield
         finally:
-            await self._note(lambda: self._journal.release(token))
+            self._over.append((self._clock(), token))
 
     async def make(self, order: Order) -> Recorded:
         """The recorded answer, an answer that is on its way already, or that of a call made now.

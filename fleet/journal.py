@@ -18,7 +18,7 @@ import sqlite3
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
@@ -281,23 +281,21 @@ class Journal:
         with self._writing() as connection:
             connection.execute("UPDATE calls SET response_id = ? WHERE key = ?", (response_id, name.key))
 
-    def hold(self, token: bytes) -> None:
-        """This process works on the task of that token."""
+    def hold(self, token: bytes, reported: Sequence[bytes] = ()) -> None:
+        """This process works on the task of that token; those others that it held have been reported."""
         owner = self._owner
         with self._writing() as connection:
+            connection.executemany("DELETE FROM tasks WHERE token = ?", [(one,) for one in reported])
             row = (token, owner.pid, owner.started, owner.boot)
             connection.execute("INSERT OR REPLACE INTO tasks VALUES (?, ?, ?, ?)", row)
-
-    def release(self, token: bytes) -> None:
-        """The task has been reported."""
-        with self._writing() as connection:
-            connection.execute("DELETE FROM tasks WHERE token = ?", (token,))
 
     def take_orphans(self) -> list[bytes]:
         """The tokens of tasks whose process is dead; each is given out once."""
         with self._reading() as connection:
             rows = connection.execute("SELECT * FROM tasks").fetchall()
-        dead = [row["token"] for row in rows if not Owner(row["pid"], row["started"], row["boot"]).alive]
+        owners = {row["token"]: Owner(row["pid"], row["started"], row["boot"]) for row in rows}
+        gone = {owner for owner in set(owners.values()) if not owner.alive}
+        dead = [token for token, owner in owners.items() if owner in gone]
         taken = []
         for token in dead:
             with self._writing() as connection:

@@ -1,6 +1,10 @@
 """Hands back what a dead process held: its tasks fail at once, by their tokens, and are tried again.
 
-Temporal alone would notice after the heartbeat timeout, by default three minutes.
+Temporal alone would notice after the heartbeat timeout, by default three minutes. That it still takes for a task
+whose token nobody has: one that Temporal had handed out and that the process had not begun. A process that is
+killed has such tasks for the milliseconds from their arrival until the journal has their tokens; one that stood
+still, or whose event loop was blocked, before it was replaced may have one for each of its pollers. What has no
+journal, such as loading a project's assistants, waits for Temporal's word too, which is given after half a minute.
 """
 
 import asyncio
@@ -9,7 +13,7 @@ from datetime import timedelta
 from loguru import logger
 from temporalio.client import Client
 from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
-from temporalio.service import RPCError
+from temporalio.service import RPCError, RPCStatusCode
 
 from fleet.errors import JournalUnavailable
 from fleet.journal import Journal
@@ -18,6 +22,7 @@ _LOOK_SECONDS = 1.0
 _PRUNE_SECONDS = 600.0
 _AGAIN_SECONDS = 0.1
 _AFTER_TROUBLE_SECONDS = 30.0
+_AWAY = (RPCStatusCode.UNAVAILABLE, RPCStatusCode.DEADLINE_EXCEEDED, RPCStatusCode.CANCELLED)
 
 
 async def recover_for_ever(client: Client, journal: Journal) -> None:
@@ -44,9 +49,14 @@ async def _hand_back(client: Client, token: bytes) -> None:
         category=ApplicationErrorCategory.BENIGN,
         next_retry_delay=timedelta(seconds=_AGAIN_SECONDS),
     )
-    try:
-        await client.get_async_activity_handle(task_token=token).fail(error)
-    except RPCError as refused:
-        logger.info("a dead process's task is no longer its own: {}", refused.message)
-    else:
-        logger.warning("a process died: what it worked on is handed out again")
+    while True:
+        try:
+            await client.get_async_activity_handle(task_token=token).fail(error)
+        except RPCError as refused:
+            if refused.status in _AWAY:
+                await asyncio.sleep(_LOOK_SECONDS)
+                continue
+            logger.debug("a dead process's task had been reported, or handed out again: {}", refused.message)
+        else:
+            logger.warning("a process died: what it worked on is handed out again")
+        return

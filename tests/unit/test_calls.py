@@ -146,3 +146,20 @@ async def test_closing_cuts_off_what_does_not_end(opened: Opened, monkeypatch: p
         await attempt
     with pytest.raises(AmbiguousCall):
         await Calls(opened()).make(order(provider.ask, send_ambiguous=False))
+
+
+async def test_a_task_is_held_until_what_came_of_it_is_surely_reported(opened: Opened) -> None:
+    held, now = opened(), 0.0
+    calls = Calls(held, lambda: now)
+    for token in (b"first", b"second"):
+        async with calls.holding(token):
+            assert token in tokens(held)
+    assert tokens(held) == {b"first", b"second"}, "they have ended, and may not have been reported"
+    now = 61.0
+    async with calls.holding(b"third"):
+        assert tokens(held) == {b"third"}
+
+
+def tokens(journal: Journal) -> set[bytes]:
+    with journal._reading() as connection:
+        return {bytes(row["token"]) for row in connection.execute("SELECT token FROM tasks")}
