@@ -1,0 +1,55 @@
+"""``scripts/soak.sh --minutes M --seed N --json``: pipelines run while their fleet is scaled, rolled, restarted
+and killed at random, for so long and until every step has been done. The last line is one JSON object; the exit
+status is 1 if anything was lost, a step missed, or a queue without a poller for longer than 15 s.
+
+``answered_and_sent_again`` are calls whose answer had reached this host, ``cut_off_in_the_answer`` those whose
+process was killed as it got the answer, before that was on the disk (see ``answers``). By
+``max_seconds_without_poller`` a process polls a queue from its first pulse with a poller on, if a poll of it ever
+came back well, until it is gone or drains; the restart of supervisord does not count.
+"""
+
+import argparse
+import json
+import random
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from bench.soak.operations import Soak
+from tests.fleet import running_fleet
+
+#: A task that was on its way to a process when that was killed comes back after the heartbeat timeout, by default
+#: three minutes: nobody had noted it yet. A soak is shorter than that.
+ENVIRONMENT = {"FLEET_HEARTBEAT_TIMEOUT_SECONDS": "30", "FLEET_HEARTBEAT_INTERVAL_SECONDS": "10"}
+
+
+def main() -> None:
+    """Run what was asked for."""
+    parser = argparse.ArgumentParser(
+        prog="scripts/soak.sh", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--minutes", type=float, default=3.0)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--json", action="store_true", help="the last line alone")
+    options = parser.parse_args()
+    began = time.monotonic()
+
+    def say(text: str) -> None:
+        if not options.json:
+            print(f"{time.monotonic() - began:6.1f} s  {text}", flush=True)
+
+    with (
+        tempfile.TemporaryDirectory(prefix="fleet-soak-") as folder,
+        running_fleet(Path(folder, "state"), ENVIRONMENT) as fleet,
+    ):
+        soak = Soak(fleet, options.minutes * 60, random.Random(options.seed), say)
+        result = soak.run()
+    for line in soak.trouble:
+        print(line, file=sys.stderr)
+    print(json.dumps(result), flush=True)
+    sys.exit(1 if soak.trouble else 0)
+
+
+if __name__ == "__main__":
+    main()

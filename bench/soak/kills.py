@@ -1,0 +1,70 @@
+"""A worker killed at random, every ten seconds, by the clock."""
+
+import os
+import random
+import signal
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from bench.soak.answers import Kill, open_calls
+from fleet.control.supervisor import ProcessStatus, Supervisor, SupervisorAway
+from fleet.processes import start_ticks
+from tests.waiting import wait_for
+
+EACH_SECONDS = 10.0
+WORKERS = ("pipeline", "assistants", "openai", "anthropic", "gemini")
+_LOOK_SECONDS = 0.1
+_DEATH_SECONDS = 5.0
+
+
+@dataclass
+class Killer:
+    """Kills whatever worker chance names: one that has just begun, drains or stands in for another, too."""
+
+    state: Path
+    supervisor: Supervisor
+    chance: random.Random
+    say: Callable[[str], None]
+    kills: list[Kill] = field(default_factory=list)
+
+    def run(self, over: threading.Event) -> None:
+        """Until it is over.
+
+        Raises:
+            AssertionError: there was nobody to be killed for ten seconds.
+        """
+        due = time.monotonic() + EACH_SECONDS
+        while not over.wait(max(due - time.monotonic(), 0)):
+            due += EACH_SECONDS
+            while not self._kill_one():
+                assert time.monotonic() < due, f"no worker to be killed for {EACH_SECONDS:g} s"
+                if over.wait(_LOOK_SECONDS):
+                    return
+
+    def _kill_one(self) -> bool:
+        victims = self._workers()
+        if not victims:
+            return False
+        victim = self.chance.choice(victims)
+        assert victim.pid is not None
+        at = time.time()
+        try:
+            os.kill(victim.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            return False  # it has left by itself
+        wait_for(f"{victim.process} is gone", lambda: start_ticks(victim.pid or 0) is None, _DEATH_SECONDS)
+        cut = (
+            open_calls(self.state, victim.pid) if victim.program not in ("pipeline", "assistants") else frozenset()
+        )
+        self.kills.append(Kill(victim.process, at, cut))
+        self.say(f"kill {victim.process} ({victim.state}, {len(cut)} calls in the air)")
+        return True
+
+    def _workers(self) -> list[ProcessStatus]:
+        try:
+            return [one for one in self.supervisor.processes() if one.program in WORKERS and one.pid is not None]
+        except SupervisorAway:
+            return []

@@ -1,0 +1,92 @@
+"""Who polled which queue, from when to when, by what the processes recorded; and how long nobody did."""
+
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from fleet.processes import start_ticks
+from fleet.pulse import PulseRecord
+
+
+@dataclass
+class Span:
+    """A process at a queue, in unix seconds. ``since`` is its first pulse that shows a poller, ``polled_at`` its
+    first recorded poll that came back well, ``until`` when it was last seen at it."""
+
+    queue: str
+    process: str
+    since: float
+    until: float
+    polled_at: float | None = None
+
+
+@dataclass
+class Presence:
+    """Looks at the pulses, which processes write every second, and at the processes themselves.
+
+    A process polls from its first pulse with a poller on, if a poll of it ever came back well: a poll waits at the
+    server for up to a minute, so its coming back tells that it was there and not since when. A process of which
+    none has come back counts as absent all its life. It polls until the last look, 0.2 s apart, that found it
+    living and not draining.
+    """
+
+    state: Path
+    clock: Callable[[], float] = time.time
+    ticks_of: Callable[[int], int | None] = start_ticks
+    spans: dict[tuple[str, int, float], Span] = field(default_factory=dict)
+    _ticks: dict[tuple[int, float], int] = field(default_factory=dict)
+
+    def look(self) -> None:
+        """See who is there."""
+        for path in self.state.glob("pulse/*.json"):
+            pulse = PulseRecord.read(path)
+            if pulse is not None and pulse.stage == "serving" and self._lives(pulse):
+                self._take(pulse)
+
+    def _lives(self, pulse: PulseRecord) -> bool:
+        """Whether the process that wrote it still is; its pid may be another's by now."""
+        ticks = self.ticks_of(pulse.pid)
+        return ticks is not None and ticks == self._ticks.setdefault((pulse.pid, pulse.started_at), ticks)
+
+    def _take(self, pulse: PulseRecord) -> None:
+        now = self.clock()
+        for queue, polls in pulse.queues.items():
+            if not polls.pollers:
+                continue
+            key = (queue, pulse.pid, pulse.started_at)
+            span = self.spans.setdefault(key, Span(queue, pulse.process, pulse.at, now))
+            span.until = now
+            span.polled_at = span.polled_at or polls.polled_at
+
+    def polled(self, queues: Iterable[str], since: float) -> bool:
+        """Whether each of these queues is polled by a process that came after that moment."""
+        fresh = self.clock() - 2
+        there = {one.queue for one in list(self.spans.values()) if one.since > since and one.until > fresh}
+        return set(queues) <= there
+
+
+def longest_gaps(
+    spans: Iterable[Span],
+    queues: Iterable[str],
+    began: float,
+    ended: float,
+    excused: Iterable[tuple[float, float]],
+) -> dict[str, float]:
+    """For each queue, the longest time between these moments in which nobody polled it; ``excused`` are stretches
+    that do not count."""
+    there: dict[str, list[tuple[float, float]]] = defaultdict(list)
+    for span in spans:
+        if span.polled_at is not None:
+            there[span.queue].append((span.since, span.until))
+    excused = list(excused)
+    return {queue: _longest_gap([*there[queue], *excused], began, ended) for queue in queues}
+
+
+def _longest_gap(covered: list[tuple[float, float]], began: float, ended: float) -> float:
+    longest, reached = 0.0, began
+    for since, until in sorted(covered):
+        longest = max(longest, min(since, ended) - reached)
+        reached = max(reached, until)
+    return max(longest, ended - reached)
