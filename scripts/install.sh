@@ -6,7 +6,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 source scripts/environment.sh
 
-name=seo-worker root= start=yes uninstall= purge=
+root='' start=yes uninstall='' purge=''
 while [ $# -gt 0 ]; do
     case "$1" in
     --root) root=$(mkdir -p "${2:?--root needs a folder}" && cd "$2" && pwd) && shift ;;
@@ -17,16 +17,8 @@ while [ $# -gt 0 ]; do
     esac
     shift
 done
-
-prefix=$root/opt/$name settings=$root/etc/$name state=$root/var/lib/$name logs=$root/var/log/$name
-unit=$root/etc/systemd/system/$name.service commands=$root/usr/local/bin
-systemd() { [ -n "$root" ] || ! command -v systemctl >/dev/null || [ ! -d /run/systemd/system ] || systemctl "$@"; }
-own() { [ -n "$root" ] || chown "$name:$name" "$@"; }
-
-if [ -z "$root" ] && [ "$(id -u)" != 0 ]; then
-    echo "install.sh must run as root. Remedy: sudo scripts/install.sh, or try it below a folder with --root DIR" >&2
-    exit 1
-fi
+source scripts/machine.sh
+must_be_root install.sh
 
 if [ -n "$uninstall" ]; then
     systemd disable --now "$name.service" || true
@@ -43,47 +35,48 @@ if [ -n "$uninstall" ]; then
 fi
 
 if [ -z "$root" ] && ! id "$name" >/dev/null 2>&1; then
-    useradd --system --home-dir "$state" --shell /usr/sbin/nologin "$name"
+    useradd --system --user-group --home-dir "$state" --shell /usr/sbin/nologin "$name"
+fi
+python=$(find_python)
+if [ -z "$root" ] && ! (cd / && runuser -u "$name" -- "$python" -c '' 2>/dev/null); then
+    echo "the user $name cannot run $python. Remedy: install a Python that everybody can, e.g. apt-get install" \
+        "python3 python3-venv, and have it first in PATH" >&2
+    exit 1
 fi
 install -d -m 755 "$prefix" "$prefix/releases" "$commands" "$(dirname "$unit")"
 install -d -m 750 "$settings" "$logs"
 install -d -m 700 "$state"
 own "$state" "$logs"
+alone install.sh
+
+# supervisord's own log and what programs say before they have one go where the other logs are.
+if [ -d "$state/logs" ] && [ ! -L "$state/logs" ]; then
+    find "$state/logs" -mindepth 1 -maxdepth 1 -exec mv -n -t "$logs" {} +
+    rmdir "$state/logs"
+fi
+[ -L "$state/logs" ] || ln -s "$logs" "$state/logs"
 
 # Side by side under the link `current`: what runs goes on from its own release until it is rolled.
-scripts/release.sh "$prefix" >/dev/null
-release=$(scripts/release.sh "$prefix" --activate)
+release=$(scripts/release.sh "$prefix")
+before=$(readlink "$prefix/current" 2>/dev/null || true)
+if [ -n "$before" ] && [ "$before" != "$prefix/releases/$release" ] && [ ! -e "$unfinished" ]; then
+    echo "$before" >"$unfinished"
+fi
+activate "$prefix/releases/$release"
 
 if [ ! -e "$settings/environment" ]; then
     install -m 640 deploy/systemd/environment "$settings/environment"
-    [ -n "$root" ] || chgrp "$name" "$settings/environment"
-    [ -n "$root" ] || chgrp "$name" "$settings"
     fresh=yes
 fi
-sed -e "s|/opt/$name|$prefix|g; s|/etc/$name|$settings|g; s|/var/lib/$name|$state|g; s|/var/log/$name|$logs|g" \
-    deploy/systemd/$name.service >"$unit"
-chmod 644 "$unit"
-for command in fleet supervisorctl; do
-    target=$commands/fleet
-    [ $command = fleet ] || target=$commands/fleet-supervisorctl
-    arguments=
-    [ $command = fleet ] || arguments="-c $state/supervisord.conf"
-    cat >"$target" <<WRAPPER
-#!/bin/sh
-# \`$command\` of this machine's fleet, as the user and with the settings that its service has.
-if [ -z "$root" ] && [ "\$(id -un)" != $name ]; then exec runuser -u $name -- "\$0" "\$@"; fi
-set -a
-. $settings/environment
-FLEET_STATE_DIR=$state FLEET_LOG_DIR=$logs HOME=$state
-set +a
-cd $settings && exec $prefix/current/.venv/bin/$command $arguments "\$@"
-WRAPPER
-    chmod 755 "$target"
-done
-systemd daemon-reload
+[ -n "$root" ] || chgrp "$name" "$settings" "$settings/environment"
+place_unit
+place_commands
 echo "installed $release in $prefix"
 if [ -n "${fresh:-}" ]; then
     echo "now set API_BASE_URL and TEMPORAL_HOST in $settings/environment, then: systemctl enable --now $name"
 elif [ -n "$start" ]; then
     systemd enable --now "$name.service"
+fi
+if [ -e "$unfinished" ]; then
+    echo "what runs is of $(basename "$(cat "$unfinished")") until it is renewed: scripts/update.sh"
 fi

@@ -2,12 +2,13 @@
 # Updates an installed fleet without losing a call:
 #   scripts/update.sh [--ref REF] [--root DIR]    REF: fetched and checked out first; DIR as in install.sh
 # The new release is made beside the old one; recorded histories and those of open pipelines are replayed on it, and it
-# is refused if one fails; then `current` is switched and the processes are rolled one at a time. If the fleet is not well
-# afterwards, the old release comes back the same way.
+# is refused if one fails; then `current` is switched and the processes are rolled one at a time. If something is wrong
+# afterwards that was not before, the old release comes back the same way. One that was interrupted is finished by the
+# next, or undone by it.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-name=seo-worker root= ref= patience=${FLEET_UPDATE_PATIENCE_SECONDS:-120}
+root='' ref='' patience=${FLEET_UPDATE_PATIENCE_SECONDS:-120}
 while [ $# -gt 0 ]; do
     case "$1" in
     --ref) ref=${2:?--ref needs a name} && shift ;;
@@ -16,56 +17,109 @@ while [ $# -gt 0 ]; do
     esac
     shift
 done
-prefix=$root/opt/$name settings=$root/etc/$name
+source scripts/machine.sh
+must_be_root update.sh
 if [ ! -L "$prefix/current" ]; then
     echo "nothing is installed in $prefix. Remedy: scripts/install.sh" >&2
     exit 1
 fi
-export FLEET_STATE_DIR=$root/var/lib/$name FLEET_LOG_DIR=$root/var/log/$name
-set -a
-# shellcheck disable=SC1091
-. "$settings/environment"
-set +a
+if [ -n "$ref" ]; then
+    git() { command git -c safe.directory="$(pwd -P)" "$@"; }
+    git fetch --tags --quiet
+    git checkout --quiet --detach "$(git rev-parse --verify --quiet "origin/$ref" || echo "$ref")"
+    exec scripts/update.sh ${root:+--root "$root"} # the new release knows best how to get there
+fi
+alone update.sh
+service_environment "$settings/environment" "$state" "$logs"
 
-as_user() { # as_user COMMAND...: as the service's user, where there is one
-    if [ -z "$root" ] && [ "$(id -un)" != "$name" ]; then
-        (cd "$settings" && runuser -u "$name" -- "$@")
-    else
-        (cd "$settings" && "$@")
-    fi
+# A lost terminal is no reason to stop half-way; who asks for it is heard once nothing is half renewed.
+trap '' HUP PIPE
+asked=''
+trap 'asked=yes' INT TERM
+say() { echo "$*" || true; }
+complain() { echo "$*" >&2 || true; }
+stop_if_asked() { # stop_if_asked MESSAGE
+    [ -z "$asked" ] || { complain "interrupted: $1" && exit 130; }
 }
-activate() { ln -sfn "$1" "$prefix/.current" && mv -T "$prefix/.current" "$prefix/current"; }
-roll() { as_user "$prefix/current/.venv/bin/fleet" roll; }
-well() {
-    local given_up=$((SECONDS + patience))
-    until as_user "$prefix/current/.venv/bin/fleet" health; do
-        [ $SECONDS -lt $given_up ] || return 1
-        sleep 2
+
+well_known=$prefix/.troubles # what was wrong before the update began
+troubles() { # what is wrong, a line each, without what differs from one look to the next
+    local said status=0
+    said=$(as_user "$new/.venv/bin/fleet" health 2>/dev/null) || status=$?
+    [ "$status" != 0 ] || return 0
+    echo "${said:-fleet health ended with status $status}" |
+        sed -E 's/^(llm-[^ ]+) is (parked|only probed).*/\1 is in trouble/; s/(^|[^_[:alnum:]])[0-9][0-9:.,-]*/\1N/g' |
+        LC_ALL=C sort -u
+}
+roll() {
+    as_user flock -w 700 "$state/operate.lock" true || true # another operator's roll ends first
+    as_user "$prefix/current/.venv/bin/fleet" roll
+}
+well() { # nothing is wrong that was not before
+    local given_up=$((SECONDS + patience)) fresh
+    while true; do
+        fresh=$(troubles | LC_ALL=C comm -13 "$well_known" -) || fresh="it cannot be found out what is wrong"
+        [ -n "$fresh" ] || return 0
+        if [ $SECONDS -ge $given_up ] || [ -n "$asked" ]; then
+            complain "$fresh"
+            return 1
+        fi
+        sleep 1
+    done
+}
+finish() { # the update is over: no trace of it, and of the releases those that are used
+    local running folder
+    rm -f "$unfinished" "$well_known"
+    running=$(cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\0' '\n') || true
+    for folder in "$prefix"/releases/*; do
+        case "$folder" in "$new" | "$old") continue ;; esac
+        [[ $running == *"$folder/"* ]] || rm -rf "$folder"
     done
 }
 
-if [ -n "$ref" ]; then
-    git fetch --tags --quiet
-    git checkout --quiet --detach "$(git rev-parse --verify --quiet "origin/$ref" || echo "$ref")"
-fi
 old=$(readlink "$prefix/current")
 new=$prefix/releases/$(scripts/release.sh "$prefix")
-if [ "$new" = "$old" ]; then
-    echo "$(basename "$old") is installed already"
+if [ -e "$unfinished" ]; then
+    old=$(cat "$unfinished")
+    say "what runs may be of $(basename "$old") still: the last update was not finished"
+elif [ "$new" = "$old" ]; then
+    say "$(basename "$old") is installed already"
     exit 0
 fi
-echo "replaying histories on $(basename "$new") ..."
-if ! as_user "$new/.venv/bin/fleet" replay; then
-    echo "refused: open pipelines could not go on with $(basename "$new"); $(basename "$old") runs on" >&2
+say "replaying histories on $(basename "$new") ..."
+if ! told=$(as_user "$new/.venv/bin/fleet" replay 2>&1); then
+    complain "$told"
+    case "$told" in
+    *"histories replayed"*) complain "refused: open pipelines could not go on with $(basename "$new")" ;;
+    *) complain "not updated: the histories could not be replayed on $(basename "$new")" ;;
+    esac
     exit 1
 fi
-ln -sfn "$old" "$prefix/previous"
-activate "$new"
-if roll && well; then
-    echo "updated from $(basename "$old") to $(basename "$new")"
+say "$told"
+stop_if_asked "nothing has changed"
+if ! as_user "$new/.venv/bin/supervisorctl" -c "$state/supervisord.conf" pid >/dev/null 2>&1; then
+    activate "$new" && place_unit && place_commands && finish
+    say "installed $(basename "$new"); no fleet runs here: systemctl start $name"
     exit 0
 fi
-echo "the fleet is not well with $(basename "$new"): going back to $(basename "$old")" >&2
+if [ ! -e "$unfinished" ] || [ ! -e "$well_known" ]; then
+    troubles >"$well_known.new" && mv "$well_known.new" "$well_known"
+    echo "$old" >"$unfinished.new" && mv "$unfinished.new" "$unfinished"
+fi
+activate "$new"
+if roll && well; then
+    place_unit && place_commands && finish
+    say "updated from $(basename "$old") to $(basename "$new")"
+    exit 0
+fi
+stop_if_asked "what runs is of both releases. Remedy: scripts/update.sh again finishes it"
+complain "the fleet is not well with $(basename "$new"): going back to $(basename "$old")"
 activate "$old"
-roll && well && echo "back on $(basename "$old")" >&2
+if roll && well; then
+    finish
+    complain "back on $(basename "$old")"
+    exit 1
+fi
+complain "going back did not succeed either. Remedy: see \`fleet doctor\` and the logs in $logs, mend what they name," \
+    "then run scripts/update.sh again: it finishes the update or undoes it"
 exit 1
