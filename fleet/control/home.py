@@ -70,7 +70,7 @@ class Home:
             self.logs.mkdir(parents=True, exist_ok=True)
             if self.folder == self.state:
                 self._link(CONFIGURATION, PROJECT_ROOT / CONFIGURATION)
-                self._link(".venv", Path(sys.prefix))
+                self._link(".venv", Path(sys.prefix).resolve())  # which may be that very link
                 self._link("state", Path())
         except OSError as error:
             raise OperationError(

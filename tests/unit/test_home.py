@@ -37,6 +37,16 @@ def test_another_home_links_to_the_one_tracked_configuration(tmp_path: Path) -> 
     home.prepare()  # and again, over what is there
 
 
+def test_a_python_that_was_started_through_the_link_leaves_the_link_where_it_points(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = prepared(tmp_path / "state")
+    environment = Path(sys.prefix).resolve()
+    monkeypatch.setattr(sys, "prefix", str(home.folder / ".venv"))
+    home.prepare()
+    assert (home.folder / ".venv").readlink() == environment
+
+
 @pytest.mark.parametrize(("name", "said"), [("a%b", "'%'"), ("x" * 120, "107 bytes")])
 def test_a_path_that_supervisord_cannot_take_is_refused(tmp_path: Path, name: str, said: str) -> None:
     with pytest.raises(OperationError, match="FLEET_STATE_DIR") as caught:
