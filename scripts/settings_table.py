@@ -1,6 +1,8 @@
-"""Prints the table of settings that docs/deployment.md has: ``python scripts/settings_table.py``."""
+"""The table of settings that both deployment guides have: ``python scripts/settings_table.py`` writes it into
+them."""
 
-import sys
+import re
+from collections.abc import Mapping
 from pathlib import Path
 
 from pydantic.fields import FieldInfo
@@ -8,36 +10,116 @@ from pydantic_core import PydanticUndefined
 
 from fleet.config import PROJECT_ROOT, Settings
 
+GUIDES = {"en": PROJECT_ROOT / "docs" / "deployment.md", "cs": PROJECT_ROOT / "docs" / "deployment.cs.md"}
 
-def shown(default: object) -> str:
+#: What each setting is, in Czech, by its variable; the English words are those of fleet/config.py.
+CZECH = {
+    "TEMPORAL_HOST": "Adresa serveru Temporal, host:port.",
+    "TEMPORAL_NAMESPACE": "Jmenný prostor (namespace) Temporalu.",
+    "API_BASE_URL": "Základní adresa Backend API. Povinná.",
+    "LOG_LEVEL": "Nejnižší úroveň, která se loguje; DEBUG přidá vstupy a výstupy asistentů.",
+    "FLEET_LOG_FORMAT": "Podoba logů: `text` pro lidi, `json` pro stroje.",
+    "FLEET_LOG_DIR": "Složka s logy; jinak `logs` vedle výchozí stavové složky, nebo `<state>/logs` v jiné.",
+    "FLEET_LOG_ROTATION_MB": "Velikost v MB, při které se log rotuje.",
+    "FLEET_LOG_BACKUPS": "Kolik rotovaných logů se pro každý proces ponechá.",
+    "FLEET_STATE_DIR": (
+        "Složka pro vše, co fleet kromě logů zapisuje: socket, programs.d, data vestavěného prostředí."
+    ),
+    "FLEET_ACTIVITY_TIMEOUT_SECONDS": "Nejdelší trvání jednoho pokusu asistenta.",
+    "FLEET_HEARTBEAT_TIMEOUT_SECONDS": "Doba ticha, po které Temporal považuje worker za mrtvý.",
+    "FLEET_HEARTBEAT_INTERVAL_SECONDS": (
+        "Rozestup heartbeatů během volání; nejvýše polovina FLEET_HEARTBEAT_TIMEOUT_SECONDS."
+    ),
+    "FLEET_MAX_ATTEMPTS": "Po kolika selháních poskytovatele selže asistent definitivně; odpověď 429 se nepočítá.",
+    "FLEET_MAX_LOST_WORKERS": "Po kolika mrtvých workerech selže asistent definitivně.",
+    "FLEET_RETRY_INITIAL_SECONDS": "Prodleva před druhým pokusem.",
+    "FLEET_BACKOFF_COEFFICIENT": "Kolikanásobně se prodlouží každá další prodleva.",
+    "FLEET_RETRY_MAX_SECONDS": (
+        "Nejdelší prodleva mezi pokusy, kterou volí fleet; poskytovatel si může vyžádat i delší."
+    ),
+    "FLEET_DEFAULT_TEMPERATURE": "Teplota asistenta, který nemá vlastní.",
+    "FLEET_DEFAULT_MAX_TOKENS": (
+        "Nejdelší odpověď asistenta, který ji sám neomezuje; jinak bez omezení, tedy maximum modelu."
+    ),
+    "FLEET_FALLBACK_AFTER_SECONDS": (
+        "Jak dlouho čeká asistent s náhradou (`fallback`) na spuštění, než přejde do fronty dalšího poskytovatele."
+    ),
+    "FLEET_BACKEND_TIMEOUT_SECONDS": "Časový limit jednoho volání Backend API.",
+    "FLEET_BACKEND_PATIENCE_SECONDS": "Jak dlouho pipeline čeká na nedostupné Backend API, než selže.",
+    "FLEET_API_KEY_CACHE_SECONDS": "Jak dlouho se klíč API drží v paměti, než se načte znovu.",
+    "FLEET_DRAIN_SECONDS": (
+        "Jak dlouho smí worker po SIGTERM dokončovat svá volání; stopwaitsecs (630) musí zůstat vyšší."
+    ),
+    "FLEET_PIPELINE_CONCURRENCY": "Kolik workflow úloh zpracovává jeden proces pipeline zároveň.",
+    "FLEET_ASSISTANTS_CONCURRENCY": "Kolik načtení asistentů zpracovává jeden proces assistants zároveň.",
+    "FLEET_ON_AMBIGUOUS": (
+        "Co se stane s voláním, které už možná bylo zodpovězeno a zaplaceno: `send` je pošle znovu a započítá, "
+        "`fail` je nechá definitivně selhat. Přednost má vlastní `on_ambiguous` asistenta."
+    ),
+    "FLEET_JOURNAL_KEEP_DAYS": "Kolik dní žurnál uchovává odpovědi na volání.",
+    "FLEET_JOURNAL_MAX_MB": (
+        "Velikost žurnálu jednoho poskytovatele na jednom stroji; místo uvolňují nejstarší dokončená volání."
+    ),
+    "FLEET_LOOP_BLOCKED_SECONDS": (
+        "Jak dlouho smí být smyčka událostí zablokovaná, než se proces ukončí, aby byl spuštěn znovu."
+    ),
+    "FLEET_METRICS": "Zda procesy počítají, co dělají, pro `/metrics` a pro stránku.",
+    "FLEET_METRICS_BY_PROJECT": "Zda se náklady počítají i podle projektů; jedna z metrik pak nese jejich názvy.",
+    "FLEET_CONTROL_HOST": "Adresa, na které poslouchá proces control.",
+    "FLEET_CONTROL_PORT": "Port, na kterém poslouchá proces control.",
+    "FLEET_CONTROL_TOKEN": (
+        "Kdo jej zná, smí na stránce procesu control pozastavovat a pouštět fronty, škálovat a obnovovat procesy; "
+        "není-li nastaven, nesmí nikdo."
+    ),
+    "FLEET_TEMPORAL_UI": "Adresa vlastních stránek Temporalu, pro odkazy; adresu vestavěných zná `fleet up` sám.",
+}
+_HEADS = {"en": ("variable", "default", ""), "cs": ("proměnná", "výchozí hodnota", "")}
+_WORDS = {"en": ("required", "unset"), "cs": ("povinná", "nenastaveno")}
+
+
+def shown(default: object, language: str = "en") -> str:
     """A default as an operator would write it."""
+    required, unset = _WORDS[language]
     if default is PydanticUndefined:
-        return "required"
+        return required
     if default is None:
-        return "unset"
+        return unset
     if isinstance(default, Path):
         return f"`{default.relative_to(PROJECT_ROOT)}`"
+    if isinstance(default, bool):
+        return f"`{str(default).lower()}`"
     if isinstance(default, float) and default.is_integer():
         return f"`{int(default)}`"
     return f"`{default}`"
 
 
-def variable(name: str, field: FieldInfo) -> str:
-    """The environment variable of a setting."""
-    alias = field.validation_alias
-    return alias if isinstance(alias, str) else f"FLEET_{name.upper()}"
+def variables() -> dict[str, FieldInfo]:
+    """Each setting by its environment variable; the providers' sections are told in words."""
+    return {
+        str(one.validation_alias or f"FLEET_{name.upper()}"): one
+        for name, one in Settings.model_fields.items()
+        if name != "providers"
+    }
 
 
-def table() -> str:
-    """The table, as Markdown."""
-    rows = ["| variable | default | |", "|---|---|---|"]
-    for name, field in Settings.model_fields.items():
-        if name == "providers":
-            continue
-        text = " ".join((field.description or "").split()).replace("|", "\\|")
-        rows.append(f"| `{variable(name, field)}` | {shown(field.default)} | {text} |")
+def table(translated: Mapping[str, str] | None = None) -> str:
+    """The table, as Markdown; with Czech words for the settings, in Czech."""
+    language = "en" if translated is None else "cs"
+    rows = [f"| {' | '.join(_HEADS[language])} |".replace("|  |", "| |"), "|---|---|---|"]
+    for variable, one in variables().items():
+        text = one.description if translated is None else translated[variable]
+        words = " ".join((text or "").split()).replace("|", "\\|")
+        rows.append(f"| `{variable}` | {shown(one.default, language)} | {words} |")
     return "\n".join(rows) + "\n"
 
 
+def write() -> None:
+    """Put the tables into the guides, in the places of those that are there."""
+    for language, guide in GUIDES.items():
+        old = re.compile(rf"^\| {_HEADS[language][0]} \|.*?\n(?=\n)", re.MULTILINE | re.DOTALL)
+        before, after = old.split(guide.read_text("utf-8"), 1)
+        guide.write_text(before + table(CZECH if language == "cs" else None) + after, "utf-8")
+
+
 if __name__ == "__main__":
-    sys.stdout.write(table())
+    write()

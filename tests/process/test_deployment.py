@@ -1,22 +1,29 @@
 """docs/deployment.md followed below a folder: a second machine on the Temporal server of the shared fleet."""
 
+import contextlib
 import os
 import re
 import shlex
 import shutil
+import sqlite3
+import stat
 import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
-from fleet.config import PROJECT_ROOT, load_settings
+from fleet.config import PROJECT_ROOT, Settings, load_settings
 from fleet.devstack.environment import simulated_providers
-from scripts.settings_table import table
+from scripts.settings_table import CZECH, table, variables
 from tests.fleet import Fleet, json_of
 from tests.ports import free_port_base
+from tests.process import hardened
 from tests.waiting import wait_for
 
 GUIDES = [PROJECT_ROOT / "docs" / name for name in ("deployment.md", "deployment.cs.md")]
@@ -27,17 +34,22 @@ BY_OTHERS = {
     "scripts/demo.sh": "test_fleet.py runs the demo",
     "sudo editor /etc/seo-worker/environment": "the machine fixture writes it",
     "sudo systemctl enable --now seo-worker": "the machine fixture runs the unit's ExecStart",
-    "sudo scripts/install.sh": "the machine fixture runs it with --root",
+    "sudo scripts/install.sh": "the machine fixture runs it with --root, test_install.py as root",
     "sudo scripts/update.sh --ref main": "the update tests run it with --root",
+    "sudo scripts/install.sh --uninstall": "the last test runs it with --root, test_install.py as root",
+    "sudo scripts/install.sh --uninstall --purge": "the last test runs it with --root, test_install.py as root",
+    "sudo usermod -aG seo-worker vector": "test_install.py has such a user",
 }
+PIPES: dict[str, Any] = {"capture_output": True, "text": True, "timeout": STEP_SECONDS, "check": False}
 
 
 @dataclass
 class Machine:
-    """An installed machine below ``root``, from a checkout of its own."""
+    """An installed machine below ``root``, from a checkout of its own; ``author`` is where main is worked on."""
 
     root: Path
     checkout: Path
+    author: Path
     port: int
     running: "list[subprocess.Popen[str]]" = field(default_factory=list)
 
@@ -49,70 +61,96 @@ class Machine:
     def environment(self) -> Path:
         return self.root / "etc/seo-worker/environment"
 
-    def run(self, command: str) -> subprocess.CompletedProcess[str]:
+    @property
+    def state(self) -> Path:
+        return self.root / "var/lib/seo-worker"
+
+    @property
+    def logs(self) -> Path:
+        return self.root / "var/log/seo-worker"
+
+    def start(self, command: str) -> "subprocess.Popen[str]":
         """A command of the guide's, as it stands there."""
         words = shlex.split(command, comments=True)
         words = words[1:] if words[0] == "sudo" else words
-        if words[0] in ("fleet", "fleet-supervisorctl"):
-            words[0] = str(self.root / "usr/local/bin" / words[0])
-        return subprocess.run(words, cwd=self.checkout, env=self.variables, **PIPES)
+        if words[0] in ("scripts/install.sh", "scripts/update.sh"):
+            words += ["--root", str(self.root)]
+        pipe = subprocess.PIPE
+        return subprocess.Popen(
+            words, cwd=self.checkout, env=self.variables, stdout=pipe, stderr=pipe, text=True, umask=0o077
+        )
+
+    def run(self, command: str) -> subprocess.CompletedProcess[str]:
+        process = self.start(command)
+        out, err = process.communicate(timeout=STEP_SECONDS)
+        return subprocess.CompletedProcess(command, process.returncode, out, err)
 
     @property
     def variables(self) -> dict[str, str]:
-        clean = {name: value for name, value in os.environ.items() if not name.startswith("FLEET_")}
+        """A shell's, that knows nothing of the fleet but where its commands are."""
+        known = ("FLEET_", "PYTHONPATH")
+        clean = {name: value for name, value in os.environ.items() if not name.startswith(known)}
         return clean | {
-            "FLEET_STATE_DIR": str(self.root / "var/lib/seo-worker"),
+            "PATH": f"{self.root / 'usr/local/bin'}:{os.environ['PATH']}",
             "FLEET_UPDATE_PATIENCE_SECONDS": "40",
         }
 
-    def install(self, *options: str) -> subprocess.CompletedProcess[str]:
-        return self.run(f"scripts/install.sh --root {self.root} {shlex.join(options)}")
+    @property
+    def settings(self) -> Settings:
+        return load_settings(API_BASE_URL="http://localhost", control_port=self.port)
 
     def start_service(self) -> None:
         """What systemd does with the installed unit."""
-        unit = (self.root / "etc/systemd/system/seo-worker.service").read_text("utf-8")
-        (command,) = re.findall(r"^ExecStart=(.+)$", unit, re.MULTILINE)
-        lines = (line.split("=", 1) for line in self.environment.read_text("utf-8").splitlines() if "=" in line)
-        pairs = {name: value for name, value in lines if not name.startswith("#")}
-        (own,) = re.findall(r"^Environment=(.+)$", unit, re.MULTILINE)
-        pairs |= dict(word.split("=", 1) for word in own.split())
-        folder, variables = self.root / "etc/seo-worker", self.variables | pairs
+        unit = self.root / "etc/systemd/system/seo-worker.service"
+        command = [sys.executable, hardened.__file__, str(unit), *hardened.setting_of(unit, "ExecStart").split()]
         with (self.root / "service.log").open("w") as log:
-            self.running.append(
-                subprocess.Popen(
-                    shlex.split(command), cwd=folder, env=variables, stdout=log, stderr=log, text=True
-                )
-            )
+            self.running.append(subprocess.Popen(command, env=self.variables, stdout=log, stderr=log, text=True))
 
     def stop_service(self) -> int:
         process = self.running.pop()
         process.terminate()
         return process.wait(120)
 
-    def commit(self, path: str, old: str, new: str) -> None:
-        """Change the checkout."""
-        file = self.checkout / path
+    def publish(self, path: str, old: str, new: str) -> None:
+        """Push a change to main."""
+        file = self.author / path
         text = file.read_text("utf-8")
         assert old in text
         file.write_text(text.replace(old, new), "utf-8")
         who = ["-c", "user.name=t", "-c", "user.email=t@example.org"]
-        done = subprocess.run(["git", *who, "commit", "-qam", "change"], cwd=self.checkout, **PIPES)
-        assert done.returncode == 0, done.stderr
+        for arguments in ([*who, "commit", "-qam", "change"], ["push", "-q", "origin", "HEAD:main"]):
+            done = subprocess.run(["git", *arguments], cwd=self.author, **PIPES)
+            assert done.returncode == 0, done.stderr
 
     def pids(self) -> dict[str, int]:
         status = json_of(self.run("fleet status --json").stdout)
         return {one["process"]: one["pid"] for one in status["processes"] if one["pid"]}
 
+    def is_well(self) -> bool:
+        return self.run("fleet health").returncode == 0
 
-PIPES = {"capture_output": True, "text": True, "timeout": STEP_SECONDS, "check": False}
+
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def clone(origin: Path, *options: str, to: Path) -> None:
+    subprocess.run(["git", "clone", "-q", *options, str(origin), str(to)], check=True)
 
 
 @pytest.fixture(scope="module")
 def machine(fleet: Fleet, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
     folder = tmp_path_factory.mktemp("machine")
-    subprocess.run(["git", "clone", "-q", str(PROJECT_ROOT), str(folder / "checkout")], check=True)
-    machine = Machine(folder / "root", folder / "checkout", free_port_base())
-    installed = machine.install()
+    origin = folder / "origin"
+    clone(PROJECT_ROOT, "--bare", to=origin)
+    for words in (["update-ref", "refs/heads/main", "HEAD"], ["symbolic-ref", "HEAD", "refs/heads/main"]):
+        subprocess.run(["git", *words], cwd=origin, check=True)
+    machine = Machine(folder / "root", folder / "checkout", folder / "author", free_port_base())
+    clone(origin, to=machine.checkout)
+    clone(origin, to=machine.author)
+    (machine.checkout / ".env").write_text("OPENAI_API_KEY=a-developers-own\n", "utf-8")
+    (machine.checkout / "notes.txt").write_text("a developer's own\n", "utf-8")
+    installed = machine.run("sudo scripts/install.sh")
     assert installed.returncode == 0, installed.stderr
     assert "now set API_BASE_URL" in installed.stdout
     base = f"http://127.0.0.1:{fleet.port_base + 3}"
@@ -126,26 +164,37 @@ def machine(fleet: Fleet, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     machine.environment.write_text("".join(f"{name}={value}\n" for name, value in lines.items()), "utf-8")
     machine.start_service()
     try:
-        wait_for("it is well", lambda: machine.run("fleet health").returncode == 0, 90)
+        wait_for("it is well", machine.is_well, 90)
         yield machine
     finally:
         while machine.running:
             machine.stop_service()
 
 
+def blocks(guide: Path, language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", guide.read_text("utf-8"), re.DOTALL)
+
+
 def commands(guide: Path) -> list[str]:
-    blocks = re.findall(r"```bash\n(.*?)```", guide.read_text("utf-8"), re.DOTALL)
-    lines = [line.partition("   ")[0].strip() for block in blocks for line in block.splitlines()]
+    lines = [line.partition("   ")[0].strip() for block in blocks(guide, "bash") for line in block.splitlines()]
     return [line for line in lines if line and not line.startswith("#")]
 
 
 def test_both_guides_have_the_same_commands() -> None:
     english, czech = map(commands, GUIDES)
-    assert english == czech and len(english) > 15
+    assert english == czech and len(english) > 20
+    assert blocks(GUIDES[0], "python") == blocks(GUIDES[1], "python")
 
 
-def test_the_table_of_settings_is_that_of_the_code() -> None:
+def test_both_guides_have_the_same_chapters() -> None:
+    english, czech = (re.findall(r"^(#+) .+$", guide.read_text("utf-8"), re.MULTILINE) for guide in GUIDES)
+    assert english == czech
+
+
+def test_the_table_of_settings_is_that_of_the_code_in_both_languages() -> None:
     assert table() in GUIDES[0].read_text("utf-8")
+    assert CZECH.keys() == set(variables()), "each setting has its Czech words"
+    assert table(CZECH) in GUIDES[1].read_text("utf-8")
 
 
 def test_the_unit_is_hardened_and_in_order() -> None:
@@ -157,29 +206,30 @@ def test_the_unit_is_hardened_and_in_order() -> None:
     verified = subprocess.run(["systemd-analyze", "verify", str(UNIT)], **PIPES)
     complaints = [line for line in verified.stderr.splitlines() if "is not executable" not in line]
     assert [line for line in complaints if "seo-worker" in line] == []
-    assert "TimeoutStopSec=660" in UNIT.read_text("utf-8")
+    assert "TimeoutStopSec=660" in UNIT.read_text("utf-8") and "StartLimitIntervalSec=0" in UNIT.read_text("utf-8")
 
 
 @pytest.mark.timeout(400)
 def test_every_command_of_the_guide_works(machine: Machine) -> None:
     for command in commands(GUIDES[0]):
-        if command in BY_OTHERS:
-            continue
-        if command.startswith("curl"):
-            url = command.split()[-1].replace(":8020/", f":{machine.port}/")
-            assert httpx.get(url, trust_env=False, timeout=20).status_code == 200, command
-            continue
-        if command == "scripts/health_check.sh":
-            # Of a checkout with its environment beside it, as the release has it.
-            release = machine.root / "opt/seo-worker/current"
-            variables = machine.variables | {
-                "FLEET_CONTROL_PORT": str(machine.port),
-                "API_BASE_URL": "http://localhost",
-            }
-            done = subprocess.run([str(release / command)], env=variables, **PIPES)
-        else:
-            done = machine.run(command)
-        assert done.returncode == 0, f"{command}: {done.stdout} {done.stderr}"
+        if command not in BY_OTHERS:
+            done = machine.run(command.replace(":8020/", f":{machine.port}/"))
+            assert done.returncode == 0, f"{command}: {done.stdout} {done.stderr}"
+    assert set(BY_OTHERS) <= set(commands(GUIDES[0]))
+
+
+def test_health_is_asked_from_python_as_the_guide_has_it(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (program,) = blocks(GUIDES[0], "python")
+    monkeypatch.setenv("API_BASE_URL", "http://localhost")
+    monkeypatch.setenv("FLEET_CONTROL_PORT", str(machine.port))
+    found: dict[str, Any] = {}
+    exec(program, found)
+    assert found["health"].ok and found["health"].problems == []
+    monkeypatch.setenv("FLEET_CONTROL_PORT", "1")
+    exec(program, found)
+    assert not found["health"] and "does not answer" in found["health"].problems[0]
 
 
 def test_two_machines_share_limits_and_pause_and_nothing_else(machine: Machine, fleet: Fleet) -> None:
@@ -197,42 +247,154 @@ def test_two_machines_share_limits_and_pause_and_nothing_else(machine: Machine, 
     assert json_of(done.stdout)["status"] == "completed", done.stderr
 
 
+def test_logs_and_scrape_are_of_one_machine(machine: Machine, fleet: Fleet) -> None:
+    done = machine.run("fleet run Kávovar --project seo-demo --json")
+    workflow = json_of(done.stdout)["workflow_id"]
+
+    def told() -> list[list[dict[str, Any]]] | None:
+        """Each machine's successes, once they are all there."""
+        outputs = [
+            machine.run(f"fleet logs --workflow {workflow} --json").stdout,
+            fleet.fleet("logs", "--workflow", workflow, "--json").stdout,
+        ]
+        lines = [[json_of(line) for line in output.splitlines()] for output in outputs]
+        found = [[one for one in log if "ACTIVITY SUCCESS" in one["message"]] for log in lines]
+        return found if sum(map(len, found)) == 9 else None
+
+    here, there = wait_for("both have told their part", told)
+    assert [one for one in here if one in there] == []
+    scraped = [scrape(machine.port), scrape(fleet.port_base + 4)]
+    names = [{labels["process"] for name, labels in samples if name == "fleet_process_up"} for samples in scraped]
+    assert "openai_01" in names[0] and "openai_01" not in names[1]
+    assert "groq_00" in names[1] and "groq_00" not in names[0]
+
+
+def scrape(port: int) -> list[tuple[str, dict[str, str]]]:
+    text = httpx.get(f"http://127.0.0.1:{port}/metrics", trust_env=False, timeout=20).text
+    return [(one.name, one.labels) for family in text_string_to_metric_families(text) for one in family.samples]
+
+
+def test_an_install_under_a_strict_umask_is_for_all_who_shall_use_it(machine: Machine) -> None:
+    prefix, commands = machine.root / "opt/seo-worker", machine.root / "usr/local/bin"
+    hidden = subprocess.run(["find", str(prefix), "!", "-type", "l", "!", "-perm", "-o=r"], **PIPES)
+    assert hidden.stdout == ""
+    assert {mode(path) for path in commands.iterdir()} == {0o755}
+    assert (mode(machine.environment.parent), mode(machine.environment)) == (0o750, 0o640)
+    assert (mode(machine.state), mode(machine.logs)) == (0o700, 0o750)
+    release = prefix / "current"
+    assert not (release / ".env").exists() and not (release / "notes.txt").exists()
+
+
+def test_all_logs_are_in_one_folder_and_its_group_reads_them(machine: Machine) -> None:
+    logs = {path.name: mode(path) for path in machine.logs.iterdir() if path.is_file()}
+    assert {"openai_00.log", "openai_00.stdout.log", "supervisord.log", "worker_production.log"} <= logs.keys()
+    assert set(logs.values()) == {0o640}
+
+
 def test_installing_again_changes_nothing(machine: Machine) -> None:
     before, release = machine.environment.read_text("utf-8"), machine.current
-    again = machine.install()
+    again = machine.run("sudo scripts/install.sh")
     assert again.returncode == 0 and machine.environment.read_text("utf-8") == before
     assert machine.current == release and len(list((machine.root / "opt/seo-worker/releases").iterdir())) == 1
+    assert "until it is renewed" not in again.stdout
 
 
-def test_an_update_renews_all_and_a_pipeline_runs_through_it(machine: Machine) -> None:
-    before, release = machine.pids(), machine.current
-    machine.commit("README.md", "# assistant-fleet", "# assistant-fleet, newer")
-    updated = machine.run(f"scripts/update.sh --root {machine.root}")
-    assert updated.returncode == 0, updated.stdout + updated.stderr
-    assert machine.current != release and "updated from" in updated.stdout
+def test_the_doctor_names_what_makes_pipelines_fail(machine: Machine, fleet: Fleet) -> None:
+    fleet.add_project("nameless", {"name": None})
+    assert machine.run("fleet run Kávovar --project nameless").returncode == 1
+    ill = machine.run("fleet doctor --json")
+    assert ill.returncode == 1
+    checks = {one["what"]: one for one in json_of(ill.stdout)["checks"] if not one["ok"]}
+    assert checks.keys() == {"pipelines", "assistants of nameless"}
+    assert "nameless-" in checks["pipelines"]["says"]
+    for one in checks.values():
+        assert "Asistent nemá název - databáze poškozená" in one["says"] and one["remedy"]
+    fleet.backend("UPDATE Assistant SET name='...' WHERE name IS NULL")
+    assert machine.run("fleet run Kávovar --project nameless").returncode == 0
+    well = machine.run("fleet doctor")
+    assert well.returncode == 0 and "others have completed since" in well.stdout, well.stdout
+
+
+def journaled_by(machine: Machine, project: str) -> set[int]:
+    """The pids of those that have called openai for a project."""
+    with contextlib.closing(sqlite3.connect(machine.state / "journal/openai.db")) as journal:
+        rows = journal.execute("SELECT DISTINCT pid FROM calls WHERE workflow_id LIKE ?", (f"{project}-%",))
+        return {pid for (pid,) in rows}
+
+
+@pytest.mark.timeout(400)
+def test_an_update_renews_all_and_pipelines_go_through_it_without_losing_an_attempt(
+    machine: Machine, fleet: Fleet
+) -> None:
+    before, release, elsewhere = machine.pids(), machine.current, fleet.pids()
+    fleet.add_project("through-update", *({} for _ in range(12)))
+    fleet.simulator.clear()
+    assert fleet.supervisorctl("stop", "openai:*").returncode == 0  # all of its calls are this machine's
+    try:
+        with fleet.latency("openai", 4.0):
+            runs = [machine.start("fleet run Kávovar --project through-update --json") for _ in range(2)]
+            wait_for("calls are on their way", lambda: fleet.in_flight("openai") == 2)
+            machine.publish("README.md", "# assistant-fleet", "# assistant-fleet, newer")
+            updated = machine.run("sudo scripts/update.sh --ref main")
+            assert updated.returncode == 0, updated.stdout + updated.stderr
+            outcomes = [json_of(run.communicate(timeout=120)[0]) for run in runs]
+    finally:
+        fleet.supervisorctl("start", "openai:*")
+    assert machine.current != release and f"updated from {release}" in updated.stdout
     after = machine.pids()
     assert after.keys() == before.keys() and all(after[name] != before[name] for name in before)
-    assert (machine.root / "var/lib/seo-worker/.venv").readlink() == (
-        machine.root / "opt/seo-worker/releases" / machine.current / ".venv"
-    )
+    assert {one["status"] for one in outcomes} == {"completed"}
+    assert [one["attempts"] for outcome in outcomes for one in outcome["assistants"]] == [1] * 24
+    assert len(fleet.simulator.ledger()) == 24, "no call was sent twice"
+    callers = journaled_by(machine, "through-update")
+    openai = [name for name in before if name.startswith("openai_")]
+    assert callers & {before[name] for name in openai} and callers & {after[name] for name in openai}
+    others = fleet.pids()
+    assert {name: pid for name, pid in elsewhere.items() if name != "openai"}.items() <= others.items()
 
 
-def test_a_release_that_open_pipelines_could_not_go_on_with_is_refused(machine: Machine) -> None:
+def test_what_runs_is_of_the_new_release_alone(machine: Machine) -> None:
+    release = machine.root / "opt/seo-worker/releases" / machine.current
+    assert (machine.state / ".venv").readlink() == release / ".venv"
+    ask = [
+        str(machine.state / ".venv/bin/python"),
+        "-P",
+        "-c",
+        "import sys, fleet; print(fleet.__file__, *sys.path)",
+    ]
+    paths = [Path(word) for word in subprocess.run(ask, **PIPES).stdout.split()]
+    assert not any(path.is_relative_to(machine.state) for path in paths), "a link that the next roll turns"
+    assert paths[0].is_relative_to(release) and any(path.name == "site-packages" for path in paths)
+
+
+def test_a_release_that_open_pipelines_could_not_go_on_with_is_refused(machine: Machine, fleet: Fleet) -> None:
     release, pids = machine.current, machine.pids()
-    machine.commit("fleet/contracts.py", '"load_assistants_from_database"', '"load_assistants_elsewhere"')
-    refused = machine.run(f"scripts/update.sh --root {machine.root}")
+    assert machine.run("fleet pause openai").returncode == 0
+    fleet.add_project("open", {})
+    started = machine.run("fleet run Kávovar --project open --no-wait --json")
+    workflow = json_of(started.stdout)["workflow_id"]
+    wait_for("its call waits", lambda: backlog(fleet, "llm-openai"))
+    machine.publish("fleet/contracts.py", '"load_assistants_from_database"', '"load_assistants_elsewhere"')
+    refused = machine.run("sudo scripts/update.sh --ref main")
     assert refused.returncode == 1 and "refused" in refused.stderr, refused.stdout + refused.stderr
+    assert f"{workflow}: " in refused.stderr and "0.1.0-pipeline-completed: " in refused.stderr
     assert machine.current == release and machine.pids() == pids
-    machine.commit("fleet/contracts.py", '"load_assistants_elsewhere"', '"load_assistants_from_database"')
+    assert machine.run("fleet resume openai").returncode == 0
+    machine.publish("fleet/contracts.py", '"load_assistants_elsewhere"', '"load_assistants_from_database"')
+
+
+def backlog(fleet: Fleet, name: str) -> int:
+    (found,) = (one["backlog"] for one in fleet.status()["queues"] if one["queue"] == name)
+    return int(found)
 
 
 def test_a_release_that_does_not_come_up_gives_way_to_the_old_one(machine: Machine) -> None:
     release = machine.current
-    machine.commit("workers/assistants.py", '    run_process("assistants", life)', "    raise SystemExit(3)")
-    back = machine.run(f"scripts/update.sh --root {machine.root}")
-    assert back.returncode == 1 and "going back to" in back.stderr, back.stdout + back.stderr
+    machine.publish("workers/assistants.py", '    run_process("assistants", life)', "    raise SystemExit(3)")
+    back = machine.run("sudo scripts/update.sh --ref main")
+    assert back.returncode == 1 and f"back on {release}" in back.stderr, back.stdout + back.stderr
     assert machine.current == release
-    wait_for("it is well", lambda: machine.run("fleet health").returncode == 0)
+    wait_for("it is well", machine.is_well)
     done = machine.run("fleet run Kávovar --project seo-demo --json")
     assert json_of(done.stdout)["status"] == "completed", done.stderr
 
@@ -241,8 +403,8 @@ def test_the_service_ends_cleanly_and_uninstalling_keeps_what_was_paid_for(machi
     pids = machine.pids()
     assert machine.stop_service() == 0
     assert not any(Path("/proc", str(pid)).exists() for pid in pids.values())
-    removed = machine.run(f"scripts/install.sh --root {machine.root} --uninstall")
+    removed = machine.run("sudo scripts/install.sh --uninstall")
     assert removed.returncode == 0 and not (machine.root / "opt/seo-worker").exists()
-    assert (machine.root / "var/lib/seo-worker/journal").is_dir() and machine.environment.exists()
-    purged = machine.run(f"scripts/install.sh --root {machine.root} --uninstall --purge")
-    assert purged.returncode == 0 and not (machine.root / "var/lib/seo-worker").exists()
+    assert (machine.state / "journal").is_dir() and machine.environment.exists()
+    purged = machine.run("sudo scripts/install.sh --uninstall --purge")
+    assert purged.returncode == 0 and not machine.state.exists()

@@ -5,12 +5,16 @@ import os
 import re
 import shlex
 import shutil
+import socket
 import subprocess
 from pathlib import Path
 
+import httpx
 import pytest
 
+from fleet.cli.supervise import processes_of
 from fleet.config import PROJECT_ROOT, load_settings
+from fleet.control.home import Home
 from fleet.devstack.environment import simulated_providers
 from tests.fleet import BIN, Fleet, json_of
 from tests.ports import free_port_base
@@ -67,6 +71,7 @@ def test_what_the_image_holds_comes_up_is_well_and_ends_when_told(fleet: Fleet, 
         "API_BASE_URL": f"http://127.0.0.1:{fleet.port_base + 2}",
         "TEMPORAL_HOST": f"127.0.0.1:{fleet.port_base}",
         "FLEET_CONTROL_PORT": str(port),
+        "FLEET_CONTROL_HOST": compose("FLEET_CONTROL_HOST"),
         **simulated_providers(f"http://127.0.0.1:{fleet.port_base + 3}", providers),
     }
     program = str(BIN / command[0])
@@ -82,18 +87,39 @@ def test_what_the_image_holds_comes_up_is_well_and_ends_when_told(fleet: Fleet, 
         wait_for("it is well", lambda: asked(*health[1:]).returncode == 0, 90)
         status = json_of(asked("status", "--json").stdout)
         pids = [one["pid"] for one in status["processes"]]
-        cwd = Path(f"/proc/{pids[0]}/environ").read_text("utf-8")
-        assert str(image) in cwd
+        environment = Path(f"/proc/{pids[0]}/environ").read_text("utf-8")
+        assert str(image) in environment
+        assert set(pids) == set(processes_of(Home.at(state))), "those that a killed supervisord would leave behind"
+        # As another container of the project scrapes it: not by its loopback address.
+        answer = httpx.get(f"http://{outer_address()}:{port}/metrics", trust_env=False, timeout=20)
+        assert answer.status_code == 200 and "fleet_process_up{" in answer.text
     finally:
         container.terminate()
         assert container.wait(120) == 0
     assert not any(Path("/proc", str(pid)).exists() for pid in pids)
 
 
+def compose(name: str) -> str:
+    """What the compose file sets a variable to."""
+    (value,) = re.findall(rf"^ +{name}: (.+)$", (DOCKER / "compose.yaml").read_text("utf-8"), re.MULTILINE)
+    return value
+
+
+def outer_address() -> str:
+    """An address of this machine that is not its loopback's, where it has one."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 9))  # nothing is sent. Source: RFC 5737, an address for documentation
+        except OSError:
+            return "127.0.0.2"
+        return str(probe.getsockname()[0])
+
+
 def test_compose_gives_it_what_it_needs_and_time_to_drain() -> None:
     text = (DOCKER / "compose.yaml").read_text("utf-8")
     for needed in ("API_BASE_URL", "TEMPORAL_HOST", "stop_grace_period: 660s", "state:/var/lib/seo-worker"):
         assert needed in text
+    assert "- 127.0.0.1:8020:8020" in text, "the host's network does not reach it"
 
 
 @pytest.mark.parametrize("name", ["vector.yaml", "fluent-bit.conf"])
