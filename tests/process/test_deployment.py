@@ -362,7 +362,7 @@ def test_what_runs_is_of_the_new_release_alone(machine: Machine) -> None:
         "-c",
         "import sys, fleet; print(fleet.__file__, *sys.path)",
     ]
-    paths = [Path(word) for word in subprocess.run(ask, **PIPES).stdout.split()]
+    paths = [Path(word) for word in subprocess.run(ask, env=machine.variables, **PIPES).stdout.split()]
     assert not any(path.is_relative_to(machine.state) for path in paths), "a link that the next roll turns"
     assert paths[0].is_relative_to(release) and any(path.name == "site-packages" for path in paths)
 
