@@ -47,7 +47,7 @@ def client_of(settings: Settings, provider: str) -> Any:
     if provider == "gemini":
         from google import genai
 
-        return genai.Client(api_key="sim-plain", http_options={"base_url": url})
+        return genai.Client(api_key="sim-plain", http_options={"base_url": url, "api_version": "v1beta"})
     import openai
 
     return openai.AsyncOpenAI(api_key="sim-plain", base_url=url)

@@ -7,6 +7,8 @@ from typing import Literal
 
 Variant = Literal["budgets", "plain"]
 FAULTS = ("hang", "429", "500", "401")
+#: A provider like OpenAI, whose queue has a rate that nobody but the benchmark sets.
+BARE = "bare"
 
 
 @dataclass(frozen=True)
@@ -23,7 +25,18 @@ class Load:
     @property
     def model(self) -> str:
         """A model of that provider."""
-        return {"openai": "gpt-5", "anthropic": "claude-sonnet-4-5", "gemini": "gemini-2.5-flash"}[self.provider]
+        known = {"anthropic": "claude-sonnet-4-5", "gemini": "gemini-2.5-flash"}
+        return known.get(self.provider, "gpt-5")
+
+    @property
+    def per_second(self) -> float:
+        """What the limit that binds gives back a second, in calls or tokens."""
+        return ((self.tpm if self.median_tokens else self.rpm) or 0.0) / 60
+
+    @property
+    def binding(self) -> str:
+        """The simulator's name of the bucket that binds."""
+        return "input_tokens" if self.median_tokens else "requests"
 
     def sizes(self, count: int, seed: int) -> list[int]:
         """What the calls cost, in tokens."""
@@ -45,21 +58,30 @@ class Change:
 
 @dataclass(frozen=True)
 class Scenario:
-    """``seconds`` is how long it lasts from the first call on; ``warm_up`` of that is not counted."""
+    """``seconds`` is how long it lasts from the first call on; ``warm_up`` of that is not counted, or, where
+    something changes, what comes before ``settled`` seconds after the change. Of f it is the length of each
+    stretch, of h of each half; ``server`` lasts as long as its ``rounds`` of ``batch`` calls do. Plain workers do
+    the same for ``plain_seconds``, where they do."""
 
     name: str
     loads: tuple[Load, ...]
     seconds: float = 120.0
     warm_up: float = 20.0
     processes: int = 3
+    concurrency: int = 24
     change: Change | None = None
     settled: float = 30.0
     queued_first: int = 0
-    work_seconds: float | None = None
+    work_seconds: float = 25.0
     rest_seconds: float = 20.0
-    plain_too: bool = False
+    plain_seconds: float | None = None
     beside: int = 0
+    rounds: int = 0
+    batch: int = 0
+    latency: float = 0.7
+    completion_seconds: float = 240.0
     kill: bool = False
+    quick: bool = False
 
 
 def _token_bound(tpm: float, calls_a_minute: float, sigma: float) -> Load:
@@ -75,20 +97,46 @@ def _token_bound(tpm: float, calls_a_minute: float, sigma: float) -> Load:
 
 
 def scenarios(rpm: float, tpm: float, sigma: float, *, quick: bool) -> dict[str, Scenario]:
-    """All of them, by letter."""
+    """All of them, by name."""
     with_headers, without = Load("openai", rpm), Load("gemini", rpm)
     both = (replace(with_headers, rpm=rpm / 2), replace(without, rpm=rpm / 2))
-    long, short, changed = (70.0, 65.0, 30.0) if quick else (200.0, 100.0, 60.0)
     everyone = tuple(Load(name, rpm / 3) for name in ("openai", "anthropic", "gemini"))
-    settled = 15.0 if quick else 30.0
-    changing = Scenario("", both, long + 40, settled=settled, plain_too=True)
-    return {
-        "a": Scenario("a", (with_headers,), seconds=short + 20, plain_too=True),
-        "b": Scenario("b", (_token_bound(tpm, 240, sigma),), seconds=long if not quick else 75, plain_too=True),
-        "c": replace(changing, name="c", change=Change(changed, limit_share=0.5)),
-        "d": replace(changing, name="d", change=Change(changed, tenant_share=0.5)),
-        "e": Scenario("e", (with_headers,), seconds=short + 20, queued_first=5_000 if not quick else 2_000),
-        "f": Scenario("f", everyone, seconds=12.0 if quick else 60.0, warm_up=10.0),
-        "h": Scenario("h", (with_headers,), seconds=40.0, warm_up=0.0, beside=1_000),
-        "g": Scenario("g", (with_headers, without), seconds=long, work_seconds=25.0),
-    }
+    # Far above what two cores can do.
+    unlimited = (Load("openai", rpm=60_000), Load(BARE, rpm=60_000))
+    tokens = _token_bound(tpm, 240, sigma)
+    halved, taken = Change(40, limit_share=0.5), Change(40, tenant_share=0.5)
+    full = [
+        Scenario("a", (with_headers,), plain_seconds=70),
+        Scenario("b", (tokens,), seconds=220, plain_seconds=70),
+        Scenario("c", both, seconds=190, change=halved, plain_seconds=120),
+        Scenario("d", both, seconds=190, change=taken, plain_seconds=120),
+        Scenario("e", (with_headers,), queued_first=5_000),
+        Scenario("f", everyone, seconds=60),
+        Scenario("g", (with_headers, without), seconds=180),
+        Scenario("h", (with_headers,), seconds=60, warm_up=15, beside=1_000),
+        Scenario("server", unlimited, latency=0.1, rounds=6, batch=500),
+    ]
+    chosen = [_quick(one) for one in full] if quick else full
+    return {one.name: one for one in chosen}
+
+
+def _quick(scenario: Scenario) -> Scenario:
+    """Under three minutes with its fleets' starts and ends: shorter stretches, so that single calls show."""
+    seconds = {"a": 45, "b": 50, "c": 50, "d": 50, "e": 50, "f": 8, "g": 75, "h": 20}
+    length = seconds.get(scenario.name, scenario.seconds)
+    return replace(
+        scenario,
+        warm_up=10 if scenario.name in ("f", "h") else scenario.warm_up,
+        seconds=length,
+        plain_seconds=scenario.plain_seconds and length,
+        change=scenario.change and replace(scenario.change, after=15),
+        settled=15,
+        queued_first=min(scenario.queued_first, 1_500),
+        rounds=min(scenario.rounds, 3),
+        batch=min(scenario.batch, 200),
+        beside=min(scenario.beside, 400),
+        work_seconds=15,
+        rest_seconds=10,
+        completion_seconds=45,
+        quick=True,
+    )

@@ -9,37 +9,50 @@ import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from temporalio.api.enums.v1 import TaskQueueType
-from temporalio.api.workflowservice.v1 import UpdateTaskQueueConfigRequest
+from temporalio.api.enums.v1 import TaskQueueKind, TaskQueueType
+from temporalio.api.taskqueue.v1 import TaskQueue
+from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest, UpdateTaskQueueConfigRequest
 from temporalio.client import Client
 
-from bench.limits.scenarios import Load, Scenario, Variant
+from bench.limits.scenarios import BARE, Load, Scenario, Variant
+from fleet.budgets.queues import set_rate
 from fleet.budgets.reports import budget_id
 from fleet.contracts import PIPELINE_QUEUE, WORKFLOW_TYPE, llm_queue
 from tests.fleet import Fleet
 from tests.ports import free_port_base
 
 ASSISTANTS = 50
-CONCURRENCY = 24
+_FULL_SECONDS, _LOOK_SECONDS = 300.0, 0.5
 REQUEST_BURST_SECONDS, TOKEN_BURST_SECONDS = 6.0, 60.0
+
+
+@dataclass(frozen=True)
+class _Own:
+    """A worker process that supervisord does not know."""
+
+    provider: str
+    module: str
+    process: "subprocess.Popen[bytes]"
 
 
 @dataclass
 class Stage:
-    """A fleet that is up."""
+    """A fleet that is up. ``own`` are worker processes that were started here, beside those of supervisord."""
 
     fleet: Fleet
     scenario: Scenario
     variant: Variant
-    began: float = field(default_factory=time.time)
-    plain: "list[subprocess.Popen[bytes]]" = field(default_factory=list)
+    own: "list[_Own]" = field(default_factory=list)
     pipelines: dict[str, list[str]] = field(default_factory=dict)
     projects: set[str] = field(default_factory=set)
+    killed: int = 0
+    _cpu_of_killed: float = 0.0
 
     def limit(self, load: Load, share: float = 1.0) -> None:
         """Give the provider's buckets their height."""
@@ -55,9 +68,10 @@ class Stage:
 
     def add_calls(self, load: Load, count: int) -> None:
         """Pipelines of fifty independent assistants each, so many that they make ``count`` calls."""
-        asyncio.run(self._start(load, count))
+        asyncio.run(self.start_calls(load, count))
 
-    async def _start(self, load: Load, count: int) -> None:
+    async def start_calls(self, load: Load, count: int) -> None:
+        """The same, from within a loop."""
         client = await self.fleet.client()
         sizes = load.sizes(count, seed=len(self.pipelines.setdefault(load.provider, [])) + 1)
         for first in range(0, count, ASSISTANTS):
@@ -106,16 +120,38 @@ class Stage:
         self.fleet.supervisorctl("stop", f"{provider}:*")
 
     def start_workers(self, provider: str) -> None:
-        """Put them back, of whichever variant."""
-        if self.variant == "budgets":
-            self.fleet.supervisorctl("start", f"{provider}:*")
-            return
-        command = [sys.executable, "-m", "bench.limits.plain", provider]
-        environment = self._worker_environment()
-        self.plain += [
-            subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-            for _ in range(self.scenario.processes)
-        ]
+        """Put them back."""
+        self.fleet.supervisorctl("start", f"{provider}:*")
+
+    def make_plain(self, load: Load) -> None:
+        """Replace the fleet's workers of a provider by plain ones, and its queue by an unlimited one."""
+        self._take_over(load, "bench.limits.plain", None)
+
+    def make_bare(self, load: Load) -> None:
+        """Replace them by the fleet's own without a budget; the queue's rate is the limit's, and stays."""
+        self._take_over(load, "bench.limits.unbudgeted", load.per_second)
+
+    def _take_over(self, load: Load, module: str, rate: float | None) -> None:
+        self.stop_workers(load.provider)
+        asyncio.run(self._forget_budget(load.provider, rate))
+        for _ in range(self.scenario.processes):
+            self._start_own(load.provider, module)
+
+    def _start_own(self, provider: str, module: str) -> None:
+        environment = self._worker_environment() | {"SUPERVISOR_PROCESS_NAME": f"{provider}_own_{len(self.own)}"}
+        with self._own_log.open("ab") as log:
+            process = subprocess.Popen(
+                [sys.executable, "-m", module, provider], env=environment, stdout=log, stderr=log
+            )
+        self.own.append(_Own(provider, module, process))
+
+    @property
+    def _own_log(self) -> Path:
+        return self.fleet.state / "logs" / "own.log"
+
+    def last_words(self) -> str:
+        """The last lines that the processes started here have written."""
+        return "\n".join(self._own_log.read_text("utf-8").splitlines()[-5:]) if self.own else ""
 
     def _worker_environment(self) -> dict[str, str]:
         """What supervisord gave its processes."""
@@ -125,15 +161,12 @@ class Stage:
         )
         return {name: value for name, _, value in pairs}
 
-    def make_plain(self, provider: str) -> None:
-        """Replace the fleet's workers of a provider by plain ones, and its queue by an unlimited one."""
-        self.stop_workers(provider)
-        asyncio.run(self._forget_budget(provider))
-        self.start_workers(provider)
-
-    async def _forget_budget(self, provider: str) -> None:
+    async def _forget_budget(self, provider: str, rate: float | None) -> None:
         client, queue = await self.fleet.client(), llm_queue(provider)
         await client.get_workflow_handle(budget_id(queue)).terminate()
+        if rate is not None:
+            await set_rate(client, queue, rate, "set by the benchmark")
+            return
         await client.workflow_service.update_task_queue_config(
             UpdateTaskQueueConfigRequest(
                 namespace=client.namespace,
@@ -144,15 +177,86 @@ class Stage:
         )
 
     def kill_worker(self, provider: str) -> None:
-        """Kill one of a provider's processes."""
+        """Kill one of a provider's processes; supervisord, or here the benchmark, starts another one."""
+        mine = [one for one in self.own if one.provider == provider and one.process.poll() is None]
+        if mine:
+            self._kill(mine[0].process.pid)
+            mine[0].process.wait()
+            self._start_own(provider, mine[0].module)
+            return
         processes = self.fleet.status()["processes"]
-        os.kill(next(one["pid"] for one in processes if one["program"] == provider and one["pid"]), signal.SIGKILL)
+        self._kill(next(one["pid"] for one in processes if one["program"] == provider and one["pid"]))
+
+    def _kill(self, pid: int) -> None:
+        self._cpu_of_killed += _cpu_seconds(pid)
+        os.kill(pid, signal.SIGKILL)
+        self.killed += 1
+
+    def end_own(self) -> None:
+        """End the processes that were started here."""
+        for one in self.own:
+            one.process.kill()
+            one.process.wait()
+
+    def levels(self) -> dict[str, float]:
+        """What is in the bucket that binds, by provider, now."""
+        found: defaultdict[str, float] = defaultdict(float)
+        for load in self.scenario.loads:
+            for bucket in self.fleet.simulator.buckets(load.provider):
+                if bucket["kind"] == load.binding:
+                    found[load.provider] += bucket["level"]
+        return dict(found)
+
+    async def backlog(self, client: Client, provider: str) -> int:
+        """How many calls wait in the provider's queue."""
+        name = TaskQueue(name=llm_queue(provider), kind=TaskQueueKind.TASK_QUEUE_KIND_NORMAL)
+        described = await client.workflow_service.describe_task_queue(
+            DescribeTaskQueueRequest(
+                namespace=client.namespace,
+                task_queue=name,
+                task_queue_type=TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY,
+                report_stats=True,
+            )
+        )
+        return int(described.stats.approximate_backlog_count)
+
+    def await_backlog(self, count: int) -> None:
+        """Return when so many calls wait in the queues, or nearly so.
+
+        Raises:
+            SystemExit: they do not get there.
+        """
+        asyncio.run(self._await_backlog(count))
+
+    async def _await_backlog(self, count: int) -> None:
+        client, given_up = await self.fleet.client(), time.time() + _FULL_SECONDS
+        while time.time() < given_up:
+            waiting = [await self.backlog(client, load.provider) for load in self.scenario.loads]
+            if sum(waiting) >= count * 0.99:
+                return
+            await asyncio.sleep(_LOOK_SECONDS)
+        raise SystemExit("the calls did not get into their queue")
+
+    def open_after(self, seconds: float, names: Sequence[str] | None = None) -> int:
+        """How many pipelines, of all or of these, are still open after so long; returns early if none is."""
+        return asyncio.run(self._open_after(seconds, names))
+
+    async def _open_after(self, seconds: float, names: Sequence[str] | None) -> int:
+        client, given_up = await self.fleet.client(), time.time() + seconds
+        query = f"WorkflowType='{WORKFLOW_TYPE}' AND ExecutionStatus='Running'"
+        if names is not None:
+            query += f" AND WorkflowId IN ({', '.join(map(repr, names))})"
+        while True:
+            await asyncio.sleep(_LOOK_SECONDS)  # first, since what was just started is not listed yet
+            count = (await client.count_workflows(query)).count
+            if not count or time.time() >= given_up:
+                return count
 
     def cpu_seconds(self) -> float:
         """CPU time that the fleet's own processes and the Temporal server have used."""
         workers = [one["pid"] for one in self.fleet.status()["processes"] if one["pid"]]
-        pids = [self.fleet.server("temporal").pid, *workers, *(one.pid for one in self.plain)]
-        return sum(map(_cpu_seconds, pids))
+        pids = [self.fleet.server("temporal").pid, *workers, *(one.process.pid for one in self.own)]
+        return self._cpu_of_killed + sum(map(_cpu_seconds, pids))
 
     def server_cpu_seconds(self) -> float:
         """CPU time that the Temporal server has used."""
@@ -172,24 +276,16 @@ def _cpu_seconds(pid: int) -> float:
 
 
 @contextmanager
-def staged(scenario: Scenario, variant: Variant, latency: float) -> Iterator[Stage]:
+def staged(scenario: Scenario, variant: Variant) -> Iterator[Stage]:
     """A fleet that is up until the block ends, its limits set and its simulator as slow as asked."""
     with tempfile.TemporaryDirectory(prefix="fleet-bench-") as folder:
         state = Path(folder, "state")
         programs = state / "programs.d"
         programs.mkdir(parents=True, mode=0o700)
-        environment = {"FLEET_DRAIN_SECONDS": "5", "FLEET_ACTIVITY_TIMEOUT_SECONDS": "120"}
         for load in scenario.loads:
-            prefix = f"FLEET_PROVIDERS__{load.provider.upper()}"
-            environment[f"{prefix}__CONCURRENCY"] = str(CONCURRENCY)
-            environment[f"{prefix}__TIMEOUT_SECONDS"] = "20"
-            if load.rpm:
-                environment[f"{prefix}__RPM"] = str(load.rpm)
-            if load.tpm:
-                environment[f"{prefix}__TPM"] = str(load.tpm)
             text = f"[program:{load.provider}]\nnumprocs={scenario.processes}\n"
             (programs / f"{load.provider}.conf").write_text(text)
-        fleet = Fleet(state, free_port_base(), environment)
+        fleet = Fleet(state, free_port_base(), _environment(scenario))
         up = fleet.fleet("up", "--detach", "--port-base", str(fleet.port_base))
         if up.returncode:
             raise SystemExit(f"the fleet did not come up: {up.stderr}")
@@ -197,11 +293,27 @@ def staged(scenario: Scenario, variant: Variant, latency: float) -> Iterator[Sta
         try:
             for load in scenario.loads:
                 stage.limit(load)
-                quick = {"median_seconds": latency, "seconds_per_output_token": 0}
+                quick = {"median_seconds": scenario.latency, "seconds_per_output_token": 0}
                 fleet.simulator.put("latency", provider=load.provider, **quick)
             yield stage
         finally:
-            for process in stage.plain:
-                process.kill()
-                process.wait()
+            stage.end_own()
             fleet.fleet("down")
+
+
+def _environment(scenario: Scenario) -> dict[str, str]:
+    """The fleet's settings."""
+    environment = {"FLEET_DRAIN_SECONDS": "5", "FLEET_ACTIVITY_TIMEOUT_SECONDS": "120"}
+    for load in scenario.loads:
+        prefix = f"FLEET_PROVIDERS__{load.provider.upper()}"
+        environment[f"{prefix}__CONCURRENCY"] = str(scenario.concurrency)
+        environment[f"{prefix}__TIMEOUT_SECONDS"] = "20"
+        if load.rpm:
+            environment[f"{prefix}__RPM"] = str(load.rpm)
+        if load.tpm:
+            environment[f"{prefix}__TPM"] = str(load.tpm)
+        if load.provider == BARE:
+            environment[f"{prefix}__KIND"] = "openai"
+            environment[f"{prefix}__API"] = "responses"
+            environment[f"{prefix}__BASE_URL"] = "https://bare.invalid/v1"
+    return environment
