@@ -8,16 +8,22 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from fleet.budgets.budget import Budget
+from fleet.budgets.hearing import LATE_SECONDS, Hearing
 from fleet.budgets.reports import Opening, Reading, Report, Trouble
 from fleet.contracts import Limited, LimitSettings
 from fleet.meanings import Meaning
 
 TICK = 0.02
+# As the budget's workflow does: a look after so much silence, then after twice as much, and at last none.
+FIRST_LOOK, LAST_LOOK = 2.5, 80.0
+# As the reporter does: where nobody keeps the budget it tells less, and asks now and then.
+UNHEARD_PAUSE, ASK = 15.0, 10.0
 
 
 @dataclass
 class Provider:
-    """One true token bucket. ``tenant`` is what another customer takes a second."""
+    """One true token bucket. ``tenant`` is what another customer takes a second; ``hidden`` calls a second are a
+    limit that its headers do not tell of."""
 
     refill: float
     capacity: float
@@ -25,14 +31,19 @@ class Provider:
     tenant: float = 0.0
     level: float = 0.0
     down: Meaning | None = None
+    wait: float | None = None
+    hidden: float | None = None
     at: float = 0.0
 
     def __post_init__(self) -> None:
         self.level = self.capacity
+        self.credit = 1.0
 
     def advance(self, now: float) -> None:
         flow = (self.refill - self.tenant) * (now - self.at)
         self.level = min(self.capacity, max(self.level + flow, min(self.level, 0.0)))
+        if self.hidden is not None:
+            self.credit = min(self.credit + self.hidden * (now - self.at), max(1.0, self.hidden))
         self.at = now
 
     def set_refill(self, refill: float) -> None:
@@ -41,9 +52,32 @@ class Provider:
         self.refill = refill
 
     def take(self, cost: float) -> bool:
+        if self.hidden is not None:
+            if self.credit < 1:
+                return False
+            self.credit -= 1
         if self.level < cost:
             return False
         self.level -= cost
+        return True
+
+
+@dataclass
+class Queue:
+    """Temporal's task queue, whose limiter is GCRA with a second of burst: measured, and so in its source
+    (``simpleLimiter`` of the matching service)."""
+
+    rate: float
+    ready: float = 0.0
+
+    def set(self, rate: float, now: float) -> None:
+        self.rate = rate
+        self.ready = min(self.ready, now + 1 / rate + 1.0) if rate else math.inf
+
+    def hand_out(self, now: float) -> bool:
+        if now < self.ready:
+            return False
+        self.ready = max(now, self.ready + 1.0) - 1.0 + 1 / self.rate
         return True
 
 
@@ -55,6 +89,7 @@ class Worker:
     calls: int = 0
     charged: int = 0
     answered: int = 0
+    in_flight: int = 0
     spent: float = 0.0
     largest: float = 0.0
     reading: tuple[float, float, float, bool] | None = None
@@ -84,22 +119,29 @@ class World:
     delay: float = 0.15
     working: Callable[[float], bool] = lambda now: True
     concurrency: int = 60
+    first: float = 2.0
+    costs: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.chance = random.Random(self.seed)
         self.now = 0.0
+        self.kept = True
+        self.queue = Queue(self.first)
         self.budget = Budget("llm-test")
-        self.budget.open(Opening(self.limits, 2.0), self.now)
-        self.queue_rate = self.budget.rate()
-        self.allowance = 1.0
+        self.budget.open(Opening(self.limits, self.first, costs=self.costs), self.now)
+        self.hearing = Hearing(self.budget)
         self.workers = [Worker(f"w{number}") for number in range(self.processes)]
         self.calls: list[tuple[float, float, bool]] = []
         self.rates: list[tuple[float, float]] = []
         self.events: list[tuple[float, int, Callable[[], None]]] = []
         self.retries: deque[float] = deque()
+        self.waiting: deque[Report] = deque()
         self.number = 0
         self.in_flight = 0
-        self.next_set = 0.0
+        self.news = True
+        self.busy_until = 0.0
+        self.look, self.look_at = FIRST_LOOK, FIRST_LOOK
+        self.unheard, self.ask_at = False, ASK
 
     def later(self, seconds: float, action: Callable[[], None]) -> None:
         self.number += 1
@@ -114,13 +156,15 @@ class World:
                 heapq.heappop(self.events)[2]()
             self._dispatch()
             self._report()
-            self._steer()
+            self._keep()
+
+    def order(self, act: Callable[[Budget], None]) -> None:
+        """The operator's hand, or a new key."""
+        act(self.budget)
+        self.news = True
 
     def _dispatch(self) -> None:
-        # Temporal's limiter keeps at most one second's worth.
-        self.allowance = min(self.allowance + self.queue_rate * TICK, max(self.queue_rate, 1.0))
-        while self.allowance >= 1 and self.in_flight < self.concurrency and self.working(self.now):
-            self.allowance -= 1
+        while self.in_flight < self.concurrency and self.working(self.now) and self.queue.hand_out(self.now):
             self.in_flight += 1
             worker = self.chance.choice(self.workers)
             lag = self.chance.uniform(0.03, 0.2) + max(worker.hold_until - self.now, 0.0)
@@ -129,20 +173,21 @@ class World:
     def _send(self, worker: Worker) -> None:
         provider = self.provider
         cost = self.retries.popleft() if self.retries else self.cost(self.chance)
+        worker.calls += 1
         if provider.down is not None:
             self.calls.append((self.now, cost, False))
             self.retries.append(cost)
             self.in_flight -= 1
-            worker.calls += 1
             worker.troubles[provider.down] = worker.troubles.get(provider.down, 0) + 1
+            worker.wait = provider.wait
             return
         taken = provider.take(cost)
         self.calls.append((self.now, cost, taken))
-        worker.calls += 1
         left = max(provider.level, 0.0)
         sent = self.now
         if taken:
             worker.charged += 1
+            worker.in_flight += 1
             worker.spent += cost
             worker.largest = max(worker.largest, cost)
             self.later(
@@ -150,7 +195,7 @@ class World:
             )
             return
         worker.troubles[Meaning.RATE] = worker.troubles.get(Meaning.RATE, 0) + 1
-        wait = (cost - left) / max(provider.refill - provider.tenant, 0.01)
+        wait = max(cost - left, 0.0) / max(provider.refill - provider.tenant, 0.01)
         worker.wait = max(worker.wait or 0.0, wait)
         worker.hold_until = self.now + wait
         self.in_flight -= 1
@@ -160,13 +205,16 @@ class World:
 
     def _answered(self, worker: Worker, sent: float, left: float) -> None:
         worker.answered += 1
+        worker.in_flight -= 1
         self.in_flight -= 1
         if self.provider.headers and not (worker.reading and worker.reading[3]):
             worker.reading = (sent, left, self.provider.refill, False)
 
     def _report(self) -> None:
         for worker in self.workers:
-            pause = 0.25 if Meaning.RATE in worker.troubles else 1.0
+            pause = 0.25 if worker.troubles else 1.0
+            if self.unheard:
+                pause = UNHEARD_PAUSE
             if self.now - worker.reported_at < pause or not (worker.calls or worker.answered or worker.troubles):
                 continue
             readings = []
@@ -181,26 +229,41 @@ class World:
                 spent={self.what: worker.spent},
                 largest={self.what: worker.largest},
                 readings=readings,
-                troubles=[Trouble(name, count, "", worker.wait) for name, count in worker.troubles.items()],
+                troubles=[Trouble(name, count, "", worker.wait, "key") for name, count in worker.troubles.items()],
+                sent_at=self.now,
+                in_flight=worker.in_flight,
             )
-            self.later(self.chance.uniform(0.05, self.delay), lambda report=report: self._take(report))
+            self.later(self.chance.uniform(0.05, self.delay), lambda report=report: self.waiting.append(report))
             worker.told(self.now)
 
-    def _take(self, report: Report) -> None:
-        self.budget.take(report, self.now)
-
-    def _steer(self) -> None:
-        if self.now < self.next_set:
+    def _keep(self) -> None:
+        """What the budget's workflow does; nothing while no process keeps it."""
+        if self.now >= self.ask_at:
+            self.unheard, self.ask_at = not self.kept, self.now + ASK
+        if not self.kept:
             return
-        self.next_set = self.now + 0.2
+        while self.waiting:
+            self.hearing.take(self.waiting.popleft(), self.now)
+            self.news = True
+        if self.now < self.busy_until or not (self.news or self.now >= self.look_at):
+            return
+        if self.news:
+            self.look = FIRST_LOOK
+        else:
+            self.look = self.look * 2
+        if self.now - self.look_at > LATE_SECONDS:
+            self.budget.missed(self.now)
+        self.news = False
+        self.look_at = self.now + self.look if self.look <= LAST_LOOK else math.inf
         self.budget.pass_time(self.now)
-        wanted = self.budget.rate()
-        if abs(wanted - self.queue_rate) > 0.03 * self.queue_rate or (wanted == 0) != (self.queue_rate == 0):
-            self.later(0.1, lambda: self._set(wanted))
-        self.rates.append((self.now, wanted))
+        self._order(self.budget.rate())
 
-    def _set(self, rate: float) -> None:
-        self.queue_rate = rate
+    def _order(self, wanted: float) -> None:
+        self.rates.append((self.now, wanted))
+        known = self.queue.rate
+        if abs(wanted - known) > 0.03 * known or (wanted == 0) != (known == 0):
+            self.busy_until = self.now + 0.1
+            self.later(0.1, lambda: self.queue.set(wanted, self.now))
 
     def utilisation(self, begin: float, end: float, refill: float) -> float:
         """Cost of the calls taken, of what refilled meanwhile."""

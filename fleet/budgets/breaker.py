@@ -4,7 +4,7 @@
 
     closed ──(most calls of late failed by the provider's own fault)──► probing: a call every other second
        ▲                                                                   │
-       └──────────────(three answers in a row, or nothing for a minute)────┘
+       └────────(three answers in a row, or nothing called for a minute)────┘
     any ──(credit spent, key rejected)──► parked until an operator's word or another key
     any ──(quota of the day)────────────► parked until its reset
 """
@@ -94,9 +94,10 @@ class Breaker:
         if meaning is Meaning.QUOTA_UNTIL_RESET:
             self.until = now + (trouble.wait_seconds or RESET_UNKNOWN_SECONDS)
 
-    def pass_time(self, now: float) -> bool:
-        """Open what was parked until now, and what nobody has had a use for; whether it was."""
-        if self.state == "probing" and now - self.at > _FORGOTTEN_SECONDS:
+    def pass_time(self, now: float, *, in_flight: bool = False) -> bool:
+        """Open what was parked until now, and what nobody has had a use for; whether it was. Calls ``in_flight``
+        that nothing is heard of are no sign of health."""
+        if self.state == "probing" and not in_flight and now - self.at > _FORGOTTEN_SECONDS:
             self.close()
             return True
         if self.state == "parked" and self.until is not None and now >= self.until:

@@ -4,24 +4,38 @@ from dataclasses import dataclass, field
 
 from fleet.budgets.breaker import PROBE_RATE, Breaker
 from fleet.budgets.bucket import Bucket
-from fleet.budgets.reports import LEAST_RATE, UNLIMITED, LimitStanding, Opening, Reading, Report, Standing
+from fleet.budgets.ramp import Ramp
+from fleet.budgets.reports import LEAST_RATE, UNLIMITED, Opening, Reading, Report, Trouble
 from fleet.contracts import Limited, LimitSettings
 from fleet.meanings import Meaning
 
-_REST_SECONDS = 2.5
+_REST_SECONDS, _REST_CALLS, _RISE_SECONDS = 2.5, 2.5, 1.0
 _AFTER_REST_SHARE = 0.2
 _FIRST_RATE = 10.0
-_AFTER_TROUBLE_RATE = 1.0
-_DOUBLING_SECONDS = 2.0
+_LEAST_LEARNED_RATE = 0.2
 _COUNTED_SECONDS = 60.0
+# What a call costs where the processes do not say.
+_FIRST_COSTS = {Limited.REQUESTS: 1.0, Limited.TOKENS: 1000.0, Limited.INPUT_TOKENS: 1000.0}
+_FIRST_COST = 800.0
+# After trouble the rate climbs from 0 to the whole limit within so long; longer where the provider asked for it.
+_AFTER_TROUBLE_RATE = 1.0
+_RECOVERY_SECONDS, _SLOW_SECONDS = 30.0, 120.0
+_SLOWER, _LOWER = 0.5, 0.8
+# While processes find out that their budget is kept again, they report seldom; see ``Reporter``.
+_RETURN_SECONDS = 30.0
+
+#: Why a budget is shut that begins beside a queue that hands out nothing.
+SHUT_BEFORE = "the queue was shut when its budget began anew. Remedy: `fleet resume` its provider"
 
 
 @dataclass(slots=True)
 class Budget:
     """The state of one queue's budget; plain data, so that a workflow can carry it on.
 
-    ``ramp`` bounds the rate after a start, a rest or trouble, and doubles until it bounds nothing.
-    ``configured`` are the settings' limits, ``chosen`` the operator's, which win.
+    ``configured`` are the settings' limits, ``chosen`` the operator's, which win. ``flying`` are each process's
+    calls that have not ended, and when it told of them. ``heard_rate`` is what the last report was followed by.
+    ``settling``: nobody kept the budget for a while, until ``missed_at``, and not all is told yet that was done
+    meanwhile.
     """
 
     queue: str
@@ -31,29 +45,41 @@ class Budget:
     breaker: Breaker = field(default_factory=Breaker)
     paused: str | None = None
     exact: bool = True
-    ramp: float | None = None
-    ramped_at: float = 0.0
+    bound: Ramp = field(default_factory=Ramp)
     begun: bool = False
     heard_at: float | None = None
+    heard_rate: float = LEAST_RATE
+    settling: bool = False
+    missed_at: float = 0.0
     pace: float = 0.0
     calls: int = 0
     answered: int = 0
     refused: int = 0
+    costs: dict[str, float] = field(default_factory=dict)
+    call_seconds: float = 600.0
+    flying: dict[str, list[float]] = field(default_factory=dict)
 
     def open(self, opening: Opening, now: float) -> None:
         """A process will poll the queue."""
         self.configured = opening.limits
         self.exact = opening.exact and opening.rate is not None
+        self.costs = opening.costs or self.costs
+        self.call_seconds = opening.timeout_seconds
         if not self.begun:
             # What the queue hands out now stays until something is known.
             self.begun = True
-            self._ramp_from(_FIRST_RATE if opening.rate is None else max(opening.rate, LEAST_RATE), now)
+            if opening.rate == 0:
+                self.paused = SHUT_BEFORE
+            self.bound.begin(_FIRST_RATE if opening.rate is None else max(opening.rate, LEAST_RATE), now)
         self._set_limits(now)
 
     def limit(self, limits: LimitSettings, now: float) -> None:
         """The operator's limits are these now; what is None is left to the settings and the provider."""
+        before = self._open_rate()
         self.chosen = limits
         self._set_limits(now)
+        if self._open_rate() > before and not self._all_measured():
+            self.bound.begin(max(before, _AFTER_TROUBLE_RATE), now)
 
     def _wanted(self) -> dict[str, float]:
         return {str(what): refill for what, refill in (self.configured.refills() | self.chosen.refills()).items()}
@@ -65,11 +91,16 @@ class Budget:
                 bucket.capped = bucket.measured
                 bucket.set_refill(refill)
             else:
-                self.buckets[what] = Bucket(refill, now)
+                self._add(what, refill, now)
         for what in [*self.buckets]:
             unheard = not self.buckets[what].measured and not self.buckets[what].learned
             if unheard and what not in self._wanted():
                 del self.buckets[what]
+
+    def _add(self, what: str, refill: float, now: float) -> Bucket:
+        cost = self.costs.get(what) or _FIRST_COSTS.get(Limited(what), _FIRST_COST)
+        self.buckets[what] = Bucket(refill, now, mean_cost=cost, largest_cost=cost)
+        return self.buckets[what]
 
     def pause(self, why: str) -> None:
         """The operator shuts the queue."""
@@ -86,23 +117,41 @@ class Budget:
             self._open_again(now)
 
     def _open_again(self, now: float) -> None:
+        troubled = self.breaker.state != "closed"
         self.breaker.close()
-        self._ramp_from(_AFTER_TROUBLE_RATE, now)
+        self.bound.begin(_AFTER_TROUBLE_RATE, now, _RECOVERY_SECONDS if troubled else 0.0)
+
+    def missed(self, now: float) -> None:
+        """For a while nobody kept the budget, and the processes went on; now it is kept again. Until all have told
+        what they did, levels and silence say nothing, and the rate is what comes back."""
+        if self.missed_at and now < self.missed_at + 2 * _RETURN_SECONDS:
+            return
+        self.settling, self.missed_at = True, now
+        for bucket in self.buckets.values():
+            bucket.unsure = True
+
+    def _settle(self) -> None:
+        self.settling = False
+        for bucket in self.buckets.values():
+            bucket.level = max(bucket.level, 0.0)
 
     def pass_time(self, now: float) -> None:
         """See what time alone changes."""
         for bucket in self.buckets.values():
             bucket.advance(now)
-        if self.breaker.pass_time(now):
-            self._ramp_from(_AFTER_TROUBLE_RATE, now)
-        if self.heard_at is not None and now - self.heard_at > self.rest_seconds:
+        self.flying = {
+            process: told for process, told in self.flying.items() if told[0] and now - told[1] < self.call_seconds
+        }
+        if self.breaker.pass_time(now, in_flight=bool(self.flying)):
+            self.bound.begin(_AFTER_TROUBLE_RATE, now, _RECOVERY_SECONDS)
+        if self.settling and now > self.missed_at + _RETURN_SECONDS:
+            self._settle()
+        if self.heard_at is not None and not self.settling and now - self.heard_at > self._rest_seconds():
             self._rest(now)
 
-    @property
-    def rest_seconds(self) -> float:
+    def _rest_seconds(self) -> float:
         """Silence after which nothing is trusted any more."""
-        slowest = min((bucket.net / bucket.mean_cost for bucket in self.buckets.values()), default=UNLIMITED)
-        return max(_REST_SECONDS, 2.5 / max(slowest, 0.02))
+        return max(_REST_SECONDS, _REST_CALLS / self.heard_rate + _RISE_SECONDS)
 
     @property
     def resting(self) -> bool:
@@ -113,149 +162,134 @@ class Budget:
         self.heard_at, self.pace = None, 0.0
         for bucket in self.buckets.values():
             bucket.rest()
-        rates = [bucket.net / bucket.mean_cost for bucket in self.buckets.values()]
-        self._ramp_from(max(_AFTER_REST_SHARE * min(rates, default=_FIRST_RATE), _AFTER_TROUBLE_RATE), now)
+        rate = max(_AFTER_REST_SHARE * (self._whole() or _FIRST_RATE), _AFTER_TROUBLE_RATE)
+        if not self.bound.after_trouble:
+            self.bound.begin(rate, now)
 
-    def _ramp_from(self, rate: float, now: float) -> None:
-        self.ramp, self.ramped_at = rate, now
+    def _whole(self) -> float | None:
+        """Calls a second that the limits give back; None where none is known."""
+        return min((bucket.pace for bucket in self.buckets.values()), default=None)
 
     def take(self, report: Report, now: float) -> None:
         """One process's report."""
         self.pass_time(now)
+        self.flying[report.process] = [report.in_flight, now]
+        if not (report.calls or report.answered or report.troubles or any(report.spent.values())):
+            return  # only that calls are on their way
         if self.resting:
-            self.ramped_at = now
+            self.bound.at = now
+            for bucket in self.buckets.values():
+                bucket.rest()
+        before = self._open_rate()
         self._climb(report, now)
         self._count(report, now)
         self.heard_at = now
+        self._judge(report, now)
+        self._learn(report, now)
+        self._refuse(report, before, now)
+        if not self.bound.after_trouble and self._all_measured():
+            self.bound.end()
+        if self.bound.rate is None and not self.settling:
+            for bucket in self.buckets.values():
+                bucket.unsure = bucket.unsure and bucket.measured
+        self.heard_rate = self._open_rate()
+
+    def _judge(self, report: Report, now: float) -> None:
         before = self.breaker.state
         self.breaker.take(report.answered, report.troubles, now)
         if before == "probing" and self.breaker.state == "closed":
-            self._ramp_from(_AFTER_TROUBLE_RATE, now)
-        for reading in report.readings:
-            self._know(reading, now)
-        for what, bucket in self.buckets.items():
-            bucket.spend(report.spent.get(what, 0.0), report.charged, report.largest.get(what, 0.0))
-        for reading in report.readings:
-            if not reading.refused:
-                self.buckets[reading.what].observe(reading.remaining, reading.age_seconds)
-        self._refuse(report, now)
-        if self.ramp is not None and self._all_measured():
-            self.ramp = None
+            self.bound.begin(_AFTER_TROUBLE_RATE, now, _RECOVERY_SECONDS)
 
     def _all_measured(self) -> bool:
         known = list(self.buckets.values())
         return bool(known) and all(bucket.measured and not bucket.unsure for bucket in known)
 
     def _climb(self, report: Report, now: float) -> None:
-        """Calls went out and were not refused: the ramp rises."""
-        if self.ramp is None:
+        if _refusals(report) or not (report.calls or report.answered):
+            self.bound.at = now
             return
-        if report.calls or report.answered:
-            self.ramp *= 2 ** (min(now - self.ramped_at, 1.5) / _DOUBLING_SECONDS)
-        self.ramped_at = now
-        if self.ramp >= min(self._allowed(), UNLIMITED):
-            self.ramp = None
-            for bucket in self.buckets.values():
-                bucket.unsure = bucket.unsure and bucket.measured
+        whole = self._whole()
+        self.bound.climb(whole, now)
+        if self.bound.rate is not None and self.bound.rate >= max(self.allowed(), whole or UNLIMITED):
+            self.bound.end()
 
     def _count(self, report: Report, now: float) -> None:
-        passed = now - self.heard_at if self.heard_at is not None else _COUNTED_SECONDS
+        passed = max(now - self.heard_at, 0.05) if self.heard_at is not None else _COUNTED_SECONDS
         kept = 0.5 ** (min(passed, _COUNTED_SECONDS) / (_COUNTED_SECONDS / 6))
-        self.pace = self.pace * kept + report.calls * (1 - kept) / max(passed, 0.05) if passed else self.pace
+        self.pace = self.pace * kept + report.calls * (1 - kept) / passed
         self.calls += report.calls
         self.answered += report.answered
         self.refused += sum(one.count for one in report.troubles if one.meaning == Meaning.RATE)
+
+    def _learn(self, report: Report, now: float) -> None:
+        for reading in report.readings:
+            self._know(reading, now)
+        for what, bucket in self.buckets.items():
+            bucket.spend(report.spent.get(what, 0.0), report.charged, report.largest.get(what, 0.0))
+        if self.settling:
+            return
+        for bucket in self.buckets.values():
+            bucket.settle()
+        for reading in report.readings:
+            if not reading.refused:
+                self.buckets[reading.what].observe(reading.remaining, reading.age_seconds)
 
     def _know(self, reading: Reading, now: float) -> None:
         """A limit that headers tell of has its bucket, at the height that holds."""
         wanted = self._wanted().get(reading.what)
         refill = reading.refill if wanted is None else min(wanted, reading.refill)
-        bucket = self.buckets.get(reading.what)
-        if bucket is None:
-            self.buckets[reading.what] = bucket = Bucket(refill, now)
+        bucket = self.buckets.get(reading.what) or self._add(reading.what, refill, now)
         bucket.capped = wanted is not None and wanted < 0.98 * reading.refill
         bucket.learned = False
         bucket.set_refill(refill)
 
-    def _refuse(self, report: Report, now: float) -> None:
-        refusals = [one for one in report.troubles if one.meaning in (Meaning.RATE, Meaning.RAMP)]
+    def _refuse(self, report: Report, before: float, now: float) -> None:
+        refusals = _refusals(report)
         if not refusals:
             return
-        waits = [one.wait_seconds for one in refusals if one.wait_seconds is not None]
-        wait = max(waits, default=None)
+        wait = max((one.wait_seconds for one in refusals if one.wait_seconds is not None), default=None)
         if not self.buckets:
-            self.buckets[Limited.REQUESTS] = Bucket(max(self.pace * 0.9, LEAST_RATE), now, learned=True)
-        read = {reading.what: reading.remaining for reading in report.readings if reading.refused}
-        short = [what for what, left in read.items() if left < self.buckets[what].mean_cost]
-        if short or not read:
-            names: list[str] = [*short] or [min(self.buckets, key=self._headroom)]
-            for what in names:
-                self.buckets[what].refuse(wait, whole=read.get(Limited(what)))
+            self._add(Limited.REQUESTS, max(self.pace * 0.9, _LEAST_LEARNED_RATE), now).learned = True
+        read = {str(reading.what): reading.remaining for reading in report.readings if reading.refused}
+        short = [what for what, left in read.items() if left < self.buckets[what].largest_cost]
+        for what in short or [min(self.buckets, key=self._headroom)]:
+            self.buckets[what].refuse(wait, whole=read[what] if short else None)
+            self.buckets[what].unsure = self.settling
         for what, left in read.items():
-            if what not in short:
+            if what not in short and not self.settling:
                 self.buckets[what].observe(left, 0.0)
         if any(one.meaning == Meaning.RAMP for one in refusals):
-            self._ramp_from(max(self._allowed() / 2, _AFTER_TROUBLE_RATE), now)
+            self._slow_down(_SLOWER, before, now)
+        elif read and all(self.buckets[what].ample(left) for what, left in read.items()):
+            # Of all that the provider tells of enough is left: it counts something else too.
+            self._slow_down(_LOWER, before, now)
+
+    def _slow_down(self, share: float, before: float, now: float) -> None:
+        used = max(min(before, self.pace), min(before, _AFTER_TROUBLE_RATE))
+        self.bound.cut(share * used, now, _SLOW_SECONDS)
 
     def _headroom(self, what: str) -> float:
         bucket = self.buckets[what]
         return bucket.level / bucket.mean_cost
 
-    def _allowed(self) -> float:
+    def allowed(self) -> float:
         """Calls a second by the limits alone."""
-        counted = [bucket.rate() for bucket in self.buckets.values() if bucket.calls or bucket.mean_cost == 1.0]
-        return max(min([*counted, UNLIMITED]), LEAST_RATE)
+        return max(min([*(bucket.rate() for bucket in self.buckets.values()), UNLIMITED]), LEAST_RATE)
+
+    def _open_rate(self) -> float:
+        """Calls a second unless somebody has shut the queue."""
+        bounds = [self.allowed()]
+        if self.breaker.state == "probing":
+            bounds.append(PROBE_RATE)
+        if self.bound.rate is not None:
+            bounds.append(self.bound.rate)
+        return max(min(bounds), LEAST_RATE)
 
     def rate(self) -> float:
         """Calls a second that the queue may hand out, as of the last time that was told."""
-        if self.paused is not None or self.breaker.state == "parked":
-            return 0.0
-        allowed = self._allowed()
-        if self.breaker.state == "probing":
-            return min(allowed, PROBE_RATE)
-        return allowed if self.ramp is None else max(min(allowed, self.ramp), LEAST_RATE)
+        shut = self.paused is not None or self.breaker.state == "parked"
+        return 0.0 if shut else self._open_rate()
 
-    def standing(self) -> Standing:
-        """As an operator wants to see it."""
-        return Standing(
-            queue=self.queue,
-            rate=round(self.rate(), 3),
-            breaker="paused" if self.paused is not None else self.breaker.state,
-            why=self._why(),
-            exact=self.exact,
-            calls=self.calls,
-            answered=self.answered,
-            refused=self.refused,
-            limits=[
-                LimitStanding(
-                    what,
-                    round(one.refill * 60, 1),
-                    round(one.level, 1),
-                    round(max(one.foreign, 0.0) * 60, 1),
-                    round(one.mean_cost, 2),
-                    one.measured,
-                )
-                for what, one in self.buckets.items()
-            ],
-            until=self.breaker.until,
-            rejected_key=self.breaker.rejected_key,
-            calls_per_minute=round(self.pace * 60, 1),
-            set_limits=self.chosen,
-        )
 
-    def _why(self) -> str:
-        if self.paused is not None:
-            return self.paused
-        if self.breaker.why:
-            return self.breaker.why
-        if self.resting:
-            return "idle"
-        if self.ramp is not None and self.ramp <= self._allowed():
-            return "finding out how much the provider takes"
-        if not self.buckets:
-            return "no limit known"
-        what = min(self.buckets, key=lambda name: self.buckets[name].rate())
-        others = self.buckets[what].foreign / self.buckets[what].refill
-        return f"limit of {what.replace('_', ' ')}" + (
-            f", {others:.0%} of it taken by others" if others > 0.1 else ""
-        )
+def _refusals(report: Report) -> list[Trouble]:
+    return [one for one in report.troubles if one.meaning in (Meaning.RATE, Meaning.RAMP)]

@@ -13,6 +13,8 @@ from temporalio.exceptions import ActivityError
 with workflow.unsafe.imports_passed_through():
     from fleet.budgets.breaker import RESET_UNKNOWN_SECONDS
     from fleet.budgets.budget import Budget
+    from fleet.budgets.describe import describe
+    from fleet.budgets.hearing import LATE_SECONDS, STALE_SECONDS, Hearing
     from fleet.budgets.queues import RateOrder
     from fleet.budgets.reports import (
         BUDGET_WORKFLOW,
@@ -34,8 +36,8 @@ with workflow.unsafe.imports_passed_through():
 _LONGEST_HISTORY = 2_000
 _FIRST_LOOK_SECONDS, _LAST_LOOK_SECONDS = 2.5, 80.0
 _LEAST_CHANGE = 0.03
-# News that waited for this long came while no process kept the budgets: it counts, but tells of no present.
-_STALE_SECONDS = 15.0
+# Budgets of before did not act on news that was old by their clock alone; then their history never ended.
+_OLD_NEWS_IS_HEARD = "old-news-is-heard"
 _SET_ATTEMPT, _SET_IN_ALL = timedelta(seconds=3), timedelta(seconds=8)
 
 
@@ -52,6 +54,7 @@ class ProviderBudgetWorkflow:
         wake_at: float | None = None,
     ) -> None:
         self._budget = budget or Budget(queue)
+        self._hearing = Hearing(self._budget)
         self._applied = applied
         self._wake_at = wake_at
         self._heard = 0
@@ -69,20 +72,24 @@ class ProviderBudgetWorkflow:
         comes back or something is heard."""
         look, done = _FIRST_LOOK_SECONDS, -1
         while workflow.info().get_current_history_length() < _LONGEST_HISTORY:
-            if self._heard == done:
-                try:
-                    await workflow.wait_condition(
-                        lambda done=done: self._heard != done,  # type: ignore[misc]
-                        timeout=self._patience(look),
-                    )
-                except TimeoutError:
-                    self._budget.pass_time(_now())
-                    if self._wake_at is not None and _now() >= self._wake_at:
-                        self._wake_at, look = None, _FIRST_LOOK_SECONDS
+            quiet = self._heard == done and not await self._news(self._patience(look))
+            if quiet and self._wake_at is not None and _now() >= self._wake_at:
+                self._wake_at, look = None, _FIRST_LOOK_SECONDS
             look = _FIRST_LOOK_SECONDS if self._heard != done else look * 2
             done = self._heard
             await self._apply()
         workflow.continue_as_new(args=[queue, self._budget, self._applied, self._wake_at])
+
+    async def _news(self, patience: timedelta | None) -> bool:
+        """Wait for something to be heard; whether it was."""
+        heard, begun = self._heard, _now()
+        try:
+            await workflow.wait_condition(lambda: self._heard != heard, timeout=patience)
+        except TimeoutError:
+            if patience is not None and _now() - begun > patience.total_seconds() + LATE_SECONDS:
+                self._budget.missed(_now())
+            return False
+        return True
 
     def _patience(self, look: float) -> timedelta | None:
         """How long to wait for news: a look, then until the quota comes back, else for ever."""
@@ -91,9 +98,10 @@ class ProviderBudgetWorkflow:
         return None if self._wake_at is None else timedelta(seconds=max(self._wake_at - _now(), 0.0) + 0.5)
 
     async def _apply(self) -> None:
-        rate, standing = self._budget.rate(), self._budget.standing()
+        self._budget.pass_time(_now())
+        rate, standing = self._budget.rate(), describe(self._budget)
         self._say(standing)
-        order = RateOrder(self._budget.queue, round(rate, 4), standing.why, set=self._moved(rate))
+        order = RateOrder(self._budget.queue, round(rate, 5), standing.why, set=self._moved(rate))
         try:
             allowed = await workflow.execute_local_activity(
                 SET_QUEUE_RATE,
@@ -146,20 +154,30 @@ class ProviderBudgetWorkflow:
                 self._budget.queue,
             )
         self._budget.open(opening, _now())
+        self._applied = None  # whatever was done to the queue from outside
         self._heard += 1
 
     @workflow.signal(name=REPORT_SIGNAL)
     def report(self, report: Report) -> None:
         """A process tells what it did."""
-        if _now() - report.sent_at > _STALE_SECONDS:
+        now = _now()
+        if now - report.sent_at > STALE_SECONDS and not workflow.patched(_OLD_NEWS_IS_HEARD):
             self._budget.calls += report.calls
             self._budget.answered += report.answered
             return
-        self._budget.take(report, _now())
+        behind = self._hearing.take(report, now)
+        if behind is not None:
+            workflow.logger.warning(
+                "the clock of %s is %.0f s behind the Temporal server's. Remedy: keep both right (chrony, ntpd)",
+                report.process,
+                behind,
+            )
+        if report.calls and self._applied == 0:
+            self._applied = None  # somebody else has opened the queue
         self._heard += 1
         for trouble in report.troubles:
             if trouble.meaning == Meaning.QUOTA_UNTIL_RESET:
-                self._wake_at = _now() + (trouble.wait_seconds or RESET_UNKNOWN_SECONDS)
+                self._wake_at = now + (trouble.wait_seconds or RESET_UNKNOWN_SECONDS)
 
     @workflow.signal(name=LIMIT_SIGNAL)
     def limit(self, limits: LimitSettings) -> None:
@@ -188,7 +206,7 @@ class ProviderBudgetWorkflow:
     @workflow.query(name=STANDING_QUERY)
     def standing(self) -> Standing:
         """The rate now, and why."""
-        return self._budget.standing()
+        return describe(self._budget)
 
 
 def _now() -> float:

@@ -1,235 +1,238 @@
 """Properties of the control law, over many providers, in virtual time."""
 
+import math
+from collections.abc import Callable
 from copy import deepcopy
-from dataclasses import replace
 
-import pytest
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fleet.budgets.budget import Budget
+from fleet.budgets.reporter import first_rate
 from fleet.budgets.reports import LEAST_RATE, Opening, Reading, Report, Trouble
 from fleet.contracts import Limited, LimitSettings
 from fleet.meanings import Meaning
 from tests.budget_world import Provider, World, lognormal
 
-MINUTES = settings(max_examples=25, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
-SETTLED = 30.0
-#: Stated in docs/limits.md: calls of one size in any ten seconds are what refills then, give or take so much.
+WORLDS = settings(max_examples=40, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+#: Stated in docs/limits.md: calls of one size in any ten seconds, or ten calls' time, are what refills then, give
+#: or take so much.
 SWING_SHARE, SWING_CALLS = 0.2, 4
 
-refills = st.floats(1.0, 40.0)
-latencies = st.floats(0.2, 4.0)
+refills = st.floats(math.log(0.05), math.log(40.0)).map(math.exp)
+latencies = st.floats(math.log(0.1), math.log(30.0)).map(math.exp)
+sizes = st.sampled_from([1.0, 400.0, 3000.0])
 
 
-def requests(refill: float, *, headers: bool = True) -> tuple[Provider, LimitSettings]:
-    """A provider that takes that many calls a second, and a burst of 6 s of them."""
-    return Provider(refill, 6 * refill, headers), LimitSettings(rpm=round(refill * 60))
+def world_of(refill: float, size: float = 1.0, *, headers: bool = True, **world: object) -> World:
+    """A provider that takes so many calls of that size a second, and 6 s of them or 3 at once; size 1: it counts
+    requests, else tokens."""
+    what = Limited.REQUESTS if size == 1 else Limited.TOKENS
+    limits = LimitSettings(**{"rpm" if size == 1 else "tpm": refill * size * 60})
+    provider = Provider(refill * size, max(6 * refill, 3.0) * size, headers)
+    costs = {what: 1.0 if size == 1 else 1000.0}
+    first = first_rate(limits, costs)
+    fixed = {"what": what, "costs": costs, "first": first, "concurrency": 4000, "cost": lambda chance: size}
+    return World(provider, limits, **(fixed | world))  # type: ignore[arg-type]
+
+
+def minutes(refill: float, calls: int = 60) -> float:
+    """Seconds in which a limit is seen at work: two minutes, or the time of so many calls."""
+    return max(120.0, calls / refill)
 
 
 def most_over_any_window(world: World) -> float:
-    """How far what was sent exceeds, at worst, what a full bucket and its refill allow for the same window."""
+    """How far what was sent exceeds, at worst, what a full bucket and its refill allow for the same window; what
+    is refused is not charged."""
     provider, level, worst, at = world.provider, world.provider.capacity, 0.0, 0.0
-    for moment, cost, _ in world.calls:
-        level = min(provider.capacity, level + provider.refill * (moment - at)) - cost
-        worst, at = max(worst, -level), moment
+    for moment, cost, taken in world.calls:
+        level = min(provider.capacity, level + provider.refill * (moment - at))
+        worst, at = max(worst, cost - level), moment
+        level -= cost if taken else 0.0
     return worst
 
 
-@MINUTES
+@WORLDS
 @given(
-    refill=refills, latency=latencies, processes=st.integers(1, 6), headers=st.booleans(), seed=st.integers(0, 99)
-)
-def test_no_window_holds_more_than_the_limit_and_little_is_left(
-    refill: float, latency: float, processes: int, headers: bool, seed: int
-) -> None:
-    provider, limits = requests(refill, headers=headers)
-    world = World(provider, limits, processes=processes, latency=latency, concurrency=400, seed=seed)
-    world.run(120)
-    assert most_over_any_window(world) < 1e-6 and world.share_refused() == 0
-    assert world.utilisation(SETTLED, 120, refill) > 0.97
-
-
-@MINUTES
-@given(refill=refills, latency=latencies, seed=st.integers(0, 99))
-def test_the_rate_swings_no_further_than_stated(refill: float, latency: float, seed: int) -> None:
-    provider, limits = requests(refill)
-    world = World(provider, limits, latency=latency, concurrency=400, seed=seed)
-    world.run(120)
-    moments = [at for at, *_ in world.calls]
-    for begin in range(60, 110):
-        calls = sum(begin <= at < begin + 10 for at in moments)
-        assert abs(calls - 10 * refill) <= SWING_SHARE * 10 * refill + SWING_CALLS
-
-
-@MINUTES
-@given(
-    refill=st.floats(1_000, 50_000),
-    largest=st.floats(0.02, 0.1),
+    refill=refills,
+    size=sizes,
+    latency=latencies,
+    processes=st.integers(1, 6),
     headers=st.booleans(),
     seed=st.integers(0, 99),
 )
-def test_tokens_of_all_sizes_keep_to_the_limit(refill: float, largest: float, headers: bool, seed: int) -> None:
+def test_no_window_holds_more_than_the_limit_and_little_is_left(
+    refill: float, size: float, latency: float, processes: int, headers: bool, seed: int
+) -> None:
+    world = world_of(refill, size, headers=headers, processes=processes, latency=latency, seed=seed)
+    settled = minutes(refill, 12) / 3
+    end = settled + minutes(refill)
+    world.run(end)
+    assert most_over_any_window(world) < 1e-6 and world.share_refused() == 0
+    assert world.utilisation(settled, end, refill * size) > 0.95
+
+
+@WORLDS
+@given(refill=refills, size=sizes, latency=latencies, headers=st.booleans(), seed=st.integers(0, 99))
+def test_the_rate_swings_no_further_than_stated(
+    refill: float, size: float, latency: float, headers: bool, seed: int
+) -> None:
+    world = world_of(refill, size, headers=headers, latency=latency, seed=seed)
+    window = max(10.0, 10 / refill)
+    world.run(60 + window + minutes(refill))
+    moments = [at for at, *_ in world.calls]
+    for step in range(60):
+        begin = 60 + window + step * (minutes(refill) - window) / 60
+        calls = sum(begin <= at < begin + window for at in moments)
+        assert abs(calls - window * refill) <= SWING_SHARE * window * refill + SWING_CALLS
+
+
+@WORLDS
+@given(
+    refill=st.floats(1_000, 50_000),
+    largest=st.floats(0.02, 0.1),
+    latency=latencies,
+    headers=st.booleans(),
+    seed=st.integers(0, 99),
+)
+def test_tokens_of_all_sizes_keep_to_the_limit(
+    refill: float, largest: float, latency: float, headers: bool, seed: int
+) -> None:
+    """What the queue hands out it does not know the size of: a few of the largest are refused. Within a process
+    the gate, which is not here, sees to them."""
     minute = refill * 60
-    cost = lognormal(minute * largest, 1.5, 0.0154)
     world = World(
         Provider(refill, minute, headers),
         LimitSettings(tpm=round(minute)),
         what=Limited.TOKENS,
-        cost=cost,
+        cost=lognormal(minute * largest, 1.5, 0.0154),
+        costs={"tokens": 1000.0},
+        latency=latency,
+        concurrency=400,
         seed=seed,
     )
     world.run(180)
-    assert world.share_refused() < (0.01 if headers else 0.05)
-    assert world.utilisation(SETTLED, 180, refill) > (0.9 if headers else 0.75)
+    assert most_over_any_window(world) <= minute * largest and world.share_refused() < 0.01
+    assert world.utilisation(30, 180, refill) > 0.9
 
 
+OUTAGES = {
+    "down": Meaning.OUTAGE,
+    "limited": Meaning.RATE,
+    "slow down": Meaning.RAMP,
+    "unpaid": Meaning.QUOTA_SPENT,
+    "day's quota": Meaning.QUOTA_UNTIL_RESET,
+    "no key": Meaning.KEY_REJECTED,
+}
 EVENTS = st.lists(
-    st.tuples(st.sampled_from(["tenant", "halved", "down", "limited", "idle", "well"]), st.floats(1.0, 40.0)),
+    st.tuples(
+        st.sampled_from(["tenant", "halved", "capped", "paused", "idle", "unkept", "well", *OUTAGES]),
+        st.floats(1.0, 40.0),
+    ),
     max_size=6,
 )
+ALL_IS_WELL: dict[str, Callable[[Budget, float], None]] = {
+    "capped": lambda budget, now: budget.limit(LimitSettings(), now),
+    "paused": lambda budget, now: budget.resume(now),
+    "unpaid": lambda budget, now: budget.resume(now),
+    "no key": lambda budget, now: budget.new_key("another", now),
+}
 
 
-@settings(MINUTES, max_examples=40)
-@given(events=EVENTS, headers=st.booleans(), seed=st.integers(0, 99))
-def test_never_stuck_when_the_provider_is_well(events: list[tuple[str, float]], headers: bool, seed: int) -> None:
-    provider, limits = requests(8.0, headers=headers)
-    world = World(provider, limits, seed=seed)
-    working = [True]
-    world.working = lambda now: working[0]
+def happen(world: World, event: str, seconds: float) -> None:
+    """Something befalls the world for so long, and then its remedy."""
+    provider, refill = world.provider, world.provider.refill
+    provider.tenant = 0.9 * refill if event == "tenant" else 0.0
+    provider.down, provider.wait = OUTAGES.get(event), 30.0
+    world.kept = event != "unkept"
+    world.working = (lambda now: False) if event == "idle" else (lambda now: True)
+    if event == "halved":
+        provider.set_refill(refill / 2)
+    if event == "capped":
+        tenth = {"rpm" if world.what is Limited.REQUESTS else "tpm": 6 * refill}
+        world.order(lambda budget: budget.limit(LimitSettings(**tenth), world.now))
+    if event == "paused":
+        world.order(lambda budget: budget.pause("by hand"))
+    world.run(seconds)
+    if event == "halved":
+        provider.set_refill(refill)
+    if event in ALL_IS_WELL:
+        world.order(lambda budget: ALL_IS_WELL[event](budget, world.now))
+    provider.tenant, provider.down, world.kept, world.working = 0.0, None, True, lambda now: True
+
+
+@settings(WORLDS, max_examples=60)
+@given(
+    events=EVENTS, refill=refills, size=sizes, latency=latencies, headers=st.booleans(), seed=st.integers(0, 99)
+)
+def test_never_stuck_when_the_provider_is_well(
+    events: list[tuple[str, float]], refill: float, size: float, latency: float, headers: bool, seed: int
+) -> None:
+    world = world_of(refill, size, headers=headers, latency=latency, seed=seed)
     for event, seconds in events:
-        provider.tenant = 7.0 if event == "tenant" else 0.0
-        provider.set_refill(4.0 if event == "halved" else 8.0)
-        provider.down = {"down": Meaning.OUTAGE, "limited": Meaning.RATE}.get(event)
-        working[0] = event != "idle"
-        world.run(seconds)
-    provider.tenant, provider.down, working[0] = 0.0, None, True
-    provider.set_refill(8.0)
-    begin = world.now
-    world.run(240)
-    assert min(rate for _, rate in world.rates) >= LEAST_RATE
-    assert world.utilisation(begin + 180, begin + 240, 8.0) > (0.9 if headers else 0.8)
+        happen(world, event, max(seconds, seconds / (4 * refill)))
+    world.run(20.0)
+    if world.budget.breaker.state == "parked" and world.budget.breaker.until is None:
+        # It was told of only after its remedy; who mends it looks again.
+        world.order(lambda budget: budget.resume(world.now))
+    begin = world.now + max(180.0, 30 / refill)
+    end = begin + minutes(refill, 30)
+    world.run(end - world.now)
+    assert world.queue.rate >= LEAST_RATE
+    assert world.utilisation(begin, end, refill * size) > (0.9 if headers else 0.75)
 
 
-reports = st.lists(
-    st.tuples(st.integers(0, 20), st.floats(0.0, 60.0), st.floats(0.1, 3.0), st.floats(0.2, 5.0)),
-    min_size=1,
+pasts = st.lists(
+    st.tuples(
+        st.integers(0, 20),
+        st.floats(0.0, 60.0),
+        st.floats(0.1, 30.0),
+        st.floats(0.2, 40.0),
+        st.sampled_from([0, 0, 0, 1]),
+    ),
     max_size=12,
 )
 
 
-@settings(max_examples=200, deadline=None, derandomize=True)
-@given(past=reports, last=st.tuples(st.floats(0.0, 60.0), st.floats(0.0, 60.0)), age=st.floats(0.1, 3.0))
+@settings(max_examples=400, deadline=None, derandomize=True)
+@given(
+    past=pasts,
+    limits=st.sampled_from([LimitSettings(), LimitSettings(rpm=300), LimitSettings(tpm=60_000)]),
+    last=st.tuples(st.floats(0.0, 80.0), st.floats(0.0, 80.0)),
+    age=st.floats(0.1, 30.0),
+    later=st.floats(0.0, 2.4),  # less than a rest
+)
 def test_the_rate_is_monotone_in_what_remains(
-    past: list[tuple[int, float, float, float]], last: tuple[float, float], age: float
+    past: list[tuple[int, float, float, float, int]],
+    limits: LimitSettings,
+    last: tuple[float, float],
+    age: float,
+    later: float,
 ) -> None:
     budget, now = Budget("llm-test"), 0.0
-    budget.open(Opening(LimitSettings(), 5.0), now)
-    for calls, remaining, old, gap in past:
+    budget.open(Opening(limits, 5.0), now)
+    for calls, remaining, old, gap, refused in past:
         now += gap
-        budget.take(report(calls, remaining, old), now)
-    less, more = sorted(last)
-    assume(more <= (budget.buckets[Limited.REQUESTS].capacity or 0.0))
+        budget.take(report(calls, remaining, old, refused), now)
     now += 1.0
-    rates = []
-    for remaining in (less, more):
+    rates, rates_later = [], []
+    for remaining in sorted(last):
         told = deepcopy(budget)
         told.take(report(3, remaining, age), now)
         rates.append(told.rate())
-    assert rates[0] <= rates[1] + 1e-9
+        told.pass_time(now + later)
+        rates_later.append(told.rate())
+    assert rates[0] <= rates[1] + 1e-9 and rates_later[0] <= rates_later[1] + 1e-9
 
 
-def report(calls: int, remaining: float, age: float) -> Report:
+def report(calls: int, remaining: float, age: float, refused: int = 0) -> Report:
     return Report(
         "w",
-        calls=calls,
+        calls=calls + refused,
         charged=calls,
         answered=calls,
-        spent={Limited.REQUESTS: float(calls)},
-        largest={Limited.REQUESTS: 1.0},
-        readings=[Reading(Limited.REQUESTS, 10.0, remaining, age)],
+        spent={Limited.REQUESTS: float(calls), Limited.TOKENS: 100.0 * calls},
+        largest={Limited.REQUESTS: 1.0, Limited.TOKENS: 100.0},
+        readings=[Reading(Limited.REQUESTS, 10.0, remaining, 0.0 if refused else age, bool(refused))],
+        troubles=[Trouble(Meaning.RATE, refused, "", 0.5)] if refused else [],
     )
-
-
-@pytest.mark.parametrize(("headers", "used", "refused"), [(True, 0.95, 0.02), (False, 0.9, 0.05)])
-@pytest.mark.parametrize("change", ["halved", "shared"])
-def test_a_limit_that_halves_and_another_customer_are_noticed(
-    change: str, headers: bool, used: float, refused: float
-) -> None:
-    utilisations, shares = [], []
-    for seed in range(5):
-        provider, limits = requests(10.0, headers=headers)
-        world = World(provider, limits, seed=seed)
-        world.run(60)
-        if change == "halved":
-            provider.set_refill(5.0)
-        else:
-            provider.tenant = 5.0
-        world.run(180)
-        utilisations.append(world.utilisation(90, 240, 5.0))
-        shares.append(world.share_refused())
-    assert sum(utilisations) / 5 > used and sum(shares) / 5 < refused
-
-
-def test_the_level_is_measured_anew_after_a_rest() -> None:
-    """While the fleet rested, another customer emptied the bucket: the old level is not trusted."""
-    provider, limits = requests(10.0)
-    world = World(provider, limits, working=lambda now: not 30 < now < 60)
-    world.run(31)
-    provider.tenant = 30.0
-    world.run(29)
-    provider.tenant = 0.0
-    world.run(60)
-    assert world.share_refused(60) < 0.01 and world.utilisation(75, 120, 10.0) > 0.95
-
-
-def test_the_operators_limit_wins_over_settings_and_headers() -> None:
-    budget = Budget("llm-test")
-    budget.open(Opening(LimitSettings(rpm=600), 10.0), 0.0)
-    budget.limit(LimitSettings(rpm=120), 1.0)
-    for second in range(2, 30):
-        budget.take(report(2, 60.0, 0.5), float(second))
-    assert budget.rate() == pytest.approx(2.0, rel=0.3)
-    budget.limit(LimitSettings(), 30.0)
-    for second in range(31, 60):
-        budget.take(report(9, 30.0, 0.5), float(second))
-    assert budget.rate() > 5
-
-
-def test_a_paused_budget_hands_out_nothing_whatever_it_hears() -> None:
-    budget = Budget("llm-test")
-    budget.open(Opening(LimitSettings(rpm=600), 10.0), 0.0)
-    budget.pause("the month's money is spent")
-    budget.take(report(5, 50.0, 0.5), 1.0)
-    assert budget.rate() == 0 and budget.standing().breaker == "paused" and budget.standing().holds
-    assert budget.standing().why == "the month's money is spent"
-    budget.resume(2.0)
-    assert budget.rate() > 0 and budget.standing().breaker == "closed"
-
-
-def test_nothing_jumps_when_a_budget_begins_beside_a_queue_that_has_a_rate() -> None:
-    budget = Budget("llm-test")
-    budget.open(Opening(LimitSettings(rpm=6000), 3.0), 0.0)
-    assert budget.rate() == 3.0
-    for second in (1.0, 2.0):
-        budget.take(replace(report(3, 0.0, 0.5), readings=[]), second)
-    assert 3.0 < budget.rate() < 6.0
-
-
-def test_a_limit_that_nobody_told_is_learned_from_refusals() -> None:
-    world = World(Provider(5.0, 10.0, headers=False), LimitSettings())
-    world.run(300)
-    assert world.utilisation(200, 300, 5.0) > 0.75 and world.share_refused(100) < 0.1
-    assert world.budget.standing().limits[0].per_minute == pytest.approx(300, rel=0.5)
-
-
-def test_a_refusal_without_a_cause_lowers_the_scarcest_limit() -> None:
-    budget = Budget("llm-test")
-    budget.open(Opening(LimitSettings(rpm=600, tpm=60_000), 10.0), 0.0)
-    for second in range(1, 40):
-        spent = {Limited.REQUESTS: 5.0, Limited.TOKENS: 1000.0}
-        largest = {Limited.REQUESTS: 1.0, Limited.TOKENS: 250.0}
-        budget.take(Report("w", 5, 5, 5, spent, largest), float(second))
-    before = budget.rate()
-    budget.take(Report("w", 1, troubles=[Trouble(Meaning.RATE, 1, "", 4.0)]), 40.0)
-    assert budget.rate() < before

@@ -1,0 +1,55 @@
+"""A budget as an operator wants to see it. Pure."""
+
+from fleet.budgets.bucket import Bucket
+from fleet.budgets.budget import Budget
+from fleet.budgets.reports import LimitStanding, Standing
+
+_WORTH_TELLING = 0.1
+
+
+def describe(budget: Budget) -> Standing:
+    """How it stands, as of the last time that was told."""
+    return Standing(
+        queue=budget.queue,
+        rate=round(budget.rate(), 4),
+        breaker="paused" if budget.paused is not None else budget.breaker.state,
+        why=_why(budget),
+        exact=budget.exact,
+        calls=budget.calls,
+        answered=budget.answered,
+        refused=budget.refused,
+        limits=[_limit(what, bucket) for what, bucket in budget.buckets.items()],
+        until=budget.breaker.until,
+        rejected_key=budget.breaker.rejected_key,
+        calls_per_minute=round(budget.pace * 60, 1),
+        set_limits=budget.chosen,
+    )
+
+
+def _limit(what: str, bucket: Bucket) -> LimitStanding:
+    return LimitStanding(
+        what,
+        round(bucket.refill * 60, 1),
+        round(bucket.believed, 1),
+        round(max(bucket.foreign, 0.0) * 60, 1),
+        round(bucket.mean_cost, 2),
+        bucket.measured,
+    )
+
+
+def _why(budget: Budget) -> str:
+    if budget.paused is not None:
+        return budget.paused
+    if budget.breaker.why:
+        return budget.breaker.why
+    if budget.resting:
+        return "idle"
+    if budget.bound.rate is not None and budget.bound.rate <= budget.allowed():
+        coming_back = budget.bound.after_trouble
+        return "coming back after trouble" if coming_back else "finding out how much the provider takes"
+    if not budget.buckets:
+        return "no limit known"
+    what = min(budget.buckets, key=lambda name: budget.buckets[name].rate())
+    others = budget.buckets[what].foreign / budget.buckets[what].refill
+    taken = f", {others:.0%} of it taken by others" if others > _WORTH_TELLING else ""
+    return f"limit of {what.replace('_', ' ')}{taken}"

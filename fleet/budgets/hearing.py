@@ -1,0 +1,73 @@
+"""Hears reports as they come, late ones too, and tells the budget when they were sent. Pure: no I/O, no clock.
+
+While nobody kept the budget its signals have waited, and then come all at once: each is taken at the moment that
+it was sent, so that what refilled meanwhile is set against what was spent. Machines' clocks differ; a report is
+late by what it is later than the promptest of its process.
+"""
+
+from dataclasses import dataclass, replace
+
+from fleet.budgets.budget import Budget
+from fleet.budgets.reports import Report
+
+#: News that waited for this long counts, but tells of no present.
+STALE_SECONDS = 15.0
+
+LATE_SECONDS = 2.0
+# A clock may drift: the promptest report is forgotten by so much of the time that passes, of the last seconds.
+_DRIFT, _DRIFT_SECONDS = 0.02, 10.0
+# A clock is off, and its news not old, where so many reports in a row are late by the same.
+_STEADY_SECONDS, _STEADY_REPORTS = 2.0, 3
+_APART_SECONDS = 0.5
+_FORGOTTEN_SECONDS = 3600.0
+
+
+@dataclass(slots=True)
+class _Clock:
+    """One process's clock: the least ``age`` of its reports by ours, and how its last ones came."""
+
+    least: float
+    age: float
+    heard_at: float
+    steady: int = 0
+
+
+class Hearing:
+    """The ear of one budget."""
+
+    def __init__(self, budget: Budget) -> None:
+        self._budget = budget
+        self._clocks: dict[str, _Clock] = {}
+
+    def take(self, report: Report, now: float) -> float | None:
+        """Tell the budget; the seconds that the process's clock is behind, if that was just found out."""
+        late, off = self._late(report, now)
+        if late > LATE_SECONDS:
+            self._budget.missed(now)
+        if late > STALE_SECONDS:
+            report = replace(report, troubles=[], readings=[])
+        self._budget.take(report, now - late)
+        return off
+
+    def _late(self, report: Report, now: float) -> tuple[float, float | None]:
+        age = now - report.sent_at
+        clock = self._clocks.get(report.process)
+        if clock is None:
+            self._forget(now)
+            clock = _Clock(age if age < STALE_SECONDS else 0.0, age, now)
+            self._clocks[report.process] = clock
+            return age - clock.least, None
+        apart = now - clock.heard_at
+        clock.least = min(age, clock.least + _DRIFT * min(apart, _DRIFT_SECONDS))
+        same = apart >= _APART_SECONDS and abs(age - clock.age) < _STEADY_SECONDS
+        clock.steady = clock.steady + 1 if same and age - clock.least > STALE_SECONDS else 0
+        clock.age, clock.heard_at = age, now
+        if clock.steady < _STEADY_REPORTS:
+            return age - clock.least, None
+        clock.least, clock.steady = age, 0
+        return 0.0, age if age > STALE_SECONDS else None
+
+    def _forget(self, now: float) -> None:
+        self._clocks = {
+            process: clock for process, clock in self._clocks.items() if now - clock.heard_at < _FORGOTTEN_SECONDS
+        }

@@ -1,0 +1,53 @@
+"""Reports that come late, and clocks that are off."""
+
+from fleet.budgets.budget import Budget
+from fleet.budgets.hearing import Hearing
+from fleet.budgets.reports import Opening, Report, Trouble
+from fleet.contracts import Limited, LimitSettings
+from fleet.meanings import Meaning
+
+
+def at_work(process: str = "w", sent_at: float = 0.0, **told: object) -> Report:
+    return Report(process, 5, 5, 5, {Limited.REQUESTS: 5.0}, sent_at=sent_at, **told)  # type: ignore[arg-type]
+
+
+def hearing() -> tuple[Budget, Hearing]:
+    budget = Budget("llm-test")
+    budget.open(Opening(LimitSettings(rpm=600), 10.0), 1000.0)
+    return budget, Hearing(budget)
+
+
+OUTAGE = [Trouble(Meaning.OUTAGE, 500, "HTTP 503")]
+
+
+def test_news_from_long_ago_counts_and_tells_of_no_present() -> None:
+    budget, ear = hearing()
+    ear.take(at_work(sent_at=1001.0), 1001.1)
+    assert ear.take(at_work(sent_at=1002.0, troubles=OUTAGE), 1080.0) is None
+    assert (budget.calls, budget.breaker.state) == (10, "closed")
+    ear.take(at_work(sent_at=1080.0, troubles=OUTAGE), 1080.1)
+    assert budget.breaker.state == "probing"
+
+
+def test_what_waited_is_taken_when_it_was_sent() -> None:
+    budget, ear = hearing()
+    for second in range(1, 100):
+        ear.take(at_work(sent_at=1000.0 + second), 1000.1 + second if second < 30 else 1100.0)
+    bucket = budget.buckets[Limited.REQUESTS]
+    assert bucket.at < 1100.0 and budget.heard_at is not None and budget.heard_at < 1100.0
+    assert budget.settling and budget.rate() == 10.0
+
+
+def test_a_clock_that_is_behind_is_told_of_once_and_then_allowed_for() -> None:
+    budget, ear = hearing()
+    told = [ear.take(at_work(sent_at=980.0 + second), 1000.0 + second) for second in range(1, 20)]
+    assert [behind for behind in told if behind is not None] == [20.0]
+    ear.take(at_work(sent_at=1000.0, troubles=OUTAGE), 1020.0)
+    assert budget.breaker.state == "probing", "its news is fresh"
+
+
+def test_a_clock_that_is_ahead_makes_nothing_late() -> None:
+    budget, ear = hearing()
+    for second in range(1, 10):
+        assert ear.take(at_work(sent_at=1500.0 + second, troubles=OUTAGE), 1000.0 + second) is None
+    assert budget.breaker.state == "probing" and not budget.settling
