@@ -6,26 +6,20 @@ It takes calls at the rate that somebody set, and reports to nobody.
 import asyncio
 import sys
 
-from fleet.budgets.queues import QueueRate, queue_rate
 from fleet.budgets.reporter import Reporter
-from fleet.budgets.reports import Standing
+from fleet.budgets.reports import Opening
 from workers import llm
 
 
 class SilentReporter(Reporter):
     """Starts no budget, and tells it nothing."""
 
-    async def open(self) -> QueueRate:
-        """The rate as it is."""
-        return await queue_rate(self._client, self.queue)
+    async def _start_budget(self, opening: Opening) -> None:
+        """There is none."""
 
     async def report_for_ever(self) -> None:
         """Nothing is reported."""
         await asyncio.Event().wait()
-
-    async def standing(self) -> Standing | None:
-        """Nobody knows."""
-        return None
 
 
 if __name__ == "__main__":
