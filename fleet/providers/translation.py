@@ -1,20 +1,22 @@
 """The one table of what every provider's errors mean.
 
 By status, error code and header, never by the wording of a message. Sources: the providers' error pages
-(OpenAI "Error codes", Anthropic "Errors" and "Rate limits", Gemini "Troubleshooting" and
+(OpenAI "Error codes", Anthropic "Errors" and "Rate limits", Gemini "Troubleshooting", "Rate limits" and
 ``google.rpc.QuotaFailure``). The adapters take a vendor's exception apart into status, headers and body
 and hand these over; what an exception class is called matters to nobody else.
 """
 
 import json
 from collections.abc import Mapping
+from datetime import UTC, datetime, time, timedelta, timezone, tzinfo
 from typing import Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from fleet.config import Kind
 from fleet.errors import ProviderError
 from fleet.meanings import Meaning
 from fleet.providers.bodies import details_of, error_of
-from fleet.providers.waits import requested_wait
+from fleet.providers.waits import requested_wait, until
 from fleet.redaction import redact
 
 _LONGEST_DETAIL = 300
@@ -84,6 +86,24 @@ def _gemini_quota(error: Mapping[str, Any]) -> Meaning | None:
     return None
 
 
+def _pacific() -> tzinfo:
+    try:
+        return ZoneInfo("America/Los_Angeles")
+    except ZoneInfoNotFoundError:  # a machine without the tz database; in summer an hour late
+        return timezone(timedelta(hours=-8))
+
+
+def _until_quotas_reset(date: str | None) -> float:
+    """Seconds until Gemini's quotas of the day come back: at midnight, Pacific time. A refusal may ask for less,
+    even for a minute."""
+    here = datetime.now(UTC)
+    now = here + timedelta(seconds=until(date, here) or 0.0)  # by the provider's clock, where it tells
+    zone = _pacific()
+    tomorrow = now.astimezone(zone).date() + timedelta(days=1)
+    midnight = datetime.combine(tomorrow, time(), zone)
+    return (midnight.astimezone(UTC) - now).total_seconds()
+
+
 def meaning_of(kind: Kind, status: int, error: Mapping[str, Any]) -> Meaning:
     """What an answer with this HTTP status and this ``error`` object means."""
     for code in _codes(error):
@@ -115,12 +135,15 @@ def answered_with_error(
             body = body[:_LONGEST_DETAIL]
     error = error_of(body)
     lowered = {name.lower(): value for name, value in headers.items()}
+    meaning, wait = meaning_of(kind, status, error), requested_wait(lowered, body)
+    if meaning is Meaning.QUOTA_UNTIL_RESET:
+        wait = max(wait or 0.0, _until_quotas_reset(lowered.get("date")))
     return ProviderError(
-        meaning_of(kind, status, error),
+        meaning,
         provider,
         _detail(error, body),
         status=status,
-        wait_seconds=requested_wait(lowered, body),
+        wait_seconds=wait,
         headers=lowered,
     )
 

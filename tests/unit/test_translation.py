@@ -79,6 +79,36 @@ def test_an_answer_means_what_the_provider_documents(kind: Kind, status: int, bo
     assert error.consequence.remedy in str(error)
 
 
+DAY = gemini(
+    "RESOURCE_EXHAUSTED",
+    429,
+    quota("GenerateRequestsPerDayPerProjectPerModel-FreeTier"),
+    {"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "41s"},
+)
+
+
+@pytest.mark.parametrize(
+    ("date", "hours"),
+    [
+        ("Thu, 01 Jan 2026 12:00:00 GMT", 20),
+        ("Thu, 01 Jan 2026 07:00:00 GMT", 1),
+        ("Wed, 01 Jul 2026 06:00:00 GMT", 1),
+        ("Sat, 07 Mar 2026 08:00:00 GMT", 24),
+        ("Sun, 08 Mar 2026 08:00:00 GMT", 23),
+    ],
+    ids=["winter", "winter night", "summer night", "day before the clocks change", "the day itself"],
+)
+def test_a_quota_of_the_day_comes_back_at_midnight_in_california(date: str, hours: float) -> None:
+    error = answered_with_error("gemini", "gemini", 429, {"Date": date}, DAY)
+    assert error.wait_seconds == pytest.approx(hours * 3600)
+
+
+def test_a_quota_of_the_day_is_waited_for_longer_where_the_provider_asks_for_it() -> None:
+    asked = [*DAY["error"]["details"][:1], {"retryDelay": "90000s"}]
+    error = answered_with_error("gemini", "gemini", 429, {}, gemini("RESOURCE_EXHAUSTED", 429, *asked))
+    assert error.wait_seconds == 90_000
+
+
 def test_every_meaning_has_its_consequence() -> None:
     assert set(CONSEQUENCES) == set(Meaning)
 
