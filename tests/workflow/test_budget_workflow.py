@@ -46,12 +46,16 @@ class Stage:
     handle: WorkflowHandle[ProviderBudgetWorkflow, None]
     rates: Rates
 
-    async def report(self, **report: object) -> None:
+    async def report(self, seconds_ago: float = 0.0, **report: object) -> None:
         now = await self.environment.get_current_time()
         await self.handle.signal(
             ProviderBudgetWorkflow.report,
-            Report("w", sent_at=now.timestamp(), **report),  # type: ignore[arg-type]
+            Report("w", sent_at=now.timestamp() - seconds_ago, **report),  # type: ignore[arg-type]
         )
+
+    async def open(self, rate: float) -> None:
+        """Another process begins to poll the queue."""
+        await self.handle.signal(ProviderBudgetWorkflow.open, Opening(LimitSettings(rpm=600), rate))
 
     async def work(self, seconds: int, each: int = 5, remaining: float = 30.0) -> None:
         """That many calls a second, all answered, with headers."""
@@ -177,13 +181,47 @@ async def test_orders_of_the_operator_outlive_a_new_history(stage: Stage) -> Non
 
 async def test_news_from_long_ago_counts_and_tells_of_no_present(stage: Stage) -> None:
     await stage.work(3)
-    now = (await stage.environment.get_current_time()).timestamp()
     before = (await stage.standing()).calls
-    old = Report("w", calls=7, troubles=[Trouble(Meaning.OUTAGE, 50, "503")], sent_at=now - 60)
-    await stage.handle.signal(ProviderBudgetWorkflow.report, old)
+    await stage.report(60, calls=7, troubles=[Trouble(Meaning.OUTAGE, 50, "503")])
     await stage.sleep(seconds=1)
     standing = await stage.standing()
     assert (standing.calls, standing.breaker) == (before + 7, "closed")
+
+
+async def test_old_news_alone_lets_no_history_grow_without_end(
+    stage: Stage, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As from a machine whose clock is behind."""
+    await stage.handle.signal(ProviderBudgetWorkflow.pause, "by hand")
+    first = (await stage.handle.describe()).run_id
+    while (await stage.handle.describe()).run_id == first:
+        stage.rates.asked.clear()
+        await stage.report(60, calls=1, charged=1, answered=1)
+        await asyncio.wait_for(stage.rates.asked.wait(), 10)
+        assert await stage.events() < 2_100
+    assert (await stage.standing()).why == "by hand"
+    for _ in range(5):
+        await stage.report(60, calls=1, charged=1, answered=1)
+        await stage.sleep(seconds=1)
+    assert "the clock of w is 60 s behind" in caplog.text
+
+
+async def test_a_slow_limit_is_ordered_as_it_is(stage: Stage) -> None:
+    await stage.handle.signal(ProviderBudgetWorkflow.limit, LimitSettings(rpm=3))
+    await stage.work(5, each=1)
+    await stage.sleep(minutes=10)
+    assert stage.rates.ordered[-1] == pytest.approx(0.05)
+
+
+async def test_what_was_done_to_the_queue_from_outside_is_undone(stage: Stage) -> None:
+    await stage.handle.signal(ProviderBudgetWorkflow.pause, "by hand")
+    await stage.sleep(minutes=5)
+    assert stage.rates.ordered[-1] == 0
+    for outside in (stage.open(rate=500.0), stage.report(calls=3, charged=3)):
+        stage.rates.ordered.clear()
+        await outside
+        await stage.sleep(seconds=1)
+        assert stage.rates.ordered == [0]
 
 
 async def test_a_server_that_sets_no_rates_is_told_of(stage: Stage, caplog: pytest.LogCaptureFixture) -> None:
