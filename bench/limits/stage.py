@@ -28,7 +28,7 @@ from tests.fleet import Fleet
 from tests.ports import free_port_base
 
 ASSISTANTS = 50
-_FULL_SECONDS, _LOOK_SECONDS = 300.0, 0.5
+_FULL_SECONDS, _LOOK_SECONDS = 600.0, 0.5
 REQUEST_BURST_SECONDS, TOKEN_BURST_SECONDS = 6.0, 60.0
 
 
