@@ -80,6 +80,13 @@ def test_trouble_is_forgotten_when_nothing_was_called_for_a_minute() -> None:
     assert breaker.pass_time(62.0) and breaker.state == "closed"
 
 
+def test_trouble_is_not_forgotten_while_calls_are_on_their_way() -> None:
+    breaker = Breaker()
+    breaker.take(0, [Trouble(Meaning.TIMED_OUT, 10)], 1.0)
+    assert not breaker.pass_time(600.0, in_flight=True) and breaker.state == "probing"
+    assert breaker.pass_time(600.0) and breaker.state == "closed"
+
+
 def test_only_refusals_for_long_mean_that_something_is_wrong() -> None:
     breaker = Breaker()
     breaker.take(10, [Trouble(Meaning.RATE, 5)], 1.0)

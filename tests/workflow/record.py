@@ -9,14 +9,16 @@ import os
 import signal
 import socket
 import tempfile
+import time
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from temporalio.client import Client, WorkflowFailureError, WorkflowHandle
 
-from fleet.budgets.reports import budget_id
-from fleet.contracts import PIPELINE_QUEUE, WORKFLOW_TYPE, llm_queue
+from fleet.budgets.reports import BUDGET_WORKFLOW, OPEN_SIGNAL, REPORT_SIGNAL, Opening, Reading, Report, budget_id
+from fleet.contracts import CONTROL_QUEUE, PIPELINE_QUEUE, WORKFLOW_TYPE, Limited, LimitSettings, llm_queue
 from tests.fleet import ENVIRONMENT, Fleet, running_fleet
 from tests.waiting import wait_for
 
@@ -35,6 +37,27 @@ async def ended(handle: WorkflowHandle[Any, Any]) -> None:
         await handle.result()
     except WorkflowFailureError:
         return
+
+
+async def carried_on(client: Client) -> str:
+    """Reports to a budget until it has begun a new history, which carries its state; its workflow id."""
+    queue = llm_queue("recorded")
+    budget = await client.start_workflow(
+        BUDGET_WORKFLOW,
+        queue,
+        id=budget_id(queue),
+        task_queue=CONTROL_QUEUE,
+        start_signal=OPEN_SIGNAL,
+        start_signal_args=[Opening(LimitSettings(rpm=600), 5.0)],
+    )
+    readings = [Reading(Limited.REQUESTS, 10.0, 30.0, 0.5)]
+    first = (await budget.describe()).run_id
+    while (await budget.describe()).run_id == first:
+        for seconds_ago in (0.0, 0.0, 60.0):
+            told = Report("recorder", 5, 5, 5, {"requests": 5.0}, {"requests": 1.0}, readings)
+            await budget.signal(REPORT_SIGNAL, replace(told, sent_at=time.time() - seconds_ago))
+        await asyncio.sleep(0.05)
+    return budget.id
 
 
 async def record(fleet: Fleet) -> None:
@@ -57,6 +80,7 @@ async def record(fleet: Fleet) -> None:
         f"pipeline-{name}": name for name in ("completed", "failed", "worker-killed", "fallback", "cancelled")
     }
     names |= {f"budget-{one}": budget_id(llm_queue(one)) for one in ("openai", "anthropic", "gemini")}
+    names["budget-carried-on"] = await carried_on(client)
     for name, workflow_id in names.items():
         history = await client.get_workflow_handle(workflow_id).fetch_history()
         text = history.to_json().replace(f"@{socket.gethostname()}:", "@host:")
