@@ -38,6 +38,9 @@ _FIRST_LOOK_SECONDS, _LAST_LOOK_SECONDS = 2.5, 80.0
 _LEAST_CHANGE = 0.03
 # Budgets of before did not act on news that was old by their clock alone; then their history never ended.
 _OLD_NEWS_IS_HEARD = "old-news-is-heard"
+# A signal that comes while the rate is being set may be delivered before that has ended, and replayed after it
+# (SDK 1.35). So whether a timer is started must not follow from what was heard meanwhile, as it did before.
+_TIMED_ANYHOW, _FOR_EVER = "timed-anyhow", timedelta(days=3650)
 _SET_ATTEMPT, _SET_IN_ALL = timedelta(seconds=3), timedelta(seconds=8)
 
 
@@ -70,9 +73,10 @@ class ProviderBudgetWorkflow:
     ) -> None:
         """Set the rate after whatever is heard; look again a few times, and rest when all is quiet, until a quota
         comes back or something is heard."""
-        look, done = _FIRST_LOOK_SECONDS, -1
+        look, done, timed = _FIRST_LOOK_SECONDS, -1, workflow.patched(_TIMED_ANYHOW)
         while workflow.info().get_current_history_length() < _LONGEST_HISTORY:
-            quiet = self._heard == done and not await self._news(self._patience(look))
+            patience = self._patience(look) or (_FOR_EVER if timed else None)
+            quiet = (timed or self._heard == done) and not await self._news(done, patience)
             if quiet and self._wake_at is not None and _now() >= self._wake_at:
                 self._wake_at, look = None, _FIRST_LOOK_SECONDS
             look = _FIRST_LOOK_SECONDS if self._heard != done else look * 2
@@ -80,9 +84,9 @@ class ProviderBudgetWorkflow:
             await self._apply()
         workflow.continue_as_new(args=[queue, self._budget, self._applied, self._wake_at])
 
-    async def _news(self, patience: timedelta | None) -> bool:
-        """Wait for something to be heard; whether it was."""
-        heard, begun = self._heard, _now()
+    async def _news(self, heard: int, patience: timedelta | None) -> bool:
+        """Wait for more than that to be heard; whether it was."""
+        begun = _now()
         try:
             await workflow.wait_condition(lambda: self._heard != heard, timeout=patience)
         except TimeoutError:
