@@ -4,7 +4,7 @@ import asyncio
 import hashlib
 import json
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
@@ -18,7 +18,8 @@ from temporalio.service import RPCError
 from fleet.activity_wrappers import safe_activity
 from fleet.attempts import current_attempts
 from fleet.backend import Backend
-from fleet.budgets.admission import Admission
+from fleet.budgets.admission import Admission, Make
+from fleet.budgets.gate import LONGEST_HOLD_SECONDS
 from fleet.calls import Calls, Order, Recorded
 from fleet.config import ProviderSettings, Settings
 from fleet.contracts import (
@@ -41,7 +42,7 @@ from fleet.contracts import (
 from fleet.errors import AssignmentUnavailable, ProviderError
 from fleet.journal import CallName
 from fleet.loading import load_assistants
-from fleet.meanings import UNANSWERED, Meaning
+from fleet.meanings import Meaning
 from fleet.measures import CUT_OFF, Measures
 from fleet.past_runs import finished_results
 from fleet.prompts import build_user_message
@@ -53,9 +54,6 @@ _ASK_PIPELINE_SECONDS = 15.0
 _TELL_PIPELINE_SECONDS = 5.0
 # An attempt must report before Temporal gives it up.
 _REPORTING_SECONDS = 5.0
-_MOST_EXCUSED = 100
-
-Ask = Callable[[], Awaitable[LlmAnswer]]
 
 
 class LoadActivities:
@@ -161,18 +159,21 @@ class ExecuteActivities:
         assignment = await self._assignment(call)
         request = _request(call, assignment)
         admission = self._admissions[activity.info().task_queue]
-        cost = await admission.admit(request)
-        order = self._order(call, assignment, request, lambda ask: admission.make(request, cost, ask))
+        async with admission.admitted(request, _hold_seconds(call)) as make:
+            order = self._order(call, assignment, request, make)
+            return self._result(call, request, await self._recorded(call, order, admission))
+
+    async def _recorded(self, call: AssistantCall, order: Order, admission: Admission) -> Recorded:
+        """Have the call made, or its answer found, and tell the pipeline meanwhile."""
         attempts = current_attempts()
         telling = asyncio.create_task(self._tell(call, AssistantState.RUNNING, order.attempts))
         try:
-            recorded = await self._calls.make(order)
+            return await self._calls.make(order)
         except ProviderError as error:
-            if error.meaning not in UNANSWERED:
-                attempts.settled()
+            attempts.failed(error.meaning)
             error.excused = await _excused(error, admission)
             await telling
-            unsettled = error.meaning in UNANSWERED
+            unsettled = attempts.may_have_sent
             await self._tell(call, AssistantState.QUEUED, order.attempts, str(error), unsettled=unsettled)
             raise
         except asyncio.CancelledError:
@@ -181,14 +182,13 @@ class ExecuteActivities:
             raise
         finally:
             telling.cancel()
-        return self._result(call, request, recorded)
 
     def _order(
         self,
         call: AssistantCall,
         assignment: Assignment,
         request: LlmRequest,
-        make: Callable[[Ask], Awaitable[LlmAnswer]],
+        make: Make,
     ) -> Order:
         attempts = current_attempts()
         policy = assignment.assistant.on_ambiguous or self.settings.on_ambiguous
@@ -291,12 +291,20 @@ class ExecuteActivities:
 
 
 async def _excused(error: ProviderError, admission: Admission) -> bool:
-    """Whether the provider was known to be in trouble: then the failure is not the call's own. A patience that
-    nobody would have ends all the same."""
-    if not (error.retryable and error.consequence.counts) or current_attempts().waits >= _MOST_EXCUSED:
+    """Whether the provider was known to be in trouble: then the failure is not the call's own."""
+    if not (error.retryable and error.consequence.counts):
         return False
     standing = await admission.standing()
-    return standing is not None and standing.breaker != "closed"
+    return standing is not None and standing.breaker != "closed" and current_attempts().excuse(time.time())
+
+
+def _hold_seconds(call: AssistantCall) -> float:
+    """How long the call may be held back here: no longer than until another provider may take it."""
+    if call.give_up_after_seconds is None or current_attempts().may_have_sent:
+        return LONGEST_HOLD_SECONDS
+    info = activity.info()
+    waited = (info.started_time - info.scheduled_time).total_seconds()
+    return min(max(call.give_up_after_seconds - waited, 0.0), LONGEST_HOLD_SECONDS)
 
 
 def _request(call: AssistantCall, assignment: Assignment) -> LlmRequest:

@@ -21,7 +21,7 @@ from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 from fleet.attempts import Attempts
 from fleet.config import Settings
 from fleet.contracts import AssistantCall
-from fleet.errors import WorkerLost
+from fleet.errors import HeldBack, WorkerLost
 from fleet.measures import Measures
 from fleet.verdicts import SHORTEST_WAIT_SECONDS, judge
 
@@ -54,7 +54,8 @@ def safe_activity(
     @functools.wraps(function)
     async def wrapper(self: Self, argument: Argument) -> Result:
         info = activity.info()
-        attempts = Attempts.resume(info.heartbeat_details, info.attempt)
+        before = argument.before if isinstance(argument, AssistantCall) else None
+        attempts = Attempts.resume(info.heartbeat_details, info.attempt, before)
         attempts.make_current()
         with logger.contextualize(**_context(argument)), _measured(self.measures, info.activity_type):
             logger.info("🚀 ACTIVITY START: {}", info.activity_type)
@@ -83,8 +84,8 @@ def _measured(measures: Measures, activity_type: str) -> Iterator[None]:
     try:
         yield
     except ApplicationError as error:
-        benign = error.category is ApplicationErrorCategory.BENIGN and not error.non_retryable
-        outcome = "wait" if benign else "error"
+        benign = error.category is ApplicationErrorCategory.BENIGN
+        outcome = "wait" if benign and (error.type == HeldBack.code or not error.non_retryable) else "error"
         raise
     except BaseException:
         outcome = "cancelled"
@@ -151,10 +152,13 @@ def _failed(error: Exception, attempts: Attempts, argument: object, settings: Se
         doing=info.activity_type,
         provider=argument.provider if isinstance(argument, AssistantCall) else None,
         waited_seconds=(info.started_time - info.scheduled_time).total_seconds(),
+        patience_seconds=argument.give_up_after_seconds if isinstance(argument, AssistantCall) else None,
     )
     attempts.end()
     record = verdict.record
-    if verdict.benign and not verdict.final:
+    if verdict.moves:
+        logger.warning("⏭ ACTIVITY HANDED ON: {}: {}", info.activity_type, record.message)
+    elif verdict.benign and not verdict.final:
         logger.warning(
             "⏳ ACTIVITY WAITS {:.1f}s: {}: {}", verdict.wait_seconds, info.activity_type, record.message
         )

@@ -5,12 +5,17 @@ is how often the provider failed, so each execution carries its own counts in it
 reach every next attempt on whichever host. Details written just before a failure are delivered with it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from temporalio import activity
+
+from fleet.meanings import CONSEQUENCES, UNANSWERED, Meaning
+
+# A provider that has been in trouble for so long is given up: its failures count.
+_LONGEST_EXCUSE_SECONDS = 24 * 3600.0
 
 _current: ContextVar["Attempts"] = ContextVar("attempts")
 
@@ -27,7 +32,9 @@ class Attempts:
     ``at`` names the journal of the process that the attempt runs in; ``open_at`` the journal in which a call
     of an earlier attempt may stand open, empty where none can. ``untold``: there was an earlier attempt and
     nothing is known of it. ``response_id`` is the provider's own name of a call that goes on there.
-    ``maybe_paid``: earlier calls of which nobody knows whether they were paid.
+    ``maybe_paid``: earlier calls of which nobody knows whether they were paid. ``sent``: a call reached the
+    provider and was not refused as unpaid for certain. ``excused_at`` is when the provider's trouble first
+    excused a failure (unix seconds), 0 if it never did.
     """
 
     provider_failures: int = 0
@@ -39,24 +46,32 @@ class Attempts:
     response_id: str = ""
     untold: bool = False
     maybe_paid: int = 0
+    sent: bool = False
+    excused_at: float = 0.0
 
     @classmethod
-    def resume(cls, details: Sequence[Any], number: int = 1) -> "Attempts":
+    def resume(
+        cls, details: Sequence[Any], number: int = 1, before: Mapping[str, Any] | None = None
+    ) -> "Attempts":
         """The counts after the attempts that these heartbeat details tell of, at the start of a new one, which
-        is Temporal's ``number``.
+        is Temporal's ``number``. ``before`` are the last details of an earlier execution, which this one takes
+        over from.
 
         Details are delivered late or not at all when a process dies, so of one that had begun the worst is
         assumed: that it had sent its call.
         """
-        last = details[-1] if details and isinstance(details[-1], dict) else {}
+        own = details[-1] if details and isinstance(details[-1], dict) else {}
+        last = own or before or {}
         attempts = cls(
             provider_failures=int(last.get("provider_failures", 0)),
             lost_workers=int(last.get("lost_workers", 0)) + bool(last.get("under_way")),
             waits=int(last.get("waits", 0)),
             open_at=str(last.get("open_at", "") or (last.get("at", "") if last.get("under_way") else "")),
             response_id=str(last.get("response_id", "")),
-            untold=bool(last.get("untold")) or (number > 1 and not last),
+            untold=bool(last.get("untold")) or (number > 1 and not own),
             maybe_paid=int(last.get("maybe_paid", 0)),
+            sent=bool(last.get("sent")),
+            excused_at=float(last.get("excused_at", 0.0)),
         )
         attempts.under_way = True
         return attempts
@@ -75,13 +90,16 @@ class Attempts:
         self.under_way = False
         self.beat()
 
-    def settled(self) -> None:
-        """The call that was sent has ended, and how is known."""
-        self.open_at, self.response_id = "", ""
+    def failed(self, meaning: Meaning) -> None:
+        """The call that was sent has failed like that."""
+        self.sent = self.sent or CONSEQUENCES[meaning].paid != "not_paid"
+        if meaning not in UNANSWERED:
+            self.open_at, self.response_id = "", ""
 
     def sending(self, maybe_paid: int) -> None:
         """A call is about to be sent, and stands in this process's journal."""
         self.open_at, self.untold, self.maybe_paid = self.at, False, max(self.maybe_paid, maybe_paid)
+        self.sent = self.sent or maybe_paid > 0
         self.beat()
 
     def goes_on(self, response_id: str) -> None:
@@ -99,6 +117,16 @@ class Attempts:
     def may_be_open_elsewhere(self) -> bool:
         """Whether a call may have been sent that this process's journal does not know of."""
         return self.untold or self.open_at not in ("", self.at)
+
+    @property
+    def may_have_sent(self) -> bool:
+        """Whether a call was sent that the provider may charge for, now or in an earlier attempt."""
+        return self.sent or self.untold or bool(self.open_at or self.response_id)
+
+    def excuse(self, now: float) -> bool:
+        """Whether the provider's trouble excuses a failure; patience ends a day after the first time."""
+        self.excused_at = self.excused_at or now
+        return now - self.excused_at < _LONGEST_EXCUSE_SECONDS
 
     def make_current(self) -> None:
         """Let :func:`current_attempts` find these counts in this activity."""

@@ -132,6 +132,10 @@ class AssistantCall:
 
     It names the assistant and carries no text: prompt and inputs are fetched from the workflow by the
     query ``assignment``, so that an output read by five assistants is not five times in the history.
+
+    ``give_up_after_seconds`` is how long it may wait until its call is sent for the first time, since another
+    model takes it then; None: as long as it takes. ``before`` is what an earlier execution's last heartbeat told,
+    where this one goes on with its call; see :class:`fleet.attempts.Attempts`.
     """
 
     function_key: str
@@ -139,6 +143,8 @@ class AssistantCall:
     provider: str
     model: str
     project_id: str
+    give_up_after_seconds: float | None = None
+    before: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -169,7 +175,7 @@ class Assignment:
 @dataclass(frozen=True)
 class AssistantMoved:
     """Signal from ``execute_assistant``: it began an attempt, or an attempt failed and will be repeated.
-    ``unsettled``: of the failed one nobody knows whether it was answered and paid."""
+    ``unsettled``: this one or an earlier one was sent, and may be paid although it failed."""
 
     function_key: str
     state: AssistantState

@@ -42,7 +42,7 @@ with workflow.unsafe.imports_passed_through():
         Progress,
         RetryOf,
     )
-    from fleet.errors import InputError
+    from fleet.errors import HeldBack, InputError
     from fleet.inputs import PipelineInputs, refuse_surplus, validate_inputs
     from fleet.results import fitting
     from fleet.stages import Stages
@@ -179,30 +179,42 @@ class AssistantPipelineWorkflow:
             self._error = self._error or record
 
     async def _execute(self, assistant: Assistant, plan: PipelinePlan) -> AssistantResult:
-        """The answer of the first of its models that starts it in time; in every round each has longer."""
+        """The answer of the first of its models that can send it in time; in every round each has longer.
+
+        It stays with the provider that its call was *sent* to: a request reached it, or may have, and was not
+        refused as unpaid for certain. After a 429, a rejected key, an overload or a connection that was never
+        made it may move on; after a 500, a timeout, an answer of no use or a worker's death under the call not.
+        """
         key, patience = assistant.function_key, plan.limits.fallback_after_seconds
         choices = [ModelChoice(assistant.provider, assistant.model), *assistant.fallback]
         bounded, number = len(choices) > 1, 0
+        before: dict[str, Any] | None = None
         while True:
             choice = choices[number % len(choices)]
             wait = min(patience * 2 ** (number // len(choices)), _LONGEST_PATIENCE_SECONDS)
             try:
-                return await self._ask(assistant, choice, plan, wait if bounded else None)
+                return await self._ask(assistant, choice, plan, wait if bounded else None, before)
             except ActivityError as error:
                 late = _start_timeout(error)
-                if late is None:
+                if late is None and not _held_back(error):
                     raise
-            if self._stages.sent(key) or _may_be_open(late):
-                bounded = False  # what was sent may have been paid: it is this provider's to the end
+            if late is not None and (self._stages.sent(key) or _may_have_sent(late)):
+                # What was sent is this provider's to the end; the new execution knows what the old one knew.
+                bounded, before = False, _last_details(late) or {"untold": True}
                 continue
             number += 1
             note = f"{choice.provider}/{choice.model} did not start it within {wait:.0f} s"
             self._stages.choose(key, choices[number % len(choices)], note)
 
     async def _ask(
-        self, assistant: Assistant, choice: ModelChoice, plan: PipelinePlan, start_within: float | None
+        self,
+        assistant: Assistant,
+        choice: ModelChoice,
+        plan: PipelinePlan,
+        start_within: float | None,
+        before: dict[str, Any] | None,
     ) -> AssistantResult:
-        """One model's answer; ``start_within`` bounds the wait in its queue, not the call."""
+        """One model's answer; ``start_within`` bounds the wait in its queue and its gate, not the call."""
         limits = plan.limits
         result: AssistantResult = await workflow.execute_activity(
             EXECUTE_ASSISTANT,
@@ -212,6 +224,8 @@ class AssistantPipelineWorkflow:
                 provider=choice.provider,
                 model=choice.model,
                 project_id=plan.project_id,
+                give_up_after_seconds=start_within,
+                before=before,
             ),
             result_type=AssistantResult,
             activity_id=assistant.function_key,
@@ -282,11 +296,22 @@ def _start_timeout(error: ActivityError) -> TimeoutError | None:
     return cause if late and isinstance(cause, TimeoutError) else None
 
 
-def _may_be_open(late: TimeoutError) -> bool:
-    """Whether an earlier attempt told by its heartbeat that its call was sent, and none that it ended."""
+def _held_back(error: ActivityError) -> bool:
+    """Whether its worker gave it up before it was sent, since the provider's limits have it wait too long."""
+    cause = error.cause
+    return isinstance(cause, ApplicationError) and cause.non_retryable and cause.type == HeldBack.code
+
+
+def _last_details(late: TimeoutError) -> dict[str, Any]:
+    """What the execution's last heartbeat told; see :class:`fleet.attempts.Attempts`."""
     details = late.last_heartbeat_details
-    last = details[-1] if details and isinstance(details[-1], dict) else {}
-    return bool(last.get("open_at") or last.get("under_way"))
+    return details[-1] if details and isinstance(details[-1], dict) else {}
+
+
+def _may_have_sent(late: TimeoutError) -> bool:
+    """Whether an earlier attempt told by its heartbeat that its call was sent, or began and never ended."""
+    last = _last_details(late)
+    return bool(last.get("sent") or last.get("open_at") or last.get("under_way"))
 
 
 def _record_of(error: ActivityError) -> ErrorRecord:

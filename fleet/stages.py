@@ -88,9 +88,9 @@ class Stages:
             stage.sent = moved.state is AssistantState.RUNNING or moved.unsettled
 
     def choose(self, function_key: str, choice: ModelChoice, note: str) -> None:
-        """It moves to another model's queue."""
+        """It moves to another model's queue, since nothing of it was sent."""
         stage = self._stages[function_key]
-        stage.state, stage.choice, stage.note = AssistantState.QUEUED, choice, note
+        stage.state, stage.choice, stage.note, stage.sent = AssistantState.QUEUED, choice, note, False
 
     def sent(self, function_key: str) -> bool:
         """Whether its call may have been answered and paid already."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from fleet.attempts import Attempts
 from fleet.config import Settings
 from fleet.contracts import ErrorRecord
-from fleet.errors import AttemptsExhausted, BackendUnavailable, FleetError, ProviderError
+from fleet.errors import AttemptsExhausted, BackendUnavailable, FleetError, HeldBack, ProviderError
 from fleet.redaction import redact
 
 # Temporal drops a wait of nothing in silence and falls back to its own backoff.
@@ -15,16 +15,20 @@ SHORTEST_WAIT_SECONDS = 0.05
 _SPREAD = 0.1
 _MOST_DOUBLINGS = 10
 _BACK_TO_QUEUE_SECONDS = 5.0
+# A call is back in its queue at least so often, since an operator or another process may know better by then.
+_LONGEST_AWAY_SECONDS = 300.0
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """``final``: not to be tried again. ``benign``: nothing failed, it was only too early."""
+    """``final``: not to be tried again. ``benign``: nothing failed, it was only too early. ``moves``: it is final
+    since another provider takes the call, and its code is ``held_back``."""
 
     record: ErrorRecord
     final: bool
     benign: bool
     wait_seconds: float
+    moves: bool = False
 
 
 def is_wait(error: Exception) -> bool:
@@ -42,11 +46,13 @@ def judge(
     doing: str,
     provider: str | None,
     waited_seconds: float,
+    patience_seconds: float | None = None,
     chance: Callable[[], float] = random.random,
 ) -> Verdict:
     """Count a failure in ``attempts`` and say what follows.
 
-    ``doing`` is what failed, for the message; ``waited_seconds`` the time since it was first scheduled.
+    ``doing`` is what failed, for the message; ``waited_seconds`` the time since it was first scheduled;
+    ``patience_seconds`` how long it may wait for its call to be sent while another provider could take it.
     """
     benign = is_wait(error)
     if benign:
@@ -54,16 +60,18 @@ def judge(
     else:
         attempts.waits = 0
         attempts.provider_failures += isinstance(error, ProviderError) or not isinstance(error, FleetError)
+    wait = _wait_seconds(error, attempts, settings) * (1 + _SPREAD * chance())
     final = _final_form(error, attempts, settings, doing, waited_seconds)
+    too_late = patience_seconds is not None and waited_seconds + wait > patience_seconds
+    moves = too_late and final is None and _goes_to_another(error, attempts)
     record = ErrorRecord(
-        code=_code(final or error),
+        code=HeldBack.code if moves else _code(final or error),
         message=_message(final or error),
         provider=provider,
         attempts=attempts.made,
         retryable=error.retryable if isinstance(error, FleetError) else True,
     )
-    wait = _wait_seconds(error, attempts, settings) * (1 + _SPREAD * chance())
-    return Verdict(record, final is not None, benign, wait)
+    return Verdict(record, moves or final is not None, benign, wait, moves)
 
 
 def _final_form(
@@ -86,6 +94,13 @@ def _final_form(
     return AttemptsExhausted(f"{doing} failed {times} times. Last: {_message(error)}")
 
 
+def _goes_to_another(error: Exception, attempts: Attempts) -> bool:
+    """Whether another provider may take the call: this one's limits have it wait, and nothing of it was sent that
+    may be paid."""
+    limited = isinstance(error, HeldBack) or (isinstance(error, ProviderError) and is_wait(error))
+    return limited and not attempts.may_have_sent
+
+
 def _code(error: Exception) -> str:
     return error.code if isinstance(error, FleetError) else "unexpected"
 
@@ -104,4 +119,4 @@ def _wait_seconds(error: Exception, attempts: Attempts, settings: Settings) -> f
         doublings = max((attempts.waits or attempts.provider_failures) - 1, 0)
         growth = settings.backoff_coefficient ** min(doublings, _MOST_DOUBLINGS)
         asked = min(settings.retry_initial_seconds * growth, settings.retry_max_seconds)
-    return max(asked, SHORTEST_WAIT_SECONDS)
+    return min(max(asked, SHORTEST_WAIT_SECONDS), _LONGEST_AWAY_SECONDS)

@@ -10,7 +10,7 @@ from temporalio.worker import Worker
 from fleet.activities import ExecuteActivities
 from fleet.backend import Backend
 from fleet.budgets.admission import Admission
-from fleet.budgets.costs import Costs
+from fleet.budgets.costs import Costs, first_cost
 from fleet.budgets.gate import Gate
 from fleet.budgets.reporter import Reporter
 from fleet.calls import Calls
@@ -40,10 +40,12 @@ async def life(settings: Settings, name: str, pulse: Pulse, measures: Measures, 
     await prepared(session)
     calls = Calls(journal)
     reporters: list[Reporter] = []
+    cost = first_cost(provider.kind)
 
     async def prepare(client: Client) -> None:
         reporters[:] = [
-            Reporter(client, queue, limits, name, session.present_key) for queue, limits in provider.limits.items()
+            Reporter(client, queue, limits, name, cost, provider.timeout_seconds, session.present_key)
+            for queue, limits in provider.limits.items()
         ]
         for reporter in reporters:
             await reporter.open()

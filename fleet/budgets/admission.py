@@ -1,16 +1,22 @@
 """What a call passes on its way to the provider within one process: costs, gate, and the report of how it went."""
 
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 
 from fleet.budgets.costs import Cost, Costs
-from fleet.budgets.gate import Gate
+from fleet.budgets.gate import LONGEST_HOLD_SECONDS, Gate
 from fleet.budgets.headers import limits_in
+from fleet.budgets.mixing import Mixing
 from fleet.budgets.reporter import Reporter
 from fleet.budgets.reports import Standing
 from fleet.errors import HeldBack, ProviderError
 from fleet.meanings import Meaning
 from fleet.providers.base import LlmAnswer, LlmRequest
+
+Ask = Callable[[], Awaitable[LlmAnswer]]
+#: Makes the admitted call, and tells gate and budget how it went.
+Make = Callable[[Ask], Awaitable[LlmAnswer]]
 
 
 class Admission:
@@ -21,40 +27,55 @@ class Admission:
         self._costs = costs
         self._reporter = reporter
         self._used_key = used_key
+        self._mixing = Mixing(reporter.queue)
 
-    async def admit(self, request: LlmRequest) -> Cost:
-        """Wait until the call may be made; what it is reckoned to cost.
+    @asynccontextmanager
+    async def admitted(
+        self, request: LlmRequest, longest_seconds: float = LONGEST_HOLD_SECONDS
+    ) -> AsyncIterator[Make]:
+        """Wait until the call may be made; it is to be begun within the block. One that was not, since it had been
+        answered before, takes nothing of the limit.
 
         Raises:
-            HeldBack: it has to wait for longer than a slot is kept for it.
+            HeldBack: it has to wait for longer than that.
         """
-        cost = self._costs.estimate(request)
-        if (wait := await self._gate.pass_through(cost)) is not None:
+        cost, begun = self._costs.estimate(request), False
+        wait = await self._gate.pass_through(cost, self._reporter.watch.word, longest_seconds)
+        if wait is not None:
             raise HeldBack(wait)
-        return cost
 
-    async def make(self, request: LlmRequest, cost: Cost, call: Callable[[], Awaitable[LlmAnswer]]) -> LlmAnswer:
-        """Make the admitted call, and tell gate and budget how it went.
+        async def make(ask: Ask) -> LlmAnswer:
+            nonlocal begun
+            begun = True
+            return await self._make(request, cost, ask)
 
-        Raises:
-            ProviderError: it failed.
-        """
-        sent_at = time.monotonic()
-        self._reporter.sent(cost)
         try:
-            answer = await call()
-        except ProviderError as error:
-            readings = limits_in(error.headers)
-            self._reporter.failed(error, cost, readings, sent_at, self._used_key())
-            self._gate.heard(readings, time.monotonic())
-            if error.meaning in (Meaning.RATE, Meaning.RAMP):
-                self._gate.refused(error.wait_seconds)
-            raise
-        readings = limits_in(answer.headers)
-        self._reporter.answered(cost, self._costs.actual(request, answer), readings, sent_at)
+            yield make
+        finally:
+            if not begun:
+                self._gate.give_back(cost)
+
+    async def _make(self, request: LlmRequest, cost: Cost, ask: Ask) -> LlmAnswer:
+        sent_at = time.monotonic()
+        with self._reporter.call(cost):
+            try:
+                answer = await ask()
+            except ProviderError as error:
+                self._failed(error, cost, sent_at)
+                raise
+            readings = limits_in(answer.headers)
+            self._reporter.answered(cost, self._costs.actual(request, answer), readings, sent_at)
         self._gate.heard(readings, sent_at)
+        self._mixing.heard(request.model, readings)
         return answer
+
+    def _failed(self, error: ProviderError, cost: Cost, sent_at: float) -> None:
+        readings = limits_in(error.headers)
+        self._reporter.failed(error, cost, readings, sent_at, self._used_key())
+        self._gate.heard(readings, time.monotonic())
+        if error.meaning in (Meaning.RATE, Meaning.RAMP):
+            self._gate.refused(error.wait_seconds)
 
     async def standing(self) -> Standing | None:
         """How the queue's budget stands; None where nobody knows."""
-        return await self._reporter.standing()
+        return await self._reporter.watch.standing()

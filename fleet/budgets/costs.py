@@ -13,6 +13,7 @@ from fleet.providers.base import LlmAnswer, LlmRequest
 Cost = dict[Limited, float]
 
 _CHARACTERS_PER_TOKEN = 3.5
+_INPUT_TOKENS = 1000.0
 _OUTPUT_TOKENS = 800.0
 _OVERHEAD_TOKENS = 8
 _WEIGHT = 0.05
@@ -22,6 +23,25 @@ _WEIGHT = 0.05
 class _Learned:
     characters_per_token: float = _CHARACTERS_PER_TOKEN
     output_tokens: float = _OUTPUT_TOKENS
+
+
+def first_cost(kind: Kind) -> Cost:
+    """What a call costs of which nothing is known: a page or two of input, an answer of no set length."""
+    return _cost(kind, None, _INPUT_TOKENS, _OUTPUT_TOKENS)
+
+
+def _cost(kind: Kind, max_tokens: int | None, tokens_in: float, tokens_out: float) -> Cost:
+    together = {
+        "openai": max(max_tokens or 0, tokens_in),
+        "anthropic": tokens_in + tokens_out,
+        "gemini": tokens_in,
+    }[kind]
+    return {
+        Limited.REQUESTS: 1.0,
+        Limited.TOKENS: together,
+        Limited.INPUT_TOKENS: tokens_in,
+        Limited.OUTPUT_TOKENS: tokens_out,
+    }
 
 
 class Costs:
@@ -37,28 +57,14 @@ class Costs:
         characters = len(request.system_prompt) + len(request.user_message)
         tokens = characters / learned.characters_per_token + _OVERHEAD_TOKENS
         most = request.max_tokens
-        return self._cost(
-            request, tokens, learned.output_tokens if most is None else min(learned.output_tokens, most)
-        )
+        answer = learned.output_tokens if most is None else min(learned.output_tokens, most)
+        return _cost(self._kind, most, tokens, answer)
 
     def actual(self, request: LlmRequest, answer: LlmAnswer) -> Cost:
         """What it did cost. Input that Anthropic had in its cache does not count."""
         self._learn(request, answer)
         counted = answer.input_tokens - (answer.cached_input_tokens if self._kind == "anthropic" else 0)
-        return self._cost(request, counted, answer.output_tokens)
-
-    def _cost(self, request: LlmRequest, tokens_in: float, tokens_out: float) -> Cost:
-        together = {
-            "openai": max(request.max_tokens or 0, tokens_in),
-            "anthropic": tokens_in + tokens_out,
-            "gemini": tokens_in,
-        }[self._kind]
-        return {
-            Limited.REQUESTS: 1.0,
-            Limited.TOKENS: together,
-            Limited.INPUT_TOKENS: tokens_in,
-            Limited.OUTPUT_TOKENS: tokens_out,
-        }
+        return _cost(self._kind, request.max_tokens, counted, answer.output_tokens)
 
     def _learn(self, request: LlmRequest, answer: LlmAnswer) -> None:
         learned = self._learned.setdefault(request.model, _Learned())

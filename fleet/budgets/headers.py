@@ -6,10 +6,10 @@ sends none. Others that speak OpenAI's API use the same names, some for limits a
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 
 from fleet.contracts import Limited
-from fleet.providers.waits import parse_duration, until
+from fleet.providers.waits import parse_duration, time_there, until
 
 _NAMES = {
     "requests": Limited.REQUESTS,
@@ -32,7 +32,7 @@ class HeaderReading:
 
 def limits_in(headers: Mapping[str, str], now: datetime | None = None) -> list[HeaderReading]:
     """The limits that an answer tells of; header names in lower case."""
-    now = now or datetime.now(UTC)
+    now = now or time_there(headers)
     found = list(_openai(headers, now)) or list(_anthropic(headers, now))
     apart = {Limited.INPUT_TOKENS, Limited.OUTPUT_TOKENS} & {one.what for one in found}
     # Anthropic's header of all tokens repeats whichever of its limits is the tightest.

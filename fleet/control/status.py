@@ -1,21 +1,20 @@
 """The state of a fleet as this machine sees it: Temporal, backend, processes, queues."""
 
 import asyncio
-import socket
 import time
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 from temporalio.api.enums.v1 import TaskQueueKind, TaskQueueType
-from temporalio.api.taskqueue.v1 import PollerInfo, TaskQueue
+from temporalio.api.taskqueue.v1 import TaskQueue
 from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest
 from temporalio.client import Client
 from temporalio.service import RPCError
 
 from fleet.backend import Backend
 from fleet.budgets.operate import standings_of
+from fleet.budgets.queues import still_polls
 from fleet.budgets.reports import Standing
 from fleet.config import Settings
 from fleet.contracts import ASSISTANTS_QUEUE, CONTROL_QUEUE, PIPELINE_QUEUE
@@ -26,8 +25,6 @@ from fleet.errors import FleetError, OperationError, TemporalUnavailable
 from fleet.runtime import connect_once
 
 _RPC_SECONDS = 5.0
-# A poll waits on the server for up to a minute; one that is older has been given up by its process.
-_POLLER_SECONDS = 75.0
 _RUNNING = "RUNNING"
 
 
@@ -203,17 +200,5 @@ async def _queue(client: Client, name: str) -> QueueStatus:
     answer = await client.workflow_service.describe_task_queue(request, timeout=timedelta(seconds=_RPC_SECONDS))
     stats = answer.stats
     age = stats.approximate_backlog_age.ToTimedelta().total_seconds() if stats.approximate_backlog_count else 0.0
-    pollers = {one.identity for one in answer.pollers if _lives(one)}
+    pollers = {one.identity for one in answer.pollers if still_polls(one)}
     return QueueStatus(name, len(pollers), stats.approximate_backlog_count, round(age, 3))
-
-
-def _lives(poller: PollerInfo) -> bool:
-    """Whether its process still polls; the server lists those that ended for some minutes."""
-    age = datetime.now(UTC) - poller.last_access_time.ToDatetime(UTC)
-    if age.total_seconds() > _POLLER_SECONDS:
-        return False
-    _, _, place = poller.identity.rpartition("@")
-    host, _, pid = place.partition(":")
-    if host != socket.gethostname() or not pid.isdigit():
-        return True  # on another machine: its processes cannot be looked at from here
-    return Path("/proc", pid).exists()

@@ -29,17 +29,27 @@ def _number(text: str | None) -> float | None:
         return None
 
 
-def until(text: str | None, now: datetime) -> float | None:
-    """Seconds until a point in time written as an HTTP date or in RFC 3339."""
+def time_there(headers: Mapping[str, str]) -> datetime:
+    """The time by the clock of whoever answered, which its points in time go by; this machine's where it does not
+    say."""
+    return _moment(headers.get("date")) or datetime.now(UTC)
+
+
+def _moment(text: str | None) -> datetime | None:
+    """A point in time written as an HTTP date or in RFC 3339."""
     if not text:
         return None
     try:
         moment = datetime.fromisoformat(text) if text[:1].isdigit() else parsedate_to_datetime(text)
     except ValueError:
         return None
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=UTC)
-    return (moment - now).total_seconds()
+    return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
+
+
+def until(text: str | None, now: datetime) -> float | None:
+    """Seconds until a point in time written as an HTTP date or in RFC 3339."""
+    moment = _moment(text)
+    return None if moment is None else (moment - now).total_seconds()
 
 
 def _retry_delay(body: Any) -> float | None:
@@ -67,7 +77,7 @@ def requested_wait(headers: Mapping[str, str], body: Any, now: datetime | None =
     Looked at in this order: ``retry-after-ms``, ``retry-after`` (seconds or HTTP date), Gemini's
     ``retryDelay``, the reset of an exhausted limit.
     """
-    now = now or datetime.now(UTC)
+    now = now or time_there(headers)
     milliseconds = _number(headers.get("retry-after-ms"))
     retry_after = headers.get("retry-after")
     candidates = (

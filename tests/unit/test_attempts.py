@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from fleet.attempts import Attempts
+from fleet.meanings import Meaning
 
 HERE, THERE = "journal of this host", "journal of another host"
 
@@ -46,10 +47,65 @@ def test_an_earlier_attempt_of_which_nothing_is_known_may_have_sent() -> None:
     assert resumed.may_be_open_elsewhere
 
 
-def test_a_settled_call_is_open_nowhere() -> None:
+def test_a_call_whose_failure_was_told_is_open_nowhere() -> None:
     resumed = after(at=THERE, under_way=True, response_id="resp_1")
-    resumed.settled()
+    resumed.failed(Meaning.OUTAGE)
     assert (resumed.may_be_open_elsewhere, resumed.response_id) == (False, "")
+
+
+UNPAID = {
+    Meaning.RATE,
+    Meaning.RAMP,
+    Meaning.OVERLOAD,
+    Meaning.QUOTA_SPENT,
+    Meaning.QUOTA_UNTIL_RESET,
+    Meaning.KEY_REJECTED,
+    Meaning.NOT_FOUND,
+    Meaning.BAD_REQUEST,
+    Meaning.LOST_BEFORE_SENDING,
+}
+
+
+@pytest.mark.parametrize("meaning", Meaning)
+def test_a_call_counts_as_sent_unless_it_was_refused_as_unpaid_for_certain(
+    meaning: Meaning, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Attempts, "beat", lambda self: None)
+    attempts = after(at=HERE)
+    attempts.sending(0)
+    attempts.failed(meaning)
+    assert attempts.may_have_sent is (meaning not in UNPAID)
+    following = after(**asdict(attempts))
+    following.sending(0)
+    following.failed(Meaning.RATE)
+    assert following.may_have_sent is (meaning not in UNPAID), "a later refusal takes nothing back"
+
+
+def test_a_call_that_was_sent_before_a_worker_died_was_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Attempts, "beat", lambda self: None)
+    resumed = after(at=HERE, under_way=True)
+    resumed.sending(1)
+    resumed.failed(Meaning.RATE)
+    assert resumed.may_have_sent
+
+
+def test_another_execution_goes_on_with_what_the_one_before_knew() -> None:
+    before = asdict(Attempts(provider_failures=2, open_at=THERE, response_id="resp_1", maybe_paid=1))
+    taken_over = Attempts.resume([], 1, before)
+    taken_over.at = HERE
+    assert (taken_over.made, taken_over.response_id, taken_over.maybe_paid) == (2, "resp_1", 1)
+    assert taken_over.may_be_open_elsewhere and taken_over.may_have_sent
+    assert Attempts.resume([], 1, {"untold": True}).may_be_open_elsewhere
+    assert Attempts.resume([], 2, before).untold, "its own first attempt told nothing"
+    own = Attempts.resume([asdict(Attempts(provider_failures=1))], 2, before)
+    assert (own.made, own.untold) == (1, False), "its own attempts know better"
+
+
+def test_trouble_excuses_for_a_day_and_however_often() -> None:
+    attempts = Attempts()
+    assert all(attempts.excuse(1000.0 + 60 * minute) for minute in range(24 * 60))
+    assert not attempts.excuse(1000.0 + 24 * 3600)
+    assert not after(excused_at=1000.0).excuse(1000.0 + 30 * 3600)
 
 
 def test_details_of_another_shape_are_no_harm() -> None:

@@ -1,14 +1,19 @@
 """What calls cost of each limit, and what headers tell of it."""
 
-from datetime import UTC, datetime
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 
 import pytest
+from loguru import logger
 
-from fleet.budgets.costs import Costs
+from fleet.budgets.costs import Costs, first_cost
 from fleet.budgets.headers import HeaderReading, limits_in
+from fleet.budgets.mixing import Mixing
+from fleet.budgets.reporter import first_rate
 from fleet.config import Kind
-from fleet.contracts import Limited
+from fleet.contracts import Limited, LimitSettings
 from fleet.providers.base import LlmAnswer, LlmRequest
+from fleet.providers.waits import requested_wait, time_there
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -95,3 +100,84 @@ def test_a_limit_of_a_day_is_told_by_its_reset() -> None:
 def test_headers_that_make_no_sense_tell_nothing(bad: str) -> None:
     headers = {"x-ratelimit-limit-requests": bad, "x-ratelimit-remaining-requests": bad}
     assert limits_in(headers, NOW) == []
+
+
+def test_a_reset_is_read_by_the_clock_of_who_wrote_it() -> None:
+    headers = {
+        "date": "Thu, 01 Jan 2026 00:00:00 GMT",
+        "anthropic-ratelimit-requests-limit": "400",
+        "anthropic-ratelimit-requests-remaining": "396",
+        "anthropic-ratelimit-requests-reset": "2026-01-01T00:00:01Z",
+    }
+    (found,) = limits_in(headers)
+    assert found.refill == pytest.approx(400 / 60)
+    (misread,) = limits_in(headers, NOW - timedelta(seconds=10))
+    assert misread.refill < 100 / 60, "this is what a clock behind by ten seconds made of it"
+    assert requested_wait(headers | {"retry-after": "Thu, 01 Jan 2026 00:00:05 GMT"}, None) == 5
+
+
+@pytest.mark.parametrize("date", ["", "yesterday", "99 Foo 2026"])
+def test_without_a_usable_date_this_machines_clock_is_taken(date: str) -> None:
+    assert abs(time_there({"date": date}) - datetime.now(UTC)) < timedelta(seconds=5)
+
+
+FIRST_RATES: list[tuple[Kind, LimitSettings, float]] = [
+    ("openai", LimitSettings(), 10.0),
+    ("openai", LimitSettings(rpm=600), 2.0),
+    ("openai", LimitSettings(rpm=60_000), 10.0),
+    ("openai", LimitSettings(rpm=90), 1.0),
+    ("openai", LimitSettings(rpm=30), 0.5),
+    ("openai", LimitSettings(rpm=3), 0.05),
+    ("openai", LimitSettings(rpm=6000, tpm=600_000), 2.0),
+    ("anthropic", LimitSettings(output_tpm=8_000), 10 / 60),
+    ("gemini", LimitSettings(tpm=30_000), 0.5),
+]
+
+
+@pytest.mark.parametrize(("kind", "limits", "rate"), FIRST_RATES)
+def test_a_queue_opens_at_a_part_of_its_tightest_limit(kind: Kind, limits: LimitSettings, rate: float) -> None:
+    assert first_rate(limits, first_cost(kind)) == pytest.approx(rate)
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def told_by_turns(mixing: Mixing, clock: Clock, seconds: int, **limits: float) -> None:
+    """Each of these models is answered once a second."""
+    for _ in range(seconds):
+        for model, refill in limits.items():
+            mixing.heard(model, [HeaderReading(Limited.REQUESTS, refill, 5.0)])
+        clock.now += 1
+
+
+def test_models_of_different_limits_in_one_queue_are_told_of_once(log: list[str]) -> None:
+    clock = Clock()
+    mixing = Mixing("llm-openai", clock)
+    told_by_turns(mixing, clock, 59, small=10.0, large=100.0)
+    assert log == []
+    told_by_turns(mixing, clock, 100, small=10.0, large=100.0)
+    (warning,) = log
+    assert "llm-openai serves models of different limits" in warning and "Remedy:" in warning
+    assert "6,000 requests a minute for large and 600 for small" in warning
+
+
+def test_a_limit_that_changes_for_all_is_no_difference(log: list[str]) -> None:
+    clock = Clock()
+    mixing = Mixing("llm-openai", clock)
+    for refill in (10.0, 100.0, 20.0):
+        told_by_turns(mixing, clock, 300, a=refill, b=refill)
+        told_by_turns(mixing, clock, 5, a=refill, b=2 * refill)  # calls that were under way
+    assert log == []
+
+
+@pytest.fixture
+def log() -> Iterator[list[str]]:
+    lines: list[str] = []
+    sink = logger.add(lambda message: lines.append(message.record["message"]), level="WARNING")
+    yield lines
+    logger.remove(sink)

@@ -4,7 +4,14 @@ import pytest
 
 from fleet.attempts import Attempts
 from fleet.config import Settings, load_settings
-from fleet.errors import ApiKeyMissing, AssignmentUnavailable, BackendUnavailable, ProviderError
+from fleet.errors import (
+    ApiKeyMissing,
+    AssignmentUnavailable,
+    BackendUnavailable,
+    FleetError,
+    HeldBack,
+    ProviderError,
+)
 from fleet.meanings import Meaning
 from fleet.verdicts import SHORTEST_WAIT_SECONDS, Verdict, judge
 
@@ -13,7 +20,14 @@ def settings(**overrides: object) -> Settings:
     return load_settings(**({"api_base_url": "http://localhost:8000"} | overrides))
 
 
-def verdict(error: Exception, attempts: Attempts, *, waited: float = 0.0, **overrides: object) -> Verdict:
+def verdict(
+    error: Exception,
+    attempts: Attempts,
+    *,
+    waited: float = 0.0,
+    patience: float | None = None,
+    **overrides: object,
+) -> Verdict:
     return judge(
         error,
         attempts,
@@ -21,6 +35,7 @@ def verdict(error: Exception, attempts: Attempts, *, waited: float = 0.0, **over
         doing="execute_assistant",
         provider="openai",
         waited_seconds=waited,
+        patience_seconds=patience,
         chance=lambda: 0.0,
     )
 
@@ -52,8 +67,38 @@ def test_twenty_rate_limits_are_no_attempt_and_the_wait_grows_to_its_bound() -> 
 
 
 def test_the_providers_own_wait_is_obeyed_and_never_zero() -> None:
-    assert verdict(failure(Meaning.RATE, wait=300.0), Attempts()).wait_seconds == 300
+    assert verdict(failure(Meaning.RATE, wait=200.0), Attempts()).wait_seconds == 200
     assert verdict(failure(Meaning.RATE, wait=0.0), Attempts()).wait_seconds == SHORTEST_WAIT_SECONDS
+
+
+def test_a_call_is_back_in_its_queue_every_few_minutes_however_long_the_provider_asked_for() -> None:
+    for error in (failure(Meaning.RATE, wait=86_400.0), HeldBack(7 * 86_400.0)):
+        assert 60 < verdict(error, Attempts()).wait_seconds <= 600
+
+
+CONNECTION_REFUSED = failure(Meaning.LOST_BEFORE_SENDING)
+CONNECTION_REFUSED.excused = True
+LIMITED = [HeldBack(50.0), failure(Meaning.RATE, wait=50.0), CONNECTION_REFUSED]
+
+
+@pytest.mark.parametrize("error", LIMITED, ids=lambda error: error.code + str(getattr(error, "meaning", "")))
+def test_what_a_limit_holds_for_too_long_goes_to_another_provider(error: FleetError) -> None:
+    moves = verdict(error, Attempts(), waited=59.9, patience=60.0)
+    assert (moves.moves, moves.final, moves.benign) == (True, True, True)
+    assert (moves.record.code, moves.record.message) == ("held_back", str(error))
+    for again in (
+        verdict(error, Attempts(), waited=1.0, patience=60.0),
+        verdict(error, Attempts(), waited=1e6),
+        verdict(error, Attempts(sent=True), waited=1e6, patience=60.0),
+        verdict(error, Attempts(open_at="a journal"), waited=1e6, patience=60.0),
+        verdict(error, Attempts(untold=True), waited=1e6, patience=60.0),
+    ):
+        assert not (again.final or again.moves)
+
+
+def test_only_a_providers_limit_sends_a_call_elsewhere() -> None:
+    for error in (AssignmentUnavailable("…"), BackendUnavailable("…"), failure(Meaning.OVERLOAD)):
+        assert not verdict(error, Attempts(), waited=100.0, patience=60.0).final
 
 
 @pytest.mark.parametrize(

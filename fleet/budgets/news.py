@@ -1,0 +1,151 @@
+"""What one process's calls tell of a queue between two reports."""
+
+import time
+from dataclasses import dataclass, field
+
+from fleet.budgets.costs import Cost
+from fleet.budgets.headers import HeaderReading
+from fleet.budgets.reports import Reading, Report, Trouble
+from fleet.contracts import Limited
+from fleet.errors import ProviderError
+from fleet.meanings import Meaning
+
+_LITTLE_LEFT_SECONDS = 1.0
+_ANSWERED_BADLY = frozenset(
+    {
+        Meaning.NOT_FOUND,
+        Meaning.BAD_REQUEST,
+        Meaning.UNUSABLE_EMPTY,
+        Meaning.UNUSABLE_REFUSAL,
+        Meaning.UNUSABLE_CUT_OFF,
+    }
+)
+_NEVER_CHARGED = frozenset(
+    {
+        Meaning.RATE,
+        Meaning.RAMP,
+        Meaning.QUOTA_SPENT,
+        Meaning.QUOTA_UNTIL_RESET,
+        Meaning.KEY_REJECTED,
+        Meaning.NOT_FOUND,
+        Meaning.BAD_REQUEST,
+        Meaning.LOST_BEFORE_SENDING,
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Heard:
+    """A header's word of one limit. Of two, that of a refusal says more, else that of the call sent later."""
+
+    reading: HeaderReading
+    at: float
+    refused: bool
+
+    def says_more_than(self, other: "_Heard | None") -> bool:
+        return other is None or (self.refused, self.at) >= (other.refused, other.at)
+
+    def told(self, now: float) -> Reading:
+        reading, age = self.reading, max(now - self.at, 0.0)
+        return Reading(reading.what, round(reading.refill, 4), reading.remaining, round(age, 3), self.refused)
+
+
+@dataclass(slots=True)
+class News:
+    """Counted as in :class:`~fleet.budgets.reports.Report`; points in time are monotonic seconds. ``urgent``: it
+    concerns the whole queue and should be told at once."""
+
+    calls: int = 0
+    charged: int = 0
+    answered: int = 0
+    spent: Cost = field(default_factory=dict)
+    largest: Cost = field(default_factory=dict)
+    heard: dict[Limited, _Heard] = field(default_factory=dict)
+    troubles: dict[str, Trouble] = field(default_factory=dict)
+    urgent: bool = False
+
+    def sent(self, cost: Cost) -> None:
+        """A call of that reckoned cost was sent."""
+        self.calls += 1
+        self.charged += 1
+        self._spend(cost, 1)
+        self._see_largest(cost)
+
+    def _spend(self, cost: Cost, sign: int) -> None:
+        for what, amount in cost.items():
+            self.spent[what] = self.spent.get(what, 0.0) + sign * amount
+
+    def _see_largest(self, cost: Cost) -> None:
+        for what, amount in cost.items():
+            self.largest[what] = max(self.largest.get(what, 0.0), amount)
+
+    def answered_well(self, reckoned: Cost, actual: Cost, readings: list[HeaderReading], sent_at: float) -> None:
+        """The call was answered."""
+        self.answered += 1
+        self._spend(reckoned, -1)
+        self._spend(actual, 1)
+        self._read(readings, sent_at, refused=False)
+
+    def failed(
+        self, error: ProviderError, reckoned: Cost, readings: list[HeaderReading], sent_at: float, key: str
+    ) -> None:
+        """The call failed; ``key`` marks the API key that it was made with."""
+        refused = error.meaning in (Meaning.RATE, Meaning.RAMP)
+        if error.meaning in _NEVER_CHARGED:
+            self.charged -= 1
+            self._spend(reckoned, -1)
+        self._read(readings, time.monotonic() if refused else sent_at, refused=refused)
+        if error.meaning in _ANSWERED_BADLY:
+            self.answered += 1
+        else:
+            self._trouble(Trouble(error.meaning, 1, error.detail, error.wait_seconds, key))
+            self.urgent = True
+
+    def _read(self, readings: list[HeaderReading], at: float, *, refused: bool) -> None:
+        for reading in readings:
+            self._hear(_Heard(reading, at, refused))
+            self.urgent = self.urgent or reading.remaining < _LITTLE_LEFT_SECONDS * reading.refill
+
+    def _hear(self, heard: _Heard) -> None:
+        if heard.says_more_than(self.heard.get(heard.reading.what)):
+            self.heard[heard.reading.what] = heard
+
+    def _trouble(self, trouble: Trouble) -> None:
+        known = self.troubles.get(trouble.meaning)
+        waits = [one.wait_seconds for one in (known, trouble) if one is not None and one.wait_seconds is not None]
+        self.troubles[trouble.meaning] = Trouble(
+            meaning=trouble.meaning,
+            count=(known.count if known else 0) + trouble.count,
+            detail=trouble.detail,
+            wait_seconds=max(waits, default=None),
+            key=trouble.key,
+        )
+
+    def add(self, later: "News") -> None:
+        """Take up what was told since, where this could not be reported."""
+        self.calls += later.calls
+        self.charged += later.charged
+        self.answered += later.answered
+        self._spend(later.spent, 1)
+        self._see_largest(later.largest)
+        for heard in later.heard.values():
+            self._hear(heard)
+        for trouble in later.troubles.values():
+            self._trouble(trouble)
+        self.urgent = self.urgent or later.urgent
+
+    def report(self, process: str, in_flight: int) -> Report:
+        """All of it, as it is told the budget now."""
+        now = time.monotonic()
+        return Report(
+            process=process,
+            calls=self.calls,
+            charged=max(self.charged, 0),
+            answered=self.answered,
+            spent={what: round(amount, 2) for what, amount in self.spent.items()},
+            largest={what: round(amount, 2) for what, amount in self.largest.items()},
+            readings=[one.told(now) for one in self.heard.values()],
+            troubles=list(self.troubles.values()),
+            sent_at=round(time.time(), 3),
+            in_flight=in_flight,
+        )

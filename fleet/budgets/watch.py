@@ -1,0 +1,108 @@
+"""How a queue's budget stands, as one process sees it, and what its gate is told of that.
+
+Where the server lets the queue's rate be set, the queue itself obeys the budget, and only a call that was held
+for a while asks whether the queue has been shut meanwhile. Elsewhere every call goes by the budget's word: the
+budget is asked at most every other second, and only while calls want to pass.
+"""
+
+import asyncio
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+from loguru import logger
+from temporalio.client import Client, WorkflowHandle, WorkflowQueryFailedError
+from temporalio.service import RPCError, RPCStatusCode
+
+from fleet.budgets.gate import Word
+from fleet.budgets.queues import QueueRate, pollers
+from fleet.budgets.reports import STANDING_QUERY, Standing, budget_id
+
+_RPC = timedelta(seconds=3)
+#: Age at which a standing is asked for anew, by those who ask for it now and then.
+FRESH_SECONDS = 1.0
+_POLL_SECONDS = 2.0
+_HELD_SECONDS = 1.0
+# Where nobody keeps the budget, a query may wait for its deadline.
+_UNKEPT_SECONDS = 5.0
+
+
+class Watch:
+    """One queue's budget. ``first_rate`` is what the whole fleet may send a second while nothing is known.
+
+    ``last`` is what the budget said last, None: nothing yet, or there is no such budget; ``kept``: it answered
+    when it was asked last.
+    """
+
+    def __init__(
+        self, client: Client, queue: str, first_rate: float, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._client = client
+        self._queue = queue
+        self._first_rate = first_rate
+        self._clock = clock
+        self._opened = QueueRate(None)
+        self._processes = 1
+        self._asked_at = -_UNKEPT_SECONDS
+        self._asking: asyncio.Task[None] | None = None
+        self.last: Standing | None = None
+        self.kept = True
+
+    def opened(self, found: QueueRate) -> None:
+        """The server has told what it does with the queue's rate."""
+        self._opened = found
+
+    @property
+    def exact(self) -> bool:
+        """Whether the queue itself obeys the budget."""
+        return self._opened.exact and (self.last is None or self.last.exact)
+
+    async def standing(self, at_most_seconds: float = FRESH_SECONDS) -> Standing | None:
+        """How the budget stands, at most so old; None where nobody keeps it."""
+        age = at_most_seconds if self.kept else max(at_most_seconds, _UNKEPT_SECONDS)
+        if self._asking is None and self._clock() - self._asked_at >= age:
+            self._asked_at = self._clock()
+            self._asking = asyncio.create_task(self._ask(), name=f"standing of {self._queue}")
+        if self._asking is not None:
+            await asyncio.shield(self._asking)  # others wait for it too
+        return self.last if self.kept else None
+
+    async def word(self, held_seconds: float) -> Word:
+        """What the budget says to a call that the gate held for so long."""
+        if self.exact:
+            if held_seconds < _HELD_SECONDS:
+                return Word()
+            standing = await self.standing()
+            return Word(shut=standing is not None and standing.holds)
+        await self.standing(_POLL_SECONDS)
+        # With nobody to ask, what was said last goes on.
+        rate, shut = (self._first_rate, False) if self.last is None else (self.last.rate, self.last.holds)
+        return Word(shut, queue_holds=self._opened.settable, pace=rate / self._processes)
+
+    async def _ask(self) -> None:
+        kept = True
+        try:
+            self.last = await self._handle.query(STANDING_QUERY, result_type=Standing, rpc_timeout=_RPC)
+            if not self.exact:
+                self._processes = max(await pollers(self._client, self._queue), 1)
+        except (RPCError, WorkflowQueryFailedError) as error:
+            kept = False
+            if isinstance(error, RPCError) and error.status is RPCStatusCode.NOT_FOUND:
+                self.last = None
+        finally:
+            self._asking = None
+        self._tell(kept)
+
+    def _tell(self, kept: bool) -> None:
+        if self.kept == kept:
+            return
+        self.kept = kept
+        if kept:
+            logger.info("the budget of {} is kept again", self._queue)
+        else:
+            logger.warning("nobody keeps the budget of {}: its queue goes on at its last rate", self._queue)
+
+    @property
+    def _handle(self) -> WorkflowHandle[Any, Any]:
+        return self._client.get_workflow_handle(budget_id(self._queue))

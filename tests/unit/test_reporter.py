@@ -1,0 +1,180 @@
+"""What a process tells its queue's budget, and what becomes of it when it cannot be told."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+from temporalio.client import WorkflowQueryFailedError
+from temporalio.service import RPCError, RPCStatusCode
+
+from fleet.budgets import reporter as reporting
+from fleet.budgets import watch as watching
+from fleet.budgets.admission import Admission
+from fleet.budgets.costs import Costs, first_cost
+from fleet.budgets.gate import Gate
+from fleet.budgets.reporter import Reporter
+from fleet.budgets.reports import NEW_KEY_SIGNAL, REPORT_SIGNAL, Report, Standing
+from fleet.contracts import Limited, LimitSettings
+from fleet.errors import ProviderError
+from fleet.meanings import Meaning
+from fleet.providers.base import LlmAnswer, LlmRequest
+from tests.waiting import wait_for
+
+REQUEST = LlmRequest("m", "", "x" * 350, 0.7, None, None, "k")
+ANSWER = LlmAnswer(
+    "y",
+    "m",
+    "stop",
+    100,
+    20,
+    headers={"x-ratelimit-limit-requests": "600", "x-ratelimit-remaining-requests": "90"},
+)
+
+
+class Server:
+    """Takes signals, or refuses so many of them first; answers queries with ``standing``."""
+
+    def __init__(self) -> None:
+        self.reports: list[Report] = []
+        self.keys: list[str] = []
+        self.refusing = 0
+        self.standing: Standing | Exception = Standing("llm-test", 1.0, "closed", "", True, 0, 0, 0)
+
+    def get_workflow_handle(self, workflow_id: str) -> "Server":
+        return self
+
+    async def signal(self, name: str, argument: Any, **options: Any) -> None:
+        if self.refusing:
+            self.refusing -= 1
+            raise RPCError("away", RPCStatusCode.UNAVAILABLE, b"")
+        {REPORT_SIGNAL: self.reports, NEW_KEY_SIGNAL: self.keys}[name].append(argument)
+
+    async def query(self, name: str, **options: Any) -> Standing:
+        if isinstance(self.standing, Exception):
+            raise self.standing
+        return self.standing
+
+    def told(self, count: Callable[[Report], float]) -> float:
+        return sum(count(report) for report in self.reports)
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Server:
+    for name in ("_USUAL_SECONDS", "_URGENT_SECONDS", "_ASK_SECONDS"):
+        monkeypatch.setattr(reporting, name, 0.01)
+    monkeypatch.setattr(watching, "_UNKEPT_SECONDS", 0.01)
+    return Server()
+
+
+@asynccontextmanager
+async def reporting_to(server: Server) -> AsyncIterator[tuple[Reporter, Admission]]:
+    """A reporter at work, and the way in that tells it of calls."""
+
+    async def key_mark() -> str:
+        return "new"
+
+    limits, cost = LimitSettings(), first_cost("openai")
+    reporter = Reporter(server, "llm-test", limits, "w", cost, 600.0, key_mark)  # type: ignore[arg-type]
+    task = asyncio.create_task(reporter.report_for_ever())
+    try:
+        yield reporter, Admission(Gate(), Costs("openai"), reporter, lambda: "key")
+        assert not task.done(), "it never returns"
+    finally:
+        task.cancel()
+        await asyncio.wait({task})
+
+
+async def until(what: str, condition: Callable[[], object]) -> None:
+    await asyncio.to_thread(wait_for, what, condition, 10)
+
+
+async def call(admission: Admission, *, error: ProviderError | None = None) -> None:
+    async def ask() -> LlmAnswer:
+        if error is not None:
+            raise error
+        return ANSWER
+
+    async with admission.admitted(REQUEST) as make:
+        await make(ask)
+
+
+async def test_what_calls_cost_and_what_headers_say_is_told(server: Server) -> None:
+    async with reporting_to(server) as (_, admission):
+        await call(admission)
+        await until("it is told", lambda: server.told(lambda report: report.answered) == 1)
+    assert server.told(lambda report: report.calls) == server.told(lambda report: report.charged) == 1
+    assert server.told(lambda report: report.spent[Limited.TOKENS]) == 100, "settled by what it used"
+    (reading,) = (one for report in server.reports for one in report.readings)
+    assert (reading.what, reading.refill, reading.remaining) == (Limited.REQUESTS, 10.0, 90.0)
+
+
+async def test_nothing_is_lost_where_the_budget_cannot_be_told(server: Server) -> None:
+    server.refusing = 3
+    async with reporting_to(server) as (_, admission):
+        await call(admission)
+        await until("one was refused", lambda: server.refusing < 3)
+        refused = ProviderError(Meaning.RATE, "openai", "…", status=429, wait_seconds=0.0, headers=ANSWER.headers)
+        for _ in range(2):
+            with pytest.raises(ProviderError):
+                await call(admission, error=refused)
+        await until("all is told", lambda: server.told(lambda report: len(report.troubles)))
+    assert server.told(lambda report: report.calls) == 3
+    assert server.told(lambda report: report.charged) == 1
+    assert sum(one.count for report in server.reports for one in report.troubles) == 2
+    assert any(one.refused for report in server.reports for one in report.readings)
+
+
+async def test_calls_under_way_are_told_until_they_have_ended(server: Server) -> None:
+    async with reporting_to(server) as (_, admission):
+        hanging = asyncio.Event()
+
+        async def hang() -> LlmAnswer:
+            await hanging.wait()
+            return ANSWER
+
+        async def attempt() -> None:
+            async with admission.admitted(REQUEST) as make:
+                await make(hang)
+
+        cut_off, answered = asyncio.create_task(attempt()), asyncio.create_task(attempt())
+        await until("both are under way", lambda: server.reports and server.reports[-1].in_flight == 2)
+        cut_off.cancel()
+        await until("one was cut off", lambda: server.reports[-1].in_flight == 1)
+        hanging.set()
+        await answered
+        await until("none is left", lambda: server.reports[-1].in_flight == 0)
+
+
+async def test_a_provider_that_keeps_silent_is_told_of_now_and_then(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reporting, "_IN_FLIGHT_SECONDS", 0.02)
+    async with reporting_to(server) as (reporter, _):
+        with reporter.call(first_cost("openai")):
+            await until("it is told again and again", lambda: len(server.reports) >= 4)
+        await until("its end is told", lambda: server.reports[-1].in_flight == 0)
+        told = len(server.reports)
+        await asyncio.sleep(0.1)  # what is tested is this silence
+        assert len(server.reports) == told
+
+
+async def test_a_call_that_was_answered_before_is_told_to_nobody(server: Server) -> None:
+    async with reporting_to(server) as (_, admission):
+        async with admission.admitted(REQUEST):
+            pass
+        await call(admission)
+        await until("the other is told", lambda: server.told(lambda report: report.answered))
+    assert server.told(lambda report: report.calls) == 1
+
+
+async def test_a_query_of_another_release_does_not_end_the_look_for_a_new_key(server: Server) -> None:
+    parked = Standing("llm-test", 0.0, "parked", "", True, 0, 0, 0, rejected_key="old")
+    server.standing = parked
+    async with reporting_to(server) as (reporter, _):
+        await until("the key is looked for", lambda: server.keys)
+        server.standing = WorkflowQueryFailedError("unknown query")
+        await until("it cannot be asked", lambda: not reporter.watch.kept)
+        server.standing, looked = parked, len(server.keys)
+        await until("it is looked for again", lambda: len(server.keys) > looked)

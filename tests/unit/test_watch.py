@@ -1,0 +1,133 @@
+"""What one process knows of a queue's budget, and what its gate is told."""
+
+import asyncio
+from typing import Any
+
+import pytest
+from temporalio.client import WorkflowQueryFailedError
+from temporalio.service import RPCError, RPCStatusCode
+
+from fleet.budgets import watch as watching
+from fleet.budgets.gate import Word
+from fleet.budgets.queues import QueueRate
+from fleet.budgets.reports import Standing
+from fleet.budgets.watch import Watch
+
+EXACT, DIVIDED, NOT_SETTABLE = QueueRate(5.0), QueueRate(5.0, partitions=4), QueueRate(None, settable=False)
+AWAY = RPCError("nobody polls", RPCStatusCode.UNAVAILABLE, b"")
+GONE = RPCError("no such workflow", RPCStatusCode.NOT_FOUND, b"")
+OF_ANOTHER_RELEASE = WorkflowQueryFailedError("no such query")
+
+
+class Server:
+    """Answers queries with a standing or an error, and counts them; ``now`` is the clock."""
+
+    def __init__(self) -> None:
+        self.now, self.asked, self.polling = 100.0, 0, 3
+        self.answer: Standing | Exception = standing()
+
+    def get_workflow_handle(self, workflow_id: str) -> "Server":
+        assert workflow_id == "budget-llm-test"
+        return self
+
+    async def query(self, name: str, **options: Any) -> Standing:
+        self.asked += 1
+        await asyncio.sleep(0)
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return self.answer
+
+    async def pollers(self, client: object, queue: str) -> int:
+        return self.polling
+
+
+def standing(breaker: str = "closed", rate: float = 6.0, *, exact: bool = True) -> Standing:
+    return Standing("llm-test", rate, breaker, "", exact, 0, 0, 0)
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Server:
+    server = Server()
+    monkeypatch.setattr(watching, "pollers", server.pollers)
+    return server
+
+
+def watch_of(server: Server, opened: QueueRate) -> Watch:
+    watch = Watch(server, "llm-test", 3.0, lambda: server.now)  # type: ignore[arg-type]
+    watch.opened(opened)
+    return watch
+
+
+async def test_where_the_queue_obeys_only_a_call_that_was_held_asks(server: Server) -> None:
+    watch = watch_of(server, EXACT)
+    assert await watch.word(0.5) == Word() and server.asked == 0
+    server.answer = standing("paused", 0.0)
+    assert await watch.word(1.5) == Word(shut=True) and server.asked == 1
+    server.answer = standing("probing", 0.5)
+    server.now += 1
+    assert await watch.word(1.5) == Word(), "the queue keeps the rate"
+
+
+@pytest.mark.parametrize(("opened", "queue_holds"), [(DIVIDED, True), (NOT_SETTABLE, False)])
+async def test_elsewhere_every_call_goes_by_the_budgets_word(
+    server: Server, opened: QueueRate, queue_holds: bool
+) -> None:
+    watch = watch_of(server, opened)
+    assert await watch.word(0.0) == Word(queue_holds=queue_holds, pace=2.0), "a third of the fleet's rate"
+    server.answer, server.polling = standing("parked", 0.0), 2
+    server.now += 1.9
+    assert not (await watch.word(0.0)).shut and server.asked == 1, "it is asked every other second at most"
+    server.now += 0.2
+    assert await watch.word(0.0) == Word(shut=True, queue_holds=queue_holds, pace=0.0) and server.asked == 2
+
+
+async def test_a_budget_that_finds_the_server_wanting_is_believed(server: Server) -> None:
+    watch = watch_of(server, EXACT)
+    server.answer = standing(exact=False)
+    await watch.standing()
+    assert (await watch.word(0.0)).pace == 2.0
+
+
+async def test_calls_at_once_ask_once(server: Server) -> None:
+    watch = watch_of(server, DIVIDED)
+    words = await asyncio.gather(*(watch.word(0.0) for _ in range(20)))
+    assert {word.pace for word in words} == {2.0} and server.asked == 1
+
+
+async def test_a_caller_that_leaves_takes_nobody_elses_answer_along(server: Server) -> None:
+    watch = watch_of(server, DIVIDED)
+    impatient = asyncio.create_task(watch.word(0.0))
+    patient = asyncio.create_task(watch.word(0.0))
+    await asyncio.sleep(0)
+    impatient.cancel()
+    assert (await patient).pace == 2.0
+
+
+@pytest.mark.parametrize("trouble", [AWAY, OF_ANOTHER_RELEASE], ids=["away", "of another release"])
+async def test_with_nobody_to_ask_the_last_word_goes_on(server: Server, trouble: Exception) -> None:
+    watch = watch_of(server, DIVIDED)
+    await watch.word(0.0)
+    server.answer = trouble
+    server.now += 3
+    assert (await watch.word(0.0)).pace == 2.0
+    assert await watch.standing() is None and not watch.kept
+    server.now += 4
+    await watch.word(0.0)
+    assert server.asked == 2, "who does not answer is asked less"
+    server.answer = standing("paused", 0.0)
+    server.now += 2
+    assert (await watch.word(0.0)).shut and watch.kept
+
+
+async def test_a_budget_that_is_gone_holds_nobody(server: Server) -> None:
+    watch = watch_of(server, NOT_SETTABLE)
+    server.answer = standing("paused", 0.0)
+    assert (await watch.word(0.0)).shut
+    server.answer = GONE
+    server.now += 3
+    assert await watch.word(0.0) == Word(queue_holds=False, pace=1.0), "the first rate, until it is started anew"
+
+
+async def test_before_anything_is_known_the_first_rate_is_kept(server: Server) -> None:
+    server.answer = AWAY
+    assert (await watch_of(server, NOT_SETTABLE).word(0.0)).pace == 3.0

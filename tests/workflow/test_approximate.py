@@ -1,0 +1,204 @@
+"""A server that divides a queue, or does not let its rate be set: the processes' gates keep the peace.
+
+The server and the budget are real; three processes' ways in and the provider, which sends no headers, are acted.
+"""
+
+import asyncio
+import time
+import uuid
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from temporalio import activity, workflow
+from temporalio.client import Client
+from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
+from temporalio.worker import UnsandboxedWorkflowRunner, Worker
+
+from fleet.budgets import queues, reporter
+from fleet.budgets.admission import Admission
+from fleet.budgets.costs import Costs, first_cost
+from fleet.budgets.gate import Gate
+from fleet.budgets.operate import pause, resume, set_limits, standing_of
+from fleet.budgets.queues import QueueActivities
+from fleet.budgets.reporter import Reporter
+from fleet.budgets.workflow import ProviderBudgetWorkflow
+from fleet.contracts import CONTROL_QUEUE, LimitSettings
+from fleet.errors import HeldBack, ProviderError
+from fleet.meanings import Meaning
+from fleet.providers.base import LlmAnswer, LlmRequest
+from tests.temporal import running_temporal
+from tests.waiting import wait_for
+
+REFILL, BURST = 8.0, 8.0
+CALLS = 60
+REQUEST = LlmRequest("m", "", "x" * 350, 0.7, None, None, "k")
+ANSWER = LlmAnswer("y", "m", "stop", 100, 20)
+# The budget is asked every other second, and this machine may be busy.
+HEARD_SECONDS = 3.0
+
+
+@dataclass
+class Provider:
+    """A bucket of requests; remembers when it was called."""
+
+    level: float = BURST
+    at: float = field(default_factory=time.monotonic)
+    taken: list[float] = field(default_factory=list)
+    refused: list[float] = field(default_factory=list)
+
+    async def ask(self) -> LlmAnswer:
+        now = time.monotonic()
+        self.level, self.at = min(self.level + REFILL * (now - self.at), BURST), now
+        if self.level < 1:
+            self.refused.append(now)
+            wait = (1 - self.level) / REFILL
+            raise ProviderError(Meaning.RATE, "test", "too many", status=429, wait_seconds=wait)
+        self.level -= 1
+        self.taken.append(now)
+        await asyncio.sleep(0.2)
+        return ANSWER
+
+    def called(self, begin: float, end: float) -> int:
+        return sum(begin <= at < end for at in [*self.taken, *self.refused])
+
+
+@workflow.defn
+class Backlog:
+    """More calls than can be made in the test."""
+
+    @workflow.run
+    async def run(self, queue: str, count: int) -> None:
+        await asyncio.gather(
+            *(
+                workflow.execute_activity(
+                    "call", task_queue=queue, start_to_close_timeout=timedelta(seconds=60), activity_id=str(number)
+                )
+                for number in range(count)
+            )
+        )
+
+
+class Process:
+    """What one worker process has between its queue and the provider."""
+
+    def __init__(self, client: Client, queue: str, number: int, provider: Provider) -> None:
+        self.reporter = Reporter(
+            client, queue, LimitSettings(rpm=60 * REFILL), f"w{number}", first_cost("openai"), 600.0, self.no_key
+        )
+        self._admission = Admission(Gate(), Costs("openai"), self.reporter, lambda: "")
+        self._provider = provider
+
+    async def no_key(self) -> str:
+        return ""
+
+    @activity.defn(name="call")
+    async def call(self) -> None:
+        try:
+            async with self._admission.admitted(REQUEST) as make:
+                await make(self._provider.ask)
+        except (HeldBack, ProviderError) as error:
+            raise ApplicationError(
+                str(error),
+                category=ApplicationErrorCategory.BENIGN,
+                next_retry_delay=timedelta(seconds=max(error.wait_seconds or 0.0, 0.05)),
+            ) from None
+
+
+@asynccontextmanager
+async def working(address: str, queue: str, provider: Provider) -> AsyncIterator[Client]:
+    """Three processes poll the queue, a budget is kept, and there is no end of calls."""
+    client = await Client.connect(address)
+    async with AsyncExitStack() as stack:
+        await stack.enter_async_context(
+            Worker(
+                client,
+                task_queue=CONTROL_QUEUE,
+                workflows=[ProviderBudgetWorkflow, Backlog],
+                activities=[QueueActivities(client).set_queue_rate],
+                workflow_runner=UnsandboxedWorkflowRunner(),
+            )
+        )
+        backlog = await client.start_workflow(
+            Backlog.run, args=[queue, 400], id=f"backlog-{uuid.uuid4()}", task_queue=CONTROL_QUEUE
+        )
+        for number in range(3):
+            await stack.enter_async_context(process(address, queue, number, provider))
+        yield client
+        await backlog.terminate()
+
+
+@asynccontextmanager
+async def process(address: str, queue: str, number: int, provider: Provider) -> AsyncIterator[None]:
+    client = await Client.connect(address, identity=f"w{number}@another-host:1")
+    one = Process(client, queue, number, provider)
+    await one.reporter.open()
+    reporting = asyncio.create_task(one.reporter.report_for_ever())
+    worker = Worker(
+        client,
+        task_queue=queue,
+        activities=[one.call],
+        max_concurrent_activities=10,
+        disable_eager_activity_execution=True,
+    )
+    try:
+        async with worker:
+            yield
+    finally:
+        reporting.cancel()
+
+
+@pytest.fixture(scope="module")
+def address() -> Iterator[str]:
+    settings = ("matching.numTaskqueueReadPartitions=4", "matching.numTaskqueueWritePartitions=4")
+    with running_temporal(*settings) as address:
+        yield address
+
+
+NOT_SETTABLE, DIVIDED = "llm-not-settable", "llm-divided"
+
+
+@pytest.fixture
+def some_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The server does not let one queue's rate be set."""
+
+    async def set_rate(client: Client, queue: str, *arguments: Any) -> bool:
+        return queue != NOT_SETTABLE and await really_set_rate(client, queue, *arguments)
+
+    really_set_rate = queues.set_rate
+    monkeypatch.setattr(reporter, "set_rate", set_rate)
+    monkeypatch.setattr(queues, "set_rate", set_rate)
+
+
+@pytest.mark.usefixtures("some_refused")
+async def test_what_is_approximate_still_keeps_the_peace(address: str) -> None:
+    """Both at once, since most of it is waiting."""
+    await asyncio.gather(*(kept_peace(address, queue) for queue in (DIVIDED, NOT_SETTABLE)))
+
+
+async def kept_peace(address: str, queue: str) -> None:
+    provider = Provider()
+    async with working(address, queue, provider) as client:
+        await asyncio.to_thread(wait_for, f"{queue} is used", lambda: len(provider.taken) >= CALLS, 60)
+        standing = await standing_of(client, queue)
+        assert standing is not None and not standing.exact, queue
+        assert len(provider.refused) <= 0.05 * CALLS, f"{queue} is not overrun"
+
+        ordered = time.monotonic()
+        await set_limits(client, queue, LimitSettings(rpm=120))
+        await asyncio.sleep(HEARD_SECONDS + 4)
+        slowed = provider.called(ordered + HEARD_SECONDS, ordered + HEARD_SECONDS + 4)
+        assert slowed <= 4 * 2 + 3, f"the new limit of {queue} holds"
+
+        ordered = time.monotonic()
+        await pause(client, queue, "by hand")
+        await asyncio.sleep(HEARD_SECONDS + 1)
+        resumed = time.monotonic()
+        assert provider.called(ordered + HEARD_SECONDS, resumed) == 0, f"{queue} is shut"
+        await resume(client, queue)
+        await asyncio.to_thread(
+            wait_for, f"{queue} is open", lambda: provider.called(resumed, time.monotonic()), 5
+        )

@@ -1,0 +1,210 @@
+"""When an assistant moves to another provider, and when it must not; the providers' workers are acted."""
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from temporalio import activity
+from temporalio.client import Client, WorkflowFailureError, WorkflowHandle
+from temporalio.exceptions import ApplicationError
+from temporalio.worker import Worker
+
+from fleet.contracts import (
+    ASSISTANT_SIGNAL,
+    ASSISTANTS_QUEUE,
+    EXECUTE_ASSISTANT,
+    LOAD_ASSISTANTS,
+    PIPELINE_QUEUE,
+    WORKFLOW_TYPE,
+    ActivityLimits,
+    Assistant,
+    AssistantCall,
+    AssistantMoved,
+    AssistantResult,
+    AssistantState,
+    ModelChoice,
+    PipelinePlan,
+)
+from fleet.pipeline import AssistantPipelineWorkflow
+from tests.temporal import running_temporal
+
+PATIENCE_SECONDS = 1.5
+FIRST, SECOND = ModelChoice("openai", "m"), ModelChoice("anthropic", "n")
+QUEUES = {"openai": "llm-openai", "anthropic": "llm-anthropic"}
+
+
+class Loading:
+    """A project of one assistant, which may move."""
+
+    @activity.defn(name=LOAD_ASSISTANTS)
+    async def load(self, project_id: str) -> PipelinePlan:
+        one = Assistant("draft", "Draft", 1, FIRST.provider, FIRST.model, "Write.", fallback=[SECOND])
+        limits = ActivityLimits(600.0, 30.0, 1.0, 2.0, fallback_after_seconds=PATIENCE_SECONDS)
+        return PipelinePlan(project_id, [one], QUEUES, limits)
+
+
+Act = Callable[[], Awaitable[None]]
+
+
+async def nothing() -> None:
+    """It answers."""
+
+
+@dataclass
+class Acted:
+    """A provider's worker: keeps what it is asked, and answers unless ``act`` fails."""
+
+    act: Act = nothing
+    calls: list[AssistantCall] = field(default_factory=list)
+    asked: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @activity.defn(name=EXECUTE_ASSISTANT)
+    async def execute(self, call: AssistantCall) -> AssistantResult:
+        self.calls.append(call)
+        self.asked.set()
+        await self.act()
+        return AssistantResult(
+            call.function_key, "text", call.provider, call.model, "stop", 1, 0, 1, None, None, 1, 0.1, "", "key"
+        )
+
+
+@dataclass
+class Stage:
+    """Pipelines and loads are worked on; the providers' queues are served by whom a test says."""
+
+    client: Client
+
+    @asynccontextmanager
+    async def serving(self, provider: str, acted: Acted) -> AsyncIterator[Acted]:
+        async with Worker(self.client, task_queue=QUEUES[provider], activities=[acted.execute]):
+            yield acted
+
+    async def pipeline(self) -> WorkflowHandle[Any, dict[str, Any]]:
+        return await self.client.start_workflow(
+            WORKFLOW_TYPE, args=["topic", "project"], id=f"p-{uuid.uuid4()}", task_queue=PIPELINE_QUEUE
+        )
+
+    async def interrupted(self, act: Act) -> AssistantCall:
+        """The call that the first provider is asked for good, after an attempt that did this, and a silence."""
+        async with self.serving("openai", Acted(act)) as first:
+            pipeline = await self.pipeline()
+            await asyncio.wait_for(first.asked.wait(), 20)
+        await asyncio.sleep(2 * PATIENCE_SECONDS)  # what is tested is exactly this time
+        async with self.serving("openai", Acted()) as again:
+            assert answered_by(await pipeline.result()) == "openai"
+        return again.calls[-1]
+
+
+@pytest.fixture(scope="module")
+def address() -> Iterator[str]:
+    with running_temporal() as address:
+        yield address
+
+
+@pytest.fixture
+async def stage(address: str) -> AsyncIterator[Stage]:
+    client = await Client.connect(address)
+    async with (
+        Worker(client, task_queue=PIPELINE_QUEUE, workflows=[AssistantPipelineWorkflow]),
+        Worker(client, task_queue=ASSISTANTS_QUEUE, activities=[Loading().load]),
+    ):
+        yield Stage(client)
+
+
+def refuse(code: str = "held_back", *, final: bool = True, **heartbeat: Any) -> Act:
+    """An attempt that fails, after it told this by its heartbeat."""
+
+    async def act() -> None:
+        if heartbeat:
+            activity.heartbeat(heartbeat)
+        raise ApplicationError(
+            "the limit leaves no room", type=code, non_retryable=final, next_retry_delay=timedelta(seconds=0.1)
+        )
+
+    return act
+
+
+def answered_by(result: dict[str, Any]) -> str:
+    (one,) = result["stages"]
+    return str(one["metadata"]["provider"])
+
+
+async def test_what_no_worker_starts_moves_on(stage: Stage) -> None:
+    async with stage.serving("anthropic", Acted()) as second:
+        result = await (await stage.pipeline()).result()
+    assert answered_by(result) == "anthropic"
+    assert second.calls[0].give_up_after_seconds == PATIENCE_SECONDS
+
+
+async def test_what_its_worker_holds_back_for_too_long_moves_on_at_once(stage: Stage) -> None:
+    async with (
+        stage.serving("openai", Acted(refuse())) as first,
+        stage.serving("anthropic", Acted()),
+    ):
+        result = await (await stage.pipeline()).result()
+    assert answered_by(result) == "anthropic"
+    assert [call.give_up_after_seconds for call in first.calls] == [PATIENCE_SECONDS]
+
+
+async def test_every_round_has_longer_patience(stage: Stage) -> None:
+    rounds = 0
+
+    async def act() -> None:
+        nonlocal rounds
+        rounds += 1
+        if rounds < 3:
+            await refuse()()
+
+    async with stage.serving("openai", Acted(act)) as first, stage.serving("anthropic", Acted(refuse())):
+        result = await (await stage.pipeline()).result()
+    assert answered_by(result) == "openai"
+    assert [call.give_up_after_seconds for call in first.calls] == [1.5, 3, 6]
+
+
+async def test_any_other_failure_for_good_is_the_assistants_own(stage: Stage) -> None:
+    bad = Acted(refuse("bad_request"))
+    async with stage.serving("openai", bad), stage.serving("anthropic", Acted()) as second:
+        with pytest.raises(WorkflowFailureError):
+            await (await stage.pipeline()).result()
+    assert second.calls == []
+
+
+TOLD = [
+    {"sent": True, "provider_failures": 1},  # a 500: the provider may charge for it
+    {"open_at": "a journal", "provider_failures": 1},  # no answer came
+    {"under_way": True, "at": "a journal"},  # its worker died
+]
+
+
+@pytest.mark.parametrize("told", TOLD, ids=["may be paid", "not answered", "worker died"])
+async def test_what_was_sent_stays_and_its_next_execution_knows_of_it(stage: Stage, told: dict[str, Any]) -> None:
+    async with stage.serving("anthropic", Acted()) as second:
+        again = await stage.interrupted(refuse("provider_error", final=False, **told))
+    assert second.calls == [] and again.before == told
+    assert again.give_up_after_seconds is None, "it waits as long as it takes"
+
+
+async def test_what_only_a_signal_told_of_is_assumed_to_be_sent(stage: Stage) -> None:
+    async def tell() -> None:
+        handle = stage.client.get_workflow_handle(activity.info().workflow_id or "")
+        await handle.signal(ASSISTANT_SIGNAL, AssistantMoved("draft", AssistantState.RUNNING, 1))
+        await refuse("cut_off", final=False)()
+
+    async with stage.serving("anthropic", Acted()) as second:
+        again = await stage.interrupted(tell)
+    assert second.calls == [] and again.before == {"untold": True}
+
+
+async def test_a_refusal_that_cost_nothing_lets_it_move(stage: Stage) -> None:
+    told = {"sent": False, "open_at": "", "waits": 1}
+    async with stage.serving("anthropic", Acted()):
+        async with stage.serving("openai", Acted(refuse("provider_error", final=False, **told))) as first:
+            pipeline = await stage.pipeline()
+            await asyncio.wait_for(first.asked.wait(), 20)
+        result = await pipeline.result()
+    assert answered_by(result) == "anthropic"
