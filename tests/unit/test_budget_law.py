@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable
 from copy import deepcopy
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -180,6 +181,25 @@ def test_never_stuck_when_the_provider_is_well(
     world.run(end - world.now)
     assert world.queue.rate >= LEAST_RATE
     assert world.utilisation(begin, end, refill * size) > (0.9 if headers else 0.75)
+
+
+@pytest.mark.parametrize(("headers", "used", "refused"), [(True, 0.97, 0.005), (False, 0.93, 0.02)])
+@pytest.mark.parametrize("change", ["halved", "shared"])
+def test_a_limit_that_halves_and_another_customer_are_noticed(
+    change: str, headers: bool, used: float, refused: float
+) -> None:
+    utilisations, shares = [], []
+    for seed in range(5):
+        world = world_of(10.0, headers=headers, seed=seed)
+        world.run(60)
+        if change == "halved":
+            world.provider.set_refill(5.0)
+        else:
+            world.provider.tenant = 5.0
+        world.run(180)
+        utilisations.append(world.utilisation(90, 240, 5.0))
+        shares.append(world.share_refused())
+    assert sum(utilisations) / 5 > used and sum(shares) / 5 < refused
 
 
 pasts = st.lists(
