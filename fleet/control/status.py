@@ -2,7 +2,9 @@
 
 import asyncio
 import time
-from dataclasses import asdict, dataclass, field
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -39,7 +41,7 @@ class Reachable:
 
 @dataclass(frozen=True)
 class QueueStatus:
-    """A task queue: processes that poll it, tasks that wait, and for how long the oldest has. The numbers are
+    """A task queue: processes that poll it or have their hands full of it, tasks that wait, and for how long the oldest has. The numbers are
     None where Temporal could not be asked."""
 
     queue: str
@@ -78,13 +80,7 @@ class FleetStatus:
         return found + self._unpolled()
 
     def _unpolled(self) -> list[str]:
-        # Who has as many tasks as it may polls for no more, and is there all the same.
-        busy = {queue for one in self.vitals.values() for queue, polls in one.queues.items() if polls.full}
-        return [
-            f"nobody polls the queue {one.queue}"
-            for one in self.queues
-            if one.pollers == 0 and one.queue not in busy
-        ]
+        return [f"nobody polls the queue {one.queue}" for one in self.queues if one.pollers == 0]
 
     def to_json(self) -> dict[str, Any]:
         """As ``fleet status --json`` and ``GET /status`` show it: each process with its ``pulse``, or null."""
@@ -113,7 +109,17 @@ async def status_of(settings: Settings, client: Client | None = None) -> FleetSt
         _temporal(settings, client), _backend(settings), asyncio.to_thread(_processes, home)
     )
     vitals, complaints = await asyncio.to_thread(_look_at_pulses, home, processes, temporal.ok)
-    return FleetStatus(temporal, backend, processes, queues, problem, budgets, complaints, vitals)
+    served = with_the_busy(queues, vitals)
+    return FleetStatus(temporal, backend, processes, served, problem, budgets, complaints, vitals)
+
+
+def with_the_busy(queues: list[QueueStatus], vitals: Mapping[str, Vitals]) -> list[QueueStatus]:
+    """The queues with those of this machine's processes among their pollers that have as many tasks as they may:
+    who does polls for no more, the server forgets it, and it is there all the same."""
+    busy = Counter(queue for one in vitals.values() for queue, polls in one.queues.items() if polls.full)
+    return [
+        one if one.pollers is None else replace(one, pollers=max(one.pollers, busy[one.queue])) for one in queues
+    ]
 
 
 def _look_at_pulses(

@@ -16,7 +16,7 @@ from fleet.config import load_settings
 from fleet.control.healing import Healer
 from fleet.control.home import Home
 from fleet.control.pulses import STILL_SECONDS, Vitals, Watch, complaint, serves
-from fleet.control.status import FleetStatus, QueueStatus, Reachable
+from fleet.control.status import FleetStatus, QueueStatus, Reachable, with_the_busy
 from fleet.control.supervisor import ProcessStatus
 from fleet.measures import Measures
 from fleet.polls import QueuePolls
@@ -326,4 +326,5 @@ def test_a_queue_whose_process_has_its_hands_full_is_served(full: bool) -> None:
         [QueueStatus(QUEUE, 0, 100, 60.0)],
         vitals={"openai_00": Vitals.of(known, NOW)},
     )
+    status = replace(status, queues=with_the_busy(status.queues, status.vitals))
     assert status.problems() == status.not_ready() == ([] if full else [f"nobody polls the queue {QUEUE}"])
