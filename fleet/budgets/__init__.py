@@ -5,8 +5,10 @@
 ``budget``    all limits of one queue together: reports in, a rate out. No I/O.
 ``workflow``  runs a budget durably and sets the queue's rate.
 ``queues``    the calls to the Temporal server behind that.
-``reporter``  tells a budget what one process did.
+``reporter``  tells a budget what one process did: ``news``, gathered between two reports.
+``watch``     how a budget stands, as one process sees it, and what its gate is told.
 ``gate``      holds single calls back within a process, where a rate is too coarse.
+``mixing``    notices models of different limits that share a queue.
 ``costs``     what a call costs of each limit, before and after it.
 ``reports``   what crosses Temporal between all these.
 """

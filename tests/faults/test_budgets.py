@@ -162,7 +162,7 @@ async def test_an_assistant_whose_provider_does_not_start_it_moves_to_the_next(f
 async def test_what_was_sent_stays_with_its_provider(fleet: Fleet) -> None:
     """It was sent, then its worker died and its queue was shut: only that provider knows the call."""
     fleet.simulator.clear()
-    with fleet.latency("openai", 3.0):
+    with fleet.latency("openai", 60.0):
         pipeline = await start(fleet, project(fleet, fallback=FALLBACK))
         wait_for("it was sent", lambda: fleet.in_flight("openai"))
         with paused(fleet, "openai"):
@@ -191,6 +191,48 @@ async def test_a_model_with_limits_of_its_own_has_its_own_queue_and_no_program(f
         return bool(now["llm-groq-llama-guard"]["calls"] == before + 1)
 
     wait_for("its own budget counts the call", counted)
+
+
+async def test_what_its_limit_holds_for_too_long_moves_on_though_it_was_started(fleet: Fleet) -> None:
+    """Its queue handed it out, and the provider refused it for ten minutes: a refusal is not paid."""
+    fleet.simulator.clear()
+    fleet.simulator.fault("groq", "429", count=1, retry_after=600)
+    name = project(fleet, model_provider="groq", model="llama-guard", fallback=FALLBACK)
+    result = await (await start(fleet, name)).result()
+    assert result["stages"][0]["metadata"]["provider"] == "anthropic"
+    calls = [(call["provider"], call["status"]) for call in fleet.simulator.ledger()]
+    assert calls == [("groq", 429), ("anthropic", 200)]
+    assert "⏭ ACTIVITY HANDED ON" in fleet.log("groq_00")
+
+
+async def test_a_pause_holds_within_two_seconds_and_a_resume_within_five(fleet: Fleet) -> None:
+    """Of when the command was given; what this machine takes to start a command now comes on top."""
+    fleet.simulator.clear()
+    name = project(fleet)
+    ask(fleet, "limits", "openai", "--rpm", "60")
+    pipelines = await asyncio.gather(*(start(fleet, name) for _ in range(40)))
+    wait_for("calls are made", lambda: len(fleet.simulator.ledger()) >= 3)
+    typed = time.time()
+    fleet.fleet("--help")
+    paused = time.time()
+    starting = paused - typed
+    ask(fleet, "pause", "openai")
+    await asyncio.sleep(max(paused + starting + 4 - time.time(), 0))  # what is tested is exactly this time
+    resumed = time.time()
+    assert backlog(fleet, "llm-openai"), "there is something to hold"
+    ask(fleet, "limits", "openai", "--reset")
+    ordered = time.time()
+    ask(fleet, "resume", "openai")
+    wait_for("calls are made again", lambda: _sent(fleet, resumed))
+    assert _sent(fleet, paused + starting + 2)[0] >= resumed, "the queue was shut, and so were the gates"
+    assert _sent(fleet, resumed)[0] - ordered <= starting + 5
+    for pipeline in pipelines:
+        assert (await pipeline.result())["pipeline_success"]
+
+
+def _sent(fleet: Fleet, since: float) -> list[float]:
+    """When calls reached the provider, from that moment on."""
+    return sorted(call["at"] for call in fleet.simulator.ledger() if call["at"] >= since)
 
 
 async def test_projects_take_turns_and_what_is_urgent_goes_first(fleet: Fleet) -> None:
