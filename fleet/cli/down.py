@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from fleet.cli.record import FleetRecord
 from fleet.control.home import Home
-from fleet.control.machine import takes_no_signal
+from fleet.control.machine import missed_its_signal
 from fleet.control.supervisor import ProcessStatus, Supervisor, SupervisorAway
 from fleet.devstack.processes import ProcessRecord, end_processes
 
@@ -21,7 +21,7 @@ def take_down(home: Home, record: FleetRecord | None, *, say: Say) -> bool:
 
     Its workers finish what they are doing, in parallel, each within its own bound (``stopwaitsecs``).
     """
-    found = _end_supervisor(Supervisor(home.socket), say)
+    found = _end_supervisor(home, say)
     if record is not None:
         found = found or bool(record.alive)
         supervisord = [one for one in record.alive if one.name == "supervisord"]
@@ -31,16 +31,17 @@ def take_down(home: Home, record: FleetRecord | None, *, say: Say) -> bool:
     return found
 
 
-def _end_supervisor(supervisor: Supervisor, say: Say) -> bool:
+def _end_supervisor(home: Home, say: Say) -> bool:
+    supervisor = Supervisor(home.socket)
     try:
-        _drained(supervisor, say)
+        _drained(home, supervisor, say)
         supervisor.shutdown()
     except SupervisorAway:
         return False
     return True
 
 
-def _drained(supervisor: Supervisor, say: Say) -> None:
+def _drained(home: Home, supervisor: Supervisor, say: Say) -> None:
     """Wait until no process runs; supervisord itself ends those that overstay.
 
     One that had just ended when all were told to stop has been started again since: it is told too.
@@ -50,7 +51,7 @@ def _drained(supervisor: Supervisor, say: Say) -> None:
         if any(one.state != "STOPPING" for one in running):
             supervisor.stop_all()
         for one in running:
-            if one.state == "STOPPING" and takes_no_signal(one):
+            if one.state == "STOPPING" and missed_its_signal(home, one):
                 supervisor.signal(one, "TERM")
         if time.monotonic() - began > _SAY_AFTER_SECONDS and (text := _draining(running)) != said:
             say(text)

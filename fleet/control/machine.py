@@ -13,7 +13,7 @@ from pathlib import Path
 from fleet.control.home import Home
 from fleet.control.interruption import Interruption
 from fleet.control.programs import processes_of, program_section
-from fleet.control.pulses import serves
+from fleet.control.pulses import pulse_of, serves
 from fleet.control.supervisor import ProcessStatus, Supervisor
 from fleet.errors import OperationError
 
@@ -134,7 +134,7 @@ class Machine:
             for process in late:
                 if process.state != "STOPPING":
                     self.supervisor.stop(process)
-                elif takes_no_signal(process):
+                elif missed_its_signal(self.home, process):
                     self.supervisor.signal(process, "TERM")
             self._sleep(_LOOK_SECONDS)
 
@@ -177,12 +177,15 @@ def number_of(process: ProcessStatus) -> int:
     return int(digits) if digits.isdecimal() else 0
 
 
-def takes_no_signal(process: ProcessStatus) -> bool:
+def missed_its_signal(home: Home, process: ProcessStatus) -> bool:
     """Whether the process has no handler for SIGTERM yet, and so cannot be draining.
 
     supervisord's SIGTERM is lost on a child that it has forked and that has not become the program yet. It
-    has nothing in flight: a worker takes its signals before it connects. Source: proc(5), SigCgt.
+    has nothing in flight: a worker takes its signals before it connects. One that shows a pulse has got so far
+    long ago: it has drained, and is counting up what it did. Source: proc(5), SigCgt.
     """
+    if pulse_of(home, process) is not None:
+        return False
     try:
         lines = Path("/proc", str(process.pid), "status").read_text("utf-8").splitlines()
     except OSError:

@@ -41,8 +41,8 @@ class Reachable:
 
 @dataclass(frozen=True)
 class QueueStatus:
-    """A task queue: processes that poll it or have their hands full of it, tasks that wait, and for how long the oldest has. The numbers are
-    None where Temporal could not be asked."""
+    """A task queue: processes that poll it or have their hands full of it, tasks that wait, and for how long the
+    oldest has. The numbers are None where Temporal could not be asked."""
 
     queue: str
     pollers: int | None
