@@ -42,9 +42,10 @@ make_environment() {
         }
     fi
     rm -f "$folder/.installed"
-    install_into "$folder" --require-hashes -r requirements/build.txt
+    # A lock names all that is needed, so nothing is resolved again: what is newer than a lock stops no installation.
+    install_into "$folder" --no-deps --require-hashes -r requirements/build.txt
     for lock in "$@"; do
-        install_into "$folder" --require-hashes -r "requirements/$lock.txt"
+        install_into "$folder" --no-deps --require-hashes -r "requirements/$lock.txt"
     done
     install_into "$folder" --no-deps --editable .
     fingerprint "$@" >"$folder/.installed"
