@@ -27,15 +27,15 @@ beside() {
 }
 
 fleets() { # fleets FOLDER...: one fleet for all tests of these
-    .venv/bin/python -m pytest -p no:cacheprovider "${options[@]}" "$@"
+    .venv/bin/python -m pytest -p no:cacheprovider --durations=10 "${options[@]}" "$@"
 }
 
 # Three at once, as long as each other: fleets that mostly wait, and what computes.
 reports=$(mktemp -d)
 trap 'rm -rf "$reports"' EXIT
-(beside && fleets tests/monitoring) >"$reports/beside" 2>&1 &
+(beside && fleets tests/workflow tests/monitoring) >"$reports/beside" 2>&1 &
 others=$!
-(fleets tests/faults tests/workflow) >"$reports/faults" 2>&1 &
+(fleets tests/faults) >"$reports/faults" 2>&1 &
 faults=$!
 status=0
 fleets tests/process || status=$?
