@@ -33,7 +33,7 @@ fleets() { # fleets FOLDER...: one fleet for all tests of these
 # Three at once, as long as each other: fleets that mostly wait, and what computes.
 reports=$(mktemp -d)
 trap 'rm -rf "$reports"' EXIT
-(beside && fleets tests/workflow tests/monitoring) >"$reports/beside" 2>&1 &
+(beside; fleets tests/workflow tests/monitoring) >"$reports/beside" 2>&1 &
 others=$!
 (fleets tests/faults) >"$reports/faults" 2>&1 &
 faults=$!
