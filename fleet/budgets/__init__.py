@@ -2,7 +2,10 @@
 
 ``bucket``    one limit as the fleet believes it to be: level, refill, what others take. No I/O.
 ``breaker``   what a provider's failures mean for its queue. No I/O.
+``ramp``      bounds a rate after a start, a rest or trouble. No I/O.
 ``budget``    all limits of one queue together: reports in, a rate out. No I/O.
+``hearing``   which reports tell of the present. No I/O.
+``describe``  a budget as an operator wants to see it. No I/O.
 ``workflow``  runs a budget durably and sets the queue's rate.
 ``queues``    the calls to the Temporal server behind that.
 ``reporter``  tells a budget what one process did: ``news``, gathered between two reports.
