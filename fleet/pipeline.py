@@ -195,15 +195,16 @@ class AssistantPipelineWorkflow:
             try:
                 return await self._ask(assistant, choice, plan, wait if bounded else None, before)
             except ActivityError as error:
-                late = _start_timeout(error)
-                if late is None and not _held_back(error):
+                late, held_back = _start_timeout(error), _held_back(error)
+                if late is None and held_back is None:
                     raise
             if late is not None and (self._stages.sent(key) or _may_have_sent(late)):
                 # What was sent is this provider's to the end; the new execution knows what the old one knew.
                 bounded, before = False, _last_details(late) or {"untold": True}
                 continue
             number += 1
-            note = f"{choice.provider}/{choice.model} did not start it within {wait:.0f} s"
+            why = held_back or f"did not start it within {wait:.0f} s"
+            note = f"{choice.provider}/{choice.model}: {why}"
             self._stages.choose(key, choices[number % len(choices)], note)
 
     async def _ask(
@@ -296,10 +297,11 @@ def _start_timeout(error: ActivityError) -> TimeoutError | None:
     return cause if late and isinstance(cause, TimeoutError) else None
 
 
-def _held_back(error: ActivityError) -> bool:
-    """Whether its worker gave it up before it was sent, since the provider's limits have it wait too long."""
+def _held_back(error: ActivityError) -> str | None:
+    """What its worker said that gave it up unsent, since the provider's limits have it wait for too long."""
     cause = error.cause
-    return isinstance(cause, ApplicationError) and cause.non_retryable and cause.type == HeldBack.code
+    given_up = isinstance(cause, ApplicationError) and cause.non_retryable and cause.type == HeldBack.code
+    return cause.message if given_up and isinstance(cause, ApplicationError) else None
 
 
 def _last_details(late: TimeoutError) -> dict[str, Any]:

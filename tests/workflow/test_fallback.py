@@ -142,12 +142,16 @@ async def test_what_no_worker_starts_moves_on(stage: Stage) -> None:
 
 
 async def test_what_its_worker_holds_back_for_too_long_moves_on_at_once(stage: Stage) -> None:
-    async with (
-        stage.serving("openai", Acted(refuse())) as first,
-        stage.serving("anthropic", Acted()),
-    ):
+    notes = []
+
+    async def look() -> None:
+        pipeline = stage.client.get_workflow_handle(activity.info().workflow_id or "")
+        notes.extend(one["note"] for one in (await pipeline.query("progress"))["assistants"])
+
+    async with stage.serving("openai", Acted(refuse())) as first, stage.serving("anthropic", Acted(look)):
         result = await (await stage.pipeline()).result()
     assert answered_by(result) == "anthropic"
+    assert notes == ["openai/m: the limit leaves no room"]
     assert [call.give_up_after_seconds for call in first.calls] == [PATIENCE_SECONDS]
 
 
