@@ -266,7 +266,8 @@ class Budget:
 
     def _slow_down(self, share: float, before: float, now: float) -> None:
         used = max(min(before, self.pace), min(before, _AFTER_TROUBLE_RATE))
-        self.bound.cut(share * used, now, _SLOW_SECONDS)
+        # No slower than a provider in trouble is probed: what limits below that are known of hold beside it.
+        self.bound.cut(max(share * used, PROBE_RATE), now, _SLOW_SECONDS)
 
     def _headroom(self, what: str) -> float:
         bucket = self.buckets[what]
