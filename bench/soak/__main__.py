@@ -4,8 +4,8 @@ status is 1 if anything was lost, a step missed, or a queue without a poller for
 
 ``answered_and_sent_again`` are calls whose answer had reached this host, ``cut_off_in_the_answer`` those whose
 process was killed as it got the answer, before that was on the disk (see ``answers``). By
-``max_seconds_without_poller`` a process polls a queue from its first pulse with a poller on, if a poll of it ever
-came back well, until it is gone or drains; the restart of supervisord does not count.
+``max_seconds_without_poller`` a process polls a queue from its first pulse that says so until it is gone or drains
+(see ``presence``); the restart of supervisord does not count.
 """
 
 import argparse

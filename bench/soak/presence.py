@@ -9,10 +9,13 @@ from pathlib import Path
 from fleet.processes import start_ticks
 from fleet.pulse import PulseRecord
 
+#: How long a poll waits at the server when there is nothing to hand out; measured, see fleet.polls.
+POLL_SECONDS = 60.0
+
 
 @dataclass
 class Span:
-    """A process at a queue, in unix seconds. ``since`` is its first pulse that shows a poller, ``polled_at`` its
+    """A process at a queue, in unix seconds. ``since`` is its first pulse that shows it polling, ``polled_at`` its
     first recorded poll that came back well, ``until`` when it was last seen at it."""
 
     queue: str
@@ -21,15 +24,20 @@ class Span:
     until: float
     polled_at: float | None = None
 
+    @property
+    def counts(self) -> bool:
+        """Whether a poll has come back well, or it was gone before one had to."""
+        return self.polled_at is not None or self.until - self.since < POLL_SECONDS
+
 
 @dataclass
 class Presence:
     """Looks at the pulses, which processes write every second, and at the processes themselves.
 
-    A process polls from its first pulse with a poller on, if a poll of it ever came back well: a poll waits at the
-    server for up to a minute, so its coming back tells that it was there and not since when. A process of which
-    none has come back counts as absent all its life. It polls until the last look, 0.2 s apart, that found it
-    living and not draining.
+    A poll waits at the server for up to a minute, so its coming back tells that it was there and not since when.
+    So a process polls from its first pulse that says: connected, a poller on, and its polls do not fail. Of one
+    that lives for longer than a poll waits, a poll must have come back well, or it counts as absent all its life.
+    It polls until the last look, 0.2 s apart, that found it living and not draining.
     """
 
     state: Path
@@ -53,7 +61,7 @@ class Presence:
     def _take(self, pulse: PulseRecord) -> None:
         now = self.clock()
         for queue, polls in pulse.queues.items():
-            if not polls.pollers:
+            if not polls.pollers or polls.failing_since is not None or pulse.connected is False:
                 continue
             key = (queue, pulse.pid, pulse.started_at)
             span = self.spans.setdefault(key, Span(queue, pulse.process, pulse.at, now))
@@ -78,7 +86,7 @@ def longest_gaps(
     that do not count."""
     there: dict[str, list[tuple[float, float]]] = defaultdict(list)
     for span in spans:
-        if span.polled_at is not None:
+        if span.counts:
             there[span.queue].append((span.since, span.until))
     excused = list(excused)
     return {queue: _longest_gap([*there[queue], *excused], began, ended) for queue in queues}

@@ -92,11 +92,21 @@ def span(since: float, until: float, polled_at: float | None = 1.0) -> Span:
         ([span(0, 40), span(47, 100)], [], 7),
         ([span(0, 60), span(40, 100), span(10, 20)], [], 0),
         ([span(5, 90)], [], 10),
-        ([span(0, 40), span(42, 44, polled_at=None), span(50, 100)], [], 10),
+        ([span(0, 5), span(15, 85, polled_at=None), span(90, 100)], [], 85),
+        ([span(0, 40), span(45, 80, polled_at=None), span(90, 100)], [], 10),
         ([span(0, 40), span(70, 100)], [(38, 65)], 5),
         ([], [], 100),
     ],
-    ids=["none", "between two", "others were there", "at an end", "no poll came back", "a restart", "nobody"],
+    ids=[
+        "none",
+        "between two",
+        "others were there",
+        "at an end",
+        "no poll came back",
+        "it had not to yet",
+        "a restart",
+        "nobody",
+    ],
 )
 def test_a_gap_is_the_longest_time_in_which_nobody_polls(
     spans: list[Span], excused: list[tuple[float, float]], seconds: float
@@ -119,11 +129,10 @@ class Seen:
         self.presence = Presence(state, clock=lambda: self.now, ticks_of=lambda pid: self.ticks)
         pulse_file(state, "openai_00").parent.mkdir()
 
-    def look(self, now: float, stage: str = "serving", pollers: int = 5, polled_at: float | None = None) -> None:
+    def look(self, now: float, *, stage: str = "serving", connected: bool = True, **polls: float) -> None:
         self.now = now
-        record = PulseRecord("openai_00", 4711, at=now, started_at=90.0, stage=stage)
-        queues = {"llm-openai": {"pollers": pollers, "polled_at": polled_at}}
-        text = json.dumps({**vars(record), "queues": queues})
+        record = PulseRecord("openai_00", 4711, at=now, started_at=90.0, stage=stage, connected=connected)
+        text = json.dumps({**vars(record), "queues": {"llm-openai": {"pollers": 5} | polls}})
         pulse_file(self.state, "openai_00").write_text(text, "utf-8")
         self.presence.look()
 
@@ -133,6 +142,8 @@ class Seen:
 
 
 def test_a_process_polls_from_its_first_pulse_with_a_poller_until_it_drains(seen: "Seen") -> None:
+    seen.look(98, connected=False)
+    seen.look(99, failing_since=98)
     seen.look(100, pollers=0)
     assert seen.spans == []
     seen.look(101)
