@@ -30,16 +30,13 @@ fleets() { # fleets FOLDER...: one fleet for all tests of these
     .venv/bin/python -m pytest -p no:cacheprovider --durations=10 "${options[@]}" "$@"
 }
 
-# Three at once, as long as each other: fleets that mostly wait, and what computes.
+# Two at once, as long as each other.
 reports=$(mktemp -d)
 trap 'rm -rf "$reports"' EXIT
-(beside; fleets tests/workflow tests/monitoring) >"$reports/beside" 2>&1 &
+(beside; fleets tests/monitoring tests/faults) >"$reports/beside" 2>&1 &
 others=$!
-(fleets tests/faults) >"$reports/faults" 2>&1 &
-faults=$!
 status=0
-fleets tests/process || status=$?
-wait "$faults" || status=$?
+fleets tests/process tests/workflow || status=$?
 wait "$others" || status=$?
-cat "$reports/faults" "$reports/beside"
+cat "$reports/beside"
 exit "$status"

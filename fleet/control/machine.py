@@ -181,10 +181,11 @@ def missed_its_signal(home: Home, process: ProcessStatus) -> bool:
     """Whether the process has no handler for SIGTERM yet, and so cannot be draining.
 
     supervisord's SIGTERM is lost on a child that it has forked and that has not become the program yet. It
-    has nothing in flight: a worker takes its signals before it connects. One that shows a pulse has got so far
-    long ago: it has drained, and is counting up what it did. Source: proc(5), SigCgt.
+    has nothing in flight: a worker takes its signals before it connects. One that says that it drains has got the
+    signal: it is done, and counting up what it did. Source: proc(5), SigCgt.
     """
-    if pulse_of(home, process) is not None:
+    pulse = pulse_of(home, process)
+    if pulse is not None and pulse.stage == "draining":
         return False
     try:
         lines = Path("/proc", str(process.pid), "status").read_text("utf-8").splitlines()

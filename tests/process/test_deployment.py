@@ -57,6 +57,10 @@ class Machine:
     def current(self) -> str:
         return (self.root / "opt/seo-worker/current").readlink().name
 
+    def made(self) -> set[str]:
+        """The releases that are there, whole."""
+        return {path.parent.name for path in self.root.glob("opt/seo-worker/releases/*/.complete")}
+
     @property
     def environment(self) -> Path:
         return self.root / "etc/seo-worker/environment"
@@ -332,15 +336,18 @@ def test_an_update_renews_all_and_pipelines_go_through_it_without_losing_an_atte
     assert fleet.supervisorctl("stop", "openai:*").returncode == 0  # all of its calls are this machine's
     try:
         with fleet.latency("openai", 4.0):
+            machine.publish("README.md", "# assistant-fleet", "# assistant-fleet, newer")
+            made = machine.made()
+            updating = machine.start("sudo scripts/update.sh --ref main")
+            wait_for("the release is made", lambda: machine.made() - made, STEP_SECONDS)
             runs = [machine.start("fleet run Kávovar --project through-update --json") for _ in range(2)]
             wait_for("calls are on their way", lambda: fleet.in_flight("openai") == 2)
-            machine.publish("README.md", "# assistant-fleet", "# assistant-fleet, newer")
-            updated = machine.run("sudo scripts/update.sh --ref main")
-            assert updated.returncode == 0, updated.stdout + updated.stderr
+            said, wrong = updating.communicate(timeout=STEP_SECONDS)
+            assert updating.returncode == 0, said + wrong
             outcomes = [json_of(run.communicate(timeout=120)[0]) for run in runs]
     finally:
         fleet.supervisorctl("start", "openai:*")
-    assert machine.current != release and f"updated from {release}" in updated.stdout
+    assert machine.current != release and f"updated from {release}" in said
     after = machine.pids()
     assert after.keys() == before.keys() and all(after[name] != before[name] for name in before)
     assert {one["status"] for one in outcomes} == {"completed"}

@@ -65,9 +65,9 @@ def test_two_hundred_thousand_lines_of_six_processes_over_rotations_and_kills(
     try:
         kills = 0
         while any(writer.poll() is None for writer in writers):
-            # Killed in the midst of its work, each time that it has done some.
-            before = _count(tmp_path / "logs")
-            wait_for("it merges", lambda before=before: _count(tmp_path / "logs") > before or _ended(writers))
+            # Killed in the midst of its work, each time that it has committed some.
+            before = _committed(tmp_path)
+            wait_for("it merges", lambda before=before: _committed(tmp_path) != before or _ended(writers), 60)
             time.sleep(0.3 * (kills % 4))
             merger.kill()
             merger.wait()
@@ -91,6 +91,11 @@ def test_two_hundred_thousand_lines_of_six_processes_over_rotations_and_kills(
     for name in PROCESSES:
         numbers = [int(match[1]) for line in lines if (match := found.search(line)) and match[2] == name]
         assert numbers == sorted(numbers)
+
+
+def _committed(folder: Path) -> str:
+    path = folder / "state" / "merged.json"
+    return path.read_text("utf-8") if path.exists() else ""
 
 
 def _ended(writers: "list[subprocess.Popen[bytes]]") -> bool:

@@ -33,7 +33,7 @@ from fleet.contracts import (
 from fleet.pipeline import AssistantPipelineWorkflow
 from tests.temporal import running_temporal
 
-PATIENCE_SECONDS = 1.5
+PATIENCE_SECONDS = 3.0
 FIRST, SECOND = ModelChoice("openai", "m"), ModelChoice("anthropic", "n")
 QUEUES = {"openai": "llm-openai", "anthropic": "llm-anthropic"}
 
