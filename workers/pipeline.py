@@ -16,6 +16,8 @@ from fleet.runtime import WorkerProcess, run_process, worker_options
 
 # A budget must not wait long for a process that is gone.
 _BUDGET_STICKY = timedelta(seconds=2)
+# Workflow tasks take moments, and others repeat them; yet the SDK's shutdown has been seen to wait for ever.
+_DRAIN_SECONDS = 15.0
 
 
 async def life(settings: Settings, name: str, pulse: Pulse, measures: Measures) -> int:
@@ -39,7 +41,7 @@ async def life(settings: Settings, name: str, pulse: Pulse, measures: Measures) 
         )
         return [pipelines, budgets]
 
-    return await WorkerProcess(settings, name, pulse, build).run()
+    return await WorkerProcess(settings, name, pulse, build, most_drain_seconds=_DRAIN_SECONDS).run()
 
 
 if __name__ == "__main__":
