@@ -19,6 +19,8 @@ def test_every_metric_is_in_the_document_and_the_other_way_round(fleet: Fleet) -
         json_of(fleet.fleet("run", "Kávovar", "--project", "seo-demo", "--json").stdout)["status"] == "completed"
     )
     documented = set(re.findall(r"`(fleet_\w+)`", TEXT)) - ONLY_WHEN_ASKED
+    # What the workflow measures is told a second after it.
+    wait_for("a pipeline is counted", lambda: Scrape.of(fleet).total("fleet_pipeline_duration_seconds_count"))
     told = {name for name in Scrape.of(fleet).names if name.startswith("fleet_")}
     assert documented == {SUFFIXES.sub("", name) for name in told}
 
