@@ -62,12 +62,16 @@ class Acted:
     act: Act = nothing
     calls: list[AssistantCall] = field(default_factory=list)
     asked: asyncio.Event = field(default_factory=asyncio.Event)
+    acted: asyncio.Event = field(default_factory=asyncio.Event)
 
     @activity.defn(name=EXECUTE_ASSISTANT)
     async def execute(self, call: AssistantCall) -> AssistantResult:
         self.calls.append(call)
         self.asked.set()
-        await self.act()
+        try:
+            await self.act()
+        finally:
+            self.acted.set()
         return AssistantResult(
             call.function_key, "text", call.provider, call.model, "stop", 1, 0, 1, None, None, 1, 0.1, "", "key"
         )
@@ -93,7 +97,7 @@ class Stage:
         """The call that the first provider is asked for good, after an attempt that did this, and a silence."""
         async with self.serving("openai", Acted(act)) as first:
             pipeline = await self.pipeline()
-            await asyncio.wait_for(first.asked.wait(), 20)
+            await asyncio.wait_for(first.acted.wait(), 20)
         await asyncio.sleep(2 * PATIENCE_SECONDS)  # what is tested is exactly this time
         async with self.serving("openai", Acted()) as again:
             assert answered_by(await pipeline.result()) == "openai"
@@ -167,7 +171,11 @@ async def test_every_round_has_longer_patience(stage: Stage) -> None:
     async with stage.serving("openai", Acted(act)) as first, stage.serving("anthropic", Acted(refuse())):
         result = await (await stage.pipeline()).result()
     assert answered_by(result) == "openai"
-    assert [call.give_up_after_seconds for call in first.calls] == [1.5, 3, 6]
+    assert [call.give_up_after_seconds for call in first.calls] == [
+        PATIENCE_SECONDS,
+        2 * PATIENCE_SECONDS,
+        4 * PATIENCE_SECONDS,
+    ]
 
 
 async def test_any_other_failure_for_good_is_the_assistants_own(stage: Stage) -> None:
