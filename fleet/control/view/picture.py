@@ -107,13 +107,10 @@ def _provider(
     troubled = zip(trail.series(f"refused/{queue}"), trail.series(f"failed/{queue}"), strict=True)
     return {
         "provider": provider.name,
-        "queue": queue,
         "model": model,
         "program": provider.name,
         **_budget(budget),
-        "backlog": seen.backlog,
-        "backlog_age_seconds": seen.backlog_age_seconds,
-        "pollers": seen.pollers,
+        **_queue(seen),
         "hour": {
             "answered": trail.hour(f"answered/{queue}"),
             "refused": trail.hour(f"refused/{queue}"),
