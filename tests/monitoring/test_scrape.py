@@ -112,9 +112,11 @@ def _counted(fleet: Fleet, before: Scrape, pipelines: int) -> Scrape | None:
 
 def test_what_a_dead_process_counted_neither_vanishes_nor_counts_twice(fleet: Fleet) -> None:
     pids = wait_for("every program runs", fleet.all_run)
+    fleet.simulator.clear()
+    start = Scrape.of(fleet)
     done = json_of(fleet.fleet("run", "Kávovar", "--project", "seo-demo", "--json").stdout)
     assert done["status"] == "completed"
-    before = Scrape.of(fleet)
+    before = wait_for("its calls are counted", lambda: _calls_counted(fleet, start))
     os.kill(pids["openai"], signal.SIGKILL)
     wait_for("it is replaced", lambda: fleet.pids().get("openai", pids["openai"]) != pids["openai"])
     after = wait_for("it has begun anew", lambda: _started(fleet, before))
@@ -125,6 +127,13 @@ def test_what_a_dead_process_counted_neither_vanishes_nor_counts_twice(fleet: Fl
         value for labels, value in after.of_name("fleet_process_uptime_seconds") if labels["program"] == "openai"
     ]
     assert len(uptimes) == 1 and uptimes[0] < 60
+
+
+def _calls_counted(fleet: Fleet, start: Scrape) -> Scrape | None:
+    """A scrape may be of a second ago."""
+    now = Scrape.of(fleet)
+    made = sum(1 for call in fleet.simulator.ledger() if call["provider"] == "openai")
+    return now if 0 < made == now.gained(start, "fleet_provider_calls_total", provider="openai") else None
 
 
 def _started(fleet: Fleet, before: Scrape) -> Scrape | None:
