@@ -1,21 +1,23 @@
 """What being seen costs: ``scripts/bench.sh observability [--pairs N] [--seconds S] [--json]``.
 
 Two fleets stand side by side: one counts, is scraped every five seconds and has five viewers of its page; one does
-nothing of it (``FLEET_METRICS=false``). They are loaded in turn, with as many pipelines as they can take; a row is
-one such turn. The last row has the ratio of the medians, the share of a core that the control process took
-meanwhile, and, where Chromium is installed, how long its page takes to its first live state on a busy fleet.
+nothing of it (``FLEET_METRICS=false``). They are loaded in turn, with as many pipelines as they can take, in short
+turns and many of them, since a shared machine's speed drifts by more than what is measured; a row is one turn. The
+last row has the ratio of all calls with to all without, the share of a core that the control process took, and,
+where Chromium is installed, how long its page takes to its first live state on a busy fleet.
 """
 
 import argparse
 import asyncio
 import json
 import os
+import shutil
 import statistics
 import tempfile
 import threading
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,7 +33,7 @@ from tests.monitoring.browser import CHROMIUM, DRIVER, browsing
 VIEWERS = 5
 SCRAPE_SECONDS = 5.0
 AT_ONCE = 24
-WARM_UP_SECONDS = 10.0
+WARM_UP_SECONDS, SETTLE_SECONDS = 15.0, 3.0
 LATENCY_SECONDS = 0.1
 OPENINGS = 5
 
@@ -77,27 +79,31 @@ def watched(fleet: Fleet) -> Iterator[Watching]:
             thread.join()
 
 
-async def load(fleet: Fleet, seconds: float) -> float:
-    """As many pipelines as the fleet can take; calls a second that were answered after the warm-up."""
-    client = await fleet.client()
-    ending = time.monotonic() + WARM_UP_SECONDS + seconds
-    workers = [asyncio.create_task(_one_after_another(client, ending)) for _ in range(AT_ONCE)]
-    await asyncio.sleep(WARM_UP_SECONDS)
-    began, before = time.monotonic(), await asyncio.to_thread(_answered, fleet)
-    await asyncio.sleep(seconds)
-    after, took = await asyncio.to_thread(_answered, fleet), time.monotonic() - began
-    await asyncio.gather(*workers)
-    return (after - before) / took
+class Load:
+    """As many pipelines as a fleet can take, while it is its turn."""
 
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._turn = False
+        self._tasks: list[asyncio.Task[None]] = []
 
-async def _one_after_another(client: Client, ending: float) -> None:
-    while time.monotonic() < ending:
-        await client.execute_workflow(
-            WORKFLOW_TYPE,
-            args=["Kávovar", "seo-demo", "", ""],
-            id=f"load-{uuid.uuid4().hex[:12]}",
-            task_queue=PIPELINE_QUEUE,
-        )
+    async def __aenter__(self) -> None:
+        self._turn = True
+        self._tasks = [asyncio.create_task(self._one_after_another()) for _ in range(AT_ONCE)]
+        await asyncio.sleep(SETTLE_SECONDS)
+
+    async def __aexit__(self, *exception: object) -> None:
+        self._turn = False
+        await asyncio.gather(*self._tasks)
+
+    async def _one_after_another(self) -> None:
+        while self._turn:
+            await self._client.execute_workflow(
+                WORKFLOW_TYPE,
+                args=["Kávovar", "seo-demo", "", ""],
+                id=f"load-{uuid.uuid4().hex[:12]}",
+                task_queue=PIPELINE_QUEUE,
+            )
 
 
 def _answered(fleet: Fleet) -> int:
@@ -111,32 +117,39 @@ def _control_seconds(fleet: Fleet) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def one_turn(fleet: Fleet, variant: str, seconds: float) -> dict[str, Any]:
+async def one_turn(fleet: Fleet, load: Load, variant: str, seconds: float) -> dict[str, Any]:
     """One stretch of load on one of the fleets."""
     fleet.simulator.clear()
     with ExitStack() as stack:
         watching = stack.enter_context(watched(fleet)) if variant == "with" else None
-        used, began = _control_seconds(fleet), time.monotonic()
-        rate = asyncio.run(load(fleet, seconds))
-        share = (_control_seconds(fleet) - used) / (time.monotonic() - began)
-    row = {"scenario": "observability", "variant": variant, "calls_per_second": round(rate, 2)}
+        async with load:
+            used, before, began = (
+                _control_seconds(fleet),
+                await asyncio.to_thread(_answered, fleet),
+                time.monotonic(),
+            )
+            await asyncio.sleep(seconds)
+            after, took = await asyncio.to_thread(_answered, fleet), time.monotonic() - began
+            share = (_control_seconds(fleet) - used) / took
+    row = {"scenario": "observability", "variant": variant, "calls_per_second": round((after - before) / took, 2)}
     seen = {"scrapes": watching.scrapes, "events": watching.events} if watching else {}
     return row | {"control_core_share": round(share, 4), "seconds": seconds} | seen
 
 
-def first_live_states(fleet: Fleet) -> list[float]:
+async def first_live_states(fleet: Fleet, load: Load) -> list[float]:
     """Seconds from opening the page to its first live state, on a busy fleet."""
+    async with load:
+        return await asyncio.to_thread(_openings, f"http://127.0.0.1:{fleet.port_base + 4}/")
+
+
+def _openings(address: str) -> list[float]:
     found: list[float] = []
-    busy = threading.Thread(target=lambda: asyncio.run(load(fleet, OPENINGS * 4.0)))
-    busy.start()
-    time.sleep(WARM_UP_SECONDS)
     with browsing() as browser:
         for _ in range(OPENINGS):
             browser.driver.get("about:blank")
-            browser.open(f"http://127.0.0.1:{fleet.port_base + 4}/")
+            browser.open(address)
             mark = browser.run("return performance.getEntriesByName('first-live-state')[0].startTime")
             found.append(round(float(mark) / 1000, 3))
-    busy.join()
     return found
 
 
@@ -144,41 +157,48 @@ def _fleet(folder: Path, name: str, environment: dict[str, str]) -> Any:
     return running_fleet(folder / name / "state", environment | {"FLEET_DRAIN_SECONDS": "10"})
 
 
-def run(pairs: int, seconds: float) -> Iterator[dict[str, Any]]:
+async def run(pairs: int, seconds: float) -> AsyncIterator[dict[str, Any]]:
     """All rows, the summary last."""
     with tempfile.TemporaryDirectory(prefix="fleet-seen-") as folder, ExitStack() as stack:
         fleets = {
             "with": stack.enter_context(_fleet(Path(folder), "with", {})),
             "without": stack.enter_context(_fleet(Path(folder), "without", {"FLEET_METRICS": "false"})),
         }
-        for fleet in fleets.values():
+        loads = {variant: Load(await fleet.client()) for variant, fleet in fleets.items()}
+        for variant, fleet in fleets.items():
             for provider in ("openai", "anthropic", "gemini"):
                 quick = {"median_seconds": LATENCY_SECONDS, "sigma": 0, "seconds_per_output_token": 0}
                 fleet.simulator.put("latency", provider=provider, **quick)
+            await one_turn(fleet, loads[variant], variant, WARM_UP_SECONDS)
         rows: list[dict[str, Any]] = []
         for number in range(pairs):
             order = ("with", "without") if number % 2 == 0 else ("without", "with")
             for variant in order:
-                rows.append(one_turn(fleets[variant], variant, seconds))
+                rows.append(await one_turn(fleets[variant], loads[variant], variant, seconds))
                 yield rows[-1]
-        states = first_live_states(fleets["with"]) if Path(CHROMIUM).exists() and Path(DRIVER).exists() else []
-        yield summary(rows, states)
+        there = shutil.which(CHROMIUM) and shutil.which(DRIVER)
+        yield summary(rows, await first_live_states(fleets["with"], loads["with"]) if there else [])
 
 
 def summary(rows: list[dict[str, Any]], states: list[float]) -> dict[str, Any]:
-    """The ratio and the shares."""
+    """The ratio and the shares. The first turn of a pair is the faster one, so two pairs, of one order and of the
+    other, make a block; ``standard_error`` is of the mean of the blocks' ratios."""
     rates = {
         variant: [row["calls_per_second"] for row in rows if row["variant"] == variant]
         for variant in ("with", "without")
     }
+    ratios = [
+        sum(rates["with"][at : at + 2]) / sum(rates["without"][at : at + 2])
+        for at in range(0, len(rates["with"]), 2)
+    ]
+    watched_shares = [row["control_core_share"] for row in rows if row["variant"] == "with"]
     return {
         "scenario": "observability",
         "variant": "summary",
-        "throughput_ratio": round(statistics.median(rates["with"]) / statistics.median(rates["without"]), 4),
-        "ratios_of_pairs": [
-            round(one / other, 4) for one, other in zip(rates["with"], rates["without"], strict=True)
-        ],
-        "control_core_share": max(row["control_core_share"] for row in rows if row["variant"] == "with"),
+        "throughput_ratio": round(sum(rates["with"]) / sum(rates["without"]), 4),
+        "standard_error": round(statistics.stdev(ratios) / len(ratios) ** 0.5, 4) if len(ratios) > 1 else None,
+        "ratios_of_blocks": [round(one, 4) for one in ratios],
+        "control_core_share": round(statistics.mean(watched_shares), 4),
         "viewers": VIEWERS,
         "first_live_state_seconds": states,
     }
@@ -187,11 +207,15 @@ def summary(rows: list[dict[str, Any]], states: list[float]) -> dict[str, Any]:
 def main() -> None:
     """Run what was asked for."""
     parser = argparse.ArgumentParser(prog="scripts/bench.sh observability", description=__doc__)
-    parser.add_argument("--pairs", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=20.0, help="of a turn, after its warm-up of 10 s")
+    parser.add_argument("--pairs", type=int, default=12)
+    parser.add_argument("--seconds", type=float, default=8.0, help="of a turn, once it has settled")
     parser.add_argument("--json", action="store_true", help="rows alone, one JSON object a line (it is so anyway)")
     options = parser.parse_args()
-    for row in run(options.pairs, options.seconds):
+    asyncio.run(_print(options.pairs, options.seconds))
+
+
+async def _print(pairs: int, seconds: float) -> None:
+    async for row in run(pairs, seconds):
         print(json.dumps(row), flush=True)
 
 

@@ -101,16 +101,18 @@ def _well(process: ProcessStatus) -> bool:
     return process.state in (_RUNNING, "STARTING")
 
 
-async def status_of(settings: Settings, client: Client | None = None) -> FleetStatus:
+async def status_of(
+    settings: Settings, client: Client | None = None, backend: Backend | None = None
+) -> FleetStatus:
     """Ask all four at once; what does not answer is reported and not raised. Without a ``client`` a new one
-    connects to Temporal."""
+    connects to Temporal, and so it is with the backend."""
     home = Home.of(settings)
-    (temporal, queues, budgets), backend, (processes, problem) = await asyncio.gather(
-        _temporal(settings, client), _backend(settings), asyncio.to_thread(_processes, home)
+    (temporal, queues, budgets), reachable, (processes, problem) = await asyncio.gather(
+        _temporal(settings, client), _backend(settings, backend), asyncio.to_thread(_processes, home)
     )
     vitals, complaints = await asyncio.to_thread(_look_at_pulses, home, processes, temporal.ok)
     served = with_the_busy(queues, vitals)
-    return FleetStatus(temporal, backend, processes, served, problem, budgets, complaints, vitals)
+    return FleetStatus(temporal, reachable, processes, served, problem, budgets, complaints, vitals)
 
 
 def with_the_busy(queues: list[QueueStatus], vitals: Mapping[str, Vitals]) -> list[QueueStatus]:
@@ -144,10 +146,18 @@ def _processes(home: Home) -> tuple[list[ProcessStatus], str]:
         return [], str(error)
 
 
-async def _backend(settings: Settings) -> Reachable:
+def health_client(settings: Settings) -> Backend:
+    """A client of the backend that waits no longer for it than a look may take."""
+    return Backend(settings.api_base_url, timeout_seconds=_RPC_SECONDS)
+
+
+async def _backend(settings: Settings, backend: Backend | None) -> Reachable:
     try:
-        async with Backend(settings.api_base_url, timeout_seconds=_RPC_SECONDS) as backend:
+        if backend is not None:
             await backend.health()
+        else:
+            async with health_client(settings) as fresh:
+                await fresh.health()
     except FleetError as error:
         return Reachable(settings.api_base_url, ok=False, problem=str(error))
     return Reachable(settings.api_base_url, ok=True)

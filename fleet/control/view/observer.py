@@ -13,7 +13,7 @@ from temporalio.service import RPCError
 from fleet.config import Settings
 from fleet.control.home import Home
 from fleet.control.pulses import pulse_of
-from fleet.control.status import FleetStatus, status_of
+from fleet.control.status import FleetStatus, health_client, status_of
 from fleet.control.view.counted import Counted, read_counted
 from fleet.control.view.runs import Runs, runs_of
 from fleet.errors import TemporalUnavailable
@@ -44,6 +44,7 @@ class Observer:
         self._settings = settings
         self._home = Home.of(settings)
         self._client: Client | None = None
+        self._backend = health_client(settings)  # making one loads the certificates: dear, if for every look
         self._looking: asyncio.Task[Sight] | None = None
         self._sight: Sight | None = None
         self._runs: Runs | None = None
@@ -78,7 +79,9 @@ class Observer:
         at = time.time()
         client = self._client
         status, (counted, disks), runs = await asyncio.gather(
-            status_of(self._settings, client), asyncio.to_thread(self._look_into_files), self._look_at_runs(client)
+            status_of(self._settings, client, self._backend),
+            asyncio.to_thread(self._look_into_files),
+            self._look_at_runs(client),
         )
         if client is None and status.temporal.ok:
             runs = await self._look_at_runs(await self.client())
