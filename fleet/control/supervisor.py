@@ -90,7 +90,9 @@ class Supervisor:
                 raise SupervisorAway(
                     f"the supervisord behind {self._path} is leaving. Remedy: wait for it"
                 ) from None
-            raise OperationError(f"supervisord refused: {fault.faultString}") from None
+            raise OperationError(
+                f"supervisord refused: {fault.faultString}. Remedy: see logs/supervisord.log and `fleet doctor`"
+            ) from None
 
     def pid(self) -> int:
         """The process id of supervisord itself.
