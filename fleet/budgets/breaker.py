@@ -2,9 +2,9 @@
 
 ::
 
-    closed ──(most calls of late failed by the provider's own fault)──► probing: a call every other second
-       ▲                                                                   │
-       └────────(three answers in a row, or nothing called for a minute)────┘
+    closed ──(most calls of late, or the last eight, failed by the provider's own fault)──► probing
+       ▲                                                            (a call every other second) │
+       └────────(three answers in a row, or nothing called for a minute)────────────────────────┘
     any ──(credit spent, key rejected)──► parked until an operator's word or another key
     any ──(quota of the day)────────────► parked until its reset
 """
@@ -22,6 +22,8 @@ RESET_UNKNOWN_SECONDS = 3600.0
 _HALF_LIFE_SECONDS = 10.0
 _LEAST_FAILURES = 4.5
 _FAILED_SHARE = 0.5
+# However much was answered before, and before a call that is tried again has used up its attempts.
+_FAILED_IN_A_ROW = 7.5
 _REFUSED_SHARE = 0.85
 _LEAST_REFUSALS = 8.0
 _ANSWERS_TO_CLOSE = 3
@@ -50,6 +52,7 @@ class Breaker:
     good: float = 0.0
     failed: float = 0.0
     refused: float = 0.0
+    in_a_row: float = 0.0
     answers: int = 0
     until: float | None = None
     rejected_key: str = ""
@@ -58,12 +61,14 @@ class Breaker:
         """Calls that were answered, and those that failed, since the last time."""
         self._fade(now)
         self.good += answered
+        self.in_a_row = 0.0 if answered else self.in_a_row
         for trouble in troubles:
             meaning = Meaning(trouble.meaning)
             if CONSEQUENCES[meaning].parks:
                 self._park(meaning, trouble, now)
             elif meaning in _SICK:
                 self.failed += trouble.count
+                self.in_a_row += 0 if answered else trouble.count
             elif meaning in _REFUSED:
                 self.refused += trouble.count
         worst = max((one for one in troubles if _troubles(one)), key=lambda one: one.count, default=None)
@@ -77,13 +82,16 @@ class Breaker:
 
     def _sick(self) -> bool:
         called = self.good + self.failed + self.refused
-        return (self.failed >= _LEAST_FAILURES and self.failed >= _FAILED_SHARE * called) or (
-            self.refused >= _LEAST_REFUSALS and self.failed + self.refused >= _REFUSED_SHARE * called
+        return (
+            self.in_a_row >= _FAILED_IN_A_ROW
+            or (self.failed >= _LEAST_FAILURES and self.failed >= _FAILED_SHARE * called)
+            or (self.refused >= _LEAST_REFUSALS and self.failed + self.refused >= _REFUSED_SHARE * called)
         )
 
     def _fade(self, now: float) -> None:
         kept = 0.5 ** (max(now - self.at, 0.0) / _HALF_LIFE_SECONDS)
         self.good, self.failed, self.refused = self.good * kept, self.failed * kept, self.refused * kept
+        self.in_a_row *= kept
         self.at = max(now, self.at)
 
     def _park(self, meaning: Meaning, trouble: Trouble, now: float) -> None:
@@ -108,7 +116,7 @@ class Breaker:
     def close(self) -> None:
         """All is well again, or somebody says so."""
         self.state, self.why, self.until, self.rejected_key = "closed", "", None, ""
-        self.good = self.failed = self.refused = 0.0
+        self.good = self.failed = self.refused = self.in_a_row = 0.0
         self.answers = 0
 
 

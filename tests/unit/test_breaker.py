@@ -33,6 +33,22 @@ def test_some_failures_among_many_answers_are_no_storm(meaning: Meaning) -> None
     assert breaker.state == "closed"
 
 
+@pytest.mark.parametrize("meaning", STORMS)
+def test_an_outage_after_a_good_day_is_seen_by_its_eighth_failure(meaning: Meaning) -> None:
+    breaker = Breaker()
+    for second in range(600):
+        breaker.take(10, [], float(second))
+    breaker.take(2, [Trouble(meaning, 3)], 600.0)
+    for at in (600.5, 601.0):
+        breaker.take(0, [Trouble(meaning, 3)], at)
+        assert breaker.state == "closed"
+    breaker.take(0, [Trouble(meaning, 2, "HTTP 503")], 601.5)
+    assert breaker.state == "probing" and breaker.why == f"{meaning}: HTTP 503"
+    breaker.take(3, [], 610.0)
+    breaker.take(0, [Trouble(meaning, 4)], 611.0)
+    assert breaker.state == "closed", "what was before it recovered counts no more"
+
+
 @pytest.mark.parametrize("meaning", HARMLESS)
 def test_what_is_wrong_with_an_assistant_harms_no_other(meaning: Meaning) -> None:
     breaker = Breaker()
