@@ -1,4 +1,4 @@
-"""A whole fleet, started by its own command: the embedded stack, supervisord, seven programs."""
+"""A whole fleet, started by its own command: the embedded stack, supervisord, its programs."""
 
 import json
 import os
@@ -17,6 +17,8 @@ import httpx
 import pytest
 from temporalio.client import Client
 
+from fleet.control.home import Home
+from fleet.control.supervisor import Supervisor, SupervisorAway
 from fleet.devstack.processes import ProcessRecord, end_processes, spawn
 from fleet.devstack.simulator.testing import RunningSimulator
 from tests.ports import free_port_base
@@ -84,15 +86,31 @@ class Fleet:
         answer: dict[str, Any] = json.loads(self.fleet("status", "--json").stdout.splitlines()[-1])
         return answer
 
+    def seen(self) -> dict[str, Any]:
+        """What :meth:`status` tells, of half a second ago at most and without the cost of a command; empty while
+        the control process does not answer."""
+        try:
+            answer: dict[str, Any] = self.control("status").json()
+        except httpx.HTTPError:
+            return {}
+        return answer
+
     def budget(self, provider: str, breaker: str) -> dict[str, Any] | None:
-        """The budget of a provider's queue, if its breaker stands like that."""
-        found: dict[str, Any] | None = self.status()["budgets"].get(f"llm-{provider}")
+        """The budget of a provider's queue, if its breaker stands like that; see :meth:`seen`."""
+        found: dict[str, Any] | None = self.seen().get("budgets", {}).get(f"llm-{provider}")
         return found if found and found["breaker"] == breaker else None
 
     def pids(self) -> dict[str, int]:
         """The pid of each program's first process, as supervisord has it."""
-        lines = [line.split() for line in self.supervisorctl("status").stdout.splitlines()]
-        return {line[0].partition(":")[0]: int(line[3].rstrip(",")) for line in lines if line[1] == "RUNNING"}
+        found: dict[str, int] = {}
+        try:
+            processes = Supervisor(Home.at(self.state).socket).processes()
+        except SupervisorAway:
+            return found
+        for one in processes:
+            if one.state == "RUNNING" and one.pid:
+                found.setdefault(one.program, one.pid)
+        return found
 
     def control(self, path: str) -> httpx.Response:
         """What the control process answers."""

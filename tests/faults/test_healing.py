@@ -59,7 +59,7 @@ def test_blocked_stopped_and_pollerless_processes_are_each_replaced_within_a_min
     guardian = wedged.log("guardian_00")
     assert "🚑 PROCESS REPLACED: anthropic_00" in guardian and "stood still" in guardian
     assert "🚑 PROCESS REPLACED: gemini_00" in guardian and "no poller" in guardian
-    well = wait_for("all is well", lambda: (now := wedged.status()) and not now["problems"] and now)
+    well = wait_for("all is well", lambda: (now := wedged.seen()) and not now["problems"] and now)
     pulses = {one["program"]: one["pulse"] for one in well["processes"]}
     assert {name for name, pulse in pulses.items() if pulse["restarts"]} >= took.keys()
     assert all(pulse["loop_alive"] and pulse["connected"] is not False for pulse in pulses.values())

@@ -106,7 +106,7 @@ def test_a_temporal_outage_longer_than_the_heartbeat_timeout_costs_nothing(fleet
         start_again = fleet.end_server("temporal")
         time.sleep(HEARTBEAT_SECONDS + 2)  # what is tested is exactly this time
         start_again()
-        wait_for("Temporal is back", lambda: fleet.status()["temporal"]["ok"])
+        wait_for("Temporal is back", lambda: fleet.seen().get("temporal", {}).get("ok"))
         query = f'WorkflowId STARTS_WITH "{name}"'
         listing = ("workflow", "list", "--output", "json", "--query", query)
         wait_for("it completes", lambda: "COMPLETED" in fleet.temporal(*listing).stdout, 60)
