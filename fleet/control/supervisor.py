@@ -57,8 +57,12 @@ class _UnixTransport(xmlrpc.client.Transport):
         self._path = path
 
     def make_connection(self, host: Any) -> http.client.HTTPConnection:
-        """A connection to the socket, whatever the host."""
-        return _UnixConnection(self._path)
+        """The connection to the socket, whatever the host; :meth:`close` closes the one that is kept."""
+        _, connection = self._connection
+        if connection is None:
+            connection = _UnixConnection(self._path)
+            self._connection = host, connection
+        return connection
 
 
 class Supervisor:
