@@ -31,7 +31,7 @@ PROGRAMS = {"pipeline", "assistants", "openai", "anthropic", "gemini", "control"
 # Added are a provider with a model of limits of its own, and one with calls that outlive their process; the
 # heartbeat tells soon of a killed worker.
 ENVIRONMENT = {
-    "FLEET_HEARTBEAT_TIMEOUT_SECONDS": "3",
+    "FLEET_HEARTBEAT_TIMEOUT_SECONDS": "6",
     "FLEET_HEARTBEAT_INTERVAL_SECONDS": "0.5",
     "FLEET_API_KEY_CACHE_SECONDS": "0",
     "FLEET_FALLBACK_AFTER_SECONDS": "2",
