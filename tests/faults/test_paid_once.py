@@ -9,6 +9,8 @@ import uuid
 from contextlib import closing
 from typing import Any
 
+import pytest
+
 from tests.fleet import Fleet, json_of
 from tests.waiting import wait_for
 
