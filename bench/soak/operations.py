@@ -26,7 +26,8 @@ MOST_SECONDS_WITHOUT_POLLER = 15.0
 #: When each step begins, as a share of the time; one that is late begins at once.
 DUE = (0.03, 0.1, 0.5, 0.6, 0.65)
 _LOOK_SECONDS = 0.2
-_RESTART_SECONDS = 120.0
+#: How long supervisord, with all that it keeps, may take to be there again.
+RESTART_SECONDS = 120.0
 _PIPELINE_SECONDS = 300.0
 
 
@@ -56,7 +57,7 @@ class Soak:
     def run(self) -> dict[str, Any]:
         """All of it, until the last pipeline has ended; the last line."""
         looking = self._beside("looking", self._look)
-        wait_for("every queue is polled", lambda: self.presence.polled(QUEUES, 0.0), _RESTART_SECONDS)
+        wait_for("every queue is polled", lambda: self.presence.polled(QUEUES, 0.0), RESTART_SECONDS)
         began = time.time()
         operating = self._beside("operating", self._operate)
         killing = self._beside("killing", lambda: self.killer.run(self.stepped))
@@ -152,8 +153,8 @@ class Soak:
         self.say("supervisorctl reload")
         done = self.fleet.supervisorctl("reload")
         assert done.returncode == 0, done.stdout + done.stderr
-        wait_for("all processes are new", lambda: self._all_new(before), _RESTART_SECONDS)
-        wait_for("every queue is polled", lambda: self.presence.polled(QUEUES, began), _RESTART_SECONDS)
+        wait_for("all processes are new", lambda: self._all_new(before), RESTART_SECONDS)
+        wait_for("every queue is polled", lambda: self.presence.polled(QUEUES, began), RESTART_SECONDS)
         self.restarts.append((began, time.time()))
         self.say(f"supervisord and all its processes are back after {time.time() - began:.1f} s")
         self._expect(program, count)
