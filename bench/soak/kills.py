@@ -10,12 +10,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench.soak.answers import Kill, open_calls
-from bench.soak.operations import RESTART_SECONDS
 from fleet.control.supervisor import ProcessStatus, Supervisor, SupervisorAway
 from fleet.processes import start_ticks
 from tests.waiting import wait_for
 
 EACH_SECONDS = 10.0
+#: How long supervisord, with all that it keeps, may take to be there again.
+RESTART_SECONDS = 120.0
 WORKERS = ("pipeline", "assistants", "openai", "anthropic", "gemini")
 _LOOK_SECONDS = 0.1
 _DEATH_SECONDS = 5.0

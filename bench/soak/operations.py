@@ -12,7 +12,7 @@ from typing import Any
 from temporalio.client import Client, WorkflowFailureError
 
 from bench.soak.answers import Told, sent_again, told_by
-from bench.soak.kills import Killer
+from bench.soak.kills import RESTART_SECONDS, Killer
 from bench.soak.presence import Presence, longest_gaps
 from fleet.contracts import PIPELINE_QUEUE, WORKFLOW_TYPE
 from fleet.control.home import Home
@@ -26,8 +26,6 @@ MOST_SECONDS_WITHOUT_POLLER = 15.0
 #: When each step begins, as a share of the time; one that is late begins at once.
 DUE = (0.03, 0.1, 0.5, 0.6, 0.65)
 _LOOK_SECONDS = 0.2
-#: How long supervisord, with all that it keeps, may take to be there again.
-RESTART_SECONDS = 120.0
 _PIPELINE_SECONDS = 300.0
 
 
