@@ -112,8 +112,7 @@ def _answered(fleet: Fleet) -> int:
 
 def _control_seconds(fleet: Fleet) -> float:
     """CPU time that the control process has used."""
-    (pid,) = (one["pid"] for one in fleet.status()["processes"] if one["program"] == "control")
-    fields = Path(f"/proc/{pid}/stat").read_text("utf-8").rpartition(")")[2].split()
+    fields = Path("/proc", str(fleet.pids()["control"]), "stat").read_text("utf-8").rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
@@ -123,10 +122,10 @@ async def one_turn(fleet: Fleet, load: Load, variant: str, seconds: float) -> di
     with ExitStack() as stack:
         watching = stack.enter_context(watched(fleet)) if variant == "with" else None
         async with load:
-            used, before, began = (
-                _control_seconds(fleet),
+            before, began, used = (
                 await asyncio.to_thread(_answered, fleet),
                 time.monotonic(),
+                _control_seconds(fleet),
             )
             await asyncio.sleep(seconds)
             after, took = await asyncio.to_thread(_answered, fleet), time.monotonic() - began

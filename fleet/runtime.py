@@ -204,7 +204,7 @@ class WorkerProcess:
         bound = min(self.settings.drain_seconds, self.most_drain_seconds) + _AFTER_DRAIN_SECONDS
         shutting_down = {asyncio.create_task(worker.shutdown(), name="shutdown") for worker in working.values()}
         _, late = await asyncio.wait(shutting_down, timeout=bound)
-        if late and bound < self.settings.drain_seconds:
+        if late and math.isfinite(self.most_drain_seconds):
             logger.warning("{} did not come to rest within {:.0f} s: others go on with its work", self.name, bound)
             return EXIT_OK
         if late:

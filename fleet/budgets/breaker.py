@@ -61,16 +61,17 @@ class Breaker:
         """Calls that were answered, and those that failed, since the last time."""
         self._fade(now)
         self.good += answered
-        self.in_a_row = 0.0 if answered else self.in_a_row
         for trouble in troubles:
             meaning = Meaning(trouble.meaning)
             if CONSEQUENCES[meaning].parks:
                 self._park(meaning, trouble, now)
             elif meaning in _SICK:
                 self.failed += trouble.count
-                self.in_a_row += 0 if answered else trouble.count
+                self.in_a_row += trouble.count
             elif meaning in _REFUSED:
                 self.refused += trouble.count
+        if answered:
+            self.in_a_row = 0.0
         worst = max((one for one in troubles if _troubles(one)), key=lambda one: one.count, default=None)
         if self.state == "closed" and worst is not None and self._sick():
             self.state, self.answers = "probing", 0

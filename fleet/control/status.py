@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -153,11 +154,8 @@ def health_client(settings: Settings) -> Backend:
 
 async def _backend(settings: Settings, backend: Backend | None) -> Reachable:
     try:
-        if backend is not None:
-            await backend.health()
-        else:
-            async with health_client(settings) as fresh:
-                await fresh.health()
+        async with nullcontext(backend) if backend else health_client(settings) as asked:
+            await asked.health()
     except FleetError as error:
         return Reachable(settings.api_base_url, ok=False, problem=str(error))
     return Reachable(settings.api_base_url, ok=True)

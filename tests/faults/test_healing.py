@@ -89,15 +89,19 @@ def test_a_worker_with_its_hands_full_is_known_from_one_that_has_lost_its_poller
     wedged.add_project("one-call", {})
     with wedged.latency("openai", 5.0):
         runs = [wedged.start("run", f"Topic {number}", "--project", "one-call") for number in range(SLOTS)]
-        queue = wait_for("it has its hands full", lambda: (now := _queue(wedged)) and now["full"] and now)
-        assert queue["pollers"] == 0 and wedged.seen()["problems"] == []
+        pulse = wait_for("it has its hands full", lambda: (now := _pulse(wedged)) and _queue(now)["full"] and now)
+        assert _queue(pulse)["pollers"] == 0 and pulse["connected"]
         for run in runs:
             run.communicate(timeout=60)
             assert run.returncode == 0
-    wait_for("it polls again", lambda: (now := _queue(wedged)) and not now["full"] and now["pollers"])
+    wait_for("it polls again", lambda: (now := _pulse(wedged)) and not _queue(now)["full"])
 
 
-def _queue(fleet: Fleet) -> dict[str, Any] | None:
-    """What OpenAI's process says of its queue."""
-    pulses = [one["pulse"] for one in fleet.seen().get("processes", []) if one["program"] == "openai"]
-    return pulses[0]["queues"].get("llm-openai") if pulses and pulses[0] else None
+def _pulse(fleet: Fleet) -> dict[str, Any] | None:
+    """OpenAI's process's, where it is known."""
+    return next((one["pulse"] for one in fleet.seen().get("processes", []) if one["program"] == "openai"), None)
+
+
+def _queue(pulse: dict[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = pulse["queues"]["llm-openai"]
+    return found

@@ -122,13 +122,26 @@ def small_disk(folder: Path) -> Iterator[Path]:
         subprocess.run(["umount", "--lazy", str(folder)], check=True)  # whoever still writes there is ending
 
 
+@dataclass(frozen=True)
+class Watched:
+    """A fleet whose logs lie on a small disk, and the Prometheus that scrapes it."""
+
+    fleet: Fleet
+    prometheus: Prometheus
+    logs: Path
+
+    def fires(self, *names: str, seconds: float = 60.0) -> None:
+        for name in names:
+            wait_for(f"{name} fires", lambda name=name: name in self.prometheus.fired, seconds)
+
+
 @pytest.fixture(scope="module")
-def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Fleet, Prometheus, Path]]:
+def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
     folder = tmp_path_factory.mktemp("watched")
     with small_disk(folder / "logs") as logs:
         environment = ENVIRONMENT | {"FLEET_LOG_DIR": str(logs)}
         with running_fleet(folder / "state", environment) as fleet, prometheus_of(fleet, folder) as prometheus:
-            yield fleet, prometheus, logs
+            yield Watched(fleet, prometheus, logs)
 
 
 def calls_of(fleet: Fleet, provider: str, model: str, count: int) -> None:
@@ -146,87 +159,102 @@ def key(fleet: Fleet, provider: str) -> None:
 
 
 @pytest.mark.timeout(400)
-def test_each_alert_fires_when_its_cause_is_there(watched: tuple[Fleet, Prometheus, Path]) -> None:
-    fleet, prometheus, logs = watched
-
-    def fires(name: str, seconds: float = 60.0) -> None:
-        wait_for(f"{name} fires", lambda: name in prometheus.fired, seconds)
-
+def test_each_alert_fires_when_its_cause_is_there(watched: Watched) -> None:
+    fleet, prometheus = watched.fleet, watched.prometheus
     wait_for("every program runs", fleet.all_run)
     wait_for("it was scraped for a window", lambda: prometheus.value("count_over_time(up[15s]) >= 15"), 60)
     assert prometheus.fired <= {"FleetQueueDepth"}, "a fleet that is well fires nothing"
+    begin_what_takes_its_time(fleet)
+    calls_fail(watched)
+    a_call_is_cut_off_and_sent_again(watched)
+    processes_are_in_trouble(watched)
+    watched.fires("FleetProviderProbing", "FleetBudgetStarved", "FleetQueueDepth", "FleetPipelineTooLong")
+    the_disk_is_full(watched)
+    what_everything_hangs_on_is_away(watched)
+    assert prometheus.fired == set(alerts())
+
+
+def begin_what_takes_its_time(fleet: Fleet) -> None:
+    """A sick provider, and one whose limit is nearly nothing."""
     for provider in ("sick", "slow", "spare"):
         key(fleet, provider)
-
-    # What takes its time is begun first: a sick provider, and one whose limit is nearly nothing.
     fleet.simulator.fault("sick", "500", rate=1.0)
     calls_of(fleet, "sick", "gpt-4o", 12)
     assert fleet.fleet("limits", "slow", "--tpm", "100").returncode == 0
     calls_of(fleet, "slow", "gpt-4o", 20)
 
-    # Providers: errors of the assistants' own making, timeouts, a rejected key.
+
+def calls_fail(watched: Watched) -> None:
+    """By errors of the assistants' own making, timeouts, a rejected key."""
+    fleet = watched.fleet
     fleet.simulator.fault("openai", "400", rate=1.0)
     for _ in range(4):
         calls_of(fleet, "openai", "gpt-4o", 8)
     fleet.simulator.fault("anthropic", "hang", rate=1.0)
     calls_of(fleet, "anthropic", "claude-sonnet-4-5", 8)
-    fires("FleetProviderErrors")
-    fires("FleetProviderTimeouts")
+    watched.fires("FleetProviderErrors", "FleetProviderTimeouts")
     fleet.simulator.fault("gemini", "401", rate=1.0)
     calls_of(fleet, "gemini", "gemini-2.5-flash", 2)
-    fires("FleetProviderParked")
-
-    # A call that is cut off, and sent again.
+    watched.fires("FleetProviderParked")
     _clear_faults(fleet)
+
+
+def a_call_is_cut_off_and_sent_again(watched: Watched) -> None:
+    fleet = watched.fleet
     with fleet.latency("openai", 4.0):
         calls_of(fleet, "openai", "gpt-4o", 1)
         wait_for("the call is on its way", lambda: fleet.in_flight("openai"))
         os.kill(fleet.pids()["openai"], signal.SIGKILL)
-        fires("FleetPaidTwice")
+        watched.fires("FleetPaidTwice")
 
-    # Processes: one stands still, one dies again and again, one is stopped.
+
+def processes_are_in_trouble(watched: Watched) -> None:
+    """One stands still, one dies again and again, one is stopped and its journal damaged."""
+    fleet = watched.fleet
     still = fleet.pids()["gemini"]
     os.kill(still, signal.SIGSTOP)
-    fires("FleetEventLoopLag")
+    watched.fires("FleetEventLoopLag")
     with suppress(ProcessLookupError):  # it has been replaced by now
         os.kill(still, signal.SIGCONT)
     killed: set[int] = set()
-    restarts = "FleetProcessRestarts"
-    wait_for(f"{restarts} fires", lambda: _killed_anew(fleet, killed) and restarts in prometheus.fired, 120)
+
+    def restarts_are_told_of() -> bool:
+        _kill_anew(fleet, killed)
+        return "FleetProcessRestarts" in watched.prometheus.fired
+
+    wait_for("FleetProcessRestarts fires", restarts_are_told_of, 120)
     fleet.supervisorctl("stop", "spare:*")
-    fires("FleetProcessDown")
-    fires("FleetQueueWithoutPollers")
+    watched.fires("FleetProcessDown", "FleetQueueWithoutPollers")
     (fleet.state / "journal" / "spare.db").write_bytes(b"no database " * 100)
-    fires("FleetJournalDown")
+    watched.fires("FleetJournalDown")
 
-    fires("FleetProviderProbing")
-    fires("FleetBudgetStarved")
-    fires("FleetQueueDepth")
-    fires("FleetPipelineTooLong")
 
-    # The disk, nearly and then wholly full.
-    free = os.statvfs(logs).f_bavail * os.statvfs(logs).f_frsize
-    ballast = logs / "ballast"
+def the_disk_is_full(watched: Watched) -> None:
+    """Nearly, and then wholly."""
+    free = os.statvfs(watched.logs).f_bavail * os.statvfs(watched.logs).f_frsize
+    ballast = watched.logs / "ballast"
     ballast.write_bytes(b"\0" * (free - 1_000_000))
-    fires("FleetDiskNearlyFull")
+    watched.fires("FleetDiskNearlyFull")
     with _full(ballast):
-        fires("FleetLogLinesDropped")
+        watched.fires("FleetLogLinesDropped")
     ballast.unlink()
 
-    # What everything hangs on.
+
+def what_everything_hangs_on_is_away(watched: Watched) -> None:
+    """The backend, supervisord, the control process."""
+    fleet = watched.fleet
     start_again = fleet.end_server("backend")
-    fires("FleetServerUnreachable")
+    watched.fires("FleetServerUnreachable")
     start_again()
     socket = fleet.state / "supervisor.sock"
     socket.rename(socket.with_suffix(".away"))
     try:
-        fires("FleetSupervisorUnreachable")
+        watched.fires("FleetSupervisorUnreachable")
     finally:
         socket.with_suffix(".away").rename(socket)
     fleet.supervisorctl("stop", "control:*")
-    fires("FleetInstanceDown")
+    watched.fires("FleetInstanceDown")
     fleet.supervisorctl("start", "control:*")
-    assert prometheus.fired == set(alerts())
 
 
 @contextmanager
@@ -248,8 +276,8 @@ def _full(ballast: Path) -> Iterator[None]:
         filling.join()
 
 
-def _killed_anew(fleet: Fleet, killed: set[int]) -> bool:
-    """Kill a process as soon as it has counted its start; always true."""
+def _kill_anew(fleet: Fleet, killed: set[int]) -> None:
+    """Kill a process once it has counted its start."""
     pulse = PulseRecord.read(pulse_file(fleet.state, "spare_00"))
     if pulse is not None and pulse.pid not in killed:
         with suppress(ProcessLookupError):
@@ -257,7 +285,6 @@ def _killed_anew(fleet: Fleet, killed: set[int]) -> bool:
         killed.add(pulse.pid)
         if len(killed) % 4 == 0:
             fleet.supervisorctl("start", "spare:*")  # supervisord may have given it up
-    return True
 
 
 def _fill_up(write: Callable[[bytes], int]) -> None:
