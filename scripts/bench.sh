@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Measures on this machine: bench.sh limits [--scenario a] [--quick] [--json] | observability [--json] | journal |
-# simulator. See bench/README.md.
+# Measures on this machine: bench.sh limits [--scenario a] [--quick] [--json] | observability [--json] | startup [--json] |
+# journal | simulator. See bench/README.md.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 source scripts/environment.sh
@@ -9,10 +9,10 @@ what=${1:-}
 [ $# -gt 0 ] && shift
 case "$what" in
 limits) exec .venv/bin/python -m bench.limits "$@" ;;
-observability) exec .venv/bin/python -m bench.observability "$@" ;;
+observability | startup) exec .venv/bin/python -m "bench.$what" "$@" ;;
 journal | simulator) exec .venv/bin/python "bench/$what.py" "$@" ;;
 *)
-    echo "usage: scripts/bench.sh limits|observability|journal|simulator [OPTION...]" >&2
+    echo "usage: scripts/bench.sh limits|observability|startup|journal|simulator [OPTION...]" >&2
     exit 2
     ;;
 esac

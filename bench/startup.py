@@ -1,0 +1,205 @@
+"""What it takes to start each program: ``scripts/bench.sh startup [--rounds N] [--baseline CHECKOUT] [--json]``.
+
+A row is one start, from the process's first instruction to its first poll: for a worker, until the Temporal server
+lists it as a poller; for ``control`` its first answer over HTTP; for ``guardian`` its first READY to supervisord;
+for ``logs`` the first look. ``cpu_seconds`` is the CPU time that the kernel counted for the process by then,
+``seconds`` the time on the clock. With ``--baseline`` another checkout, with an environment of its own in .venv, is
+started in turn with this one; the last row then has the ratios of the medians, this one's over the baseline's.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import json
+import os
+import platform
+import subprocess
+import tempfile
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+
+import httpx
+from temporalio.api.enums.v1 import TaskQueueType
+from temporalio.api.taskqueue.v1 import TaskQueue
+from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest
+from temporalio.client import Client
+
+from fleet.config import PROJECT_ROOT, load_settings
+from fleet.devstack.environment import simulated_providers
+from fleet.devstack.processes import end_processes
+from fleet.devstack.stack import Ports, Stack
+from tests.ports import free_port_base
+
+LOOK_SECONDS = 0.01
+GIVE_UP_SECONDS = 60.0
+WORKFLOW, ACTIVITY = TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW, TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY
+
+
+@dataclass(frozen=True)
+class Program:
+    """One program: its module with arguments, and the queue that it polls, if any."""
+
+    name: str
+    module: tuple[str, ...]
+    queue: str = ""
+    kind: TaskQueueType.ValueType = ACTIVITY
+
+
+PROGRAMS = (
+    Program("pipeline", ("workers.pipeline",), "pipeline", WORKFLOW),
+    Program("assistants", ("workers.assistants",), "assistants"),
+    *(Program(name, ("workers.llm", name), f"llm-{name}") for name in ("openai", "anthropic", "gemini")),
+    Program("control", ("workers.control",)),
+    Program("logs", ("workers.logs",)),
+    Program("guardian", ("workers.guardian",)),
+)
+
+
+def cpu_seconds(pid: int) -> float:
+    """CPU time of a process and its threads. Source: proc(5), utime and stime."""
+    fields = Path("/proc", str(pid), "stat").read_text("utf-8").rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+@dataclass
+class Stage:
+    """The embedded stack, and how to see that a program has begun its work."""
+
+    folder: Path
+    ports: Ports
+    client: Client
+
+    def environment(self, state: Path) -> dict[str, str]:
+        base = f"http://127.0.0.1:{self.ports.simulator}"
+        providers = load_settings(API_BASE_URL="http://localhost").providers.values()
+        clean = {name: value for name, value in os.environ.items() if not name.startswith(("FLEET_", "TEMPORAL_"))}
+        return clean | {
+            "API_BASE_URL": f"http://127.0.0.1:{self.ports.backend}",
+            "TEMPORAL_HOST": f"127.0.0.1:{self.ports.temporal}",
+            "FLEET_STATE_DIR": str(state),
+            "FLEET_CONTROL_PORT": str(self.ports.control),
+            **simulated_providers(base, providers),
+        }
+
+    async def polls(self, program: Program, pid: int) -> bool:
+        """Whether the server lists the process as a poller."""
+        request = DescribeTaskQueueRequest(
+            namespace="default", task_queue=TaskQueue(name=program.queue), task_queue_type=program.kind
+        )
+        described = await self.client.workflow_service.describe_task_queue(request)
+        return any(one.identity.endswith(f":{pid}") for one in described.pollers)
+
+    async def answers(self) -> bool:
+        try:
+            async with httpx.AsyncClient(trust_env=False) as client:
+                await client.get(f"http://127.0.0.1:{self.ports.control}/ready")
+        except httpx.TransportError:
+            return False
+        return True
+
+    def begun(
+        self, program: Program, process: "subprocess.Popen[bytes]", state: Path
+    ) -> Callable[[], Awaitable[bool]]:
+        """What tells that a program does what it is there for."""
+
+        async def look() -> bool:
+            if program.queue:
+                return await self.polls(program, process.pid)
+            if program.name == "control":
+                return await self.answers()
+            if program.name == "guardian":
+                return (state / "stdout").read_bytes().startswith(b"READY")
+            with contextlib.suppress(OSError, ValueError):
+                pulse = json.loads((state / "pulse" / f"{program.name}.json").read_text("utf-8"))
+                return bool(pulse["stage"] == "serving")
+            return False
+
+        return look
+
+    async def start(self, checkout: Path, program: Program) -> dict[str, float]:
+        """Start a program of a checkout, and end it again once it works."""
+        with tempfile.TemporaryDirectory(dir=self.folder) as folder:
+            state = Path(folder)
+            command = [str(checkout / ".venv/bin/python"), "-P", "-m", *program.module]
+            with (state / "stdout").open("wb") as out, (state / "stderr").open("wb") as err:
+                began = time.monotonic()
+                process = subprocess.Popen(
+                    command,
+                    cwd=checkout,
+                    env=self.environment(state),
+                    stdin=subprocess.PIPE,
+                    stdout=out,
+                    stderr=err,
+                )
+            try:
+                async with asyncio.timeout(GIVE_UP_SECONDS):
+                    look = self.begun(program, process, state)
+                    while not await look():
+                        if process.poll() is not None:
+                            raise RuntimeError(f"{program.name} ended: {(state / 'stderr').read_text('utf-8')}")
+                        await asyncio.sleep(LOOK_SECONDS)
+                return {"cpu_seconds": cpu_seconds(process.pid), "seconds": round(time.monotonic() - began, 3)}
+            finally:
+                process.kill()
+                process.wait()
+
+
+@contextlib.contextmanager
+def running_stack(folder: Path) -> Iterator[Ports]:
+    """Temporal, backend and simulator, until the block ends."""
+    ports = Ports.from_base(free_port_base())
+    records = Stack(folder / "devstack", folder / "logs", ports).start()
+    try:
+        yield ports
+    finally:
+        end_processes(records)
+
+
+async def measure(
+    checkouts: dict[str, Path], rounds: int, names: list[str], say: Callable[[dict[str, object]], None]
+) -> None:
+    """All programs of all checkouts, in turn, and the ratios."""
+    took: dict[tuple[str, str], list[float]] = {}
+    with tempfile.TemporaryDirectory() as folder, running_stack(Path(folder)) as ports:
+        stage = Stage(Path(folder), ports, await Client.connect(f"127.0.0.1:{ports.temporal}"))
+        programs = [one for one in PROGRAMS if not names or one.name in names]
+        for number in range(rounds + 1):
+            for program in programs:
+                for variant, checkout in checkouts.items():
+                    found = await stage.start(checkout, program)
+                    if number:  # the first start may have to compile
+                        took.setdefault((program.name, variant), []).append(found["cpu_seconds"])
+                        say({"program": program.name, "variant": variant, "round": number, **found})
+    medians = {
+        variant: {p.name: round(median(took[p.name, variant]), 3) for p in programs} for variant in checkouts
+    }
+    last: dict[str, object] = {"cpu_seconds": medians, "machine": f"{platform.machine()}, {os.cpu_count()} cores"}
+    if "baseline" in checkouts:
+        last["ratio"] = {p.name: round(medians["this"][p.name] / medians["baseline"][p.name], 3) for p in programs}
+    say(last)
+
+
+def main() -> None:
+    """Measure, a row a line."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=10)
+    parser.add_argument("--baseline", type=Path, help="another checkout, with its environment in .venv")
+    parser.add_argument("--program", action="append", default=[], choices=[one.name for one in PROGRAMS])
+    parser.add_argument("--json", action="store_true", help="a JSON object a row; otherwise the last row alone")
+    options = parser.parse_args()
+    checkouts = {"this": PROJECT_ROOT}
+    if options.baseline:
+        checkouts["baseline"] = options.baseline.resolve()
+
+    def say(row: dict[str, object]) -> None:
+        if options.json or "round" not in row:
+            print(json.dumps(row), flush=True)
+
+    asyncio.run(measure(checkouts, options.rounds, options.program, say))
+
+
+if __name__ == "__main__":
+    main()
