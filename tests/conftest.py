@@ -1,34 +1,104 @@
-"""Options, and the environment that every test starts from."""
+"""Options, the environment that every test starts from, and what a failed or hung test tells of itself."""
 
+import faulthandler
 import os
-from collections.abc import Iterator
+import time
+from collections.abc import Generator, Iterator
 from pathlib import Path
+from typing import IO, Any
 
 import pytest
 
+from tests import evidence
 from tests.fleet import fleet, idle
 
 __all__ = ["fleet", "idle"]
 OURS = ("FLEET_", "TEMPORAL_", "API_BASE_URL", "LOG_LEVEL")
+#: Where a run leaves its JUnit file, each test's duration and the stacks of a hung test.
+REPORTS = Path(__file__).parents[1] / "test-reports"
+_STACKS_BEFORE_TIMEOUT_SECONDS = 3.0
+
+_began = pytest.StashKey[float]()
+_stacks = pytest.StashKey[IO[str]]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--forbid-skips", action="store_true", help="a skipped test fails the run")
+    parser.addoption("--reports", type=Path, default=REPORTS, help="folder of durations and stacks")
 
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "debian: needs Debian packages that .ci/run installs")
+    folder: Path = config.getoption("--reports")
+    folder.mkdir(exist_ok=True)
+    path = folder / f"stacks-{os.getpid()}.txt"
+    config.stash[_stacks] = path.open("w+", encoding="utf-8")
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    stacks = config.stash[_stacks]
+    stacks.close()
+    Path(stacks.name).unlink()  # the reports have it; a run that is killed leaves it behind
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_timeout_set_timer(item: pytest.Item, settings: Any) -> Generator[None, object, object]:
+    """Have all stacks written down just before the timeout ends a hung test."""
+    file = item.config.stash[_stacks]
+    file.write(f"--- {item.nodeid}\n")
+    file.flush()
+    before_timeout = max(settings.timeout - _STACKS_BEFORE_TIMEOUT_SECONDS, settings.timeout / 2)
+    faulthandler.dump_traceback_later(before_timeout, file=file)
+    return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_timeout_cancel_timer(item: pytest.Item) -> Generator[None, object, object]:
+    faulthandler.cancel_dump_traceback_later()
+    return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    item.stash[_began] = time.time()
+    file = item.config.stash[_stacks]
+    file.truncate(0)
+    file.seek(0)
+    return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """A failed test's report has what its fleet was doing, and where a hung one stood."""
+    report = yield
+    if report.failed:
+        file = item.config.stash[_stacks]
+        file.seek(0)
+        if "Thread 0x" in (stacks := file.read()):
+            report.sections.append(("all stacks before the timeout", stacks))
+        found = evidence.gather(getattr(item, "funcargs", {}).values(), item.stash[_began])
+        report.sections += [(f"{title} ({item.name})", text) for title, text in found]
+    return report
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    config = terminalreporter.config
     skipped = terminalreporter.stats.get("skipped", [])
-    if skipped and terminalreporter.config.getoption("--forbid-skips"):
+    if skipped and config.getoption("--forbid-skips"):
         terminalreporter.write_line(f"{len(skipped)} skipped, and skips are forbidden here", red=True)
+    reports = [one for kind in terminalreporter.stats.values() for one in kind if hasattr(one, "duration")]
+    rows = sorted(((one.duration, one.when, one.nodeid) for one in reports), reverse=True)
+    text = "".join(f"{seconds:.2f}\t{when}\t{name}\n" for seconds, when, name in rows)
+    (config.getoption("--reports") / "durations.tsv").write_text(text, "utf-8")
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if reporter is None:
+        return  # one of several processes that share the tests: the first one reports for all
     forbidden = session.config.getoption("--forbid-skips") and reporter.stats.get("skipped")
     if forbidden and session.exitstatus == pytest.ExitCode.OK:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED

@@ -21,6 +21,7 @@ from fleet.control.home import Home
 from fleet.control.supervisor import Supervisor, SupervisorAway
 from fleet.devstack.processes import ProcessRecord, end_processes, spawn
 from fleet.devstack.simulator.testing import RunningSimulator
+from tests.evidence import last_lines, ledger_lines
 from tests.ports import free_port_base
 from tests.waiting import wait_for
 
@@ -114,7 +115,18 @@ class Fleet:
 
     def control(self, path: str) -> httpx.Response:
         """What the control process answers."""
-        return httpx.get(f"http://127.0.0.1:{self.port_base + 4}/{path}", trust_env=False, timeout=20)
+        # verify=False: reading the certificate store takes longer than the answer, which is plain http.
+        address = f"http://127.0.0.1:{self.port_base + 4}/{path}"
+        return httpx.get(address, trust_env=False, timeout=20, verify=False)
+
+    def evidence(self, since: float) -> Iterator[tuple[str, str]]:
+        """What went on in the fleet since then; see :mod:`tests.evidence`."""
+        yield from last_lines(self.state / "logs", since)
+        yield "supervisord", self.supervisorctl("status").stdout
+        yield "ledger of the providers", ledger_lines(self.simulator.ledger())
+        query = "ExecutionStatus = 'Running' AND WorkflowType = 'AssistantPipelineWorkflow'"
+        listed = self.temporal("workflow", "list", "--limit", "20", "--query", query)
+        yield "open pipelines", listed.stdout + listed.stderr
 
     def all_run(self) -> dict[str, int] | None:
         """The pids, once every program runs."""
