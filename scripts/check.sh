@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# What a reviewer would otherwise have to look for: format, lint, types, import direction, shell.
+# What a reviewer would otherwise have to look for: format, lint, types, import direction, rendered files, shell.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 source scripts/environment.sh
@@ -8,4 +8,5 @@ make_environment .venv dev
 .venv/bin/ruff check .
 .venv/bin/mypy
 .venv/bin/lint-imports
+scripts/render.sh --check
 for script in scripts/*.sh .ci/run; do bash -n "$script"; done

@@ -1,21 +1,17 @@
-"""Prints Prometheus' rules with their times filled in: ``python scripts/render_rules.py [--divide 60]``.
+"""Prometheus' rules with their times filled in; ``scripts/render.sh`` writes them.
 
 The template has each span of time and each number of seconds as a placeholder, ``${5m}`` or ``${1200}``.
 Undivided it gives ``deploy/prometheus/fleet.rules.yml``, which ships; divided by 60, rules that fire within
 seconds, for a Prometheus that scrapes and evaluates every second. A span never becomes shorter than one second.
 """
 
-import argparse
 import re
-import sys
 from pathlib import Path
 
 FOLDER = Path(__file__).resolve().parents[1] / "deploy" / "prometheus"
 TEMPLATE = FOLDER / "fleet.rules.template.yml"
 SHIPPED = FOLDER / "fleet.rules.yml"
-HEADING = (
-    "# Made by `python scripts/render_rules.py` of fleet.rules.template.yml, which explains it; change that one.\n"
-)
+HEADING = "# Made by scripts/render.sh of fleet.rules.template.yml, which explains it; change that one.\n"
 
 _PLACEHOLDER = re.compile(r"\$\{(?P<number>[\d.]+)(?P<unit>[smhd]?)\}")
 _MILLISECONDS = {"s": 1000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
@@ -42,14 +38,3 @@ def duration(milliseconds: int) -> str:
         if milliseconds % size == 0:
             return f"{milliseconds // size}{unit}"
     return f"{milliseconds}ms"
-
-
-def main() -> None:
-    """Print them."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--divide", type=float, default=1.0, metavar="N", help="make all times N times shorter")
-    sys.stdout.write(rendered(parser.parse_args().divide))
-
-
-if __name__ == "__main__":
-    main()

@@ -1,5 +1,4 @@
-"""The table of settings that both deployment guides have: ``python scripts/settings_table.py`` writes it into
-them."""
+"""The table of settings that both deployment guides have; ``scripts/render.sh`` writes it into them."""
 
 import re
 from collections.abc import Mapping
@@ -113,13 +112,11 @@ def table(translated: Mapping[str, str] | None = None) -> str:
     return "\n".join(rows) + "\n"
 
 
-def write() -> None:
-    """Put the tables into the guides, in the places of those that are there."""
+def guides() -> dict[Path, str]:
+    """Each guide's text with its table as it should be, in the place of the one that is there."""
+    texts: dict[Path, str] = {}
     for language, guide in GUIDES.items():
         old = re.compile(rf"^\| {_HEADS[language][0]} \|.*?\n(?=\n)", re.MULTILINE | re.DOTALL)
         before, after = old.split(guide.read_text("utf-8"), 1)
-        guide.write_text(before + table(CZECH if language == "cs" else None) + after, "utf-8")
-
-
-if __name__ == "__main__":
-    write()
+        texts[guide] = before + table(CZECH if language == "cs" else None) + after
+    return texts

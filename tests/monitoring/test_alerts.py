@@ -7,7 +7,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import threading
 import uuid
 from collections.abc import Callable, Iterator
@@ -18,8 +17,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from fleet.config import PROJECT_ROOT
 from fleet.pulse import PulseRecord, pulse_file
+from scripts.render_rules import rendered
 from tests.fleet import Fleet, running_fleet
 from tests.monitoring.expressions import alerts
 from tests.ports import free_port_base
@@ -74,14 +73,7 @@ class Prometheus:
 @contextmanager
 def prometheus_of(fleet: Fleet, folder: Path) -> Iterator[Prometheus]:
     port = free_port_base()
-    rules = subprocess.run(
-        [sys.executable, "scripts/render_rules.py", "--divide", str(DIVIDED_BY)],
-        cwd=PROJECT_ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    (folder / "rules.yml").write_text(rules.stdout, "utf-8")
+    (folder / "rules.yml").write_text(rendered(DIVIDED_BY), "utf-8")
     (folder / "prometheus.yml").write_text(PROMETHEUS % (fleet.port_base + 4), "utf-8")
     command = [
         "prometheus",

@@ -1,0 +1,31 @@
+"""Writes every rendered file in place: ``python -m scripts.render [--check]``.
+
+With ``--check`` nothing is written; the exit status is 1 if a file is stale, which is named with the remedy.
+"""
+
+import sys
+from pathlib import Path
+
+from fleet.config import PROJECT_ROOT
+from scripts import render_rules, settings_table
+
+
+def rendered() -> dict[Path, str]:
+    """The text that each rendered file should have."""
+    return {render_rules.SHIPPED: render_rules.rendered(), **settings_table.guides()}
+
+
+def main(arguments: list[str]) -> int:
+    """Write what is stale, or name it; the exit status."""
+    stale = {path: text for path, text in rendered().items() if path.read_text("utf-8") != text}
+    if arguments == ["--check"]:
+        for path in stale:
+            print(f"{path.relative_to(PROJECT_ROOT)} is stale. Remedy: scripts/render.sh", file=sys.stderr)  # noqa: T201
+        return int(bool(stale))
+    for path, text in stale.items():
+        path.write_text(text, "utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
