@@ -10,12 +10,31 @@ from typing import IO, Any
 import pytest
 
 from tests import evidence
-from tests.fleet import fleet, idle
+from tests.fleet import fleet, idle, stack
 
-__all__ = ["fleet", "idle"]
+__all__ = ["fleet", "idle", "stack"]
 OURS = ("FLEET_", "TEMPORAL_", "API_BASE_URL", "LOG_LEVEL")
 #: Where a run leaves its JUnit file, each test's duration and the stacks of a hung test.
 REPORTS = Path(__file__).parents[1] / "test-reports"
+#: The files that take longest, longest first; all others come after them.
+LONGEST_FIRST = (
+    "tests/process/test_deployment.py",
+    "tests/faults/test_paid_once.py",
+    "tests/process/test_operate.py",
+    "tests/faults/test_budgets.py",
+    "tests/process/test_fleet.py",
+    "tests/monitoring/test_alerts.py",
+    "tests/faults/test_healing.py",
+    "tests/faults/test_recovery.py",
+    "tests/monitoring/test_page.py",
+    "tests/process/test_other_fleets.py",
+    "tests/monitoring/test_scrape.py",
+    "tests/workflow/test_pipeline.py",
+    "tests/unit/test_budget_law.py",
+    "tests/unit/test_journal.py",
+    "tests/workflow/test_approximate.py",
+    "tests/workflow/test_fallback.py",
+)
 _STACKS_BEFORE_TIMEOUT_SECONDS = 3.0
 
 _began = pytest.StashKey[float]()
@@ -30,7 +49,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "debian: needs Debian packages that .ci/run installs")
     folder: Path = config.getoption("--reports")
-    folder.mkdir(exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"stacks-{os.getpid()}.txt"
     config.stash[_stacks] = path.open("w+", encoding="utf-8")
 
@@ -39,6 +58,13 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     stacks = config.stash[_stacks]
     stacks.close()
     Path(stacks.name).unlink()  # the reports have it; a run that is killed leaves it behind
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Where several processes share the files, the longest goes first, so that none is left with it at the end."""
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        rank = {file: number for number, file in enumerate(LONGEST_FIRST)}
+        items.sort(key=lambda item: rank.get(item.nodeid.partition("::")[0], len(rank)))
 
 
 @pytest.hookimpl(wrapper=True)

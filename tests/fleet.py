@@ -21,6 +21,7 @@ from fleet.control.home import Home
 from fleet.control.supervisor import Supervisor, SupervisorAway
 from fleet.devstack.processes import ProcessRecord, end_processes, spawn
 from fleet.devstack.simulator.testing import RunningSimulator
+from fleet.devstack.stack import Ports, Stack
 from tests.evidence import last_lines, ledger_lines
 from tests.ports import free_port_base
 from tests.waiting import wait_for
@@ -214,6 +215,39 @@ def idle(tmp_path: Path) -> Fleet:
     return Fleet(tmp_path / "state", free_port_base())
 
 
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    """The embedded servers alone, no fleet on them; the first of their ports."""
+    folder, base = tmp_path_factory.mktemp("stack"), free_port_base()
+    servers = Stack(folder / "devstack", folder / "logs", Ports.from_base(base)).start()
+    try:
+        yield base
+    finally:
+        end_processes(servers)
+
+
+@contextmanager
+def ended_with_this_process(running: Fleet) -> Iterator[None]:
+    """Take the fleet down also when this process is killed within the block: then nobody else would."""
+    when_stdin_closes = [
+        "sh",
+        "-c",
+        'trap "" INT TERM; cat >/dev/null; exec "$@"',
+        "sh",
+        str(BIN / "fleet"),
+        "down",
+    ]
+    null = subprocess.DEVNULL
+    watching = subprocess.Popen(
+        when_stdin_closes, env=running.variables, stdin=subprocess.PIPE, stdout=null, stderr=null, process_group=0
+    )
+    try:
+        yield
+    finally:
+        watching.kill()
+        watching.communicate()
+
+
 @contextmanager
 def running_fleet(state: Path, environment: Mapping[str, str]) -> Iterator[Fleet]:
     """A fleet that is up until the block ends, with quick answers."""
@@ -221,17 +255,18 @@ def running_fleet(state: Path, environment: Mapping[str, str]) -> Iterator[Fleet
         for name in [name for name in os.environ if name.startswith(("FLEET_", "TEMPORAL_", "API_BASE_URL"))]:
             patch.delenv(name)
         running = Fleet(state, free_port_base(), environment)
-        up = running.fleet("up", "--detach", "--port-base", str(running.port_base))
-        assert up.returncode == 0, up.stderr
-        quick = {"median_seconds": QUICK_SECONDS, "seconds_per_output_token": 0}
-        for provider in ("openai", "anthropic", "gemini", "groq", "lasting"):
-            running.simulator.put("latency", provider=provider, **quick)
-        try:
-            yield running
-        finally:
-            down = running.fleet("down")
-            end_processes(running.further)
-            assert down.returncode == 0, down.stderr
+        with ended_with_this_process(running):
+            up = running.fleet("up", "--detach", "--port-base", str(running.port_base))
+            assert up.returncode == 0, up.stderr
+            quick = {"median_seconds": QUICK_SECONDS, "seconds_per_output_token": 0}
+            for provider in ("openai", "anthropic", "gemini", "groq", "lasting"):
+                running.simulator.put("latency", provider=provider, **quick)
+            try:
+                yield running
+            finally:
+                down = running.fleet("down")
+                end_processes(running.further)
+                assert down.returncode == 0, down.stderr
 
 
 @pytest.fixture(scope="session")

@@ -19,6 +19,7 @@ import pytest
 
 from fleet.pulse import PulseRecord, pulse_file
 from scripts.render_rules import rendered
+from tests.evidence import last_lines
 from tests.fleet import Fleet, running_fleet
 from tests.monitoring.expressions import alerts
 from tests.ports import free_port_base
@@ -121,6 +122,12 @@ class Watched:
     fleet: Fleet
     prometheus: Prometheus
     logs: Path
+
+    def evidence(self, since: float) -> Iterator[tuple[str, str]]:
+        """What went on since then; see :mod:`tests.evidence`."""
+        yield "alerts that fired", ", ".join(sorted(self.prometheus.fired))
+        yield from last_lines(self.logs, since)
+        yield from self.fleet.evidence(since)
 
     def fires(self, *names: str, seconds: float = 60.0) -> None:
         for name in names:

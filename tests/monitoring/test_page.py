@@ -1,8 +1,11 @@
 """The control process's page in a real browser, of a real fleet."""
 
 import asyncio
+import subprocess
+import sys
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import timedelta
 
 import httpx
@@ -12,6 +15,7 @@ from selenium.webdriver.common.keys import Keys
 from fleet.contracts import PIPELINE_QUEUE, WORKFLOW_TYPE
 from tests.fleet import Fleet, json_of, running_fleet
 from tests.monitoring.browser import Browser, browsing
+from tests.ports import free_port_base
 from tests.waiting import wait_for
 
 pytestmark = pytest.mark.debian
@@ -145,13 +149,38 @@ def test_no_page_is_wider_than_its_screen(page: Browser, width: int, dark: bool)
     assert page.complaints() == []
 
 
-def test_without_a_token_the_page_is_for_reading(fleet: Fleet, browser: Browser) -> None:
-    wait_for("every program runs", fleet.all_run)
-    browser.open(f"http://127.0.0.1:{fleet.port_base + 4}/")
-    assert not any(button.is_displayed() for button in browser.all("button[data-act]"))
-    act = f"http://127.0.0.1:{fleet.port_base + 4}/api/act"
-    order = {"action": "pause", "provider": "openai"}
-    assert httpx.post(act, json=order, trust_env=False).status_code == 403
+@contextmanager
+def control_without_token(fleet: Fleet) -> Iterator[str]:
+    """The address of one more control process of a fleet, which nobody may operate."""
+    port = free_port_base()
+    environment = fleet.variables | {
+        "API_BASE_URL": f"http://127.0.0.1:{fleet.port_base + 2}",
+        "TEMPORAL_HOST": f"127.0.0.1:{fleet.port_base}",
+        "FLEET_CONTROL_PORT": str(port),
+    }
+    del environment["FLEET_CONTROL_TOKEN"]
+    control = subprocess.Popen([sys.executable, "-P", "-m", "workers.control"], env=environment)
+    try:
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        control.terminate()
+        control.wait(30)
+
+
+def test_without_a_token_the_page_is_for_reading(operable: Fleet, browser: Browser) -> None:
+    with control_without_token(operable) as address:
+        wait_for("it answers", lambda: answers(address))
+        browser.open(f"{address}/")
+        assert not any(button.is_displayed() for button in browser.all("button[data-act]"))
+        order = {"action": "pause", "provider": "openai"}
+        assert httpx.post(f"{address}/api/act", json=order, trust_env=False).status_code == 403
+
+
+def answers(address: str) -> bool:
+    try:
+        return httpx.get(f"{address}/ready", trust_env=False).status_code == 200
+    except httpx.TransportError:
+        return False
 
 
 REFUSED = [

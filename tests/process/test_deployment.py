@@ -21,6 +21,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from fleet.config import PROJECT_ROOT, Settings, load_settings
 from fleet.devstack.environment import simulated_providers
 from scripts.settings_table import CZECH, table, variables
+from tests.evidence import last_lines
 from tests.fleet import Fleet, json_of
 from tests.ports import free_port_base
 from tests.process import hardened
@@ -129,6 +130,11 @@ class Machine:
     def pids(self) -> dict[str, int]:
         status = json_of(self.run("fleet status --json").stdout)
         return {one["process"]: one["pid"] for one in status["processes"] if one["pid"]}
+
+    def evidence(self, since: float) -> Iterator[tuple[str, str]]:
+        """What went on on the machine since then; see :mod:`tests.evidence`."""
+        yield "fleet health", self.run("fleet health").stdout
+        yield from last_lines(self.logs, since)
 
     def is_well(self) -> bool:
         return self.run("fleet health").returncode == 0

@@ -16,7 +16,7 @@ from fleet.cli.supervise import processes_of
 from fleet.config import PROJECT_ROOT, load_settings
 from fleet.control.home import Home
 from fleet.devstack.environment import simulated_providers
-from tests.fleet import BIN, Fleet, json_of
+from tests.fleet import BIN, json_of
 from tests.ports import free_port_base
 from tests.waiting import wait_for
 
@@ -58,7 +58,7 @@ def built(folder: Path) -> tuple[dict[str, str], list[str], list[str]]:
     return variables, health, command
 
 
-def test_what_the_image_holds_comes_up_is_well_and_ends_when_told(fleet: Fleet, tmp_path: Path) -> None:
+def test_what_the_image_holds_comes_up_is_well_and_ends_when_told(stack: int, tmp_path: Path) -> None:
     image, state, port = tmp_path / "image", tmp_path / "volume", free_port_base()
     variables, health, command = built(image)
     assert (command, health) == (["fleet", "supervise"], ["fleet", "health"])
@@ -68,11 +68,11 @@ def test_what_the_image_holds_comes_up_is_well_and_ends_when_told(fleet: Fleet, 
         **{name: value for name, value in os.environ.items() if not name.startswith("FLEET_")},
         "FLEET_STATE_DIR": str(state),
         "PYTHONPATH": str(image),
-        "API_BASE_URL": f"http://127.0.0.1:{fleet.port_base + 2}",
-        "TEMPORAL_HOST": f"127.0.0.1:{fleet.port_base}",
+        "API_BASE_URL": f"http://127.0.0.1:{stack + 2}",
+        "TEMPORAL_HOST": f"127.0.0.1:{stack}",
         "FLEET_CONTROL_PORT": str(port),
         "FLEET_CONTROL_HOST": compose("FLEET_CONTROL_HOST"),
-        **simulated_providers(f"http://127.0.0.1:{fleet.port_base + 3}", providers),
+        **simulated_providers(f"http://127.0.0.1:{stack + 3}", providers),
     }
     program = str(BIN / command[0])
     with (tmp_path / "container.log").open("w") as log:

@@ -9,8 +9,13 @@ from typing import Any
 import pytest
 from temporalio.client import WorkflowFailureError
 from temporalio.exceptions import ApplicationError
+from temporalio.worker import Replayer
 
+from fleet.budgets.reports import BUDGET_WORKFLOW
+from fleet.budgets.workflow import ProviderBudgetWorkflow
 from fleet.contracts import PIPELINE_QUEUE, WORKFLOW_TYPE
+from fleet.payloads import data_converter
+from fleet.pipeline import AssistantPipelineWorkflow
 from tests.fleet import Fleet
 from tests.waiting import wait_for
 
@@ -186,3 +191,17 @@ async def test_a_csv_that_nobody_reads_is_told_of(fleet: Fleet) -> None:
     result = await run(fleet, "Jak vybrat kávovar", "seo-classic", "a,b\n1,2\n", "")
     (warning,) = result["warnings"]
     assert "no assistant reads it" in warning
+
+
+async def test_all_that_ran_on_the_fleet_replays(fleet: Fleet) -> None:
+    await run(fleet, "Jak vybrat kávovar", "seo-demo")
+    replayer = Replayer(
+        workflows=[AssistantPipelineWorkflow, ProviderBudgetWorkflow], data_converter=data_converter()
+    )
+    client, kinds = await fleet.client(), set()
+    async for execution in client.list_workflows(""):
+        if execution.history_length < 2_000:
+            handle = client.get_workflow_handle(execution.id, run_id=execution.run_id)
+            await replayer.replay_workflow(await handle.fetch_history())
+            kinds.add(execution.workflow_type)
+    assert kinds == {WORKFLOW_TYPE, BUDGET_WORKFLOW}

@@ -1,0 +1,95 @@
+"""Commands and workers where no fleet is up: what they refuse, and what they wait for."""
+
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.fleet import BIN, Fleet
+from tests.waiting import wait_for
+
+
+def test_without_a_fleet_the_commands_say_how_to_get_one(idle: Fleet) -> None:
+    for arguments in (("run", "t", "--project", "p"), ("status",)):
+        done = idle.fleet(*arguments)
+        assert done.returncode == 1 and "`fleet up`" in done.stderr
+    down = idle.fleet("down")
+    assert down.returncode == 0 and "nothing to end" in down.stdout
+
+
+CSV_FILES = [
+    (b"a,b\n1\n", "csv_data line 2 has 1 columns"),
+    (b"a,b\n1,\x00\n", "control character"),
+    (b'a,b\n"1,2\n', "cannot be read"),
+    (bytes(range(128, 256)), "is base64 of something that is not text"),
+    (b"a\n" + b"x" * 1_000_000, "at most 1,000,000"),
+]
+
+
+@pytest.mark.parametrize(("content", "said"), CSV_FILES, ids=[said for _, said in CSV_FILES])
+def test_a_csv_file_that_cannot_be_used_is_refused(idle: Fleet, tmp_path: Path, content: bytes, said: str) -> None:
+    path = tmp_path / "keywords.csv"
+    path.write_bytes(content)
+    done = idle.fleet("run", "Kávovar", "--project", "seo-demo", "--csv", str(path))
+    assert done.returncode == 1 and said in done.stderr and "Traceback" not in done.stderr
+
+
+WRONG_SETTINGS = [
+    ({"FLEET_MAX_ATTEMPTS": "zero"}, "", "FLEET_MAX_ATTEMPTS='zero'"),
+    ({"FLEET_PROVIDERS__GROQ__KIND": "openai"}, "", "FLEET_PROVIDERS__GROQ__BASE_URL"),
+    ({"TEMPORAL_HOST": "localhost"}, "", "must be host:port"),
+    ({}, "max_attemts = 3\n", "unknown setting max_attemts"),
+    ({}, "this is no TOML", "cannot be read"),
+]
+
+
+@pytest.mark.parametrize(
+    ("environment", "toml", "said"), WRONG_SETTINGS, ids=[said for *_, said in WRONG_SETTINGS]
+)
+def test_a_wrong_setting_is_named_and_nothing_starts(
+    idle: Fleet, tmp_path: Path, environment: dict[str, str], toml: str, said: str
+) -> None:
+    idle.environment = environment
+    if toml:
+        (tmp_path / "fleet.toml").write_text(toml, "utf-8")
+    done = idle.fleet("up", "--port-base", str(idle.port_base))
+    assert done.returncode == 78 and said in done.stderr and "Traceback" not in done.stderr
+    assert not idle.state.exists()
+
+
+def worker(idle: Fleet, *arguments: str) -> "subprocess.Popen[str]":
+    pipe = subprocess.PIPE
+    command = [str(BIN / "python"), "-P", "-m", *arguments]
+    return subprocess.Popen(command, env=idle.variables, stdout=pipe, stderr=pipe, text=True)
+
+
+def test_a_worker_waits_for_temporal_and_leaves_when_told(idle: Fleet) -> None:
+    idle.environment = {"TEMPORAL_HOST": f"127.0.0.1:{idle.port_base}", "API_BASE_URL": "http://127.0.0.1:1"}
+    process = worker(idle, "workers.pipeline")
+    log = idle.state / "logs" / "pipeline.log"
+    said = "Temporal server connection failed"
+    wait_for("it says that Temporal is away", lambda: log.exists() and log.read_text("utf-8").count(said) >= 2)
+    assert process.poll() is None
+    process.terminate()
+    process.communicate(timeout=30)
+    assert process.returncode == 0
+    assert "Traceback" not in log.read_text("utf-8")
+
+
+def test_a_worker_without_a_backend_address_names_the_setting(idle: Fleet) -> None:
+    process = worker(idle, "workers.assistants")
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 78
+    assert "API_BASE_URL není nastavena" in err and "Remedy" in err and "Traceback" not in err
+
+
+def test_a_fleet_in_the_foreground_ends_with_ctrl_c(idle: Fleet) -> None:
+    up = idle.start("up", "--port-base", str(idle.port_base))
+    assert up.stdout is not None
+    assert any("Ctrl-C ends it" in line for line in up.stdout)
+    assert idle.status()["problems"] == []
+    up.send_signal(signal.SIGINT)
+    out, err = up.communicate(timeout=60)
+    assert (up.returncode, err) == (0, ""), out
+    assert not (idle.state / "fleet.json").exists() and not (idle.state / "supervisor.sock").exists()
