@@ -14,6 +14,7 @@ from fleet.config import Settings
 from fleet.errors import ApiKeyMissing, BackendAnswerError, BackendUnavailable, ProjectNotFound
 from fleet.redaction import protect
 
+_IDLE_SECONDS = 4.0
 _LARGEST_ANSWER = 10_000_000
 _KEY_MISSING = "Not found"
 
@@ -36,7 +37,9 @@ class Backend:
         self._timeout_seconds = timeout_seconds
         self._key_cache_seconds = key_cache_seconds
         self._clock = clock
-        self._client = httpx.AsyncClient(timeout=timeout_seconds, follow_redirects=False)
+        # Closed before a common server closes it, after five seconds: a request that meets that would fail.
+        limits = httpx.Limits(keepalive_expiry=_IDLE_SECONDS)
+        self._client = httpx.AsyncClient(timeout=timeout_seconds, follow_redirects=False, limits=limits)
         self._keys: dict[str, tuple[float, SecretStr]] = {}
         self._fetching: dict[str, asyncio.Lock] = {}
 

@@ -9,7 +9,7 @@ import httpx2
 from anthropic.types import Message
 
 from fleet.config import ProviderSettings
-from fleet.providers.base import FinishReason, LlmAnswer, LlmRequest, Ticket
+from fleet.providers.base import CONNECTIONS, FinishReason, LlmAnswer, LlmRequest, Ticket
 from fleet.providers.profiles import profile_of, sampling_of
 from fleet.providers.translation import answered_with_error, not_answered, not_the_api
 
@@ -33,7 +33,9 @@ class AnthropicProvider:
             api_key=api_key,
             base_url=settings.base_url or OFFICIAL_URL,
             max_retries=0,
-            http_client=anthropic.DefaultAsyncHttpxClient(follow_redirects=False),
+            http_client=anthropic.DefaultAsyncHttpxClient(
+                follow_redirects=False, limits=httpx2.Limits(**CONNECTIONS)
+            ),
         )
 
     async def complete(

@@ -7,12 +7,13 @@ them have; the provider's ``api`` setting overrides either.
 import asyncio
 from typing import Any
 
+import httpx2
 import openai
 from openai.types.chat import ChatCompletion
 from openai.types.responses import Response
 
 from fleet.config import ProviderSettings
-from fleet.providers.base import FinishReason, LlmAnswer, LlmRequest, Ticket
+from fleet.providers.base import CONNECTIONS, FinishReason, LlmAnswer, LlmRequest, Ticket
 from fleet.providers.profiles import profile_of, sampling_of
 from fleet.providers.translation import answered_with_error, not_answered, not_the_api
 
@@ -30,7 +31,9 @@ class OpenAIProvider:
             api_key=api_key or "not-needed",
             base_url=settings.base_url or OFFICIAL_URL,
             max_retries=0,
-            http_client=openai.DefaultAsyncHttpxClient(follow_redirects=False),
+            http_client=openai.DefaultAsyncHttpxClient(
+                follow_redirects=False, limits=httpx2.Limits(**CONNECTIONS)
+            ),
         )
         self._prepare()
 

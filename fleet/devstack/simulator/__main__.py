@@ -12,6 +12,9 @@ from fleet.devstack.simulator.app import create_app
 from fleet.devstack.simulator.engine import Engine
 from fleet.devstack.simulator.transports import ReachableProtocol
 
+#: Longer than any client keeps an idle connection, as the providers' own front ends do.
+KEEP_ALIVE_SECONDS = 75
+
 
 def configure(engine: Engine, settings: Any) -> None:
     """Apply a configuration file: ``{"limits": [...], "latency": [...], "tenants": [...], "faults": [...]}``,
@@ -57,6 +60,7 @@ def main() -> None:
         access_log=options.access_log,
         log_level="info",
         timeout_graceful_shutdown=1,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
     )
 
 
