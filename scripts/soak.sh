@@ -1,7 +1,12 @@
 #!/usr/bin/env bash
 # A fleet that is scaled, rolled, restarted and killed while pipelines run: soak.sh [--minutes M] [--seed N] [--json]
+# The merged log under rotations and kills: soak.sh logs [--lines N]
 set -euo pipefail
 cd "$(dirname "$0")/.."
 source scripts/environment.sh
 make_environment .venv dev
+if [ "${1:-}" = logs ]; then
+    shift
+    exec .venv/bin/python -m bench.soak.log_lines "$@"
+fi
 exec .venv/bin/python -m bench.soak "$@"

@@ -1,6 +1,7 @@
 """``scripts/soak.sh --minutes M --seed N --json``: pipelines run while their fleet is scaled, rolled, restarted
 and killed at random, for so long and until every step has been done. The last line is one JSON object; the exit
-status is 1 if anything was lost, a step missed, or a queue without a poller for longer than 15 s.
+status is 1 if anything was lost, a step missed, a queue without a poller for longer than 15 s, or if there were
+too few pipelines or kills to show anything.
 
 ``answered_and_sent_again`` are calls whose answer had reached this host, ``cut_off_in_the_answer`` those whose
 process was killed as it got the answer, before that was on the disk (see ``answers``). By

@@ -1,13 +1,6 @@
 """The merged log holds every line once, over rotations, restarts and kills; what it could not have, it tells."""
 
-import os
-import re
 import resource
-import signal
-import subprocess
-import sys
-import time
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
@@ -17,93 +10,18 @@ from typing import IO, Any
 import pytest
 from loguru import logger
 
+from bench.soak.log_lines import merge_under_kills, merged_lines
 from fleet.control.logs import Reader, Wanted, parse
 from fleet.control.merging import MERGED_LOG, Merger
 from fleet.errors import OperationError
-from tests.waiting import wait_for
-
-PROCESSES = ("openai_00", "openai_01", "anthropic_00", "gemini_00", "pipeline_00", "assistants_00")
-LINES = 33_400
-A_SECOND = 1_500
-WRITER = Path(__file__).with_name("log_writer.py")
 
 
-@pytest.fixture
-def environment(tmp_path: Path) -> dict[str, str]:
-    return os.environ | {
-        "API_BASE_URL": "http://localhost:8000",
-        "FLEET_STATE_DIR": str(tmp_path / "state"),
-        "FLEET_LOG_DIR": str(tmp_path / "logs"),
-        "FLEET_LOG_ROTATION_MB": "0.5",
-        "FLEET_LOG_BACKUPS": "5",
-    }
-
-
-def begin_merger(environment: dict[str, str]) -> "subprocess.Popen[bytes]":
-    """The merging program, whose own file is large enough for all."""
-    own = environment | {"FLEET_LOG_ROTATION_MB": "8", "FLEET_LOG_BACKUPS": "9"}
-    return subprocess.Popen([sys.executable, "-P", "-m", "workers.logs"], env=own)
-
-
-def merged_lines(logs: Path) -> list[str]:
-    files = sorted(
-        logs.glob(f"{MERGED_LOG}*"), key=lambda path: -int(path.suffix[1:]) if path.suffix[1:].isdigit() else 0
-    )
-    return [line for path in files for line in path.read_text("utf-8").splitlines()]
-
-
-@pytest.mark.timeout(400)
-def test_two_hundred_thousand_lines_of_six_processes_over_rotations_and_kills(
-    environment: dict[str, str], tmp_path: Path
-) -> None:
-    (tmp_path / "state").mkdir()
-    merger = begin_merger(environment)
-    writers = [
-        subprocess.Popen([sys.executable, str(WRITER), name, str(LINES), str(A_SECOND)], env=environment)
-        for name in PROCESSES
-    ]
-    try:
-        kills = 0
-        while any(writer.poll() is None for writer in writers):
-            # Killed in the midst of its work, each time that it has committed some.
-            before = _committed(tmp_path)
-            wait_for("it merges", lambda before=before: _committed(tmp_path) != before or _ended(writers), 60)
-            time.sleep(0.3 * (kills % 4))
-            merger.kill()
-            merger.wait()
-            merger = begin_merger(environment)
-            kills += 1
-        assert kills >= 3 and all(writer.returncode == 0 for writer in writers)
-        total = LINES * len(PROCESSES)
-        found = re.compile(r"line (\d+) of (\w+)")
-        wait_for("all is merged", lambda: _count(tmp_path / "logs") >= total, 120)
-        lines = merged_lines(tmp_path / "logs")
-    finally:
-        merger.send_signal(signal.SIGTERM)
-        merger.wait(30)
-        for writer in writers:
-            writer.kill()
-            writer.wait()
-    seen = Counter(match.groups() for line in lines if (match := found.search(line)))
-    assert len(seen) == total and set(seen.values()) == {1}
-    rotated = list((tmp_path / "logs").glob("openai_00.*.log"))
-    assert len(rotated) >= 4, "the writers' files were rotated meanwhile"
-    for name in PROCESSES:
-        numbers = [int(match[1]) for line in lines if (match := found.search(line)) and match[2] == name]
-        assert numbers == sorted(numbers)
-
-
-def _committed(folder: Path) -> str:
-    path = folder / "state" / "merged.json"
-    return path.read_text("utf-8") if path.exists() else ""
-
-
-def _ended(writers: "list[subprocess.Popen[bytes]]") -> bool:
-    return all(writer.poll() is not None for writer in writers)
-
-
-def _count(logs: Path) -> int:
-    return sum(path.read_bytes().count(b" of ") for path in logs.glob(f"{MERGED_LOG}*"))
+def test_every_line_of_six_processes_is_there_once_over_rotations_and_kills(tmp_path: Path) -> None:
+    """In small; `scripts/soak.sh logs` does it with two hundred thousand lines."""
+    found = merge_under_kills(tmp_path, lines=6_000, a_second=1_000, rotation_mb=0.1)
+    assert found.well, found
+    assert found.lines >= 36_000 and found.kills >= 3
+    assert found.rotated >= 4, "the writers' files were rotated meanwhile"
 
 
 def write(path: Path, first: int, count: int, second: int = 0) -> None:
