@@ -7,6 +7,7 @@ from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import IO, Any
 
+import hypothesis
 import pytest
 
 from tests import evidence
@@ -36,6 +37,10 @@ LONGEST_FIRST = (
     "tests/workflow/test_fallback.py",
 )
 _STACKS_BEFORE_TIMEOUT_SECONDS = 3.0
+
+# How long an example takes is the machine's affair.
+hypothesis.settings.register_profile("fleet", deadline=None)
+hypothesis.settings.load_profile("fleet")
 
 _began = pytest.StashKey[float]()
 _stacks = pytest.StashKey[IO[str]]()

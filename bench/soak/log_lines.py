@@ -54,8 +54,8 @@ def merged_lines(logs: Path) -> list[str]:
 
 
 def merge_under_kills(folder: Path, lines: int, a_second: int, rotation_mb: float) -> Merged:
-    """Have each process write so many lines at that rate, into files that are rotated at that size; more lines while
-    the merging program has not been killed three times.
+    """Have each process write so many lines at that rate, into files that are rotated at that size; more lines
+    while the merging program has not been killed three times.
 
     Raises:
         AssertionError: the merging program did not get on in time.
