@@ -1,10 +1,15 @@
-"""What it takes to start each program: ``scripts/bench.sh startup [--rounds N] [--baseline CHECKOUT] [--json]``.
+"""CPU time of each program's start: ``scripts/bench.sh startup [--rounds N] [--baseline CHECKOUT] [--json]``.
 
 A row is one start, from the process's first instruction to its first poll: for a worker, until the Temporal server
 lists it as a poller; for ``control`` its first answer over HTTP; for ``guardian`` its first READY to supervisord;
 for ``logs`` the first look. ``cpu_seconds`` is the CPU time that the kernel counted for the process by then,
-``seconds`` the time on the clock. With ``--baseline`` another checkout, with an environment of its own in .venv, is
-started in turn with this one; the last row then has the ratios of the medians, this one's over the baseline's.
+``seconds`` the time on the clock. ``idle_cpu_seconds`` is the CPU time two seconds later, so that work which was
+only put off is seen. A command (``fleet ...``) is measured until it ends.
+
+With ``--baseline`` another checkout is started in turn with this one; the last row then has the ratios of the
+medians, this one's over the baseline's. Both use the environment in their ``.venv``, or the one that
+``--environment`` and ``--baseline-environment`` name. One made by ``make_environment FOLDER devstack``
+(scripts/environment.sh) has what an installation has, and no package that only tests need.
 """
 
 import argparse
@@ -13,10 +18,11 @@ import contextlib
 import json
 import os
 import platform
-import subprocess
+import resource
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from asyncio.subprocess import Process
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -34,7 +40,9 @@ from fleet.devstack.stack import Ports, Stack
 from tests.ports import free_port_base
 
 LOOK_SECONDS = 0.01
+IDLE_SECONDS = 2.0
 GIVE_UP_SECONDS = 60.0
+FIGURES = ("cpu_seconds", "idle_cpu_seconds")
 WORKFLOW, ACTIVITY = TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW, TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY
 
 
@@ -48,6 +56,14 @@ class Program:
     kind: TaskQueueType.ValueType = ACTIVITY
 
 
+@dataclass(frozen=True)
+class Checkout:
+    """A checkout of the project, and the environment that it is started with."""
+
+    folder: Path
+    environment: Path
+
+
 PROGRAMS = (
     Program("pipeline", ("workers.pipeline",), "pipeline", WORKFLOW),
     Program("assistants", ("workers.assistants",), "assistants"),
@@ -55,6 +71,13 @@ PROGRAMS = (
     Program("control", ("workers.control",)),
     Program("logs", ("workers.logs",)),
     Program("guardian", ("workers.guardian",)),
+)
+#: Commands, which are measured from their start to their end.
+COMMANDS = (
+    Program("fleet --help", ("fleet.cli", "--help")),
+    Program("fleet limits", ("fleet.cli", "limits")),
+    Program("fleet status", ("fleet.cli", "status")),
+    Program("fleet down", ("fleet.cli", "down")),
 )
 
 
@@ -100,14 +123,12 @@ class Stage:
             return False
         return True
 
-    def begun(
-        self, program: Program, process: "subprocess.Popen[bytes]", state: Path
-    ) -> Callable[[], Awaitable[bool]]:
+    def begun(self, program: Program, pid: int, state: Path) -> Callable[[], Awaitable[bool]]:
         """What tells that a program does what it is there for."""
 
         async def look() -> bool:
             if program.queue:
-                return await self.polls(program, process.pid)
+                return await self.polls(program, pid)
             if program.name == "control":
                 return await self.answers()
             if program.name == "guardian":
@@ -119,32 +140,52 @@ class Stage:
 
         return look
 
-    async def start(self, checkout: Path, program: Program) -> dict[str, float]:
+    @contextlib.asynccontextmanager
+    async def process(self, checkout: Checkout, program: Program, state: Path) -> AsyncIterator[Process]:
+        """A program of a checkout, which is killed when the block ends."""
+        with (state / "stdout").open("wb") as out, (state / "stderr").open("wb") as err:
+            process = await asyncio.create_subprocess_exec(
+                checkout.environment / "bin/python",
+                "-P",
+                "-m",
+                *program.module,
+                cwd=checkout.folder,
+                env=self.environment(state) | {"PYTHONPATH": str(checkout.folder)},
+                stdin=asyncio.subprocess.PIPE,
+                stdout=out,
+                stderr=err,
+            )
+        try:
+            yield process
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+            await process.wait()
+
+    async def start(self, checkout: Checkout, program: Program) -> dict[str, float]:
         """Start a program of a checkout, and end it again once it works."""
         with tempfile.TemporaryDirectory(dir=self.folder) as folder:
-            state = Path(folder)
-            command = [str(checkout / ".venv/bin/python"), "-P", "-m", *program.module]
-            with (state / "stdout").open("wb") as out, (state / "stderr").open("wb") as err:
-                began = time.monotonic()
-                process = subprocess.Popen(
-                    command,
-                    cwd=checkout,
-                    env=self.environment(state),
-                    stdin=subprocess.PIPE,
-                    stdout=out,
-                    stderr=err,
-                )
-            try:
-                async with asyncio.timeout(GIVE_UP_SECONDS):
-                    look = self.begun(program, process, state)
-                    while not await look():
-                        if process.poll() is not None:
-                            raise RuntimeError(f"{program.name} ended: {(state / 'stderr').read_text('utf-8')}")
-                        await asyncio.sleep(LOOK_SECONDS)
-                return {"cpu_seconds": cpu_seconds(process.pid), "seconds": round(time.monotonic() - began, 3)}
-            finally:
-                process.kill()
-                process.wait()
+            state, began = Path(folder), time.monotonic()
+            async with self.process(checkout, program, state) as process, asyncio.timeout(GIVE_UP_SECONDS):
+                look = self.begun(program, process.pid, state)
+                while not await look():
+                    if process.returncode is not None:
+                        raise RuntimeError(f"{program.name} ended: {(state / 'stderr').read_text('utf-8')}")
+                    await asyncio.sleep(LOOK_SECONDS)
+                took, cpu = time.monotonic() - began, cpu_seconds(process.pid)
+                await asyncio.sleep(IDLE_SECONDS)
+                idle = cpu_seconds(process.pid)
+        return {"cpu_seconds": cpu, "idle_cpu_seconds": idle, "seconds": round(took, 3)}
+
+    async def run(self, checkout: Checkout, command: Program) -> dict[str, float]:
+        """Run a command to its end, where no fleet is up."""
+        with tempfile.TemporaryDirectory(dir=self.folder) as folder:
+            before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
+            async with self.process(checkout, command, Path(folder)) as process, asyncio.timeout(GIVE_UP_SECONDS):
+                await process.wait()
+            after, took = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic() - began
+        cpu = round(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, 3)
+        return {"cpu_seconds": cpu, "idle_cpu_seconds": cpu, "seconds": round(took, 3)}
 
 
 @contextlib.contextmanager
@@ -159,26 +200,31 @@ def running_stack(folder: Path) -> Iterator[Ports]:
 
 
 async def measure(
-    checkouts: dict[str, Path], rounds: int, names: list[str], say: Callable[[dict[str, object]], None]
+    checkouts: dict[str, Checkout], rounds: int, names: list[str], say: Callable[[dict[str, object]], None]
 ) -> None:
     """All programs of all checkouts, in turn, and the ratios."""
-    took: dict[tuple[str, str], list[float]] = {}
+    took: dict[tuple[str, str, str], list[float]] = {}
+    programs = [one for one in (*PROGRAMS, *COMMANDS) if not names or one.name in names]
     with tempfile.TemporaryDirectory() as folder, running_stack(Path(folder)) as ports:
         stage = Stage(Path(folder), ports, await Client.connect(f"127.0.0.1:{ports.temporal}"))
-        programs = [one for one in PROGRAMS if not names or one.name in names]
         for number in range(rounds + 1):
             for program in programs:
                 for variant, checkout in checkouts.items():
-                    found = await stage.start(checkout, program)
+                    found = await (stage.run if program in COMMANDS else stage.start)(checkout, program)
                     if number:  # the first start may have to compile
-                        took.setdefault((program.name, variant), []).append(found["cpu_seconds"])
+                        for figure in FIGURES:
+                            took.setdefault((figure, program.name, variant), []).append(found[figure])
                         say({"program": program.name, "variant": variant, "round": number, **found})
-    medians = {
-        variant: {p.name: round(median(took[p.name, variant]), 3) for p in programs} for variant in checkouts
-    }
-    last: dict[str, object] = {"cpu_seconds": medians, "machine": f"{platform.machine()}, {os.cpu_count()} cores"}
-    if "baseline" in checkouts:
-        last["ratio"] = {p.name: round(medians["this"][p.name] / medians["baseline"][p.name], 3) for p in programs}
+    last: dict[str, object] = {"machine": f"{platform.machine()}, {os.cpu_count()} cores"}
+    for figure in FIGURES:
+        medians = {
+            variant: {one.name: median(took[figure, one.name, variant]) for one in programs}
+            for variant in checkouts
+        }
+        last[figure] = medians
+        if "baseline" in checkouts:
+            this, baseline = medians["this"], medians["baseline"]
+            last[f"{figure}_ratio"] = {one.name: round(this[one.name] / baseline[one.name], 3) for one in programs}
     say(last)
 
 
@@ -186,13 +232,18 @@ def main() -> None:
     """Measure, a row a line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--rounds", type=int, default=10)
-    parser.add_argument("--baseline", type=Path, help="another checkout, with its environment in .venv")
-    parser.add_argument("--program", action="append", default=[], choices=[one.name for one in PROGRAMS])
+    parser.add_argument("--environment", type=Path, default=PROJECT_ROOT / ".venv")
+    parser.add_argument("--baseline", type=Path, help="another checkout")
+    parser.add_argument("--baseline-environment", type=Path, help="its environment; .venv in it by default")
+    names = [one.name for one in (*PROGRAMS, *COMMANDS)]
+    parser.add_argument("--program", action="append", default=[], choices=names)
     parser.add_argument("--json", action="store_true", help="a JSON object a row; otherwise the last row alone")
     options = parser.parse_args()
-    checkouts = {"this": PROJECT_ROOT}
+    checkouts = {"this": Checkout(PROJECT_ROOT, options.environment.absolute())}
     if options.baseline:
-        checkouts["baseline"] = options.baseline.resolve()
+        other = options.baseline.absolute()
+        environment = options.baseline_environment or other / ".venv"
+        checkouts["baseline"] = Checkout(other, environment.absolute())
 
     def say(row: dict[str, object]) -> None:
         if options.json or "round" not in row:
