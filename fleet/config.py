@@ -133,7 +133,10 @@ _BUILT_IN: dict[str, dict[str, Any]] = {name: {"kind": name} for name in ("opena
 
 
 class Settings(BaseSettings):
-    """All settings. Durations are in seconds unless the name says otherwise."""
+    """All settings. Durations are in seconds unless the name says otherwise.
+
+    The text below a setting is its line in the deployment guides; scripts/settings_table.py reads it from here.
+    """
 
     model_config = SettingsConfigDict(
         env_prefix="FLEET_",
@@ -143,7 +146,6 @@ class Settings(BaseSettings):
         extra="ignore",
         frozen=True,
         populate_by_name=True,
-        use_attribute_docstrings=True,
     )
 
     temporal_host: HostAndPort = Field("localhost:7233", validation_alias="TEMPORAL_HOST")

@@ -1,7 +1,11 @@
 """The table of settings that both deployment guides have; ``scripts/render.sh`` writes it into them."""
 
+import ast
+import inspect
 import re
+import textwrap
 from collections.abc import Mapping
+from itertools import pairwise
 from pathlib import Path
 
 from pydantic.fields import FieldInfo
@@ -92,22 +96,41 @@ def shown(default: object, language: str = "en") -> str:
     return f"`{default}`"
 
 
+def described() -> dict[str, str]:
+    """What stands below each setting, by its name. The running fleet has no need of it, and does not read it."""
+    (settings,) = ast.parse(textwrap.dedent(inspect.getsource(Settings))).body
+    assert isinstance(settings, ast.ClassDef)
+    return {
+        setting.target.id: inspect.cleandoc(text.value.value)
+        for setting, text in pairwise(settings.body)
+        if isinstance(setting, ast.AnnAssign)
+        and isinstance(setting.target, ast.Name)
+        and isinstance(text, ast.Expr)
+        and isinstance(text.value, ast.Constant)
+        and isinstance(text.value.value, str)
+    }
+
+
 def variables() -> dict[str, FieldInfo]:
     """Each setting by its environment variable; the providers' sections are told in words."""
-    return {
-        str(one.validation_alias or f"FLEET_{name.upper()}"): one
-        for name, one in Settings.model_fields.items()
-        if name != "providers"
-    }
+    return {variable_of(name, one): one for name, one in Settings.model_fields.items() if name != "providers"}
+
+
+def variable_of(name: str, one: FieldInfo) -> str:
+    """The environment variable of a setting."""
+    return str(one.validation_alias or f"FLEET_{name.upper()}")
 
 
 def table(translated: Mapping[str, str] | None = None) -> str:
     """The table, as Markdown; with Czech words for the settings, in Czech."""
     language = "en" if translated is None else "cs"
     rows = [f"| {' | '.join(_HEADS[language])} |".replace("|  |", "| |"), "|---|---|---|"]
+    texts = translated or {
+        variable_of(name, Settings.model_fields[name]): text for name, text in described().items()
+    }
     for variable, one in variables().items():
-        text = one.description if translated is None else translated[variable]
-        words = " ".join((text or "").split()).replace("|", "\\|")
+        text = texts[variable]
+        words = " ".join(text.split()).replace("|", "\\|")
         rows.append(f"| `{variable}` | {shown(one.default, language)} | {words} |")
     return "\n".join(rows) + "\n"
 
