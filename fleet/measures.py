@@ -15,16 +15,18 @@ import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from loguru import logger
 from prometheus_client import CollectorRegistry, Counter, Histogram, values
 from prometheus_client.core import Metric
 from prometheus_client.multiprocess import MultiProcessCollector
-from temporalio.runtime import BUFFERED_METRIC_KIND_COUNTER, BUFFERED_METRIC_KIND_HISTOGRAM, BufferedMetricUpdate
 
 from fleet.contracts import PIPELINE_DURATION
 from fleet.meanings import Meaning
+
+if TYPE_CHECKING:
+    from temporalio.runtime import BufferedMetricUpdate
 
 ANSWERED, CUT_OFF = "answered", "cut_off"
 #: Outcomes of a provider's calls that are waits and no failures.
@@ -200,8 +202,11 @@ class Measures:
         """Log lines of a process are lost."""
         self._dropped.labels(process).inc(count)
 
-    def take(self, updates: Iterable[BufferedMetricUpdate]) -> None:
+    def take(self, updates: "Iterable[BufferedMetricUpdate]") -> None:
         """Count what Temporal's SDK measured, under the SDK's own names, and what the workflows did."""
+        # Only a process that has loaded the SDK is given any.
+        from temporalio.runtime import BUFFERED_METRIC_KIND_COUNTER, BUFFERED_METRIC_KIND_HISTOGRAM
+
         for update in updates:
             name = update.metric.name
             if name == PIPELINE_DURATION:

@@ -13,8 +13,10 @@ connected by the requests that it made before, and its polls count as good until
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from temporalio.runtime import BufferedMetricUpdate
+if TYPE_CHECKING:
+    from temporalio.runtime import BufferedMetricUpdate
 
 #: A poll that has not come back well for so long is overdue.
 OVERDUE_SECONDS = 90.0
@@ -121,7 +123,7 @@ class Polls:
         broken = self._connection.broken_since(self._clock()) is not None
         return (not broken) if self._answered or broken else None
 
-    def take(self, updates: Iterable[BufferedMetricUpdate]) -> None:
+    def take(self, updates: "Iterable[BufferedMetricUpdate]") -> None:
         """What the SDK measured since the last time."""
         polls: dict[str, Ends] = {}
         requests = Ends()
@@ -137,7 +139,7 @@ class Polls:
         for queue, seen in self.queues.items():
             self._judge(queue, seen, polls.get(queue, Ends()), now)
 
-    def _take_gauge(self, update: BufferedMetricUpdate) -> None:
+    def _take_gauge(self, update: "BufferedMetricUpdate") -> None:
         known: Mapping[str, dict[tuple[str, str], int]] = {_POLLERS: self._pollers, _FREE_SLOTS: self._free}
         queue, kept = update.attributes.get("task_queue"), known.get(update.metric.name)
         if not isinstance(queue, str) or kept is None:
@@ -161,7 +163,7 @@ class Polls:
         return self.queues.setdefault(name, QueuePolls())
 
 
-def _ends_of(update: BufferedMetricUpdate) -> Ends:
+def _ends_of(update: "BufferedMetricUpdate") -> Ends:
     if update.metric.name in (_POLL_ENDED, _REQUEST_ENDED):
         return Ends(ended=1)
     if update.metric.name in (_POLL_FAILED, _REQUEST_FAILED):

@@ -17,14 +17,16 @@ from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any, NoReturn, Self
+from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 from loguru import logger
-from temporalio.runtime import BUFFERED_METRIC_KIND_GAUGE, BufferedMetricUpdate, MetricBuffer
 
 from fleet.config import Settings
 from fleet.measures import Measures, sdk_labels
 from fleet.polls import Polls, QueuePolls
+
+if TYPE_CHECKING:
+    from temporalio.runtime import BufferedMetricUpdate, MetricBuffer
 
 BEAT_SECONDS = 1.0
 #: Exit status of a process that ended since its event loop was blocked. Source: sysexits.h, EX_SOFTWARE.
@@ -118,8 +120,11 @@ class Gauges:
     def __init__(self) -> None:
         self._known: dict[tuple[str, ...], Gauge] = {}
 
-    def take(self, updates: Iterable[BufferedMetricUpdate]) -> list[Gauge]:
+    def take(self, updates: "Iterable[BufferedMetricUpdate]") -> list[Gauge]:
         """All of them, after these."""
+        # Only a process that has loaded the SDK is given any.
+        from temporalio.runtime import BUFFERED_METRIC_KIND_GAUGE
+
         for update in updates:
             if update.metric.kind == BUFFERED_METRIC_KIND_GAUGE:
                 labels = sdk_labels(update.attributes)
@@ -132,7 +137,7 @@ class Pulse:
     """Beats from :meth:`start` on, in a thread of its own, until the process ends."""
 
     def __init__(
-        self, settings: Settings, process: str, measures: Measures, buffer: MetricBuffer | None = None
+        self, settings: Settings, process: str, measures: Measures, buffer: "MetricBuffer | None" = None
     ) -> None:
         self.record = PulseRecord(process, os.getpid(), started_at=time.time())
         self._path = pulse_file(settings.state_dir.absolute(), process)
@@ -223,14 +228,13 @@ class Pulse:
 
     def _take(self) -> None:
         """What Temporal's SDK measured since the last time."""
-        if self._buffer is None:
-            return
-        with self._taking:
-            updates = self._buffer.retrieve_updates()
-            self._polls.take(updates)
-            self.record.queues = self._polls.queues
-            self.record.gauges = self._gauges.take(updates)
-            self._measures.take(updates)
+        if self._buffer is not None:
+            with self._taking:
+                updates = self._buffer.retrieve_updates()
+                self._polls.take(updates)
+                self.record.queues = self._polls.queues
+                self.record.gauges = self._gauges.take(updates)
+                self._measures.take(updates)
         if self.record.stage != "starting":
             self.record.connected = self._polls.connected()
 

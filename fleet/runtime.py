@@ -1,4 +1,4 @@
-"""The life of a process: settings, log, connection, work, drain, exit.
+"""The life of a process that works for Temporal: connection, work, drain.
 
 Temporal not being there is never a reason to leave: a worker waits for it and says so, since supervisord
 gives a program up that cannot start. Bad settings and bad code are: they end the process at once.
@@ -10,7 +10,6 @@ import math
 import os
 import re
 import socket
-import sys
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -24,40 +23,18 @@ from temporalio.runtime import MetricBuffer, MetricBufferDurationFormat, Runtime
 from temporalio.service import RPCError, RPCStatusCode
 from temporalio.worker import Worker
 
-from fleet.config import PROJECT_ROOT, Settings, load_settings
-from fleet.errors import FleetError, SettingsError, TemporalUnavailable
-from fleet.logger import setup_logging
-from fleet.measures import Measures
+from fleet.config import PROJECT_ROOT, Settings
+from fleet.errors import TemporalUnavailable
+from fleet.life import EXIT_FAILED, EXIT_OK, Life, happens_within, run_process
 from fleet.payloads import data_converter
-from fleet.processes import end_with_parent
 from fleet.pulse import Pulse
 from fleet.signals import stop_on_signal
-
-EXIT_OK, EXIT_FAILED, EXIT_BAD_SETTINGS = 0, 1, 78
 
 _CONNECT_SECONDS = 10.0
 _FIRST_WAIT_SECONDS, _LONGEST_WAIT_SECONDS = 1.0, 10.0
 _AFTER_DRAIN_SECONDS = 10.0
 # The pulse reads them every second.
 _BUFFERED_METRICS = 20_000
-
-
-def process_name(program: str) -> str:
-    """The name of this process: supervisord's, or the program's when started by hand."""
-    return os.environ.get("SUPERVISOR_PROCESS_NAME", program)
-
-
-def die_with_parent() -> None:
-    """Have the kernel send SIGTERM when supervisord dies, however it dies.
-
-    Otherwise its next start makes a second set of workers beside this one. Does nothing for a process
-    that supervisord did not start.
-    """
-    if "SUPERVISOR_ENABLED" not in os.environ:
-        return
-    end_with_parent()
-    if os.getppid() == 1:
-        sys.exit("supervisord is gone already")
 
 
 async def connect_once(settings: Settings, *, identity: str | None = None, timeout_seconds: float = 5.0) -> Client:
@@ -107,16 +84,6 @@ async def connect_patiently(settings: Settings, *, identity: str, stop: asyncio.
             break
         wait = min(wait * 2, _LONGEST_WAIT_SECONDS)
     return None
-
-
-async def happens_within(event: asyncio.Event, seconds: float) -> bool:
-    """Whether the event is set before the time is over."""
-    try:
-        async with asyncio.timeout(seconds):
-            await event.wait()
-    except TimeoutError:
-        return False
-    return True
 
 
 @cache
@@ -240,46 +207,13 @@ def _ended_by_itself(done: Iterable[asyncio.Task[Any]]) -> int:
     return EXIT_FAILED
 
 
-Life = Callable[[Settings, str, Pulse, Measures], Coroutine[Any, Any, int]]
+def run_temporal_process(program: str, life: Life) -> NoReturn:
+    """Run a process that uses Temporal; see :func:`fleet.life.run_process`."""
+    run_process(program, life, _measured_by_sdk)
 
 
-async def _living(life: Life, settings: Settings, name: str, measures: Measures) -> int:
+def _measured_by_sdk() -> MetricBuffer:
+    """Where the SDK, from now on, puts what it measures."""
     buffer = MetricBuffer(_BUFFERED_METRICS, MetricBufferDurationFormat.SECONDS)
     Runtime.set_default(Runtime(telemetry=TelemetryConfig(metrics=buffer)), error_if_already_set=False)
-    pulse = Pulse(settings, name, measures, buffer)
-    pulse.start()
-    status = EXIT_FAILED
-    try:
-        status = await life(settings, name, pulse, measures)
-    finally:
-        pulse.end(well=status == EXIT_OK)
-    return status
-
-
-def run_process(program: str, life: Life) -> NoReturn:
-    """Run a process of the fleet from its first to its last line; ``life`` returns the exit status.
-
-    Leaves by ``os._exit``: a Temporal client has been seen to crash the interpreter while it winds down,
-    after all work was done, which would make the status untrue.
-    """
-    try:
-        settings = load_settings()
-        name = process_name(program)
-        measures = Measures.of_process(settings.state_dir, name) if settings.metrics else Measures()
-        setup_logging(settings, name, measures.lines_dropped)
-        die_with_parent()
-        measures.started(program, name)
-        status = asyncio.run(_living(life, settings, name, measures))
-    except SettingsError as error:
-        print(f"{program}: {error}", file=sys.stderr)  # noqa: T201 - there is no log yet
-        status = EXIT_BAD_SETTINGS
-    except FleetError as error:
-        logger.error("{}", error)
-        status = EXIT_FAILED
-    except Exception:
-        logger.exception("{} ended by an error of its own", program)
-        status = EXIT_FAILED
-    logger.complete()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(status)
+    return buffer

@@ -9,7 +9,7 @@ from fleet.config import Settings
 from fleet.contracts import ASSISTANTS_QUEUE
 from fleet.measures import Measures
 from fleet.pulse import Pulse
-from fleet.runtime import WorkerProcess, run_process, worker_options
+from fleet.runtime import WorkerProcess, run_temporal_process, worker_options
 
 
 async def life(settings: Settings, name: str, pulse: Pulse, measures: Measures) -> int:
@@ -31,4 +31,4 @@ async def life(settings: Settings, name: str, pulse: Pulse, measures: Measures) 
 
 
 if __name__ == "__main__":
-    run_process("assistants", life)
+    run_temporal_process("assistants", life)

@@ -11,9 +11,9 @@ from supervisor import childutils
 from fleet.config import Settings
 from fleet.control.healing import GUARDIAN, Healer
 from fleet.control.home import Home
+from fleet.life import EXIT_OK, run_process
 from fleet.measures import Measures
 from fleet.pulse import Pulse
-from fleet.runtime import EXIT_OK, run_process
 
 
 async def life(settings: Settings, name: str, pulse: Pulse, measures: Measures) -> int:

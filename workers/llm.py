@@ -23,7 +23,7 @@ from fleet.providers.registry import provider_factory
 from fleet.providers.session import ProviderSession
 from fleet.pulse import Pulse
 from fleet.recovery import recover_for_ever
-from fleet.runtime import WorkerProcess, run_process, worker_options
+from fleet.runtime import WorkerProcess, run_temporal_process, worker_options
 
 
 async def life(settings: Settings, name: str, pulse: Pulse, measures: Measures, provider_name: str) -> int:
@@ -91,7 +91,9 @@ def main(arguments: list[str]) -> None:
     if len(arguments) != 1:
         sys.exit("usage: python -m workers.llm PROVIDER (openai, anthropic, gemini, or an added one)")
     (provider,) = arguments
-    run_process(provider, lambda settings, name, pulse, measures: life(settings, name, pulse, measures, provider))
+    run_temporal_process(
+        provider, lambda settings, name, pulse, measures: life(settings, name, pulse, measures, provider)
+    )
 
 
 if __name__ == "__main__":

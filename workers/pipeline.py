@@ -12,7 +12,7 @@ from fleet.contracts import CONTROL_QUEUE, PIPELINE_QUEUE
 from fleet.measures import Measures
 from fleet.pipeline import AssistantPipelineWorkflow
 from fleet.pulse import Pulse
-from fleet.runtime import WorkerProcess, run_process, worker_options
+from fleet.runtime import WorkerProcess, run_temporal_process, worker_options
 
 # A budget must not wait long for a process that is gone.
 _BUDGET_STICKY = timedelta(seconds=2)
@@ -45,4 +45,4 @@ async def life(settings: Settings, name: str, pulse: Pulse, measures: Measures) 
 
 
 if __name__ == "__main__":
-    run_process("pipeline", life)
+    run_temporal_process("pipeline", life)

@@ -39,7 +39,7 @@ from fleet.cli.up import UpOptions, bring_up
 from fleet.control.home import Home
 from fleet.devstack.environment import without_proxy
 from fleet.errors import FleetError, SettingsError
-from fleet.runtime import EXIT_BAD_SETTINGS, EXIT_FAILED, EXIT_OK
+from fleet.life import EXIT_BAD_SETTINGS, EXIT_FAILED, EXIT_OK
 
 EXIT_INTERRUPTED = 130
 

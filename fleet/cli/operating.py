@@ -20,7 +20,7 @@ from fleet.control.health import health_check
 from fleet.control.logs import LogRecord, Wanted
 from fleet.control.status import status_of
 from fleet.errors import OperationError
-from fleet.runtime import EXIT_FAILED, EXIT_OK
+from fleet.life import EXIT_FAILED, EXIT_OK
 
 app = typer.Typer()
 

@@ -32,3 +32,11 @@ def test_the_pipeline_worker_imports_no_sdk_and_no_http_client() -> None:
     probe = f"import sys, workers.pipeline; print([m for m in {modules!r} if m in sys.modules])"
     output = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True).stdout
     assert output.strip() == "[]"
+
+
+@pytest.mark.parametrize("program", ["logs", "guardian"])
+def test_what_does_not_use_temporal_loads_neither_its_sdk_nor_an_http_client(program: str) -> None:
+    modules = ("temporalio", "openai", "anthropic", "google.genai", "httpx", "httpx2")
+    probe = f"import sys, workers.{program}; print([m for m in {modules!r} if m in sys.modules])"
+    output = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True).stdout
+    assert output.strip() == "[]"

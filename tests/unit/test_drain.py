@@ -7,7 +7,8 @@ import pytest
 
 from fleet import runtime
 from fleet.config import load_settings
-from fleet.runtime import EXIT_FAILED, EXIT_OK, WorkerProcess
+from fleet.life import EXIT_FAILED, EXIT_OK
+from fleet.runtime import WorkerProcess
 
 
 class Stuck:

@@ -1,0 +1,100 @@
+"""The life of a process: settings, log, pulse, work, exit.
+
+What a process does with Temporal is in fleet/runtime.py; a process that does not use Temporal does not load that.
+"""
+
+import asyncio
+import os
+import sys
+from collections.abc import Callable, Coroutine
+from typing import TYPE_CHECKING, NoReturn
+
+from loguru import logger
+
+from fleet.config import Settings, load_settings
+from fleet.errors import FleetError, SettingsError
+from fleet.logger import setup_logging
+from fleet.measures import Measures
+from fleet.processes import end_with_parent
+from fleet.pulse import Pulse
+
+if TYPE_CHECKING:
+    from temporalio.runtime import MetricBuffer
+
+EXIT_OK, EXIT_FAILED, EXIT_BAD_SETTINGS = 0, 1, 78
+
+#: The work of a process, with its name, from the settings to the exit status.
+Life = Callable[[Settings, str, Pulse, Measures], Coroutine[None, None, int]]
+
+
+def process_name(program: str) -> str:
+    """The name of this process: supervisord's, or the program's when started by hand."""
+    return os.environ.get("SUPERVISOR_PROCESS_NAME", program)
+
+
+def die_with_parent() -> None:
+    """Have the kernel send SIGTERM when supervisord dies, however it dies.
+
+    Otherwise its next start makes a second set of workers beside this one. Does nothing for a process
+    that supervisord did not start.
+    """
+    if "SUPERVISOR_ENABLED" not in os.environ:
+        return
+    end_with_parent()
+    if os.getppid() == 1:
+        sys.exit("supervisord is gone already")
+
+
+async def happens_within(event: asyncio.Event, seconds: float) -> bool:
+    """Whether the event is set before the time is over."""
+    try:
+        async with asyncio.timeout(seconds):
+            await event.wait()
+    except TimeoutError:
+        return False
+    return True
+
+
+async def _living(
+    life: Life, settings: Settings, name: str, measures: Measures, buffer: "MetricBuffer | None"
+) -> int:
+    pulse = Pulse(settings, name, measures, buffer)
+    pulse.start()
+    status = EXIT_FAILED
+    try:
+        status = await life(settings, name, pulse, measures)
+    finally:
+        pulse.end(well=status == EXIT_OK)
+    return status
+
+
+def run_process(program: str, life: Life, measured_by_sdk: "Callable[[], MetricBuffer] | None" = None) -> NoReturn:
+    """Run a process of the fleet from its first to its last line; ``life`` returns the exit status.
+
+    ``measured_by_sdk`` has Temporal's SDK hand over what it measures; None where the process does not use it.
+
+    Leaves by ``os._exit``: a Temporal client has been seen to crash the interpreter while it winds down,
+    after all work was done, which would make the status untrue.
+    """
+    try:
+        settings = load_settings()
+        name = process_name(program)
+        measures = Measures.of_process(settings.state_dir, name) if settings.metrics else Measures()
+        setup_logging(settings, name, measures.lines_dropped)
+        die_with_parent()
+        measures.started(program, name)
+        buffer = measured_by_sdk() if measured_by_sdk is not None else None
+        status = asyncio.run(_living(life, settings, name, measures, buffer))
+    except SettingsError as error:
+        print(f"{program}: {error}", file=sys.stderr)  # noqa: T201 - there is no log yet
+        status = EXIT_BAD_SETTINGS
+    except FleetError as error:
+        logger.error("{}", error)
+        status = EXIT_FAILED
+    except Exception:
+        logger.exception("{} ended by an error of its own", program)
+        status = EXIT_FAILED
+    logger.complete()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
