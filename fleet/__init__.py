@@ -1,1 +1,11 @@
 """A supervised fleet of Temporal workers that runs LLM assistant pipelines on your own machines."""
+
+from fleet.lazy_packages import install
+
+# Before anybody imports them. The clients for other clouds load all of Anthropic's beta API.
+install(
+    {
+        "anthropic": ("lib.aws", "lib.bedrock", "lib.foundry", "lib.google_cloud", "lib.vertex"),
+        "openai": (),
+    }
+)
