@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from temporalio.runtime import BufferedMetricUpdate, MetricBuffer
 
 BEAT_SECONDS = 1.0
+#: Between beats from when it is to serve until its pollers poll; a roll and a start wait for that.
+_FIRST_BEATS_SECONDS, _FIRST_BEATS_FOR_SECONDS = 0.1, 10.0
 #: Exit status of a process that ended since its event loop was blocked. Source: sysexits.h, EX_SOFTWARE.
 EXIT_BLOCKED = 70
 
@@ -149,6 +151,7 @@ class Pulse:
         self._asked_at = self._answered_at = time.monotonic()
         self._thread_id = threading.get_ident()
         self._told = False
+        self._turned = threading.Event()
         self._taking, self._writing = threading.Lock(), threading.Lock()
 
     def start(self) -> None:
@@ -163,7 +166,10 @@ class Pulse:
         """From now on it does what it is there for, and polls these."""
         with self._taking:
             self._polls.expect(queues)
+            # Before it says that it serves: without queues that would be believed.
+            self.record.queues = self._polls.queues
         self.record.stage, self.record.serving_since = "serving", time.time()
+        self._turned.set()
 
     def end(self, *, well: bool) -> None:
         """Count what was measured last, and write down whether it ended as it should; to be called when all else
@@ -175,6 +181,7 @@ class Pulse:
     def draining(self) -> None:
         """From now on it takes nothing new."""
         self.record.stage = "draining"
+        self._turned.set()
 
     def _beat_for_ever(self) -> None:
         self._asked_at = self._answered_at = time.monotonic()
@@ -191,7 +198,15 @@ class Pulse:
             if not answered.is_set() and silent > self._blocked_seconds:
                 self._leave(silent)
             self._write()
-            time.sleep(max(BEAT_SECONDS - (time.monotonic() - self._asked_at), 0.05))
+            rest = self._beat_seconds() - (time.monotonic() - self._asked_at)
+            if self._turned.wait(max(rest, 0.05)):
+                self._turned.clear()
+
+    def _beat_seconds(self) -> float:
+        """The time from one beat to the next."""
+        since = self.record.serving_since
+        begins = since is not None and time.time() - since < _FIRST_BEATS_FOR_SECONDS
+        return _FIRST_BEATS_SECONDS if begins and self.record.idle_queues() else BEAT_SECONDS
 
     def _ask(self, answered: threading.Event) -> None:
         def answer() -> None:

@@ -1,5 +1,6 @@
 """What pulses tell of processes: who is well, who is not, and whom only a new process can mend."""
 
+import asyncio
 import json
 import os
 import resource
@@ -21,6 +22,7 @@ from fleet.control.supervisor import ProcessStatus
 from fleet.measures import Measures
 from fleet.polls import QueuePolls
 from fleet.pulse import Pulse, PulseRecord, pulse_file
+from tests.waiting import wait_for
 
 QUEUE = "llm-openai"
 NOW = 1_800_000_000.0
@@ -293,6 +295,29 @@ async def test_a_pulse_beats_on_without_room_on_the_disk(tmp_path: Path) -> None
     beating.end(well=True)
     ended = PulseRecord.read(path)
     assert ended is not None and ended.stage == "ended"
+
+
+async def test_who_waits_for_a_process_to_serve_is_told_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Long before the next beat; and until its queue is polled it goes on telling."""
+    monkeypatch.setattr("fleet.pulse.BEAT_SECONDS", 1000.0)
+    # It beats on after the test's loop has ended, and must not take that for a blocked one.
+    settings = load_settings(api_base_url="http://b", state_dir=tmp_path, loop_blocked_seconds=86_400)
+    beating, path = Pulse(settings, "openai_00", Measures()), pulse_file(tmp_path, "openai_00")
+
+    def told() -> PulseRecord | None:
+        found = PulseRecord.read(path)
+        return found if found is not None and found.stage == beating.record.stage else None
+
+    beating.start()
+    await asyncio.to_thread(wait_for, "it has begun to beat", told)
+    beating.serving([QUEUE])
+    first = await asyncio.to_thread(wait_for, "it is told that it serves", told)
+    assert first.idle_queues() == [QUEUE]
+    await asyncio.to_thread(wait_for, "it is told again", lambda: (now := told()) and now.at > first.at)
+    beating.draining()
+    await asyncio.to_thread(wait_for, "it is told that it drains", told)
 
 
 def test_status_shows_each_process_with_its_pulse() -> None:
