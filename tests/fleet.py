@@ -84,6 +84,12 @@ class Fleet:
             [str(BIN / "fleet"), *arguments], env=self.variables, stdout=pipe, stderr=pipe, text=True
         )
 
+    def wait_for_open_pipelines(self) -> None:
+        """Until those that other tests have started have ended."""
+        query = "ExecutionStatus = 'Running' AND WorkflowType = 'AssistantPipelineWorkflow'"
+        count = ("workflow", "count", "--query", query)
+        wait_for("no pipeline is open", lambda: "Total: 0" in self.temporal(*count).stdout, 60)
+
     def status(self) -> dict[str, Any]:
         answer: dict[str, Any] = json.loads(self.fleet("status", "--json").stdout.splitlines()[-1])
         return answer

@@ -51,6 +51,7 @@ def outcome_of(call: dict[str, Any]) -> str:
 @pytest.mark.timeout(300)
 def test_two_hundred_calls_with_faults_are_counted_as_the_provider_saw_them(fleet: Fleet) -> None:
     wait_for("every program runs", fleet.all_run)
+    fleet.wait_for_open_pipelines()
     project = parallel_project(fleet)
     fleet.simulator.clear()
     before = Scrape.of(fleet)
@@ -112,6 +113,7 @@ def _counted(fleet: Fleet, before: Scrape, pipelines: int) -> Scrape | None:
 
 def test_what_a_dead_process_counted_neither_vanishes_nor_counts_twice(fleet: Fleet) -> None:
     pids = wait_for("every program runs", fleet.all_run)
+    fleet.wait_for_open_pipelines()
     fleet.simulator.clear()
     start = Scrape.of(fleet)
     done = json_of(fleet.fleet("run", "Kávovar", "--project", "seo-demo", "--json").stdout)

@@ -193,6 +193,17 @@ def test_an_install_over_a_running_fleet_leaves_the_renewal_to_the_next_update(w
     assert status == 0 and world.calls("roll") == [world.new], said
 
 
+def test_uninstalling_keeps_what_was_paid_for_until_it_is_purged(world: Updating) -> None:
+    assert world.update()[0] == 0
+    journal, settings = world.root / "var/lib/seo-worker/journal", world.root / "etc/seo-worker/environment"
+    journal.mkdir()
+    for options, kept in (([], True), (["--purge"], False)):
+        command = ["scripts/install.sh", "--root", str(world.root), "--uninstall", *options]
+        done = subprocess.run(command, cwd=world.checkout, capture_output=True, text=True, check=True)
+        assert done.stdout.startswith("removed") and not world.prefix.exists()
+        assert (journal.exists(), settings.exists()) == (kept, kept)
+
+
 VALUES = {
     "PLAIN": ("value", "value"),
     "AMPERSAND": ("http://host:1/?a=1&b=$HOME", "http://host:1/?a=1&b=$HOME"),
