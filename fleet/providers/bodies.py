@@ -1,4 +1,4 @@
-"""Finding one's way in the providers' error bodies, whatever came instead of what is documented."""
+"""Finding one's way in the providers' bodies, whatever came instead of what is documented."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -16,3 +16,27 @@ def details_of(error: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Google's ``error.details``; empty if there are none."""
     details = error.get("details")
     return [detail for detail in details if isinstance(detail, dict)] if isinstance(details, list) else []
+
+
+def object_in(body: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """The object of that name; empty if there is none."""
+    found = body.get(name)
+    return found if isinstance(found, dict) else {}
+
+
+def objects_in(body: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
+    """The objects in the list of that name; empty if there is none."""
+    found = body.get(name)
+    return [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []
+
+
+def text_in(body: Mapping[str, Any], name: str) -> str:
+    """The text of that name; empty if there is none."""
+    found = body.get(name)
+    return found if isinstance(found, str) else ""
+
+
+def count_in(body: Mapping[str, Any], name: str) -> int:
+    """The number of that name; 0 if there is none."""
+    found = body.get(name)
+    return found if isinstance(found, int) else 0

@@ -2,18 +2,22 @@
 
 OpenAI itself is asked through the Responses API, other endpoints through chat completions, which all of
 them have; the provider's ``api`` setting overrides either.
+
+The SDK makes the requests and tells of failures; answers are read from their JSON. Its models of them take half a
+second to load and build in each process, and the fleet needs a dozen of their fields.
 """
 
 import asyncio
+import json
 from typing import Any
+from urllib.parse import quote
 
 import httpx2
 import openai
-from openai.types.chat import ChatCompletion
-from openai.types.responses import Response
 
 from fleet.config import ProviderSettings
 from fleet.providers.base import CONNECTIONS, FinishReason, LlmAnswer, LlmRequest, Ticket
+from fleet.providers.bodies import count_in, object_in, objects_in, text_in
 from fleet.providers.profiles import profile_of, sampling_of
 from fleet.providers.translation import answered_with_error, not_answered, not_the_api
 
@@ -35,16 +39,6 @@ class OpenAIProvider:
                 follow_redirects=False, limits=httpx2.Limits(**CONNECTIONS)
             ),
         )
-        self._prepare()
-
-    def _prepare(self) -> None:
-        """Have the SDK load and build now what it would at its first call."""
-        if self._settings.openai_api == "responses":
-            _ = self._client.responses.with_raw_response
-            Response.model_rebuild()
-        else:
-            _ = self._client.chat.completions.with_raw_response
-            ChatCompletion.model_rebuild()
 
     async def complete(
         self, request: LlmRequest, *, timeout_seconds: float, ticket: Ticket | None = None
@@ -66,116 +60,135 @@ class OpenAIProvider:
             ) from error
         except openai.APIConnectionError as error:
             raise not_answered(self._settings.name, error) from error
-        except (openai.APIResponseValidationError, ValueError) as error:
+        except ValueError as error:
             raise not_the_api(self._settings.name, repr(error)) from error
 
     async def close(self) -> None:
         """Give the connections back."""
         await self._client.close()
 
-    def _options(self, request: LlmRequest, timeout_seconds: float, limit_field: str) -> dict[str, Any]:
+    def _body(self, request: LlmRequest, limit_field: str) -> dict[str, Any]:
         """The fields that both APIs share; what is not wanted is left out."""
         profile = profile_of("openai", request.model)
         temperature, top_p = sampling_of(profile, request.temperature, request.top_p)
         limit = request.max_tokens or profile.max_output_tokens
         wanted = {"temperature": temperature, "top_p": top_p, limit_field: limit}
-        return {
-            "model": request.model,
-            "extra_headers": {"Idempotency-Key": request.idempotency_key},
-            "timeout": timeout_seconds,
-            **{name: value for name, value in wanted.items() if value is not None},
-        }
+        return {"model": request.model, **{name: value for name, value in wanted.items() if value is not None}}
+
+    def _new_response(self, request: LlmRequest) -> dict[str, Any]:
+        texts = {"instructions": request.system_prompt, "input": request.user_message}
+        return texts | self._body(request, "max_output_tokens")
+
+    async def _post(
+        self, path: str, body: dict[str, Any], request: LlmRequest, timeout_seconds: float
+    ) -> httpx2.Response:
+        return await self._client.post(
+            path,
+            cast_to=httpx2.Response,
+            body=body,
+            options={"headers": {"Idempotency-Key": request.idempotency_key}, "timeout": timeout_seconds},
+        )
 
     async def _respond(self, request: LlmRequest, timeout_seconds: float) -> LlmAnswer:
-        raw = await self._client.responses.with_raw_response.create(
-            instructions=request.system_prompt,
-            input=request.user_message,
-            **self._options(request, timeout_seconds, "max_output_tokens"),
-        )
-        return self._answer(request, self._checked(raw.parse(), raw.text), dict(raw.headers))
+        raw = await self._post("/responses", self._new_response(request), request, timeout_seconds)
+        return self._answer(request, self._response_in(raw), dict(raw.headers))
 
     async def _respond_in_background(
         self, request: LlmRequest, timeout_seconds: float, ticket: Ticket
     ) -> LlmAnswer:
         """Begin a response at OpenAI, or pick one up by its id, and ask for it until it is done."""
-        api = self._client.responses.with_raw_response
         if ticket.response_id is None:
-            raw = await api.create(
-                instructions=request.system_prompt,
-                input=request.user_message,
-                background=True,
-                store=True,
-                **self._options(request, timeout_seconds, "max_output_tokens"),
-            )
-            response = self._checked(raw.parse(), raw.text)
-            await ticket.started(response.id)
+            body = self._new_response(request) | {"background": True, "store": True}
+            raw = await self._post("/responses", body, request, timeout_seconds)
+            response = self._response_in(raw)
+            await ticket.started(response["id"])
         else:
-            raw = await api.retrieve(ticket.response_id, timeout=timeout_seconds)
-            response = self._checked(raw.parse(), raw.text)
+            raw = await self._retrieved(ticket.response_id, timeout_seconds)
+            response = self._response_in(raw)
         wait = _FIRST_LOOK_SECONDS
-        while response.status in ("queued", "in_progress"):
+        while response.get("status") in ("queued", "in_progress"):
             await asyncio.sleep(wait)
             wait = min(wait * 1.5, _LONGEST_LOOK_SECONDS)
-            raw = await api.retrieve(response.id, timeout=timeout_seconds)
-            response = self._checked(raw.parse(), raw.text)
+            raw = await self._retrieved(response["id"], timeout_seconds)
+            response = self._response_in(raw)
         return self._answer(request, response, dict(raw.headers))
 
-    def _checked(self, response: object, body: str) -> Response:
-        """The response, if it is one."""
-        if not isinstance(response, Response) or not response.id or response.output is None:
-            raise not_the_api(self._settings.name, body[:120])
+    async def _retrieved(self, response_id: str, timeout_seconds: float) -> httpx2.Response:
+        return await self._client.get(
+            f"/responses/{quote(response_id, safe='')}",
+            cast_to=httpx2.Response,
+            options={"timeout": timeout_seconds},
+        )
+
+    def _object_in(self, raw: httpx2.Response) -> dict[str, Any]:
+        """The JSON object that was answered, if it is one."""
+        kind = raw.headers.get("content-type", "").partition(";")[0].strip()
+        body = json.loads(raw.content) if kind.endswith("json") else None
+        if not isinstance(body, dict):
+            raise not_the_api(self._settings.name, raw.text[:120])
+        return body
+
+    def _response_in(self, raw: httpx2.Response) -> dict[str, Any]:
+        """The response that was answered, if it is one."""
+        response = self._object_in(raw)
+        if not text_in(response, "id") or not isinstance(response.get("output"), list):
+            raise not_the_api(self._settings.name, raw.text[:120])
         return response
 
-    def _answer(self, request: LlmRequest, response: Response, headers: dict[str, str]) -> LlmAnswer:
+    def _answer(self, request: LlmRequest, response: dict[str, Any], headers: dict[str, str]) -> LlmAnswer:
         self._refuse_failed(response)
-        usage = response.usage
+        usage = object_in(response, "usage")
         return LlmAnswer(
-            text=response.output_text,
-            model=response.model or request.model,
+            text="".join(text_in(part, "text") for part in _parts(response) if part.get("type") == "output_text"),
+            model=text_in(response, "model") or request.model,
             finish_reason=_responses_finish(response),
-            input_tokens=usage.input_tokens if usage else 0,
-            output_tokens=usage.output_tokens if usage else 0,
-            cached_input_tokens=usage.input_tokens_details.cached_tokens if usage else 0,
+            input_tokens=count_in(usage, "input_tokens"),
+            output_tokens=count_in(usage, "output_tokens"),
+            cached_input_tokens=count_in(object_in(usage, "input_tokens_details"), "cached_tokens"),
             headers=headers,
         )
 
-    def _refuse_failed(self, response: Response) -> None:
+    def _refuse_failed(self, response: dict[str, Any]) -> None:
         """A response can fail with status 200: its ``error`` then says why."""
-        if response.status in ("failed", "cancelled"):
-            error = {"code": response.error.code, "message": response.error.message} if response.error else {}
+        if response.get("status") in ("failed", "cancelled"):
+            error = object_in(response, "error")
             raise answered_with_error("openai", self._settings.name, 500, {}, {"error": error})
 
     async def _chat(self, request: LlmRequest, timeout_seconds: float) -> LlmAnswer:
         limit_field = "max_completion_tokens" if self._settings.name == "openai" else "max_tokens"
-        raw = await self._client.chat.completions.with_raw_response.create(
-            messages=[
-                {"role": "system", "content": request.system_prompt},
-                {"role": "user", "content": request.user_message},
-            ],
-            **self._options(request, timeout_seconds, limit_field),
-        )
-        completion = raw.parse()
-        if not isinstance(completion, ChatCompletion) or not completion.choices:
-            raise not_the_api(self._settings.name, str(raw.text)[:120])
-        choice, usage = completion.choices[0], completion.usage
-        cached = usage.prompt_tokens_details if usage else None
-        refused = bool(choice.message.refusal)
+        messages = [
+            {"role": "system", "content": request.system_prompt},
+            {"role": "user", "content": request.user_message},
+        ]
+        body = {"messages": messages} | self._body(request, limit_field)
+        raw = await self._post("/chat/completions", body, request, timeout_seconds)
+        completion = self._object_in(raw)
+        choices = objects_in(completion, "choices")
+        if not choices:
+            raise not_the_api(self._settings.name, raw.text[:120])
+        message, usage = object_in(choices[0], "message"), object_in(completion, "usage")
+        finish = _FINISH.get(text_in(choices[0], "finish_reason"), "other")
         return LlmAnswer(
-            text=choice.message.content or "",
-            model=completion.model or request.model,
-            finish_reason="refusal" if refused else _FINISH.get(choice.finish_reason, "other"),
-            input_tokens=usage.prompt_tokens if usage else 0,
-            output_tokens=usage.completion_tokens if usage else 0,
-            cached_input_tokens=(cached.cached_tokens or 0) if cached else 0,
+            text=text_in(message, "content"),
+            model=text_in(completion, "model") or request.model,
+            finish_reason="refusal" if text_in(message, "refusal") else finish,
+            input_tokens=count_in(usage, "prompt_tokens"),
+            output_tokens=count_in(usage, "completion_tokens"),
+            cached_input_tokens=count_in(object_in(usage, "prompt_tokens_details"), "cached_tokens"),
             headers=dict(raw.headers),
         )
 
 
-def _responses_finish(response: Response) -> FinishReason:
-    reason = response.incomplete_details.reason if response.incomplete_details else None
+def _parts(response: dict[str, Any]) -> list[dict[str, Any]]:
+    """What the messages among a response's output consist of."""
+    messages = [item for item in objects_in(response, "output") if item.get("type") == "message"]
+    return [part for message in messages for part in objects_in(message, "content")]
+
+
+def _responses_finish(response: dict[str, Any]) -> FinishReason:
+    reason = object_in(response, "incomplete_details").get("reason")
     if reason == "max_output_tokens":
         return "length"
-    parts = [part for item in response.output if item.type == "message" for part in item.content]
-    if reason == "content_filter" or any(part.type == "refusal" for part in parts):
+    if reason == "content_filter" or any(part.get("type") == "refusal" for part in _parts(response)):
         return "refusal"
-    return "stop" if response.status in (None, "completed") else "other"
+    return "stop" if response.get("status") in (None, "completed") else "other"
