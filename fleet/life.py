@@ -4,9 +4,11 @@ What a process does with Temporal is in fleet/runtime.py; a process that does no
 """
 
 import asyncio
+import gc
 import os
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, NoReturn
 
 from loguru import logger
@@ -55,6 +57,17 @@ async def happens_within(event: asyncio.Event, seconds: float) -> bool:
     return True
 
 
+@contextmanager
+def loading() -> Iterator[None]:
+    """While modules are loaded, no garbage is looked for; what they have made is never looked through again."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()
+
+
 async def _living(
     life: Life, settings: Settings, name: str, measures: Measures, buffer: "MetricBuffer | None"
 ) -> int:
@@ -76,6 +89,8 @@ def run_process(program: str, life: Life, measured_by_sdk: "Callable[[], MetricB
     Leaves by ``os._exit``: a Temporal client has been seen to crash the interpreter while it winds down,
     after all work was done, which would make the status untrue.
     """
+    gc.freeze()  # what importing has made stays for good
+    gc.enable()
     try:
         settings = load_settings()
         name = process_name(program)

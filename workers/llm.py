@@ -17,6 +17,7 @@ from fleet.calls import Calls
 from fleet.config import Settings
 from fleet.errors import BackendError
 from fleet.journal import Journal
+from fleet.life import loading
 from fleet.measures import Measures
 from fleet.providers.prices import load_prices
 from fleet.providers.registry import provider_factory
@@ -30,14 +31,17 @@ async def life(settings: Settings, name: str, pulse: Pulse, measures: Measures, 
     """Serve the queues of one provider."""
     provider = settings.provider(provider_name)
     backend = Backend.from_settings(settings)
+    with loading():
+        factory = provider_factory(provider)
+        load_prices()
     session = ProviderSession(
-        provider, provider_factory(provider), lambda fresh: backend.api_key(provider.name, fresh=fresh), measures
+        provider, factory, lambda fresh: backend.api_key(provider.name, fresh=fresh), measures
     )
     journal = Journal.of(settings, provider.name)
-    load_prices()
     for queue in provider.limits:
         measures.serves(provider.name, queue)
-    await prepared(session)
+    with loading():
+        await prepared(session)
     calls = Calls(journal)
     reporters: list[Reporter] = []
     cost = first_cost(provider.kind)

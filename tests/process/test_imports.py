@@ -1,8 +1,10 @@
 """A worker process imports only its own provider's SDK, and nothing acts at import."""
 
 import json
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -40,3 +42,24 @@ def test_what_does_not_use_temporal_loads_neither_its_sdk_nor_an_http_client(pro
     probe = f"import sys, workers.{program}; print([m for m in {modules!r} if m in sys.modules])"
     output = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True).stdout
     assert output.strip() == "[]"
+
+
+def test_garbage_is_collected_in_a_process_that_runs(tmp_path: Path) -> None:
+    probe = """
+import gc, sys
+from fleet.life import run_process
+gc.disable()
+async def life(*_):
+    print(gc.isenabled())
+    return 0
+run_process("probe", life)
+"""
+    environment = os.environ | {"API_BASE_URL": "http://localhost:1", "FLEET_STATE_DIR": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, env=environment)
+    assert (done.returncode, done.stdout.strip()) == (0, "True"), done.stderr
+
+
+def test_importing_the_workers_leaves_garbage_collection_alone() -> None:
+    probe = "import gc, workers.logs; print(gc.isenabled())"
+    output = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True).stdout
+    assert output.strip() == "True"
