@@ -15,6 +15,7 @@ from loguru import logger
 
 from fleet.config import Settings, load_settings
 from fleet.errors import FleetError, SettingsError
+from fleet.exits import EXIT_BAD_SETTINGS, EXIT_FAILED, EXIT_OK
 from fleet.logger import setup_logging
 from fleet.measures import Measures
 from fleet.processes import end_with_parent
@@ -22,8 +23,6 @@ from fleet.pulse import Pulse
 
 if TYPE_CHECKING:
     from temporalio.runtime import MetricBuffer
-
-EXIT_OK, EXIT_FAILED, EXIT_BAD_SETTINGS = 0, 1, 78
 
 #: The work of a process, with its name, from the settings to the exit status.
 Life = Callable[[Settings, str, Pulse, Measures], Coroutine[None, None, int]]

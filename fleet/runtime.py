@@ -25,7 +25,8 @@ from temporalio.worker import Worker
 
 from fleet.config import PROJECT_ROOT, Settings
 from fleet.errors import TemporalUnavailable
-from fleet.life import EXIT_FAILED, EXIT_OK, Life, happens_within, run_process
+from fleet.exits import EXIT_FAILED, EXIT_OK
+from fleet.life import Life, happens_within, run_process
 from fleet.payloads import data_converter
 from fleet.pulse import Pulse
 from fleet.signals import stop_on_signal

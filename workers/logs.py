@@ -8,7 +8,8 @@ from fleet.config import Settings
 from fleet.control.home import Home
 from fleet.control.merging import Merger
 from fleet.errors import OperationError
-from fleet.life import EXIT_OK, happens_within, run_process
+from fleet.exits import EXIT_OK
+from fleet.life import happens_within, run_process
 from fleet.measures import Measures
 from fleet.pulse import Pulse
 from fleet.signals import stop_on_signal

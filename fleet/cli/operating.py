@@ -1,26 +1,21 @@
-"""Commands for who operates a fleet: see it, steer its queues and its processes, look into its logs."""
+"""Commands for who operates a fleet: see it, steer its queues and its processes, look into its logs.
+
+Each command imports what it needs when it runs: all of it together takes a second of CPU, also for ``--help``.
+"""
 
 import asyncio
 from dataclasses import asdict
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fleet.cli import limits as budgets
-from fleet.cli import logs as logbook
-from fleet.cli import processes
-from fleet.cli import supervise as supervision
-from fleet.cli import top as watching
-from fleet.cli.finding import find_anyhow, find_fleet, settings_for_embedded
 from fleet.cli.output import Json, print_json
-from fleet.cli.screen import console_for, show_checks, show_status, shown
-from fleet.contracts import LimitSettings
-from fleet.control.doctor import examine
-from fleet.control.health import health_check
-from fleet.control.logs import LogRecord, Wanted
-from fleet.control.status import status_of
 from fleet.errors import OperationError
-from fleet.life import EXIT_FAILED, EXIT_OK
+from fleet.exits import EXIT_FAILED, EXIT_OK
+
+if TYPE_CHECKING:
+    from fleet.cli import limits as budgets
+    from fleet.control.logs import LogRecord
 
 app = typer.Typer()
 
@@ -28,6 +23,10 @@ app = typer.Typer()
 @app.command()
 def status(as_json: Json = False) -> None:
     """Temporal, backend, processes and queues; the exit status is 1 if something is not well."""
+    from fleet.cli.finding import find_fleet
+    from fleet.cli.screen import console_for, show_status
+    from fleet.control.status import status_of
+
     settings, _ = find_fleet()
     found = asyncio.run(status_of(settings))
     if as_json:
@@ -45,6 +44,10 @@ def top(
     as_json: Json = False,
 ) -> None:
     """Providers, what waits, pipelines and errors, live; q ends it."""
+    from fleet.cli import top as watching
+    from fleet.cli.finding import find_fleet
+    from fleet.cli.screen import console_for
+
     settings, _ = find_fleet()
     if as_json:
         print_json(watching.Watched(settings).look())
@@ -69,6 +72,10 @@ def limits(
     as_json: Json = False,
 ) -> None:
     """What each queue hands out and why; with options, set a provider's limits for the whole fleet."""
+    from fleet.cli import limits as budgets
+    from fleet.cli.finding import find_fleet
+    from fleet.contracts import LimitSettings
+
     settings, _ = find_fleet()
     given = LimitSettings(rpm, tpm, input_tpm, output_tpm)
     if not given.refills() and not reset:
@@ -86,6 +93,9 @@ def pause(
     as_json: Json = False,
 ) -> None:
     """Stop handing out a provider's calls, on all machines; calls under way end as usual."""
+    from fleet.cli import limits as budgets
+    from fleet.cli.finding import find_fleet
+
     settings, _ = find_fleet()
     _show_limits(asyncio.run(budgets.shut(settings, provider, why)), as_json=as_json)
 
@@ -93,11 +103,17 @@ def pause(
 @app.command()
 def resume(provider: Provider, as_json: Json = False) -> None:
     """Hand out a provider's calls again, after a pause, a spent quota or a rejected key."""
+    from fleet.cli import limits as budgets
+    from fleet.cli.finding import find_fleet
+
     settings, _ = find_fleet()
     _show_limits(asyncio.run(budgets.open_again(settings, provider)), as_json=as_json)
 
 
-def _show_limits(standings: budgets.Standings, *, as_json: bool) -> None:
+def _show_limits(standings: "budgets.Standings", *, as_json: bool) -> None:
+    from fleet.cli import limits as budgets
+    from fleet.cli.screen import console_for
+
     if as_json:
         print_json(budgets.to_json(standings))
     else:
@@ -110,6 +126,10 @@ def scale(
     count: Annotated[int, typer.Argument(help="How many processes it shall have on this machine.")],
 ) -> None:
     """Have so many processes of a program; those that stay keep their calls, those that go finish theirs first."""
+    from fleet.cli import processes
+    from fleet.cli.finding import find_fleet
+    from fleet.cli.screen import console_for
+
     settings, _ = find_fleet()
     processes.scale(settings, program, count, console_for().print)
 
@@ -119,6 +139,10 @@ def roll(
     programs: Annotated[list[str] | None, typer.Argument(help="All of them without it.")] = None,
 ) -> None:
     """Renew processes one at a time, after an update or a change of settings, without a pause or a lost call."""
+    from fleet.cli import processes
+    from fleet.cli.finding import find_fleet
+    from fleet.cli.screen import console_for
+
     settings, _ = find_fleet()
     processes.renew(settings, programs or [], console_for().print)
 
@@ -126,12 +150,19 @@ def roll(
 @app.command()
 def supervise() -> None:
     """Run supervisord with the fleet's programs in the foreground, as systemd and containers do."""
+    from fleet.cli import supervise as supervision
+    from fleet.cli.screen import console_for
+
     supervision.supervise(console_for().print)
 
 
 @app.command()
 def replay(as_json: Json = False) -> None:
     """Replay recorded and open workflows on this release; the exit status is 1 if one could not go on with it."""
+    from fleet.cli import processes
+    from fleet.cli.finding import find_fleet
+    from fleet.cli.screen import console_for, shown
+
     settings, _ = find_fleet()
     done = asyncio.run(processes.replay_all(settings))
     if as_json:
@@ -147,6 +178,10 @@ def replay(as_json: Json = False) -> None:
 @app.command()
 def doctor(as_json: Json = False) -> None:
     """Look at all that a fleet on this machine needs; the exit status is 1 if something is wrong."""
+    from fleet.cli.finding import find_anyhow
+    from fleet.cli.screen import console_for, show_checks
+    from fleet.control.doctor import examine
+
     settings, wrong = find_anyhow()
     checks = asyncio.run(examine(settings, wrong))
     if as_json:
@@ -168,12 +203,16 @@ def logs(
     as_json: Json = False,
 ) -> None:
     """The logs of all processes of this machine, merged in order of time."""
+    from fleet.cli import logs as logbook
+    from fleet.cli.finding import settings_for_embedded
+    from fleet.control.logs import Wanted
+
     settings = settings_for_embedded()
     wanted = Wanted(
         workflow, provider, process, logbook.level(level), logbook.moment(since) if since is not None else None
     )
 
-    def show(record: LogRecord) -> None:
+    def show(record: "LogRecord") -> None:
         if as_json:
             print_json(record.to_json())
         else:
@@ -189,6 +228,10 @@ def logs(
 @app.command()
 def health(as_json: Json = False) -> None:
     """Ask the control process whether this machine is well; the exit status is 1 if it is not."""
+    from fleet.cli.finding import find_fleet
+    from fleet.cli.screen import console_for, shown
+    from fleet.control.health import health_check
+
     settings, _ = find_fleet()
     found = health_check(settings)
     if as_json:

@@ -3,16 +3,18 @@
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from fleet.config import Settings
 from fleet.control.home import Home
 from fleet.control.interruption import Interrupted, interruptible
 from fleet.control.machine import Machine
-from fleet.control.replaying import Replayed, recorded, replay, replay_open
 from fleet.control.rolling import roll
 from fleet.control.scaling import operating
 from fleet.control.scaling import scale as change_count
-from fleet.runtime import connect_once
+
+if TYPE_CHECKING:
+    from fleet.control.replaying import Replayed
 
 Say = Callable[[str], None]
 
@@ -28,12 +30,16 @@ def scale(settings: Settings, program: str, count: int, say: Say) -> None:
     say(f"{program} has {count} process{'es' if count > 1 else ''}")
 
 
-async def replay_all(settings: Settings) -> Replayed:
+async def replay_all(settings: Settings) -> "Replayed":
     """Replay what earlier releases recorded, and all that is open on the server.
 
     Raises:
         TemporalUnavailable: the server cannot be reached.
     """
+    # The other commands here have nothing to do with Temporal, whose SDK takes longer to load than they do.
+    from fleet.control.replaying import Replayed, recorded, replay, replay_open
+    from fleet.runtime import connect_once
+
     done = Replayed()
     await replay(recorded(), done)
     await replay_open(await connect_once(settings), done)

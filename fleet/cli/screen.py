@@ -1,21 +1,26 @@
 """What the commands show to people: progress, results, status. Foreign text never reaches the terminal raw."""
 
-from collections.abc import Iterator
+from __future__ import annotations
+
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from rich import box
 from rich.console import Console
-from rich.live import Live
 from rich.markup import escape
 from rich.table import Table
 
-from fleet.cli.preview import Preview
-from fleet.cli.record import FleetRecord
-from fleet.cli.run import Outcome, Show
 from fleet.contracts import AssistantState, Progress, StageRecord
-from fleet.control.doctor import Check
-from fleet.control.status import FleetStatus, Reachable
 from fleet.logger import harmless
+
+if TYPE_CHECKING:  # every command loads this module, and few load those
+    from collections.abc import Iterator
+
+    from fleet.cli.preview import Preview
+    from fleet.cli.record import FleetRecord
+    from fleet.cli.run import Outcome, Show
+    from fleet.control.doctor import Check
+    from fleet.control.status import FleetStatus, Reachable
 
 _STYLES = {"done": "green", "running": "cyan", "queued": "yellow", "failed": "bold red", "waiting": "dim"}
 _FILE_WIDTH = 120
@@ -44,6 +49,8 @@ def progress_on(console: Console) -> Iterator[Show]:
     if not console.is_terminal:
         yield _Changes(console).show
         return
+    from rich.live import Live
+
     with Live(console=console, refresh_per_second=8, transient=True) as live:
         yield lambda progress: live.update(_progress_table(progress))
 

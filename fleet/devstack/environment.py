@@ -1,14 +1,17 @@
 """The environment that points a fleet at the embedded stack, whatever else was set."""
 
 from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
 
-from fleet.config import ProviderSettings
 from fleet.devstack.simulator.addresses import provider_url
+
+if TYPE_CHECKING:
+    from fleet.config import ProviderSettings
 
 _LOOPBACK = "127.0.0.1,localhost"
 
 
-def simulated_providers(simulator: str, providers: Iterable[ProviderSettings]) -> dict[str, str]:
+def simulated_providers(simulator: str, providers: "Iterable[ProviderSettings]") -> dict[str, str]:
     """Variables that send every call of these providers to the simulator at that address: nobody is billed."""
     return {
         f"FLEET_PROVIDERS__{one.name.upper()}__BASE_URL": provider_url(simulator, one.name, one.kind)

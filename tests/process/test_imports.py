@@ -44,6 +44,14 @@ def test_what_does_not_use_temporal_loads_neither_its_sdk_nor_an_http_client(pro
     assert output.strip() == "[]"
 
 
+@pytest.mark.parametrize("module", ["main", "processes", "logs", "down", "finding", "screen"])
+def test_a_command_that_does_not_use_temporal_does_not_load_its_sdk(module: str) -> None:
+    modules = ("temporalio", "httpx", "httpx2", "uvicorn")
+    probe = f"import sys, fleet.cli.{module}; print([m for m in {modules!r} if m in sys.modules])"
+    output = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True).stdout
+    assert output.strip() == "[]"
+
+
 def test_garbage_is_collected_in_a_process_that_runs(tmp_path: Path) -> None:
     probe = """
 import gc, sys

@@ -10,11 +10,6 @@ from collections.abc import Sequence
 
 from fleet.config import Settings
 from fleet.control.doctor.check import NOT_SET, Check
-from fleet.control.doctor.environment import environment_checks
-from fleet.control.doctor.machine import machine_checks
-from fleet.control.doctor.processes import process_checks
-from fleet.control.doctor.servers import server_checks
-from fleet.control.status import status_of
 
 __all__ = ["NOT_SET", "Check", "examine"]
 
@@ -22,6 +17,13 @@ __all__ = ["NOT_SET", "Check", "examine"]
 async def examine(settings: Settings, wrong: Sequence[str] = ()) -> list[Check]:
     """Look at everything; nothing is raised. ``wrong`` is what is wrong with the settings that were given, a line
     each; an address that could not be taken from them is ``NOT_SET``."""
+    # Loaded here, since every command knows NOT_SET and few look at everything.
+    from fleet.control.doctor.environment import environment_checks
+    from fleet.control.doctor.machine import machine_checks
+    from fleet.control.doctor.processes import process_checks
+    from fleet.control.doctor.servers import server_checks
+    from fleet.control.status import status_of
+
     here = asyncio.to_thread(lambda: [*environment_checks(wrong), *machine_checks(settings)])
     found, status, elsewhere = await asyncio.gather(here, status_of(settings), server_checks(settings))
     return [*found, *await asyncio.to_thread(process_checks, settings, status), *elsewhere]
