@@ -5,7 +5,7 @@ import json
 import time
 from collections.abc import Callable
 from typing import Any, Self
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import httpx
 from pydantic import SecretStr
@@ -39,7 +39,11 @@ class Backend:
         self._clock = clock
         # Closed before a common server closes it, after five seconds: a request that meets that would fail.
         limits = httpx.Limits(keepalive_expiry=_IDLE_SECONDS)
-        self._client = httpx.AsyncClient(timeout=timeout_seconds, follow_redirects=False, limits=limits)
+        # Nothing is verified on plain HTTP, and loading the certificates for it takes a while at each start.
+        encrypted = urlsplit(base_url).scheme != "http"
+        self._client = httpx.AsyncClient(
+            timeout=timeout_seconds, follow_redirects=False, limits=limits, verify=encrypted
+        )
         self._keys: dict[str, tuple[float, SecretStr]] = {}
         self._fetching: dict[str, asyncio.Lock] = {}
 

@@ -6,6 +6,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -164,3 +165,22 @@ async def test_a_key_is_kept_in_memory_for_a_while_and_fetched_anew_on_demand(tm
             now[0] = 62.0
             assert await backend.api_key("openai", fresh=True) == "key-3"
     assert asked == ["/api-keys/openai"] * 3
+
+
+@pytest.mark.parametrize(
+    ("base_url", "verified"),
+    [("http://backend", False), ("HTTP://backend", False), ("https://backend", True), ("HTTPS://backend", True)],
+)
+async def test_certificates_are_loaded_and_verified_unless_the_address_is_plain_http(
+    base_url: str, verified: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[object] = []
+    client = httpx.AsyncClient
+
+    def made(**options: object) -> httpx.AsyncClient:
+        seen.append(options["verify"])
+        return client()
+
+    monkeypatch.setattr(httpx, "AsyncClient", made)
+    await Backend(base_url).aclose()
+    assert seen == [verified]
