@@ -1,5 +1,7 @@
 """A supervised fleet of Temporal workers that runs LLM assistant pipelines on your own machines."""
 
+import os
+
 from fleet.lazy_packages import install
 
 # Before anybody imports them. The clients for other clouds load all of Anthropic's beta API.
@@ -9,3 +11,6 @@ install(
         "openai": (),
     }
 )
+
+# pydantic reads the metadata of every installed package to find plugins for itself; none is needed.
+os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
