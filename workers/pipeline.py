@@ -3,7 +3,7 @@
 from datetime import timedelta
 
 from temporalio.client import Client
-from temporalio.worker import Worker
+from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
 from fleet.budgets.queues import QueueActivities
 from fleet.budgets.workflow import ProviderBudgetWorkflow
@@ -21,13 +21,17 @@ _DRAIN_SECONDS = 15.0
 
 
 async def life(settings: Settings, name: str, pulse: Pulse, measures: Measures) -> int:
-    """Serve the queues ``pipeline`` and ``control``."""
+    """Serve the queues ``pipeline`` and ``control``.
+
+    The workflows run outside the SDK's sandbox: docs/decisions/0018-workflows-outside-the-sandbox.md.
+    """
 
     def build(client: Client) -> list[Worker]:
         pipelines = Worker(
             client,
             task_queue=PIPELINE_QUEUE,
             workflows=[AssistantPipelineWorkflow],
+            workflow_runner=UnsandboxedWorkflowRunner(),
             max_concurrent_workflow_tasks=settings.pipeline_concurrency,
             **worker_options(settings),
         )
@@ -35,6 +39,7 @@ async def life(settings: Settings, name: str, pulse: Pulse, measures: Measures) 
             client,
             task_queue=CONTROL_QUEUE,
             workflows=[ProviderBudgetWorkflow],
+            workflow_runner=UnsandboxedWorkflowRunner(),
             activities=[QueueActivities(client).set_queue_rate],
             sticky_queue_schedule_to_start_timeout=_BUDGET_STICKY,
             **worker_options(settings),
