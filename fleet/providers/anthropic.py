@@ -37,6 +37,7 @@ class AnthropicProvider:
                 follow_redirects=False, limits=httpx2.Limits(**CONNECTIONS)
             ),
         )
+        _ = self._client.messages  # loads what the SDK would load at its first call
 
     async def complete(
         self, request: LlmRequest, *, timeout_seconds: float, ticket: Ticket | None = None
