@@ -4,10 +4,12 @@ import os
 
 from fleet.lazy_packages import install
 
-# Before anybody imports them. The clients for other clouds load all of Anthropic's beta API.
+# Before anybody imports them. The clients for other clouds load all of Anthropic's beta API; httpx's `_main` is a
+# command for terminals.
 install(
     {
         "anthropic": ("lib.aws", "lib.bedrock", "lib.foundry", "lib.google_cloud", "lib.vertex"),
+        "httpx": ("_main",),
         "openai": (),
     }
 )

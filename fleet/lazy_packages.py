@@ -20,12 +20,17 @@ from typing import Any, NoReturn
 
 
 class _Noted:
-    """A name whose import was noted. It can be bound and nothing else: code that uses it is no re-export."""
+    """A name whose import was noted. It can be bound, and told what ``__module__`` it shall have, as packages do
+    with what they re-export; code that does more with it is no re-export."""
 
-    __slots__ = ("level", "module", "name")
+    __slots__ = ("level", "module", "name", "shown_module")
 
     def __init__(self, module: str, level: int, name: str) -> None:
         self.module, self.level, self.name = module, level, name
+        self.shown_module: str | None = None
+
+    def __setattr__(self, attribute: str, value: object) -> None:
+        super().__setattr__("shown_module" if attribute == "__module__" else attribute, value)
 
     def _used(self, *_: object) -> NoReturn:
         raise TypeError(f"{self.name} is used")
@@ -160,6 +165,8 @@ def _load_on_use(module: ModuleType, notes: Mapping[str, _Noted], submodules: Co
         if note is not None and (note.module or note.level != 1):
             source = __import__(note.module, namespace, None, (note.name,), note.level)
             value = getattr(source, note.name)
+            if note.shown_module is not None:
+                value.__module__ = note.shown_module
         elif note is not None or (name in submodules and not name.startswith("__")):
             value = __import__(f"{module.__name__}.{name if note is None else note.name}", None, None, ("",))
         elif own is not None:

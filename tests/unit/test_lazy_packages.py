@@ -116,6 +116,17 @@ def test_what_is_deferred_waits_although_the_init_is_executed(package: Callable[
     assert sampled.later() is sampled.Other is importlib.import_module("sampled.two").Other
 
 
+def test_what_is_deferred_shows_the_module_that_the_package_gives_it(package: Callable[..., None]) -> None:
+    package(
+        "from .one import Thing\ntry:\n    from .two import Other\nexcept ImportError:\n    Other = None\n"
+        "for each in [Thing, Other]:\n    each.__module__ = 'sampled'\n"
+        "del each\n"
+    )
+    sampled = importlib.import_module("sampled")
+    assert loaded() == ["sampled", "sampled.one"]
+    assert sampled.Other.__module__ == sampled.Thing.__module__ == "sampled"
+
+
 def test_what_is_deferred_and_used_is_imported_as_ever(package: Callable[..., None]) -> None:
     package("from .two import Other\nname = Other.__name__\n")
     sampled = importlib.import_module("sampled")
@@ -136,8 +147,9 @@ USED = {
     ),
     "anthropic": (
         "APIStatusError APIConnectionError APIResponseValidationError AsyncAnthropic DefaultAsyncHttpxClient "
-        "types.Message types.MessageParam AnthropicBedrock beta_tool"
+        "types.Message types.MessageParam AnthropicBedrock"
     ),
+    "httpx": "AsyncClient Response TransportError DecodingError codes.OK main",
 }
 PROBE = """
 import functools, importlib, json, sys
@@ -147,7 +159,7 @@ found = {{}}
 for path in {used!r}.split():
     one = functools.reduce(getattr, path.split("."), sdk)
     bases = [str(base) for base in getattr(one, "__mro__", ())]
-    found[path] = [one.__module__, one.__qualname__, bases, list(getattr(one, "model_fields", ()))]
+    found[path] = [one.__module__, repr(one), bases, list(getattr(one, "model_fields", ()))]
 modules = [name for name in sys.modules if name.partition(".")[0] == {sdk!r}]
 print(json.dumps([found, sorted(dir(sdk)), len(modules)]))
 """
@@ -164,4 +176,4 @@ def test_an_sdks_names_are_what_they_are_without_it(sdk: str) -> None:
     lazy, plain = seen("import fleet"), seen("")
     assert lazy[0] == plain[0]
     assert set(plain[1]) <= set(lazy[1]), "every name is there"
-    assert lazy[2] < plain[2] / 2, "it pays"
+    assert lazy[2] < plain[2] / 2 or sdk.startswith("httpx"), "it pays"
