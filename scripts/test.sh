@@ -31,7 +31,7 @@ legacy >"$report" 2>&1 &
 other=$!
 status=0
 .venv/bin/python -m pytest "${options[@]}" -n "${FLEET_TEST_PROCESSES:-4}" --dist loadfile --no-loadscope-reorder \
-    --durations=15 || status=$?
+    --max-worker-restart 0 --durations=15 || status=$?
 wait "$other" || status=$?
 cat "$report"
 exit "$status"

@@ -37,6 +37,8 @@ LONGEST_FIRST = (
     "tests/workflow/test_fallback.py",
 )
 _STACKS_BEFORE_TIMEOUT_SECONDS = 3.0
+#: How long a failed test may take to clean up. Its timeout has been used up, maybe; a run that hangs says nothing.
+_CLEAN_UP_SECONDS = 120.0
 
 # How long an example takes is the machine's affair.
 hypothesis.settings.register_profile("fleet", deadline=None)
@@ -109,6 +111,8 @@ def pytest_runtest_makereport(
         file.seek(0)
         if "Thread 0x" in (stacks := file.read()):
             report.sections.append(("all stacks before the timeout", stacks))
+        if call.when == "call":
+            faulthandler.dump_traceback_later(_CLEAN_UP_SECONDS, file=file, exit=True)
         found = evidence.gather(getattr(item, "funcargs", {}).values(), item.stash[_began])
         report.sections += [(f"{title} ({item.name})", text) for title, text in found]
     return report

@@ -65,7 +65,7 @@ def merge_under_kills(folder: Path, lines: int, a_second: int, rotation_mb: floa
         "FLEET_STATE_DIR": str(folder / "state"),
         "FLEET_LOG_DIR": str(folder / "logs"),
         "FLEET_LOG_ROTATION_MB": str(rotation_mb),
-        "FLEET_LOG_BACKUPS": "5",
+        "FLEET_LOG_BACKUPS": "100",  # a merging program that is killed and slow to start is to lose nothing
     }
     (folder / "state").mkdir()
     enough = folder / "enough"
