@@ -1,8 +1,8 @@
 """How soon a pause and a resume are obeyed: ``scripts/bench.sh pause [--rounds N]``.
 
-A queue with a limit of 120 calls a minute and calls enough is paused and resumed in turn. A row has the seconds from
-the order until the last call that was still sent, 0 where none was, and from the resume until the first. What the
-machine takes to start the command is not counted: the budget is told directly, as the command does it.
+A queue with a limit of 120 calls a minute and calls enough is paused and resumed in turn. A row has the seconds
+from the order until the last call that was still sent, 0 where none was, and from the resume until the first. What
+the machine takes to start the command is not counted: the budget is told directly, as the command does it.
 """
 
 import argparse
@@ -16,6 +16,7 @@ from statistics import median
 from fleet.budgets.operate import pause, resume, set_limits
 from fleet.contracts import PIPELINE_QUEUE, WORKFLOW_TYPE, LimitSettings
 from tests.fleet import Fleet, running_fleet
+from tests.waiting import wait_for
 
 QUEUE, CALLS_A_MINUTE, SHUT_SECONDS, OPEN_SECONDS = "llm-openai", 120.0, 6.0, 6.0
 
@@ -43,8 +44,7 @@ async def measure(fleet: Fleet, rounds: int) -> None:
         shut = max(_sent(fleet, ordered), default=ordered) - ordered
         resumed = time.time()
         await resume(client, QUEUE)
-        while not _sent(fleet, resumed):
-            await asyncio.sleep(0.05)
+        await asyncio.to_thread(wait_for, "calls are made again", lambda: _sent(fleet, resumed))
         rows.append((round(shut, 2), round(_sent(fleet, resumed)[0] - resumed, 2)))
         print(json.dumps({"pause_seconds": rows[-1][0], "resume_seconds": rows[-1][1]}), flush=True)
     last = {

@@ -375,7 +375,7 @@ def test_an_update_renews_all_and_pipelines_go_through_it_without_losing_an_atte
 
 
 def run_until(machine: Machine, over: Callable[[], bool]) -> list[dict[str, Any]]:
-    """The outcomes of pipelines that run, two at a time and one after another, until it is over; of one at least."""
+    """The outcomes of pipelines that run, two at a time, one after another, until it is over; of two at least."""
     outcomes: list[dict[str, Any]] = []
     while not outcomes or not over():
         runs = [machine.start("fleet run Kávovar --project through-update --json") for _ in range(2)]
