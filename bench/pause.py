@@ -10,6 +10,7 @@ import asyncio
 import json
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 from statistics import median
 
@@ -44,7 +45,7 @@ async def measure(fleet: Fleet, rounds: int) -> None:
         shut = max(_sent(fleet, ordered), default=ordered) - ordered
         resumed = time.time()
         await resume(client, QUEUE)
-        await asyncio.to_thread(wait_for, "calls are made again", lambda: _sent(fleet, resumed))
+        await asyncio.to_thread(wait_for, "calls are made again", partial(_sent, fleet, resumed))
         rows.append((round(shut, 2), round(_sent(fleet, resumed)[0] - resumed, 2)))
         print(json.dumps({"pause_seconds": rows[-1][0], "resume_seconds": rows[-1][1]}), flush=True)
     last = {
