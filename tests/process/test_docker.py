@@ -21,6 +21,7 @@ from tests.ports import free_port_base
 from tests.waiting import wait_for
 
 DOCKER = PROJECT_ROOT / "deploy" / "docker"
+COMPILE_STEP = ".venv/bin/python -m compileall -q fleet workers"
 #: The packages take long to install and are the test environment's own; that they install is what CI shows.
 ENVIRONMENT_STEP = "bash -c 'source scripts/environment.sh && make_environment .venv base'"
 
@@ -46,6 +47,8 @@ def built(folder: Path) -> tuple[dict[str, str], list[str], list[str]]:
                         shutil.copytree(source, place, ignore=shutil.ignore_patterns("__pycache__"))
                     else:
                         shutil.copy(source, place)
+            case "RUN" if rest == COMPILE_STEP:
+                subprocess.run([str(BIN / "python"), *COMPILE_STEP.split()[1:]], cwd=folder, check=True)
             case "RUN" if not rest.startswith("useradd"):
                 assert rest == ENVIRONMENT_STEP
                 assert (folder / "scripts/environment.sh").exists() and (folder / "requirements/base.txt").exists()
