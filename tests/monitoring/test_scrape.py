@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import time
 import uuid
 from collections import Counter
 from typing import Any
@@ -17,6 +18,13 @@ from tests.waiting import wait_for
 PROVIDERS = {"openai": "gpt-4o", "anthropic": "claude-sonnet-4-5", "gemini": "gemini-2.5-flash"}
 PIPELINES, ASSISTANTS = 9, 24
 SECONDS = 1.5
+#: What a process counted is in a scrape after its pulse's second and the two that a scrape may be old.
+QUIET_SECONDS = 4.0
+#: Pipelines by how they ended, as the server counts them.
+ENDED = {
+    status.lower(): f"ExecutionStatus = '{status}' AND WorkflowType = 'AssistantPipelineWorkflow'"
+    for status in ("Completed", "Failed")
+}
 #: How a provider's fault shows in the ledger, and what it means.
 FAULTS = {"429": "rate", "500": "outage", "html": "unusable_body", "empty": "unusable_empty", "400": "bad_request"}
 #: Those that tell only of what has not happened in a fleet that is well.
@@ -54,7 +62,7 @@ def test_two_hundred_calls_with_faults_are_counted_as_the_provider_saw_them(flee
     fleet.wait_for_open_pipelines()
     project = parallel_project(fleet)
     fleet.simulator.clear()
-    before = Scrape.of(fleet)
+    before = settled(fleet)
     for provider in PROVIDERS:
         fleet.simulator.put("latency", provider=provider, median_seconds=SECONDS, sigma=0)
     for provider, kind, count in (
@@ -103,6 +111,29 @@ def test_two_hundred_calls_with_faults_are_counted_as_the_provider_saw_them(flee
     assert executed == sum(1 for call in ledger if call["outcome"] == "answered")
 
 
+def settled(fleet: Fleet) -> Scrape:
+    """A scrape that knows of all pipelines that have ended: what one tells may be some seconds old."""
+    ended = {
+        status: int(fleet.temporal("workflow", "count", "--query", query).stdout.rpartition("Total: ")[2])
+        for status, query in ENDED.items()
+    }
+    known: list[float] = []
+    since = time.monotonic()
+
+    def look() -> Scrape | None:
+        nonlocal known, since
+        now = Scrape.of(fleet)
+        told = [
+            now.total(name) for name in ("fleet_pipeline_duration_seconds_count", "fleet_provider_calls_total")
+        ]
+        if told != known:
+            known, since = told, time.monotonic()
+        complete = all(now.total("fleet_pipelines", status=status) == count for status, count in ended.items())
+        return now if complete and time.monotonic() - since > QUIET_SECONDS else None
+
+    return wait_for("what has ended is counted", look)
+
+
 def _counted(fleet: Fleet, before: Scrape, pipelines: int) -> Scrape | None:
     now = Scrape.of(fleet)
     ended = now.gained(before, "fleet_pipeline_duration_seconds_count")
@@ -115,7 +146,7 @@ def test_what_a_dead_process_counted_neither_vanishes_nor_counts_twice(fleet: Fl
     pids = wait_for("every program runs", fleet.all_run)
     fleet.wait_for_open_pipelines()
     fleet.simulator.clear()
-    start = Scrape.of(fleet)
+    start = settled(fleet)
     done = json_of(fleet.fleet("run", "Kávovar", "--project", "seo-demo", "--json").stdout)
     assert done["status"] == "completed"
     before = wait_for("its calls are counted", lambda: _calls_counted(fleet, start))
