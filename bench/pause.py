@@ -2,7 +2,7 @@
 
 A queue with a limit of 120 calls a minute and calls enough is paused and resumed in turn. A row has the seconds
 from the order until the last call that was still sent, 0 where none was, and from the resume until the first. What
-the machine takes to start the command is not counted: the budget is told directly, as the command does it.
+the machine takes to start the command is not counted: the budget gets the signal that the command would send.
 """
 
 import argparse
