@@ -36,8 +36,8 @@ LONGEST_FIRST = (
     "tests/workflow/test_fallback.py",
 )
 _STACKS_BEFORE_TIMEOUT_SECONDS = 3.0
-#: How long a failed test may take to clean up, its file's fleets included. Its timeout may be used up already, and a
-#: run that hangs reports nothing.
+#: How long a failed test may take to clean up, its file's fleets included. Its timeout may be used up already, and
+#: a run that hangs reports nothing.
 _CLEAN_UP_SECONDS = 300.0
 
 # How long an example takes is the machine's affair.
