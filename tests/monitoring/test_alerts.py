@@ -224,8 +224,12 @@ def processes_are_in_trouble(watched: Watched) -> None:
     wait_for("FleetProcessRestarts fires", restarts_are_told_of, 120)
     fleet.supervisorctl("stop", "spare:*")
     watched.fires("FleetProcessDown", "FleetQueueWithoutPollers")
-    (fleet.state / "journal" / "spare.db").write_bytes(b"no database " * 100)
-    watched.fires("FleetJournalDown")
+
+    def damage_is_told_of() -> bool:
+        _damage(fleet.state / "journal" / "spare.db")
+        return "FleetJournalDown" in watched.prometheus.fired
+
+    wait_for("FleetJournalDown fires", damage_is_told_of, 60)
 
 
 def the_disk_is_full(watched: Watched) -> None:
@@ -284,6 +288,19 @@ def _kill_anew(fleet: Fleet, killed: set[int]) -> None:
         killed.add(pulse.pid)
         if len(killed) % 4 == 0:
             fleet.supervisorctl("start", "spare:*")  # supervisord may have given it up
+
+
+def _damage(journal: Path) -> None:
+    """Leave no database there. What a killed process wrote may still stand beside it, out of which SQLite makes the
+    file whole again; so may a reader that had it open."""
+    damaged = b"no database " * 100
+    if journal.read_bytes() == damaged:
+        return
+    for beside in ("-wal", "-shm"):
+        journal.with_name(journal.name + beside).unlink(missing_ok=True)
+    aside = journal.with_suffix(".damaged")
+    aside.write_bytes(damaged)
+    aside.replace(journal)
 
 
 def _fill_up(write: Callable[[bytes], int]) -> None:
