@@ -291,8 +291,8 @@ def _kill_anew(fleet: Fleet, killed: set[int]) -> None:
 
 
 def _damage(journal: Path) -> None:
-    """Leave no database there. What a killed process wrote may still stand beside it, out of which SQLite makes the
-    file whole again; so may a reader that had it open."""
+    """Leave no database there. SQLite makes the file whole again out of what a killed process left beside it, or a
+    reader that had it open."""
     damaged = b"no database " * 100
     if journal.read_bytes() == damaged:
         return
