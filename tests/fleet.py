@@ -6,7 +6,6 @@ import re
 import signal
 import sqlite3
 import subprocess
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
@@ -22,11 +21,11 @@ from fleet.control.supervisor import Supervisor, SupervisorAway
 from fleet.devstack.processes import ProcessRecord, end_processes, spawn
 from fleet.devstack.simulator.testing import RunningSimulator
 from fleet.devstack.stack import Ports, Stack
+from tests.commands import BIN, Command
 from tests.evidence import last_lines, ledger_lines
 from tests.ports import free_port_base
 from tests.waiting import wait_for
 
-BIN = Path(sys.executable).parent
 COMMAND_SECONDS = 180
 QUICK_SECONDS = 0.4
 PROGRAMS = {"pipeline", "assistants", "openai", "anthropic", "gemini", "control", "logs", "guardian"}
@@ -66,23 +65,25 @@ class Fleet:
 
     def temporal(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """The `temporal` command, as a foreign client uses it."""
-        return self._run(str(BIN / "temporal"), *arguments, "--address", f"127.0.0.1:{self.port_base}")
+        command = [str(BIN / "temporal"), *arguments, "--address", f"127.0.0.1:{self.port_base}"]
+        return subprocess.run(
+            command, env=self.variables, capture_output=True, text=True, timeout=COMMAND_SECONDS, check=False
+        )
 
     @property
     def variables(self) -> dict[str, str]:
         return os.environ | {"FLEET_STATE_DIR": str(self.state)} | dict(self.environment)
 
     def fleet(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        return self._run(str(BIN / "fleet"), *arguments)
+        return self.start(*arguments).end(COMMAND_SECONDS)
+
+    def start(self, *arguments: str) -> Command:
+        return Command("fleet", *arguments, environment=self.variables)
 
     def supervisorctl(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        return self._run(str(BIN / "supervisorctl"), "-c", str(self.state / "supervisord.conf"), *arguments)
-
-    def start(self, *arguments: str) -> "subprocess.Popen[str]":
-        pipe = subprocess.PIPE
-        return subprocess.Popen(
-            [str(BIN / "fleet"), *arguments], env=self.variables, stdout=pipe, stderr=pipe, text=True
-        )
+        configuration = str(self.state / "supervisord.conf")
+        called = Command("supervisorctl", "-c", configuration, *arguments, environment=self.variables)
+        return called.end(COMMAND_SECONDS)
 
     def wait_for_open_pipelines(self) -> None:
         """Until those that other tests have started have ended."""
@@ -202,11 +203,6 @@ class Fleet:
             }
             columns, places = ", ".join(f'"{name}"' for name in row), ", ".join("?" for _ in row)
             self.backend(f"INSERT INTO Assistant ({columns}) VALUES ({places})", *row.values())
-
-    def _run(self, *command: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            command, env=self.variables, capture_output=True, text=True, timeout=COMMAND_SECONDS, check=False
-        )
 
 
 def json_of(text: str) -> dict[str, Any]:

@@ -4,13 +4,13 @@ import asyncio
 import os
 import signal
 import sqlite3
-import subprocess
 import time
 import uuid
 from contextlib import closing
 from typing import Any
 
 from fleet.budgets.reports import RESUME_SIGNAL, budget_id
+from tests.commands import Command
 from tests.fleet import Fleet, json_of
 from tests.waiting import wait_for
 
@@ -25,7 +25,7 @@ def project(fleet: Fleet, **assistant: Any) -> str:
     return name
 
 
-def begin(fleet: Fleet, name: str, provider: str = "openai") -> "subprocess.Popen[str]":
+def begin(fleet: Fleet, name: str, provider: str = "openai") -> Command:
     """A pipeline whose one call is on its way."""
     wait_for("every program runs", fleet.all_run)
     fleet.simulator.clear()
@@ -34,7 +34,7 @@ def begin(fleet: Fleet, name: str, provider: str = "openai") -> "subprocess.Pope
     return run
 
 
-def finished(run: "subprocess.Popen[str]", seconds: float = 120) -> dict[str, Any]:
+def finished(run: Command, seconds: float = 120) -> dict[str, Any]:
     """The one assistant of a pipeline that completed."""
     out, err = run.communicate(timeout=seconds)
     assert run.returncode == 0, err

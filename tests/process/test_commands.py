@@ -6,15 +6,29 @@ from pathlib import Path
 
 import pytest
 
-from tests.fleet import BIN, Fleet
+from tests.commands import BIN
+from tests.fleet import Fleet
 from tests.waiting import wait_for
+
+
+def begun(idle: Fleet, program: str, *arguments: str) -> "subprocess.Popen[str]":
+    """A command as its users have it: from the start of its interpreter."""
+    pipe = subprocess.PIPE
+    return subprocess.Popen(
+        [str(BIN / program), *arguments], env=idle.variables, stdout=pipe, stderr=pipe, text=True
+    )
+
+
+def ended(process: "subprocess.Popen[str]") -> subprocess.CompletedProcess[str]:
+    out, err = process.communicate(timeout=60)
+    return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
 
 def test_without_a_fleet_the_commands_say_how_to_get_one(idle: Fleet) -> None:
     for arguments in (("run", "t", "--project", "p"), ("status",)):
-        done = idle.fleet(*arguments)
+        done = ended(begun(idle, "fleet", *arguments))
         assert done.returncode == 1 and "`fleet up`" in done.stderr
-    down = idle.fleet("down")
+    down = ended(begun(idle, "fleet", "down"))
     assert down.returncode == 0 and "nothing to end" in down.stdout
 
 
@@ -53,15 +67,13 @@ def test_a_wrong_setting_is_named_and_nothing_starts(
     idle.environment = environment
     if toml:
         (tmp_path / "fleet.toml").write_text(toml, "utf-8")
-    done = idle.fleet("up", "--port-base", str(idle.port_base))
+    done = ended(begun(idle, "fleet", "up", "--port-base", str(idle.port_base)))
     assert done.returncode == 78 and said in done.stderr and "Traceback" not in done.stderr
     assert not idle.state.exists()
 
 
-def worker(idle: Fleet, *arguments: str) -> "subprocess.Popen[str]":
-    pipe = subprocess.PIPE
-    command = [str(BIN / "python"), "-P", "-m", *arguments]
-    return subprocess.Popen(command, env=idle.variables, stdout=pipe, stderr=pipe, text=True)
+def worker(idle: Fleet, module: str) -> "subprocess.Popen[str]":
+    return begun(idle, "python", "-P", "-m", module)
 
 
 def test_a_worker_waits_for_temporal_and_leaves_when_told(idle: Fleet) -> None:
@@ -78,18 +90,18 @@ def test_a_worker_waits_for_temporal_and_leaves_when_told(idle: Fleet) -> None:
 
 
 def test_a_worker_without_a_backend_address_names_the_setting(idle: Fleet) -> None:
-    process = worker(idle, "workers.assistants")
-    _, err = process.communicate(timeout=60)
-    assert process.returncode == 78
-    assert "API_BASE_URL není nastavena" in err and "Remedy" in err and "Traceback" not in err
+    done = ended(worker(idle, "workers.assistants"))
+    assert done.returncode == 78
+    assert "API_BASE_URL není nastavena" in done.stderr
+    assert "Remedy" in done.stderr and "Traceback" not in done.stderr
 
 
 def test_a_fleet_in_the_foreground_ends_with_ctrl_c(idle: Fleet) -> None:
-    up = idle.start("up", "--port-base", str(idle.port_base))
+    up = begun(idle, "fleet", "up", "--port-base", str(idle.port_base))
     assert up.stdout is not None
     assert any("Ctrl-C ends it" in line for line in up.stdout)
     assert idle.status()["problems"] == []
     up.send_signal(signal.SIGINT)
-    out, err = up.communicate(timeout=60)
-    assert (up.returncode, err) == (0, ""), out
+    done = ended(up)
+    assert (done.returncode, done.stderr) == (0, ""), done.stdout
     assert not (idle.state / "fleet.json").exists() and not (idle.state / "supervisor.sock").exists()
