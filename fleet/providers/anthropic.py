@@ -9,7 +9,8 @@ import httpx2
 from anthropic.types import Message
 
 from fleet.config import ProviderSettings
-from fleet.providers.base import CONNECTIONS, FinishReason, LlmAnswer, LlmRequest, Ticket
+from fleet.providers.base import FinishReason, LlmAnswer, LlmRequest, Ticket
+from fleet.providers.connections import client_options
 from fleet.providers.profiles import profile_of, sampling_of
 from fleet.providers.translation import answered_with_error, not_answered, not_the_api
 
@@ -33,9 +34,7 @@ class AnthropicProvider:
             api_key=api_key,
             base_url=settings.base_url or OFFICIAL_URL,
             max_retries=0,
-            http_client=anthropic.DefaultAsyncHttpxClient(
-                follow_redirects=False, limits=httpx2.Limits(**CONNECTIONS)
-            ),
+            http_client=anthropic.DefaultAsyncHttpxClient(**client_options()),
         )
         _ = self._client.messages  # loads what the SDK would load at its first call
 

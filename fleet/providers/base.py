@@ -4,10 +4,6 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
-#: Arguments of an HTTP client's limits. Common servers close a connection that has been idle for five seconds; a
-#: call that meets that is lost after it was sent, and may have been paid. So the client closes it first.
-CONNECTIONS = {"max_connections": 1000, "max_keepalive_connections": 100, "keepalive_expiry": 4}
-
 FinishReason = Literal["stop", "length", "refusal", "other"]
 
 

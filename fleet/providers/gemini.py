@@ -1,11 +1,11 @@
 """Google's Gemini through google-genai, the maintained SDK."""
 
-import httpx2
 from google import genai
 from google.genai import errors, types
 
 from fleet.config import ProviderSettings
-from fleet.providers.base import CONNECTIONS, LlmAnswer, LlmRequest, Ticket
+from fleet.providers.base import LlmAnswer, LlmRequest, Ticket
+from fleet.providers.connections import client_options
 from fleet.providers.gemini_answers import FINISH, OFFICIAL_URL
 from fleet.providers.profiles import profile_of, sampling_of
 from fleet.providers.translation import answered_with_error, not_answered, not_the_api
@@ -18,14 +18,15 @@ class GeminiProvider:
 
     def __init__(self, settings: ProviderSettings, api_key: str) -> None:
         self._settings = settings
+        options = client_options()
         self._client = genai.Client(
             api_key=api_key,
             vertexai=False,
             http_options=types.HttpOptions(
                 base_url=settings.base_url or OFFICIAL_URL,
                 api_version=API_VERSION,
-                # Followed, a redirect would carry the key to another host.
-                async_client_args={"follow_redirects": False, "limits": httpx2.Limits(**CONNECTIONS)},
+                client_args=options,
+                async_client_args=options,
             ),
         )
         types.GenerateContentResponse.model_rebuild()  # what the SDK would build at its first call

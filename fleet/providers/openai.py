@@ -16,8 +16,9 @@ import httpx2
 import openai
 
 from fleet.config import ProviderSettings
-from fleet.providers.base import CONNECTIONS, FinishReason, LlmAnswer, LlmRequest, Ticket
+from fleet.providers.base import FinishReason, LlmAnswer, LlmRequest, Ticket
 from fleet.providers.bodies import count_in, object_in, objects_in, text_in
+from fleet.providers.connections import client_options
 from fleet.providers.profiles import profile_of, sampling_of
 from fleet.providers.translation import answered_with_error, not_answered, not_the_api
 
@@ -35,9 +36,7 @@ class OpenAIProvider:
             api_key=api_key or "not-needed",
             base_url=settings.base_url or OFFICIAL_URL,
             max_retries=0,
-            http_client=openai.DefaultAsyncHttpxClient(
-                follow_redirects=False, limits=httpx2.Limits(**CONNECTIONS)
-            ),
+            http_client=openai.DefaultAsyncHttpxClient(**client_options()),
         )
 
     async def complete(

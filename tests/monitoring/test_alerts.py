@@ -58,7 +58,7 @@ class Prometheus:
             self.look()
 
     def look(self) -> None:
-        answer = httpx.get(f"{self.address}/api/v1/alerts", trust_env=False, timeout=10).json()
+        answer = httpx.get(f"{self.address}/api/v1/alerts", trust_env=False, verify=False, timeout=10).json()
         self.fired |= {one["labels"]["alertname"] for one in answer["data"]["alerts"] if one["state"] == "firing"}
 
     def end(self) -> None:
@@ -66,7 +66,9 @@ class Prometheus:
 
     def value(self, query: str) -> float | None:
         """An expression's first value now; None without any."""
-        answer = httpx.get(f"{self.address}/api/v1/query", params={"query": query}, trust_env=False).json()
+        answer = httpx.get(
+            f"{self.address}/api/v1/query", params={"query": query}, trust_env=False, verify=False
+        ).json()
         found = answer["data"]["result"]
         return float(found[0]["value"][1]) if found else None
 
@@ -99,7 +101,7 @@ def prometheus_of(fleet: Fleet, folder: Path) -> Iterator[Prometheus]:
 
 def _answers(address: str) -> bool:
     try:
-        return httpx.get(f"{address}/-/ready", trust_env=False).status_code == 200
+        return httpx.get(f"{address}/-/ready", trust_env=False, verify=False).status_code == 200
     except httpx.TransportError:
         return False
 
@@ -313,6 +315,6 @@ def _fill_up(write: Callable[[bytes], int]) -> None:
 
 
 def _clear_faults(fleet: Fleet) -> None:
-    httpx.delete(f"{fleet.simulator.base_url}/faults", trust_env=False).raise_for_status()
+    httpx.delete(f"{fleet.simulator.base_url}/faults", trust_env=False, verify=False).raise_for_status()
     fleet.simulator.fault("sick", "500", rate=1.0)
     fleet.simulator.fault("gemini", "401", rate=1.0)
