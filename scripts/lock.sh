@@ -17,7 +17,8 @@ lock() { # lock FILE ARGUMENT...
 lock build.txt requirements/build.in
 lock base.txt pyproject.toml
 lock devstack.txt --extra devstack --constraint requirements/base.txt pyproject.toml
-lock dev.txt --extra dev --constraint requirements/base.txt pyproject.toml
+lock dev.txt --extra dev --constraint requirements/base.txt --override requirements/override.in \
+    pyproject.toml
 # Google's older SDK holds protobuf back, so it is resolved on its own and never constrains the default.
 lock gemini-legacy.txt --extra gemini-legacy pyproject.toml
 # What tests need beside it, and nothing of the default install: the two files go into one environment.
