@@ -8,11 +8,13 @@ Found = TypeVar("Found")
 
 
 def wait_for(what: str, look: Callable[[], Found], seconds: float = 30.0) -> Found:
-    """What ``look`` finds, as soon as it is true."""
+    """What ``look`` finds, as soon as it is true. A look that takes long is taken less often."""
     deadline = time.monotonic() + seconds
     while True:
+        began = time.monotonic()
         if found := look():
             return found
-        if time.monotonic() > deadline:
+        ended = time.monotonic()
+        if ended > deadline:
             raise AssertionError(f"{what} did not happen within {seconds:g} s")
-        time.sleep(0.05)
+        time.sleep(min(max(0.05, 2 * (ended - began)), 0.25))
