@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
-# Makes the environments and passes the tests. --all adds those that need Debian packages and forbids skips;
-# other arguments go to pytest, e.g. scripts/test.sh tests/unit, and leave out google-generativeai's own tests.
+# Makes the environments and passes the tests. --all adds those that install a machine or need Debian packages, and
+# forbids skips; other arguments go to pytest, e.g. scripts/test.sh tests/unit, and leave out those of
+# google-generativeai.
 # A run leaves test-reports/: JUnit files, and each test's duration in durations.tsv.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 source scripts/environment.sh
-options=(-p no:cacheprovider -m "not debian")
+options=(-p no:cacheprovider -m "not debian and not installs")
 if [ "${1:-}" = --all ]; then
     shift
     options=(-p no:cacheprovider --forbid-skips)
@@ -30,7 +31,7 @@ trap 'rm -f "$report"' EXIT
 legacy >"$report" 2>&1 &
 other=$!
 status=0
-.venv/bin/python -m pytest "${options[@]}" -n "${FLEET_TEST_PROCESSES:-3}" --dist loadfile --no-loadscope-reorder \
+.venv/bin/python -m pytest "${options[@]}" -n "${FLEET_TEST_PROCESSES:-4}" --dist loadfile --no-loadscope-reorder \
     --max-worker-restart 0 --durations=15 || status=$?
 wait "$other" || status=$?
 cat "$report"

@@ -11,29 +11,33 @@ import hypothesis
 import pytest
 
 from tests import evidence
-from tests.fleet import fleet, idle, stack
+from tests.fleet import _fleet_is_up_while_it_is_used, fleet, idle, shared_fleet, stack
 
-__all__ = ["fleet", "idle", "stack"]
+__all__ = ["_fleet_is_up_while_it_is_used", "fleet", "idle", "shared_fleet", "stack"]
 OURS = ("FLEET_", "TEMPORAL_", "API_BASE_URL", "LOG_LEVEL")
 #: Where a run leaves its JUnit file, each test's duration and the stacks of a hung test.
 REPORTS = Path(__file__).parents[1] / "test-reports"
-#: The files that take longest, longest first; all others come after them.
-LONGEST_FIRST = (
+#: The order of the files that take longest; all others come after them.
+LONGEST_FILES = (
     "tests/process/test_deployment.py",
-    "tests/faults/test_paid_once.py",
     "tests/process/test_operate.py",
     "tests/faults/test_budgets.py",
+    "tests/faults/test_paid_once.py",
     "tests/process/test_fleet.py",
-    "tests/monitoring/test_alerts.py",
-    "tests/faults/test_healing.py",
-    "tests/faults/test_recovery.py",
-    "tests/monitoring/test_page.py",
     "tests/monitoring/test_scrape.py",
     "tests/process/test_pipeline.py",
+    "tests/monitoring/test_documents.py",
+    # Up to here they share a fleet.
+    "tests/monitoring/test_alerts.py",
+    "tests/faults/test_healing.py",
+    "tests/monitoring/test_page.py",
+    "tests/faults/test_recovery.py",
     "tests/process/test_commands.py",
     "tests/unit/test_budget_law.py",
-    "tests/workflow/test_approximate.py",
     "tests/workflow/test_fallback.py",
+    "tests/process/test_imports.py",
+    "tests/workflow/test_approximate.py",
+    "tests/process/test_docker.py",
 )
 _STACKS_BEFORE_TIMEOUT_SECONDS = 3.0
 #: How long a failed test may take to clean up, its file's fleets included. Its timeout may be used up already, and
@@ -55,6 +59,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "debian: needs Debian packages that .ci/run installs")
+    config.addinivalue_line("markers", "installs: installs the fleet, with its packages from the index")
     folder: Path = config.getoption("--reports")
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"stacks-{os.getpid()}.txt"
@@ -70,7 +75,7 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Where several processes share the files, the longest goes first, so that none is left with it at the end."""
     if "PYTEST_XDIST_WORKER" in os.environ:
-        rank = {file: number for number, file in enumerate(LONGEST_FIRST)}
+        rank = {file: number for number, file in enumerate(LONGEST_FILES)}
         items.sort(key=lambda item: rank.get(item.nodeid.partition("::")[0], len(rank)))
 
 

@@ -7,7 +7,7 @@ import signal
 import sqlite3
 import subprocess
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -160,17 +160,17 @@ class Fleet:
         (running,) = (one for one in known if one.name == name and one.alive)
         return running
 
-    def end_server(self, name: str) -> Callable[[], None]:
-        """Kill an embedded server; what is returned starts it again."""
+    @contextmanager
+    def without(self, name: str) -> Iterator[None]:
+        """An embedded server is dead until the block ends."""
         running = self.server(name)
         command = Path("/proc", str(running.pid), "cmdline").read_text("utf-8").rstrip("\0").split("\0")
         os.kill(running.pid, signal.SIGKILL)
         wait_for(f"{name} is gone", lambda: not running.alive)
-
-        def start_again() -> None:
+        try:
+            yield
+        finally:
             self.further.append(spawn(name, command, self.state / "logs" / f"devstack-{name}.log"))
-
-        return start_again
 
     @contextmanager
     def latency(self, provider: str, seconds: float) -> Iterator[None]:
@@ -271,8 +271,49 @@ def running_fleet(state: Path, environment: Mapping[str, str]) -> Iterator[Fleet
                 assert down.returncode == 0, down.stderr
 
 
+class SharedFleet:
+    """One fleet for the tests of several files, with added providers and a short heartbeat timeout.
+
+    It is up from its first use until the tests of a file begin that does without: idle, it would cost them time.
+    """
+
+    def __init__(self, folders: Callable[[], Path]) -> None:
+        self._folders = folders
+        self._up = ExitStack()
+        self._running: Fleet | None = None
+        self._file: Path | None = None
+
+    def used_by(self, file: Path) -> Fleet:
+        """The fleet, for a test of that file."""
+        self._file = file
+        if self._running is None:
+            self._running = self._up.enter_context(running_fleet(self._folders(), ENVIRONMENT))
+        return self._running
+
+    def not_used_by(self, file: Path) -> None:
+        """A test of that file begins without it."""
+        if file != self._file:
+            self.end()
+
+    def end(self) -> None:
+        self._running = None
+        self._up.close()
+
+
 @pytest.fixture(scope="session")
-def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
-    """One fleet for all tests, with added providers and a short heartbeat timeout."""
-    with running_fleet(tmp_path_factory.mktemp("fleet"), ENVIRONMENT) as running:
-        yield running
+def shared_fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SharedFleet]:
+    shared = SharedFleet(lambda: tmp_path_factory.mktemp("fleet"))
+    yield shared
+    shared.end()
+
+
+@pytest.fixture(autouse=True)
+def _fleet_is_up_while_it_is_used(request: pytest.FixtureRequest, shared_fleet: SharedFleet) -> None:
+    if "fleet" not in request.fixturenames:
+        shared_fleet.not_used_by(request.path)
+
+
+@pytest.fixture
+def fleet(request: pytest.FixtureRequest, shared_fleet: SharedFleet) -> Fleet:
+    """The fleet that many tests share."""
+    return shared_fleet.used_by(request.path)

@@ -54,10 +54,9 @@ async def test_an_answer_that_a_killed_process_had_not_reported_is_reported_with
             WORKFLOW_TYPE, args=["Topic", "one-call"], id="unreported", task_queue=PIPELINE_QUEUE
         )
         wait_for("the call is on its way", lambda: usual.in_flight("openai"))
-        start_again = usual.end_server("temporal")  # the answer cannot be reported
-        wait_for("its activity is over", lambda: _over(usual))
-        os.kill(usual.pids()["openai"], signal.SIGKILL)
-        start_again()
+        with usual.without("temporal"):  # the answer cannot be reported
+            wait_for("its activity is over", lambda: _over(usual))
+            os.kill(usual.pids()["openai"], signal.SIGKILL)
         async with asyncio.timeout(REPORTED_SECONDS):
             (stage,) = (await run.result())["stages"]
     assert (stage["metadata"]["attempts"], stage["metadata"]["possibly_paid_twice"]) == (1, 0)

@@ -248,9 +248,8 @@ def the_disk_is_full(watched: Watched) -> None:
 def what_everything_hangs_on_is_away(watched: Watched) -> None:
     """The backend, supervisord, the control process."""
     fleet = watched.fleet
-    start_again = fleet.end_server("backend")
-    watched.fires("FleetServerUnreachable")
-    start_again()
+    with fleet.without("backend"):
+        watched.fires("FleetServerUnreachable")
     socket = fleet.state / "supervisor.sock"
     socket.rename(socket.with_suffix(".away"))
     try:

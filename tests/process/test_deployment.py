@@ -2,9 +2,7 @@
 
 import contextlib
 import os
-import re
 import shlex
-import shutil
 import sqlite3
 import stat
 import subprocess
@@ -22,15 +20,15 @@ from fleet.config import PROJECT_ROOT, Settings, load_settings
 from fleet.control.home import Home
 from fleet.control.supervisor import Supervisor
 from fleet.devstack.environment import simulated_providers
-from scripts.settings_table import CZECH, table, variables
 from tests.evidence import last_lines
 from tests.fleet import ENVIRONMENT, Fleet, json_of, running_fleet
 from tests.ports import free_port_base
 from tests.process import hardened
+from tests.process.guides import GUIDES, blocks, commands
 from tests.waiting import wait_for
 
-GUIDES = [PROJECT_ROOT / "docs" / name for name in ("deployment.md", "deployment.cs.md")]
-UNIT = PROJECT_ROOT / "deploy" / "systemd" / "seo-worker.service"
+pytestmark = pytest.mark.installs
+
 STEP_SECONDS = 300
 #: What the guide tells to do that this test does in its own way, or that another test does.
 BY_OTHERS = {
@@ -194,44 +192,6 @@ def machine(fleet: Fleet, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     finally:
         while machine.running:
             machine.stop_service()
-
-
-def blocks(guide: Path, language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", guide.read_text("utf-8"), re.DOTALL)
-
-
-def commands(guide: Path) -> list[str]:
-    lines = [line.partition("   ")[0].strip() for block in blocks(guide, "bash") for line in block.splitlines()]
-    return [line for line in lines if line and not line.startswith("#")]
-
-
-def test_both_guides_have_the_same_commands() -> None:
-    english, czech = map(commands, GUIDES)
-    assert english == czech and len(english) > 20
-    assert blocks(GUIDES[0], "python") == blocks(GUIDES[1], "python")
-
-
-def test_both_guides_have_the_same_chapters() -> None:
-    english, czech = (re.findall(r"^(#+) .+$", guide.read_text("utf-8"), re.MULTILINE) for guide in GUIDES)
-    assert english == czech
-
-
-def test_the_table_of_settings_is_that_of_the_code_in_both_languages() -> None:
-    assert table() in GUIDES[0].read_text("utf-8")
-    assert CZECH.keys() == set(variables()), "each setting has its Czech words"
-    assert table(CZECH) in GUIDES[1].read_text("utf-8")
-
-
-def test_the_unit_is_hardened_and_in_order() -> None:
-    if shutil.which("systemd-analyze") is None:
-        pytest.skip("needs systemd-analyze")
-    scored = subprocess.run(["systemd-analyze", "security", "--offline=true", str(UNIT)], **PIPES)
-    (score,) = re.findall(r"exposure level for seo-worker.service: ([\d.]+)", scored.stdout)
-    assert float(score) <= 2.0
-    verified = subprocess.run(["systemd-analyze", "verify", str(UNIT)], **PIPES)
-    complaints = [line for line in verified.stderr.splitlines() if "is not executable" not in line]
-    assert [line for line in complaints if "seo-worker" in line] == []
-    assert "TimeoutStopSec=660" in UNIT.read_text("utf-8") and "StartLimitIntervalSec=0" in UNIT.read_text("utf-8")
 
 
 @pytest.mark.timeout(400)

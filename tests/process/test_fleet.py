@@ -155,12 +155,11 @@ def test_what_cannot_be_done_ends_in_one_line(fleet: Fleet, arguments: tuple[str
 
 
 def test_a_backend_that_is_away_is_waited_for(fleet: Fleet) -> None:
-    start_again = fleet.end_server("backend")
-    run = fleet.start(*RUN)
     said = "⏳ ACTIVITY WAITS"
     before = fleet.log("assistants_00").count(said)
-    wait_for("it is waited for", lambda: fleet.log("assistants_00").count(said) > before)
-    start_again()
+    with fleet.without("backend"):
+        run = fleet.start(*RUN)
+        wait_for("it is waited for", lambda: fleet.log("assistants_00").count(said) > before)
     out, err = run.communicate(timeout=120)
     assert run.returncode == 0, err
     assert json_of(out)["status"] == "completed"

@@ -147,11 +147,10 @@ def test_health_says_what_is_wrong_and_when_all_is_well(fleet: Fleet) -> None:
     assert fleet.control("ready").status_code == 200
     well = fleet.fleet("health", "--json")
     assert (well.returncode, json_of(well.stdout)) == (0, {"ok": True, "problems": []})
-    start_again = fleet.end_server("backend")
-    ill = fleet.fleet("health")
+    with fleet.without("backend"):
+        wait_for("it is told of", lambda: fleet.control("health").status_code == 503)
+        ill = fleet.fleet("health")
     assert ill.returncode == 1 and "backend" in ill.stdout.lower()
-    assert fleet.control("health").status_code == 503
-    start_again()
     wait_for("all is well again", lambda: fleet.fleet("health").returncode == 0)
     fleet.supervisorctl("stop", "control:*")
     away = fleet.fleet("health")
@@ -217,11 +216,10 @@ def test_the_doctor_finds_nothing_and_then_what_is_wrong(fleet: Fleet) -> None:
     stray = fleet.state / "programs.d" / "stray.conf"
     stray.write_text("[program:openai]\nstopwaitseconds=30\nstopwaitsecs=5\n", "utf-8")
     fleet.state.chmod(0o755)
-    start_again = fleet.end_server("backend")
     try:
-        ill = fleet.fleet("doctor")
+        with fleet.without("backend"):
+            ill = fleet.fleet("doctor")
     finally:
-        start_again()
         fleet.state.chmod(0o700)
         stray.unlink()
     assert ill.returncode == 1 and "Traceback" not in ill.stderr
