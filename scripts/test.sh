@@ -12,6 +12,8 @@ if [ "${1:-}" = --all ]; then
     options=(-p no:cacheprovider --forbid-skips)
 fi
 make_environment .venv dev
+# Without compiled modules each of some hundred processes would compile them anew.
+unset PYTHONDONTWRITEBYTECODE
 if [ $# -gt 0 ]; then
     exec .venv/bin/python -m pytest "${options[@]}" "$@"
 fi

@@ -22,7 +22,7 @@ _ENTRY_POINTS = {"fleet": "fleet.cli.main", "supervisorctl": "supervisor.supervi
 
 _forking = multiprocessing.get_context("forkserver")
 _forking.set_forkserver_preload(
-    [__name__, *_ENTRY_POINTS.values()]
+    [__name__, *_ENTRY_POINTS.values(), "anyio._backends._asyncio", "certifi", "httpcore"]
     + [
         f"fleet.{room}.{file.stem}"
         for room in ("cli", "control")
