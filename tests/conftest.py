@@ -124,6 +124,8 @@ def pytest_runtest_makereport(
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        return  # one of several processes that share the tests: the first one reports for all
     config = terminalreporter.config
     skipped = terminalreporter.stats.get("skipped", [])
     if skipped and config.getoption("--forbid-skips"):
@@ -138,7 +140,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 def pytest_sessionfinish(session: pytest.Session) -> None:
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
     if reporter is None:
-        return  # one of several processes that share the tests: the first one reports for all
+        return  # as above
     forbidden = session.config.getoption("--forbid-skips") and reporter.stats.get("skipped")
     if forbidden and session.exitstatus == pytest.ExitCode.OK:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED

@@ -106,7 +106,8 @@ def test_a_roll_that_fails_leaves_the_old_poller_and_the_others(scaled: Fleet) -
     finally:
         in_its_way.rmdir()
     assert failed.returncode == 1 and "the others were left alone; renewed: none" in failed.stderr
-    assert "anthropic_01 does not come up (FATAL" in failed.stderr and "Remedy: " in failed.stderr
+    # supervisord gives it up, or on a slow machine takes it for started and starts it again and again.
+    assert "anthropic_01 does not come up (" in failed.stderr and "Remedy: " in failed.stderr
     assert {one["process"]: one["pid"] for one in scaled.status()["processes"]} == before
     assert "No config updates" in scaled.supervisorctl("reread").stdout
 
