@@ -27,7 +27,10 @@ _CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 _BIDI = re.compile("[\u202a-\u202e\u2066-\u2069]")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _PROJECT_ID = re.compile(r"[^\s/\\?#%\x00-\x1f\x7f]+")
-_BASE64 = re.compile(r"[A-Za-z0-9+/\s_-]+={0,2}\s*")
+_BASE64 = re.compile(r"[A-Za-z0-9+/\s_-]++={0,2}")
+# No field is longer; csv's own limit is 131,072. It holds for the whole process, and pipelines are read in many
+# threads at once, so it is set once.
+csv.field_size_limit(2**31 - 1)
 
 
 @dataclass(frozen=True)
@@ -144,6 +147,8 @@ def csv_text_of(value: Any, csv_max_bytes: int) -> str:
     """
     if value is None or value == "":
         return ""
+    if isinstance(value, str) and len(value) > 2 * csv_max_bytes:  # as base64 it would be too large, too
+        _refuse_large(len(value), csv_max_bytes)
     text = _text("csv_data", value)
     if _looks_like_base64(text):
         text = _text("csv_data", _decoded(_base64_bytes(text)))
@@ -164,7 +169,7 @@ def _looks_like_base64(text: str) -> bool:
 
     A column of plain words has the same letters, but not the same length in every line.
     """
-    if len(text) < _SHORTEST_BASE64 or not _BASE64.fullmatch(text):
+    if len(text) < _SHORTEST_BASE64 or not _BASE64.fullmatch(text.rstrip()):
         return False
     *full, last = text.split()
     lengths = {len(line) for line in full}
@@ -227,6 +232,5 @@ def parse_csv(text: str) -> CsvTable:
 
 def _numbered_rows(text: str, delimiter: str) -> list[tuple[int, list[str]]]:
     """The rows that are not blank, each with the line that it ends on."""
-    csv.field_size_limit(max(len(text), 1))
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     return [(reader.line_num, row) for row in reader if any(cell.strip() for cell in row)]

@@ -1,6 +1,10 @@
 """A pipeline's own arguments: what is taken, and what is refused with which words."""
 
 import base64
+import csv
+import time
+from collections.abc import Callable
+from contextlib import suppress
 from importlib.resources import files
 from typing import Any
 
@@ -115,6 +119,45 @@ def test_what_cannot_be_used_is_refused_by_name_with_a_remedy(arguments: dict[st
         check(**arguments)
     assert said in str(caught.value) and "Remedy:" in str(caught.value)
     assert next(iter(arguments)) in str(caught.value)
+
+
+def test_a_field_may_be_as_long_as_the_csv_beside_others_that_are_read() -> None:
+    """csv's limit of a field is the whole process's, and pipelines are read in many threads."""
+    limit, long = csv.field_size_limit(), "x" * 500_000
+    assert table_of("a,b\n1,2\n").rows == [["1", "2"]]
+    assert csv.field_size_limit() == limit
+    assert table_of(f"a,b\n1,{long}\n").rows == [["1", long]]
+
+
+HALF = CSV_MAX_BYTES // 20
+HOSTILE: dict[str, Callable[[int], str]] = {
+    "line ends before what is no base64": lambda size: "keyword" + "\n" * size + "a,b",
+    "spaces before what is no base64": lambda size: "keyword" + " " * size + "!",
+    "padding in the middle": lambda size: "QUJD" * (size // 4) + "=" * 3,
+    "base64": lambda size: encoded("a;b\n" + "x;y\n" * (size // 6), "utf-8"),
+    "base64 in lines": lambda size: base64.encodebytes(b"a;b\n" + b"x;y\n" * (size // 6)).decode(),
+    "one long field": lambda size: "a,b\n1," + "x" * size,
+    "empty lines": lambda size: "a,b" + "\n" * size,
+    "quotes": lambda size: "a,b\n" + '"",1\n' * (size // 5),
+    "a quote that never ends": lambda size: 'a,b\n"' + '""' * (size // 2),
+    "delimiters": lambda size: "," * size,
+    "rows": lambda size: "a;b\n" + "x;y\n" * (size // 4),
+}
+
+
+@pytest.mark.parametrize("kind", HOSTILE)
+def test_a_csv_of_twice_the_size_takes_about_twice_the_time(kind: str) -> None:
+    """Whatever it is: it runs inside the workflow, and a worker that it holds up is killed."""
+
+    def cpu_seconds(csv_data: str) -> float:
+        began = time.thread_time()
+        with suppress(InputError):
+            table_of(csv_data)
+        return time.thread_time() - began
+
+    half, whole = HOSTILE[kind](HALF), HOSTILE[kind](2 * HALF)
+    # The best of three: other load may slow one down. Below a few milliseconds the clock's steps show.
+    assert min(cpu_seconds(whole) for _ in range(3)) <= 2.5 * min(cpu_seconds(half) for _ in range(3)) + 0.02
 
 
 json_values = st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.lists(st.text())
