@@ -4,6 +4,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
+from fleet.answer_kept import answer_kept
 from fleet.budgets.costs import Cost, Costs
 from fleet.budgets.gate import LONGEST_HOLD_SECONDS, Gate
 from fleet.budgets.headers import limits_in
@@ -63,11 +64,15 @@ class Admission:
             except ProviderError as error:
                 self._failed(error, cost, sent_at)
                 raise
-            readings = limits_in(answer.headers)
-            self._reporter.answered(cost, self._costs.actual(request, answer), readings, sent_at)
+            with answer_kept("telling the budget of the answer"):
+                self._answered(request, cost, answer, sent_at)
+        return answer
+
+    def _answered(self, request: LlmRequest, cost: Cost, answer: LlmAnswer, sent_at: float) -> None:
+        readings = limits_in(answer.headers)
+        self._reporter.answered(cost, self._costs.actual(request, answer), readings, sent_at)
         self._gate.heard(readings, sent_at)
         self._mixing.heard(request.model, readings)
-        return answer
 
     def _failed(self, error: ProviderError, cost: Cost, sent_at: float) -> None:
         readings = limits_in(error.headers)

@@ -10,6 +10,7 @@ from anthropic.types import Message
 
 from fleet.config import ProviderSettings
 from fleet.providers.base import FinishReason, LlmAnswer, LlmRequest, Ticket
+from fleet.providers.bodies import count_in
 from fleet.providers.connections import client_options
 from fleet.providers.profiles import profile_of, sampling_of
 from fleet.providers.translation import answered_with_error, not_answered, not_the_api
@@ -83,14 +84,16 @@ class AnthropicProvider:
 
 
 def _answer(message: Message, headers: dict[str, str]) -> LlmAnswer:
-    usage = message.usage
-    cached = usage.cache_read_input_tokens or 0
+    # The SDK checks nothing: of an endpoint that only speaks like Anthropic's, usage may be missing.
+    usage = message.usage.to_dict() if message.usage is not None else {}
+    cached = count_in(usage, "cache_read_input_tokens")
+    written = count_in(usage, "cache_creation_input_tokens")
     return LlmAnswer(
         text="".join(block.text for block in message.content if block.type == "text"),
         model=message.model,
         finish_reason=_FINISH.get(message.stop_reason or "", "other"),
-        input_tokens=usage.input_tokens + cached + (usage.cache_creation_input_tokens or 0),
-        output_tokens=usage.output_tokens,
+        input_tokens=count_in(usage, "input_tokens") + cached + written,
+        output_tokens=count_in(usage, "output_tokens"),
         cached_input_tokens=cached,
         headers=headers,
     )

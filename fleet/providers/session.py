@@ -3,6 +3,7 @@
 import time
 from collections.abc import Awaitable, Callable
 
+from fleet.answer_kept import answer_kept
 from fleet.config import ProviderSettings
 from fleet.errors import BackendError, ProviderError
 from fleet.meanings import Meaning
@@ -68,7 +69,8 @@ class ProviderSession:
         began, client = time.monotonic(), self._client(key)
         try:
             answer = await client.complete(request, timeout_seconds=timeout_seconds, ticket=ticket)
-            self._count(request, answer)
+            with answer_kept("counting what the answer used"):
+                self._count(request, answer)
             self._refuse_unusable(answer)
         except ProviderError as error:
             self._ended(request, error.meaning, began)

@@ -1,0 +1,104 @@
+"""An answer that came is paid: nothing that is done with it besides loses it."""
+
+from contextlib import nullcontext
+
+import pytest
+from anthropic.types import Message, TextBlock, Usage
+
+from fleet.budgets.admission import Admission
+from fleet.budgets.costs import Costs
+from fleet.budgets.gate import Gate, Word
+from fleet.config import ProviderSettings, load_settings
+from fleet.measures import Measures
+from fleet.providers.anthropic import _answer
+from fleet.providers.base import LlmAnswer, LlmRequest, Ticket
+from fleet.providers.prices import usd_for
+from fleet.providers.session import ProviderSession
+
+REQUEST = LlmRequest("gpt-4o", "", "x", 0.7, None, None, "k")
+
+
+class Answers:
+    """A provider that answers."""
+
+    def __init__(self, answer: LlmAnswer) -> None:
+        self.answer = answer
+
+    async def complete(
+        self, request: LlmRequest, *, timeout_seconds: float, ticket: Ticket | None = None
+    ) -> LlmAnswer:
+        return self.answer
+
+    async def close(self) -> None:
+        pass
+
+
+def openai() -> ProviderSettings:
+    return load_settings(api_base_url="http://localhost:1").provider("openai")
+
+
+def session(answer: LlmAnswer, measures: Measures) -> ProviderSession:
+    async def key(fresh: bool) -> str:
+        return "sk-a-key-of-tests"
+
+    return ProviderSession(openai(), lambda key: Answers(answer), key, measures)
+
+
+IMPOSSIBLE = {
+    "more cached than came in": LlmAnswer("text", "gpt-4o", "stop", 10, 20, 30),
+    "less than nothing": LlmAnswer("text", "gpt-4o", "stop", -1, 20),
+    "nothing told": LlmAnswer("text", "gpt-4o", "stop", 0, 0),
+}
+
+
+@pytest.mark.parametrize("kind", IMPOSSIBLE)
+async def test_whatever_an_endpoint_says_of_usage_the_answer_is_kept(kind: str) -> None:
+    answer = IMPOSSIBLE[kind]
+    assert await session(answer, Measures()).complete(REQUEST, timeout_seconds=5) == answer
+
+
+def test_usage_that_cannot_be_has_no_known_price() -> None:
+    assert usd_for(openai(), "gpt-4o", 10, 20, 30) is None
+
+
+async def test_an_answer_that_cannot_be_counted_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    measures, answer = Measures(), LlmAnswer("text", "gpt-4o", "stop", 10, 20)
+
+    def full(*arguments: object) -> None:
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(measures, "used", full)
+    assert await session(answer, measures).complete(REQUEST, timeout_seconds=5) == answer
+
+
+class Reporter:
+    """What an admission asks of the real one; it cannot take an answer."""
+
+    def __init__(self) -> None:
+        self.queue = "llm-test"
+        self.watch = self
+        self.call = lambda cost: nullcontext()
+
+    async def word(self, waited_seconds: float) -> Word:
+        return Word()
+
+    def answered(self, *arguments: object) -> None:
+        raise ValueError("that cannot be")
+
+
+async def test_an_answer_of_which_the_budget_cannot_be_told_is_kept() -> None:
+    answer = LlmAnswer("text", "gpt-4o", "stop", 10, 20)
+    admission = Admission(Gate(), Costs("openai"), Reporter(), lambda: "key")  # type: ignore[arg-type]
+
+    async def ask() -> LlmAnswer:
+        return answer
+
+    async with admission.admitted(REQUEST) as make:
+        assert await make(ask) == answer
+
+
+def test_an_endpoint_that_leaves_out_usage_is_understood() -> None:
+    text = TextBlock(type="text", text="hello", citations=None)
+    message = Message.construct(content=[text], model="claude", stop_reason="end_turn", usage=Usage.construct())
+    found = _answer(message, {})
+    assert (found.text, found.input_tokens, found.output_tokens) == ("hello", 0, 0)
