@@ -90,10 +90,10 @@ class Attempts:
         self.under_way = False
         self.beat()
 
-    def failed(self, meaning: Meaning) -> None:
-        """The call that was sent has failed like that."""
-        self.sent = self.sent or CONSEQUENCES[meaning].paid != "not_paid"
-        if meaning not in UNANSWERED:
+    def failed(self, meaning: Meaning, *, goes_on: bool = False) -> None:
+        """The call that was sent has failed like that; ``goes_on``: only asking for its answer has."""
+        self.sent = self.sent or goes_on or CONSEQUENCES[meaning].paid != "not_paid"
+        if meaning not in UNANSWERED and not goes_on:
             self.open_at, self.response_id = "", ""
 
     def sending(self, maybe_paid: int) -> None:
@@ -103,7 +103,7 @@ class Attempts:
         self.beat()
 
     def goes_on(self, response_id: str) -> None:
-        """The call goes on at the provider under this id, whatever becomes of this process."""
+        """The call goes on at the provider under this id, whatever becomes of this process; "" ends that."""
         self.response_id = response_id
         self.beat()
 

@@ -170,7 +170,7 @@ class Calls:
             await asyncio.to_thread(journal.cut_off, name)
             raise
         except ProviderError as error:
-            unsure = error.meaning in UNANSWERED
+            unsure = error.meaning in UNANSWERED or error.goes_on
             await self._note(lambda: journal.failed(name, unsure=unsure))
             raise
         except Exception:

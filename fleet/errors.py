@@ -110,7 +110,7 @@ class ProviderError(FleetError):
     ``meaning`` is what the failure means, ``wait_seconds`` the wait that the provider itself asked for
     (None where it asked for none), ``status`` the HTTP status (None where no answer came), ``headers`` the
     answer's, in lower case. ``excused``: the provider was known to be in trouble, so the failure counts against
-    nobody.
+    nobody. ``goes_on``: the provider goes on with the call, and only asking for its answer failed.
     """
 
     code = "provider_error"
@@ -130,6 +130,7 @@ class ProviderError(FleetError):
         self.detail = detail
         self.headers = dict(headers or {})
         self.excused = False
+        self.goes_on = False
         self.status = status
         self.wait_seconds = wait_seconds
         answered = f" (HTTP {status})" if status is not None else ""
@@ -143,7 +144,7 @@ class ProviderError(FleetError):
     @property
     def counts(self) -> bool:
         """Whether it used up one of the provider's attempts."""
-        return self.consequence.counts and not self.excused
+        return self.consequence.counts and not self.excused and not self.goes_on
 
     @property
     def retryable(self) -> bool:  # type: ignore[override]

@@ -37,13 +37,24 @@ class LlmAnswer:
     headers: dict[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Ticket:
     """A call that can outlive its process: ``response_id`` picks one up that goes on at the provider already;
-    ``started`` is told the id of one that begins. Providers without such calls pay no heed to it."""
+    ``started`` is told the id of one that begins, and "" when the provider knows it no more. Providers without
+    such calls pay no heed to it."""
 
     response_id: str | None
     started: Callable[[str], Awaitable[None]]
+
+    async def begun(self, response_id: str) -> None:
+        """The call goes on at the provider under this id, also for whoever asks with this ticket next."""
+        self.response_id = response_id
+        await self.started(response_id)
+
+    async def gone(self) -> None:
+        """The provider knows the call no more."""
+        self.response_id = None
+        await self.started("")
 
 
 class Provider(Protocol):

@@ -14,8 +14,11 @@ from urllib.parse import quote
 
 import httpx2
 import openai
+from loguru import logger
 
 from fleet.config import ProviderSettings
+from fleet.errors import ProviderError
+from fleet.meanings import Meaning
 from fleet.providers.base import FinishReason, LlmAnswer, LlmRequest, Ticket
 from fleet.providers.bodies import count_in, object_in, objects_in, text_in
 from fleet.providers.connections import client_options
@@ -24,6 +27,8 @@ from fleet.providers.translation import answered_with_error, not_answered, not_t
 
 OFFICIAL_URL = "https://api.openai.com/v1"
 _FIRST_LOOK_SECONDS, _LONGEST_LOOK_SECONDS = 0.5, 5.0
+#: What a call of the client may end in; JSON that is nested too deeply is a RecursionError.
+_FAILURES = (openai.APIStatusError, openai.APIConnectionError, ValueError, RecursionError)
 _FINISH: dict[str, FinishReason] = {"stop": "stop", "length": "length", "content_filter": "refusal"}
 
 
@@ -49,18 +54,18 @@ class OpenAIProvider:
             if self._settings.background and ticket is not None:
                 return await self._respond_in_background(request, timeout_seconds, ticket)
             return await self._respond(request, timeout_seconds)
-        except openai.APIStatusError as error:
-            raise answered_with_error(
-                "openai",
-                self._settings.name,
-                error.status_code,
-                error.response.headers,
-                error.body or error.response.text,
-            ) from error
-        except openai.APIConnectionError as error:
-            raise not_answered(self._settings.name, error) from error
-        except ValueError as error:
-            raise not_the_api(self._settings.name, repr(error)) from error
+        except _FAILURES as error:
+            raise self._error_of(error) from error
+
+    def _error_of(self, failure: Exception) -> ProviderError:
+        """What a failure of the client means."""
+        if isinstance(failure, openai.APIStatusError):
+            answer = failure.response
+            said = failure.body or answer.text
+            return answered_with_error("openai", self._settings.name, answer.status_code, answer.headers, said)
+        if isinstance(failure, openai.APIConnectionError):
+            return not_answered(self._settings.name, failure)
+        return not_the_api(self._settings.name, repr(failure))
 
     async def close(self) -> None:
         """Give the connections back."""
@@ -100,17 +105,42 @@ class OpenAIProvider:
             body = self._new_response(request) | {"background": True, "store": True}
             raw = await self._post("/responses", body, request, timeout_seconds)
             response = self._response_in(raw)
-            await ticket.started(response["id"])
+            await ticket.begun(response["id"])
         else:
-            raw = await self._retrieved(ticket.response_id, timeout_seconds)
-            response = self._response_in(raw)
+            raw, response = await self._looked_at(ticket, timeout_seconds)
         wait = _FIRST_LOOK_SECONDS
         while response.get("status") in ("queued", "in_progress"):
             await asyncio.sleep(wait)
             wait = min(wait * 1.5, _LONGEST_LOOK_SECONDS)
-            raw = await self._retrieved(response["id"], timeout_seconds)
-            response = self._response_in(raw)
+            raw, response = await self._looked_at(ticket, timeout_seconds)
         return self._answer(request, response, dict(raw.headers))
+
+    async def _looked_at(self, ticket: Ticket, timeout_seconds: float) -> tuple[httpx2.Response, dict[str, Any]]:
+        """A response that goes on at OpenAI, as it stands.
+
+        A look that fails says nothing of the response: it is taken again, for as long as the call may last. One
+        that cannot succeed before somebody does something ends the attempt, and the next attempt looks on.
+        """
+        wait = _FIRST_LOOK_SECONDS
+        while True:
+            try:
+                raw = await self._retrieved(ticket.response_id or "", timeout_seconds)
+                return raw, self._response_in(raw)
+            except (ProviderError, *_FAILURES) as failure:
+                error = failure if isinstance(failure, ProviderError) else self._error_of(failure)
+                if error.meaning is Meaning.NOT_FOUND:
+                    raise await self._gone(ticket) from failure
+                if error.consequence.parks:
+                    error.goes_on = True
+                    raise error from failure
+                logger.debug("a look at response {} failed: {}", ticket.response_id, error)
+                await asyncio.sleep(max(wait, error.wait_seconds or 0.0))
+                wait = min(wait * 1.5, _LONGEST_LOOK_SECONDS)
+
+    async def _gone(self, ticket: Ticket) -> ProviderError:
+        detail = f"response {ticket.response_id}, which was begun, is not there any more"
+        await ticket.gone()
+        return ProviderError(Meaning.LOST_AFTER_SENDING, self._settings.name, detail)
 
     async def _retrieved(self, response_id: str, timeout_seconds: float) -> httpx2.Response:
         return await self._client.get(

@@ -120,6 +120,30 @@ async def test_a_failure_is_the_attempts_own_and_only_silence_may_be_paid(
     assert provider.asked == 2
 
 
+@pytest.mark.parametrize("known", [True, False], ids=["goes on", "is gone"])
+async def test_a_failed_poll_leaves_the_call_to_the_next_attempt_while_the_provider_knows_it(
+    opened: Opened, known: bool
+) -> None:
+    """Its id is picked up, and nothing is paid twice; without it, it may have been."""
+    tickets: list[str | None] = []
+
+    async def ask(ticket: Ticket) -> LlmAnswer:
+        tickets.append(ticket.response_id)
+        if len(tickets) == 2:
+            return ANSWER
+        await ticket.begun("r-1")
+        if not known:
+            await ticket.gone()
+        failure = ProviderError(Meaning.KEY_REJECTED if known else Meaning.LOST_AFTER_SENDING, "openai", "…")
+        failure.goes_on = known
+        raise failure
+
+    with pytest.raises(ProviderError):
+        await Calls(opened()).make(order(ask))
+    assert (await Calls(opened()).make(order(ask))).maybe_paid == (0 if known else 1)
+    assert tickets == [None, "r-1" if known else None]
+
+
 async def test_without_a_journal_nothing_is_sent(opened: Opened, tmp_path: Path) -> None:
     (tmp_path / "openai.db").write_bytes(b"no database" * 100)
     provider = Provider()
