@@ -10,14 +10,16 @@ import json
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
+from typing import Any, TypeVar
 
 from loguru import logger
 
 from fleet.errors import AmbiguousCall, JournalUnavailable, ProviderError
-from fleet.journal import Ambiguous, Answered, CallName, Journal, Send, Wait
+from fleet.journal import Ambiguous, Answered, CallName, Journal, Send, Standing, Wait
 from fleet.meanings import UNANSWERED
 from fleet.providers.base import LlmAnswer, Ticket
 
@@ -27,6 +29,9 @@ _CLOSE_SECONDS = 20.0
 _REPORTED_SECONDS = 60.0
 
 Ask = Callable[[Ticket], Awaitable[LlmAnswer]]
+Done = TypeVar("Done")
+
+_RECORD_VERSION = 1
 
 
 @dataclass(frozen=True)
@@ -35,20 +40,29 @@ class Recorded:
     many earlier ones nobody knows whether they were paid."""
 
     answer: LlmAnswer
-    started: str
-    seconds: float
-    attempts: int
+    started: str = ""
+    seconds: float = 0.0
+    attempts: int = 1
     maybe_paid: int = 0
 
     def to_json(self) -> str:
-        """For the journal."""
-        return json.dumps(asdict(self))
+        """For the journal. The answer's headers are left out: the budget has heard them, and cookies are among
+        them."""
+        values = asdict(self)
+        del values["answer"]["headers"]
+        return json.dumps({"version": _RECORD_VERSION} | values)
 
     @classmethod
     def from_json(cls, text: str, maybe_paid: int) -> "Recorded":
-        """From the journal."""
+        """From the journal, which processes of two releases share during a roll: what is not known is left out."""
         values = json.loads(text)
-        return cls(**(values | {"answer": LlmAnswer(**values["answer"]), "maybe_paid": maybe_paid}))
+        answer = LlmAnswer(**_known(LlmAnswer, values["answer"]))
+        return cls(**(_known(cls, values) | {"answer": answer, "maybe_paid": maybe_paid}))
+
+
+def _known(kind: type[LlmAnswer | Recorded], values: dict[str, Any]) -> dict[str, Any]:
+    names = {field.name for field in fields(kind)}
+    return {name: value for name, value in values.items() if name in names}
 
 
 @dataclass(frozen=True)
@@ -78,10 +92,16 @@ class Calls:
         # Two attempts at one call must not both find that it is to be sent.
         self._deciding = asyncio.Lock()
         self._place = ""
+        # Of its own: elsewhere a blocking client may hold each of the usual threads for the length of a call.
+        self._thread = ThreadPoolExecutor(1, "journal")
+
+    async def _journaled(self, act: Callable[[], Done]) -> Done:
+        """What the journal says, in its thread."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, act)
 
     async def place(self) -> str:
         """The name of the journal, which tells this host's from another's."""
-        self._place = self._place or await asyncio.to_thread(self._journal.place)
+        self._place = self._place or await self._journaled(self._journal.place)
         return self._place
 
     @asynccontextmanager
@@ -91,7 +111,7 @@ class Calls:
         reported: list[bytes] = []
         while self._over and self._clock() - self._over[0][0] > _REPORTED_SECONDS:
             reported.append(self._over.popleft()[1])
-        await asyncio.to_thread(self._journal.hold, token, reported)
+        await self._journaled(lambda: self._journal.hold(token, reported))
         try:
             yield
         finally:
@@ -118,27 +138,43 @@ class Calls:
 
     async def _decide(self, order: Order) -> "Recorded | asyncio.Task[Recorded] | None":
         """What the journal has, a call that is begun now, or None while another process is at it."""
-        standing = await asyncio.to_thread(
-            self._journal.begin,
-            order.name,
-            deadline=time.time() + order.seconds,
-            unknown_before=order.unknown_before and order.response_id is None,
-            send_ambiguous=order.send_ambiguous,
-        )
-        match standing:
-            case Answered():
+        match await self._begin(order):
+            case Answered(answer, maybe_paid):
                 logger.info("answered before: taken from the journal, not sent again")
-                return Recorded.from_json(standing.answer, standing.maybe_paid)
-            case Wait():
-                logger.debug("process {} is at this call: waiting for its answer", standing.owner.pid)
+                return Recorded.from_json(answer, maybe_paid)
+            case Wait(owner):
+                logger.debug("process {} is at this call: waiting for its answer", owner.pid)
                 return None
             case Ambiguous():
                 raise AmbiguousCall(
                     f"{order.name.function_key}: a call was cut off and may have been paid; by policy it is not "
                     "sent again. Remedy: look into the provider's usage page, then run `fleet retry`"
                 )
-            case Send():
+            case Send() as standing:
                 return self._start(order, standing)
+
+    async def _begin(self, order: Order) -> Standing:
+        """How the call stands in the journal. Cancelled meanwhile, it leaves no intent behind: nothing was sent,
+        and others would wait for it."""
+        beginning = asyncio.ensure_future(
+            self._journaled(
+                lambda: self._journal.begin(
+                    order.name,
+                    deadline=time.time() + order.seconds,
+                    unknown_before=order.unknown_before and order.response_id is None,
+                    send_ambiguous=order.send_ambiguous,
+                )
+            )
+        )
+        try:
+            return await asyncio.shield(beginning)
+        except asyncio.CancelledError:
+            await asyncio.wait({beginning})
+            if beginning.exception() is None and isinstance(standing := beginning.result(), Send):
+                # One that goes on at the provider keeps its id.
+                goes_on = standing.response_id is not None
+                await self._note(lambda: self._journal.failed(order.name, unsure=goes_on))
+            raise
 
     def _start(self, order: Order, standing: Send) -> "asyncio.Task[Recorded]":
         key = order.name.key
@@ -160,14 +196,14 @@ class Calls:
 
         async def told(response_id: str) -> None:
             order.on_response_id(response_id)
-            await asyncio.to_thread(journal.resumable, name, response_id)
+            await self._journaled(lambda: journal.resumable(name, response_id))
 
         ticket = Ticket(standing.response_id or order.response_id, told)
         began, started = time.monotonic(), datetime.now(UTC)
         try:
             answer = await order.ask(ticket)
         except asyncio.CancelledError:
-            await asyncio.to_thread(journal.cut_off, name)
+            await self._journaled(lambda: journal.cut_off(name))
             raise
         except ProviderError as error:
             unsure = error.meaning in UNANSWERED or error.goes_on
@@ -189,7 +225,7 @@ class Calls:
     async def _note(self, write: Callable[[], None]) -> None:
         """Write what came of something; it is never lost because the journal is."""
         try:
-            await asyncio.to_thread(write)
+            await self._journaled(write)
         except JournalUnavailable as error:
             logger.error("{}; Temporal is told all the same", error)
 
@@ -211,4 +247,5 @@ class Calls:
                 task.cancel()
             if late:
                 await asyncio.wait(late)
-        await asyncio.to_thread(self._journal.close)
+        await self._journaled(self._journal.close)
+        self._thread.shutdown()

@@ -31,8 +31,8 @@ class LlmAnswer:
     text: str
     model: str
     finish_reason: FinishReason
-    input_tokens: int
-    output_tokens: int
+    input_tokens: int = 0
+    output_tokens: int = 0
     cached_input_tokens: int = 0
     headers: dict[str, str] = field(default_factory=dict)
 

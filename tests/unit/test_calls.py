@@ -1,14 +1,19 @@
 """Calls under the journal: made once, whoever waits for them and however often they are asked for."""
 
 import asyncio
+import json
+import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from fleet.calls import Ask, Calls, Order, Recorded
 from fleet.errors import AmbiguousCall, JournalUnavailable, ProviderError
-from fleet.journal import CallName, Journal
+from fleet.journal import CallName, Journal, Standing
 from fleet.meanings import Meaning
 from fleet.providers.base import LlmAnswer, Ticket
 
@@ -173,6 +178,59 @@ async def test_closing_cuts_off_what_does_not_end(opened: Opened, monkeypatch: p
         await attempt
     with pytest.raises(AmbiguousCall):
         await Calls(opened()).make(order(provider.ask, send_ambiguous=False))
+
+
+async def test_an_attempt_that_is_cancelled_while_the_journal_begins_leaves_no_intent(
+    opened: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal, asked, let = opened(), threading.Event(), threading.Event()
+    begin = journal.begin
+
+    def slow(*arguments: Any, **options: Any) -> Standing:
+        standing = begin(*arguments, **options)
+        asked.set()
+        let.wait(10)
+        return standing
+
+    monkeypatch.setattr(journal, "begin", slow)
+    made, provider = Calls(journal), Provider()
+    attempt = asyncio.create_task(made.make(order(provider.ask)))
+    await asyncio.to_thread(asked.wait, 10)
+    attempt.cancel()
+    await asyncio.sleep(0)
+    let.set()
+    with pytest.raises(asyncio.CancelledError):
+        await attempt
+    assert provider.asked == 0 and opened().counts().by_state["failed"] == 1
+    provider.let.set()
+    monkeypatch.setattr(journal, "begin", begin)
+    assert (await made.make(order(provider.ask))).maybe_paid == 0
+
+
+async def test_the_journal_is_written_while_all_other_threads_are_busy(opened: Opened) -> None:
+    """A blocking client may hold each of them for the length of a call."""
+    busy, over = ThreadPoolExecutor(1), threading.Event()
+    asyncio.get_running_loop().set_default_executor(busy)
+    busy.submit(over.wait)
+    try:
+        made, provider = Calls(opened()), Provider()
+        provider.let.set()
+        async with asyncio.timeout(10), made.holding(b"token"):
+            assert (await made.make(order(provider.ask))).answer == ANSWER
+            await made.close()
+    finally:
+        over.set()
+
+
+def test_a_record_is_read_by_the_release_before_and_by_the_one_after() -> None:
+    """Both share the journal during a roll."""
+    recorded = Recorded(replace(ANSWER, headers={"set-cookie": "secret"}), "2026-01-01T00:00:00.000+00:00", 1.5, 2)
+    written = json.loads(recorded.to_json())
+    assert written["version"] == 1 and "secret" not in str(written)
+    later = written | {"of_a_later_release": 1, "answer": written["answer"] | {"of_a_later_release": 1}}
+    assert Recorded.from_json(json.dumps(later), 1) == replace(recorded, answer=ANSWER, maybe_paid=1)
+    least = {"answer": {name: written["answer"][name] for name in ("text", "model", "finish_reason")}}
+    assert Recorded.from_json(json.dumps(least), 0).answer.text == ANSWER.text
 
 
 async def test_a_task_is_held_until_what_came_of_it_is_surely_reported(opened: Opened) -> None:
