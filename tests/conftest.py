@@ -124,9 +124,9 @@ def pytest_runtest_makereport(
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        return  # one of several processes that share the tests: the first one reports for all
     config = terminalreporter.config
+    if hasattr(config, "workerinput"):
+        return  # one of several processes that share the tests: the first one reports for all
     skipped = terminalreporter.stats.get("skipped", [])
     if skipped and config.getoption("--forbid-skips"):
         terminalreporter.write_line(f"{len(skipped)} skipped, and skips are forbidden here", red=True)

@@ -6,6 +6,7 @@ there, so a call runs in a thread of its own, which a passed deadline leaves to 
 """
 
 import asyncio
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import google.generativeai as legacy
@@ -27,6 +28,8 @@ class LegacyGeminiProvider:
 
     def __init__(self, settings: ProviderSettings, api_key: str) -> None:
         self._settings = settings
+        # As many as calls may be in flight: the usual threads are fewer, and not this client's alone.
+        self._threads = ThreadPoolExecutor(settings.concurrency, "gemini")
         endpoint = settings.base_url or OFFICIAL_URL
         legacy.configure(api_key=api_key, transport="rest", client_options={"api_endpoint": endpoint})
         # Followed, a redirect would carry the key to another host.
@@ -36,10 +39,12 @@ class LegacyGeminiProvider:
         self, request: LlmRequest, *, timeout_seconds: float, ticket: Ticket | None = None
     ) -> LlmAnswer:
         """Make one call; see :class:`fleet.providers.base.Provider`."""
-        return await asyncio.to_thread(self._complete, request, timeout_seconds)
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._threads, self._complete, request, timeout_seconds)
 
     async def close(self) -> None:
-        """Nothing to give back: the SDK keeps one session for the process."""
+        """Give the threads back; the SDK keeps one session for the process."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
 
     def _complete(self, request: LlmRequest, timeout_seconds: float) -> LlmAnswer:
         name = self._settings.name

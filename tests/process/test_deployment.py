@@ -262,7 +262,9 @@ def scrape(port: int) -> list[tuple[str, dict[str, str]]]:
 
 def test_an_install_under_a_strict_umask_is_for_all_who_shall_use_it(machine: Machine) -> None:
     prefix, commands = machine.root / "opt/seo-worker", machine.root / "usr/local/bin"
-    hidden = subprocess.run(["find", str(prefix), "!", "-type", "l", "!", "-perm", "-o=r"], **PIPES)
+    # The release is its user's own here, unlike on a machine, so `fleet replay` keeps a compiled form of itself there.
+    made_since = ["!", "-path", "*/.venv/bin/__pycache__*"]
+    hidden = subprocess.run(["find", str(prefix), *made_since, "!", "-type", "l", "!", "-perm", "-o=r"], **PIPES)
     assert hidden.stdout == ""
     assert {mode(path) for path in commands.iterdir()} == {0o755}
     assert (mode(machine.environment.parent), mode(machine.environment)) == (0o750, 0o640)

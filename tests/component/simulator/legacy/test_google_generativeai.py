@@ -1,13 +1,17 @@
 """google-generativeai, unmodified, against the simulator; in an environment of its own."""
 
+import asyncio
+
 import pytest
 
 from fleet.config import ProviderSettings
+from fleet.devstack.simulator.latency import Latency
 from fleet.devstack.simulator.testing import running_simulator
 from fleet.errors import ProviderError
 from fleet.meanings import Meaning
 from fleet.providers.base import LlmRequest
 from fleet.providers.registry import provider_factory
+from tests.waiting import wait_for
 
 REQUEST = LlmRequest("gemini-2.5-flash", "Piš česky.", "Téma: kávovary", 0.7, None, 4000, "fleet-1")
 MEANINGS = {
@@ -51,3 +55,20 @@ async def test_a_fault_has_its_meaning_and_is_sent_once(kind: str) -> None:
         assert caught.value.meaning is MEANINGS[kind]
         assert len(simulator.ledger()) == 1
         assert simulator.stats()["elsewhere"] == []
+
+
+async def test_as_many_calls_are_made_at_once_as_the_setting_says() -> None:
+    with running_simulator(latency=Latency(30.0, 0.0, 0.0)) as simulator:
+        wanted = settings(simulator.base_url)
+        client = provider_factory(wanted)("sim-key-12345678")
+        calls = [
+            asyncio.create_task(client.complete(REQUEST, timeout_seconds=3.0)) for _ in range(wanted.concurrency)
+        ]
+
+        def in_flight() -> bool:
+            return sum(call["outcome"] == "in_flight" for call in simulator.ledger()) == wanted.concurrency
+
+        await asyncio.to_thread(wait_for, "all are on their way", in_flight, 3)
+        ended = await asyncio.gather(*calls, return_exceptions=True)
+        await client.close()
+    assert all(isinstance(error, ProviderError) for error in ended)
