@@ -262,7 +262,7 @@ def scrape(port: int) -> list[tuple[str, dict[str, str]]]:
 
 def test_an_install_under_a_strict_umask_is_for_all_who_shall_use_it(machine: Machine) -> None:
     prefix, commands = machine.root / "opt/seo-worker", machine.root / "usr/local/bin"
-    # The release is its user's own here, unlike on a machine, so `fleet replay` keeps a compiled form of itself there.
+    # Unlike on a machine, the release is its user's own here, so `fleet replay` keeps its compiled self there.
     made_since = ["!", "-path", "*/.venv/bin/__pycache__*"]
     hidden = subprocess.run(["find", str(prefix), *made_since, "!", "-type", "l", "!", "-perm", "-o=r"], **PIPES)
     assert hidden.stdout == ""
