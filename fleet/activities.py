@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import asdict
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 from loguru import logger
@@ -16,7 +16,7 @@ from temporalio.client import Client, WorkflowHandle, WorkflowQueryFailedError
 from temporalio.service import RPCError
 
 from fleet.activity_wrappers import safe_activity
-from fleet.attempts import current_attempts
+from fleet.attempts import current_attempts, seconds_used
 from fleet.backend import Backend
 from fleet.budgets.admission import Admission, Make
 from fleet.budgets.gate import LONGEST_HOLD_SECONDS
@@ -261,8 +261,7 @@ class ExecuteActivities:
         return answer
 
     def _deadline_seconds(self) -> float:
-        used = (datetime.now(UTC) - activity.info().started_time).total_seconds()
-        left = self.settings.activity_timeout_seconds - used - _REPORTING_SECONDS
+        left = self.settings.activity_timeout_seconds - seconds_used() - _REPORTING_SECONDS
         return max(min(self._provider.timeout_seconds, left), 0.1)
 
     def _result(self, call: AssistantCall, request: LlmRequest, recorded: Recorded) -> AssistantResult:

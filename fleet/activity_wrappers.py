@@ -151,6 +151,7 @@ def _failed(error: Exception, attempts: Attempts, argument: object, settings: Se
         settings,
         doing=info.activity_type,
         provider=argument.provider if isinstance(argument, AssistantCall) else None,
+        started_at=info.started_time.timestamp(),
         waited_seconds=(info.started_time - info.scheduled_time).total_seconds(),
         patience_seconds=argument.give_up_after_seconds if isinstance(argument, AssistantCall) else None,
     )

@@ -5,6 +5,7 @@ is how often the provider failed, so each execution carries its own counts in it
 reach every next attempt on whichever host. Details written just before a failure are delivered with it.
 """
 
+import time
 from collections.abc import Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import asdict, dataclass
@@ -18,6 +19,7 @@ from fleet.meanings import CONSEQUENCES, UNANSWERED, Meaning
 _LONGEST_EXCUSE_SECONDS = 24 * 3600.0
 
 _current: ContextVar["Attempts"] = ContextVar("attempts")
+_began: ContextVar[float] = ContextVar("began")
 
 
 @dataclass(slots=True)
@@ -34,7 +36,8 @@ class Attempts:
     nothing is known of it. ``response_id`` is the provider's own name of a call that goes on there.
     ``maybe_paid``: earlier calls of which nobody knows whether they were paid. ``sent``: a call reached the
     provider and was not refused as unpaid for certain. ``excused_at`` is when the provider's trouble first
-    excused a failure (unix seconds), 0 if it never did.
+    excused a failure (unix seconds), 0 if it never did. ``backend_away_since`` is when the first attempt in a row
+    was started that found the backend away (unix seconds, by the Temporal server's clock), 0 while it answers.
     """
 
     provider_failures: int = 0
@@ -48,6 +51,7 @@ class Attempts:
     maybe_paid: int = 0
     sent: bool = False
     excused_at: float = 0.0
+    backend_away_since: float = 0.0
 
     @classmethod
     def resume(
@@ -72,6 +76,7 @@ class Attempts:
             maybe_paid=int(last.get("maybe_paid", 0)),
             sent=bool(last.get("sent")),
             excused_at=float(last.get("excused_at", 0.0)),
+            backend_away_since=float(last.get("backend_away_since", 0.0)),
         )
         attempts.under_way = True
         return attempts
@@ -129,8 +134,14 @@ class Attempts:
         return now - self.excused_at < _LONGEST_EXCUSE_SECONDS
 
     def make_current(self) -> None:
-        """Let :func:`current_attempts` find these counts in this activity."""
+        """An attempt with these counts begins: let :func:`current_attempts` find them in this activity."""
         _current.set(self)
+        _began.set(time.monotonic())
+
+
+def seconds_used() -> float:
+    """How long the attempt that is running has run. No clock is asked, which may differ from the server's."""
+    return time.monotonic() - _began.get()
 
 
 def current_attempts() -> Attempts:

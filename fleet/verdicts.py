@@ -45,14 +45,16 @@ def judge(
     *,
     doing: str,
     provider: str | None,
+    started_at: float,
     waited_seconds: float,
     patience_seconds: float | None = None,
     chance: Callable[[], float] = random.random,
 ) -> Verdict:
     """Count a failure in ``attempts`` and say what follows.
 
-    ``doing`` is what failed, for the message; ``waited_seconds`` the time since it was first scheduled;
-    ``patience_seconds`` how long it may wait for its call to be sent while another provider could take it.
+    ``doing`` is what failed, for the message; ``started_at`` when the attempt was started (unix seconds, by the
+    server's clock); ``waited_seconds`` the time since it was first scheduled; ``patience_seconds`` how long it may
+    wait for its call to be sent while another provider could take it.
     """
     benign = is_wait(error)
     if benign:
@@ -60,8 +62,10 @@ def judge(
     else:
         attempts.waits = 0
         attempts.provider_failures += isinstance(error, ProviderError) or not isinstance(error, FleetError)
+    away = isinstance(error, BackendUnavailable)
+    attempts.backend_away_since = (attempts.backend_away_since or started_at) if away else 0.0
     wait = _wait_seconds(error, attempts, settings) * (1 + _SPREAD * chance())
-    final = _final_form(error, attempts, settings, doing, waited_seconds)
+    final = _final_form(error, attempts, settings, doing, started_at)
     too_late = patience_seconds is not None and waited_seconds + wait > patience_seconds
     moves = too_late and final is None and _goes_to_another(error, attempts)
     record = ErrorRecord(
@@ -75,14 +79,15 @@ def judge(
 
 
 def _final_form(
-    error: Exception, attempts: Attempts, settings: Settings, doing: str, waited_seconds: float
+    error: Exception, attempts: Attempts, settings: Settings, doing: str, started_at: float
 ) -> FleetError | None:
     """The error that ends it for good; None if it may be tried again."""
     if isinstance(error, FleetError) and not error.retryable:
         return error
     if is_wait(error):
         # A provider's limit is waited for without end; a backend that stays away is not.
-        lost_patience = waited_seconds > settings.backend_patience_seconds
+        away_seconds = started_at - attempts.backend_away_since
+        lost_patience = away_seconds > settings.backend_patience_seconds
         return error if isinstance(error, BackendUnavailable) and lost_patience else None
     if attempts.provider_failures < settings.max_attempts:
         return None

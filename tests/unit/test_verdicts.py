@@ -1,5 +1,7 @@
 """What counts as an attempt, what is final, and how long to wait."""
 
+from dataclasses import asdict
+
 import pytest
 
 from fleet.attempts import Attempts
@@ -24,6 +26,7 @@ def verdict(
     error: Exception,
     attempts: Attempts,
     *,
+    at: float = 1e9,
     waited: float = 0.0,
     patience: float | None = None,
     **overrides: object,
@@ -34,6 +37,7 @@ def verdict(
         settings(**overrides),
         doing="execute_assistant",
         provider="openai",
+        started_at=at,
         waited_seconds=waited,
         patience_seconds=patience,
         chance=lambda: 0.0,
@@ -116,10 +120,21 @@ def test_a_missing_key_is_final_and_no_attempt() -> None:
 
 
 def test_a_backend_that_is_away_is_waited_for_until_patience_ends() -> None:
-    away = BackendUnavailable("away")
-    assert verdict(away, Attempts(), waited=899).benign
-    gone = verdict(away, Attempts(), waited=901)
+    """From the first attempt in a row that found it away, however long the call had waited in its queue."""
+    away, attempts = BackendUnavailable("away"), Attempts()
+    for passed in (0.0, 899.0):
+        ours = verdict(away, attempts, at=1e9 + passed, waited=50_000.0 + passed)
+        assert ours.benign and not ours.final
+    attempts = Attempts.resume([asdict(attempts)], 3)
+    gone = verdict(away, attempts, at=1e9 + 901, waited=50_901.0)
     assert gone.final and gone.record.code == "backend_unavailable"
+
+
+def test_patience_with_the_backend_begins_anew_once_it_has_answered() -> None:
+    away, attempts = BackendUnavailable("away"), Attempts()
+    verdict(away, attempts, at=1e9)
+    verdict(failure(Meaning.RATE), attempts, at=1e9 + 600)
+    assert not verdict(away, attempts, at=1e9 + 1200).final
 
 
 def test_a_pipeline_that_cannot_be_asked_is_waited_for_without_end() -> None:

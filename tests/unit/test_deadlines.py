@@ -1,0 +1,27 @@
+"""How long a call may take, whatever the clocks say."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from temporalio.testing import ActivityEnvironment
+
+from fleet.activities import ExecuteActivities
+from fleet.attempts import Attempts
+from fleet.config import load_settings
+
+
+@pytest.mark.parametrize("ahead", [timedelta(minutes=10), timedelta(minutes=-10)], ids=["ahead", "behind"])
+def test_a_clock_that_differs_from_the_servers_takes_nothing_from_a_call(ahead: timedelta) -> None:
+    settings = load_settings(api_base_url="http://localhost:1")
+    activities = ExecuteActivities.__new__(ExecuteActivities)
+    activities.settings, activities._provider = settings, settings.provider("openai")
+
+    def deadline() -> float:
+        Attempts().make_current()
+        return activities._deadline_seconds()
+
+    environment = ActivityEnvironment()
+    environment.info = replace(environment.info, started_time=datetime.now(UTC) - ahead)
+    longest = min(settings.provider("openai").timeout_seconds, settings.activity_timeout_seconds - 5)
+    assert environment.run(deadline) == pytest.approx(longest, abs=1)
