@@ -170,7 +170,7 @@ class ExecuteActivities:
         try:
             return await self._calls.make(order)
         except ProviderError as error:
-            attempts.failed(error.meaning, goes_on=error.goes_on)
+            attempts.failed(error)
             error.excused = await _excused(error, admission)
             await telling
             unsettled = attempts.may_have_sent

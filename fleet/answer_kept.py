@@ -1,4 +1,4 @@
-"""An answer is paid: whatever is done with it besides handing it on may fail without losing it."""
+"""An answer is paid: bookkeeping that fails must not lose it."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,10 +8,7 @@ from loguru import logger
 
 @contextmanager
 def answer_kept(what: str) -> Iterator[None]:
-    """Do something with an answer; a failure is told of in the log, and goes no further.
-
-    ``what`` is its name there, e.g. "counting the answer".
-    """
+    """Log an exception of the block instead of raising it. ``what`` names the block in the log."""
     try:
         yield
     except Exception:

@@ -13,7 +13,7 @@ from typing import Any
 
 from temporalio import activity
 
-from fleet.meanings import CONSEQUENCES, UNANSWERED, Meaning
+from fleet.errors import ProviderError
 
 # A provider that has been in trouble for so long is given up: its failures count.
 _LONGEST_EXCUSE_SECONDS = 24 * 3600.0
@@ -36,8 +36,8 @@ class Attempts:
     nothing is known of it. ``response_id`` is the provider's own name of a call that goes on there.
     ``maybe_paid``: earlier calls of which nobody knows whether they were paid. ``sent``: a call reached the
     provider and was not refused as unpaid for certain. ``excused_at`` is when the provider's trouble first
-    excused a failure (unix seconds), 0 if it never did. ``backend_away_since`` is when the first attempt in a row
-    was started that found the backend away (unix seconds, by the Temporal server's clock), 0 while it answers.
+    excused a failure (unix seconds), 0 if it never did. ``backend_away_since`` is the start of the first of the
+    latest attempts that all found the backend away (unix seconds, by Temporal's clock), 0 while it answers.
     """
 
     provider_failures: int = 0
@@ -95,10 +95,10 @@ class Attempts:
         self.under_way = False
         self.beat()
 
-    def failed(self, meaning: Meaning, *, goes_on: bool = False) -> None:
-        """The call that was sent has failed like that; ``goes_on``: only asking for its answer has."""
-        self.sent = self.sent or goes_on or CONSEQUENCES[meaning].paid != "not_paid"
-        if meaning not in UNANSWERED and not goes_on:
+    def failed(self, error: ProviderError) -> None:
+        """The call that was sent has failed."""
+        self.sent = self.sent or error.goes_on or error.consequence.paid != "not_paid"
+        if not error.unsettled:
             self.open_at, self.response_id = "", ""
 
     def sending(self, maybe_paid: int) -> None:
@@ -108,7 +108,7 @@ class Attempts:
         self.beat()
 
     def goes_on(self, response_id: str) -> None:
-        """The call goes on at the provider under this id, whatever becomes of this process; "" ends that."""
+        """The call runs at the provider under this id, even if this process dies; "": it no longer does."""
         self.response_id = response_id
         self.beat()
 
@@ -134,13 +134,13 @@ class Attempts:
         return now - self.excused_at < _LONGEST_EXCUSE_SECONDS
 
     def make_current(self) -> None:
-        """An attempt with these counts begins: let :func:`current_attempts` find them in this activity."""
+        """Start an attempt with these counts, and let :func:`current_attempts` find them in this activity."""
         _current.set(self)
         _began.set(time.monotonic())
 
 
 def seconds_used() -> float:
-    """How long the attempt that is running has run. No clock is asked, which may differ from the server's."""
+    """How long the current attempt has run, by the monotonic clock: the wall clock may differ from Temporal's."""
     return time.monotonic() - _began.get()
 
 

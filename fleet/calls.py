@@ -20,7 +20,6 @@ from loguru import logger
 
 from fleet.errors import AmbiguousCall, JournalUnavailable, ProviderError
 from fleet.journal import Ambiguous, Answered, CallName, Journal, Send, Standing, Wait
-from fleet.meanings import UNANSWERED
 from fleet.providers.base import LlmAnswer, Ticket
 
 _LOOK_SECONDS = 0.25
@@ -30,8 +29,6 @@ _REPORTED_SECONDS = 60.0
 
 Ask = Callable[[Ticket], Awaitable[LlmAnswer]]
 Done = TypeVar("Done")
-
-_RECORD_VERSION = 1
 
 
 @dataclass(frozen=True)
@@ -46,15 +43,14 @@ class Recorded:
     maybe_paid: int = 0
 
     def to_json(self) -> str:
-        """For the journal. The answer's headers are left out: the budget has heard them, and cookies are among
-        them."""
+        """For the journal. Headers are not kept: the budget has read them, and there may be cookies among them."""
         values = asdict(self)
         del values["answer"]["headers"]
-        return json.dumps({"version": _RECORD_VERSION} | values)
+        return json.dumps({"version": 1} | values)
 
     @classmethod
     def from_json(cls, text: str, maybe_paid: int) -> "Recorded":
-        """From the journal, which processes of two releases share during a roll: what is not known is left out."""
+        """From the journal. During a roll two releases share it, so unknown fields are ignored."""
         values = json.loads(text)
         answer = LlmAnswer(**_known(LlmAnswer, values["answer"]))
         return cls(**(_known(cls, values) | {"answer": answer, "maybe_paid": maybe_paid}))
@@ -92,11 +88,11 @@ class Calls:
         # Two attempts at one call must not both find that it is to be sent.
         self._deciding = asyncio.Lock()
         self._place = ""
-        # Of its own: elsewhere a blocking client may hold each of the usual threads for the length of a call.
+        # Not the default executor: blocking provider calls may occupy all of its threads.
         self._thread = ThreadPoolExecutor(1, "journal")
 
     async def _journaled(self, act: Callable[[], Done]) -> Done:
-        """What the journal says, in its thread."""
+        """Run a call to the journal in the journal's own thread."""
         return await asyncio.get_running_loop().run_in_executor(self._thread, act)
 
     async def place(self) -> str:
@@ -154,8 +150,10 @@ class Calls:
                 return self._start(order, standing)
 
     async def _begin(self, order: Order) -> Standing:
-        """How the call stands in the journal. Cancelled meanwhile, it leaves no intent behind: nothing was sent,
-        and others would wait for it."""
+        """How the call stands in the journal.
+
+        If it is cancelled meanwhile, the intent is taken back: nothing was sent, and other attempts would wait.
+        """
         beginning = asyncio.ensure_future(
             self._journaled(
                 lambda: self._journal.begin(
@@ -171,7 +169,7 @@ class Calls:
         except asyncio.CancelledError:
             await asyncio.wait({beginning})
             if beginning.exception() is None and isinstance(standing := beginning.result(), Send):
-                # One that goes on at the provider keeps its id.
+                # The id of a call that still runs at the provider is kept.
                 goes_on = standing.response_id is not None
                 await self._note(lambda: self._journal.failed(order.name, unsure=goes_on))
             raise
@@ -196,7 +194,7 @@ class Calls:
 
         async def told(response_id: str) -> None:
             order.on_response_id(response_id)
-            await self._journaled(lambda: journal.resumable(name, response_id))
+            await self._journaled(lambda: journal.resumable(name, response_id or None))
 
         ticket = Ticket(standing.response_id or order.response_id, told)
         began, started = time.monotonic(), datetime.now(UTC)
@@ -206,7 +204,7 @@ class Calls:
             await self._journaled(lambda: journal.cut_off(name))
             raise
         except ProviderError as error:
-            unsure = error.meaning in UNANSWERED or error.goes_on
+            unsure = error.unsettled
             await self._note(lambda: journal.failed(name, unsure=unsure))
             raise
         except Exception:

@@ -30,7 +30,7 @@ machines look at; ``retryable`` says whether the same thing may succeed later wi
 from collections.abc import Mapping
 from typing import ClassVar
 
-from fleet.meanings import CONSEQUENCES, Consequence, Meaning
+from fleet.meanings import CONSEQUENCES, UNANSWERED, Consequence, Meaning
 
 
 class FleetError(Exception):
@@ -110,7 +110,7 @@ class ProviderError(FleetError):
     ``meaning`` is what the failure means, ``wait_seconds`` the wait that the provider itself asked for
     (None where it asked for none), ``status`` the HTTP status (None where no answer came), ``headers`` the
     answer's, in lower case. ``excused``: the provider was known to be in trouble, so the failure counts against
-    nobody. ``goes_on``: the provider goes on with the call, and only asking for its answer failed.
+    nobody. ``goes_on``: the call still runs at the provider; only the request for its answer failed.
     """
 
     code = "provider_error"
@@ -145,6 +145,11 @@ class ProviderError(FleetError):
     def counts(self) -> bool:
         """Whether it used up one of the provider's attempts."""
         return self.consequence.counts and not self.excused and not self.goes_on
+
+    @property
+    def unsettled(self) -> bool:
+        """Whether the provider may still finish the call, or has finished it unheard."""
+        return self.goes_on or self.meaning in UNANSWERED
 
     @property
     def retryable(self) -> bool:  # type: ignore[override]

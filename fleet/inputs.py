@@ -28,8 +28,8 @@ _BIDI = re.compile("[\u202a-\u202e\u2066-\u2069]")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _PROJECT_ID = re.compile(r"[^\s/\\?#%\x00-\x1f\x7f]+")
 _BASE64 = re.compile(r"[A-Za-z0-9+/\s_-]++={0,2}")
-# No field is longer; csv's own limit is 131,072. It holds for the whole process, and pipelines are read in many
-# threads at once, so it is set once.
+# csv's own limit for one field is 131,072 characters. It is global to the process, and workflows run in many
+# threads, so it is set once, above any CSV that is accepted.
 csv.field_size_limit(2**31 - 1)
 
 

@@ -224,7 +224,7 @@ class Journal:
         elsewhere = state is State.INTENT and owner != self._owner and owner.alive
         if elsewhere and self._clock() < row["deadline"]:
             return Wait(owner, row["deadline"])
-        resumed = (row["response_id"] or None) if state is not State.FAILED else None
+        resumed = row["response_id"] if state is not State.FAILED else None
         ambiguous = state in (State.INTENT, State.CUT_OFF) and resumed is None
         if ambiguous and not send_ambiguous:
             return Ambiguous(maybe_paid + 1)
@@ -276,8 +276,8 @@ class Journal:
                 },
             )
 
-    def resumable(self, name: CallName, response_id: str) -> None:
-        """The call goes on at the provider under this id, whatever becomes of this process; "" ends that."""
+    def resumable(self, name: CallName, response_id: str | None) -> None:
+        """The call runs at the provider under this id, even if this process dies; None: it no longer does."""
         with self._writing() as connection:
             connection.execute("UPDATE calls SET response_id = ? WHERE key = ?", (response_id, name.key))
 

@@ -72,9 +72,14 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     Path(stacks.name).unlink()  # the reports have it; a run that is killed leaves it behind
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def _is_one_of_several(config: pytest.Config) -> bool:
+    """Whether this process shares the files with others (pytest-xdist); the main one reports for all."""
+    return hasattr(config, "workerinput")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Where several processes share the files, the longest goes first, so that none is left with it at the end."""
-    if "PYTEST_XDIST_WORKER" in os.environ:
+    if _is_one_of_several(config):
         rank = {file: number for number, file in enumerate(LONGEST_FILES)}
         items.sort(key=lambda item: rank.get(item.nodeid.partition("::")[0], len(rank)))
 
@@ -125,8 +130,8 @@ def pytest_runtest_makereport(
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     config = terminalreporter.config
-    if hasattr(config, "workerinput"):
-        return  # one of several processes that share the tests: the first one reports for all
+    if _is_one_of_several(config):
+        return
     skipped = terminalreporter.stats.get("skipped", [])
     if skipped and config.getoption("--forbid-skips"):
         terminalreporter.write_line(f"{len(skipped)} skipped, and skips are forbidden here", red=True)
@@ -138,9 +143,9 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
+    if _is_one_of_several(session.config):
+        return
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
-    if reporter is None:
-        return  # as above
     forbidden = session.config.getoption("--forbid-skips") and reporter.stats.get("skipped")
     if forbidden and session.exitstatus == pytest.ExitCode.OK:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED

@@ -39,20 +39,22 @@ class LlmAnswer:
 
 @dataclass(slots=True)
 class Ticket:
-    """A call that can outlive its process: ``response_id`` picks one up that goes on at the provider already;
-    ``started`` is told the id of one that begins, and "" when the provider knows it no more. Providers without
-    such calls pay no heed to it."""
+    """A call that can outlive its process.
+
+    ``response_id`` names a call that already runs at the provider. ``started`` is called with the id of a new
+    one, and with "" when the provider no longer has it. Providers without such calls ignore the ticket.
+    """
 
     response_id: str | None
     started: Callable[[str], Awaitable[None]]
 
     async def begun(self, response_id: str) -> None:
-        """The call goes on at the provider under this id, also for whoever asks with this ticket next."""
+        """The call runs at the provider under this id; the next request with this ticket polls it."""
         self.response_id = response_id
         await self.started(response_id)
 
     async def gone(self) -> None:
-        """The provider knows the call no more."""
+        """The provider no longer has the call."""
         self.response_id = None
         await self.started("")
 

@@ -37,6 +37,6 @@ def text_in(body: Mapping[str, Any], name: str) -> str:
 
 
 def count_in(body: Mapping[str, Any], name: str) -> int:
-    """The number of that name; 0 if there is none that counts anything."""
+    """The positive integer of that name; 0 if there is none."""
     found = body.get(name)
     return found if isinstance(found, int) and not isinstance(found, bool) and found > 0 else 0

@@ -27,7 +27,7 @@ from fleet.providers.translation import answered_with_error, not_answered, not_t
 
 OFFICIAL_URL = "https://api.openai.com/v1"
 _FIRST_LOOK_SECONDS, _LONGEST_LOOK_SECONDS = 0.5, 5.0
-#: What a call of the client may end in; JSON that is nested too deeply is a RecursionError.
+#: What a call of the client may raise; deeply nested JSON raises RecursionError.
 _FAILURES = (openai.APIStatusError, openai.APIConnectionError, ValueError, RecursionError)
 _FINISH: dict[str, FinishReason] = {"stop": "stop", "length": "length", "content_filter": "refusal"}
 
@@ -106,41 +106,37 @@ class OpenAIProvider:
             raw = await self._post("/responses", body, request, timeout_seconds)
             response = self._response_in(raw)
             await ticket.begun(response["id"])
+            wait = _FIRST_LOOK_SECONDS
         else:
-            raw, response = await self._looked_at(ticket, timeout_seconds)
-        wait = _FIRST_LOOK_SECONDS
-        while response.get("status") in ("queued", "in_progress"):
+            raw, response = None, {}
+            wait = 0.0
+        while raw is None or response.get("status") in ("queued", "in_progress"):
             await asyncio.sleep(wait)
-            wait = min(wait * 1.5, _LONGEST_LOOK_SECONDS)
-            raw, response = await self._looked_at(ticket, timeout_seconds)
-        return self._answer(request, response, dict(raw.headers))
-
-    async def _looked_at(self, ticket: Ticket, timeout_seconds: float) -> tuple[httpx2.Response, dict[str, Any]]:
-        """A response that goes on at OpenAI, as it stands.
-
-        A look that fails says nothing of the response: it is taken again, for as long as the call may last. One
-        that cannot succeed before somebody does something ends the attempt, and the next attempt looks on.
-        """
-        wait = _FIRST_LOOK_SECONDS
-        while True:
+            wait = min(max(wait * 1.5, _FIRST_LOOK_SECONDS), _LONGEST_LOOK_SECONDS)
             try:
                 raw = await self._retrieved(ticket.response_id or "", timeout_seconds)
-                return raw, self._response_in(raw)
+                response = self._response_in(raw)
             except (ProviderError, *_FAILURES) as failure:
-                error = failure if isinstance(failure, ProviderError) else self._error_of(failure)
-                if error.meaning is Meaning.NOT_FOUND:
-                    raise await self._gone(ticket) from failure
-                if error.consequence.parks:
-                    error.goes_on = True
-                    raise error from failure
-                logger.debug("a look at response {} failed: {}", ticket.response_id, error)
-                await asyncio.sleep(max(wait, error.wait_seconds or 0.0))
-                wait = min(wait * 1.5, _LONGEST_LOOK_SECONDS)
+                raw = None
+                wait = max(wait, await self._wait_after(failure, ticket))
+        return self._answer(request, response, dict(raw.headers))
 
-    async def _gone(self, ticket: Ticket) -> ProviderError:
-        detail = f"response {ticket.response_id}, which was begun, is not there any more"
-        await ticket.gone()
-        return ProviderError(Meaning.LOST_AFTER_SENDING, self._settings.name, detail)
+    async def _wait_after(self, failure: Exception, ticket: Ticket) -> float:
+        """Seconds that the provider asks for after a failed poll, which says nothing about the response itself.
+
+        Raises:
+            ProviderError: polling is of no use before an operator acts, or the response no longer exists.
+        """
+        error = failure if isinstance(failure, ProviderError) else self._error_of(failure)
+        if error.meaning is Meaning.NOT_FOUND:
+            detail = f"response {ticket.response_id} was started and no longer exists"
+            await ticket.gone()
+            raise ProviderError(Meaning.LOST_AFTER_SENDING, self._settings.name, detail) from failure
+        if error.consequence.parks:
+            error.goes_on = True
+            raise error from failure
+        logger.debug("polling response {} failed: {}", ticket.response_id, error)
+        return error.wait_seconds or 0.0
 
     async def _retrieved(self, response_id: str, timeout_seconds: float) -> httpx2.Response:
         return await self._client.get(

@@ -41,7 +41,7 @@ def usd_for(
     usage = Usage(input_tokens=input_tokens, cache_read_tokens=cached_input_tokens, output_tokens=output_tokens)
     try:
         price = calc_price(usage, model, provider_id=_PRICE_LIST.get(settings.name, settings.name))
-    except (LookupError, ValueError):  # no such model; or counts that cannot be, of which an endpoint may tell
+    except (LookupError, ValueError):  # an unknown model, or token counts that contradict each other
         return None
     return float(price.total_price)
 

@@ -21,6 +21,7 @@ from fleet.pulse import PulseRecord, pulse_file
 from scripts.render_rules import rendered
 from tests.evidence import last_lines
 from tests.fleet import Fleet, running_fleet
+from tests.loopback import answers
 from tests.monitoring.expressions import alerts
 from tests.ports import free_port_base
 from tests.waiting import wait_for
@@ -88,7 +89,7 @@ def prometheus_of(fleet: Fleet, folder: Path) -> Iterator[Prometheus]:
     found = Prometheus(f"http://127.0.0.1:{port}")
     watching = threading.Thread(target=found.watch_for_ever)
     try:
-        wait_for("Prometheus is ready", lambda: _answers(found.address))
+        wait_for("Prometheus is ready", lambda: answers(f"{found.address}/-/ready"))
         watching.start()
         yield found
     finally:
@@ -97,13 +98,6 @@ def prometheus_of(fleet: Fleet, folder: Path) -> Iterator[Prometheus]:
             watching.join()
         process.terminate()
         process.wait(30)
-
-
-def _answers(address: str) -> bool:
-    try:
-        return httpx.get(f"{address}/-/ready", trust_env=False, verify=False).status_code == 200
-    except httpx.TransportError:
-        return False
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from selenium.webdriver.common.keys import Keys
 
 from fleet.contracts import PIPELINE_QUEUE, WORKFLOW_TYPE
 from tests.fleet import Fleet, json_of, running_fleet
+from tests.loopback import answers
 from tests.monitoring.browser import Browser, browsing
 from tests.ports import free_port_base
 from tests.waiting import wait_for
@@ -169,18 +170,11 @@ def control_without_token(fleet: Fleet) -> Iterator[str]:
 
 def test_without_a_token_the_page_is_for_reading(operable: Fleet, browser: Browser) -> None:
     with control_without_token(operable) as address:
-        wait_for("it answers", lambda: answers(address))
+        wait_for("it answers", lambda: answers(f"{address}/ready"))
         browser.open(f"{address}/")
         assert not any(button.is_displayed() for button in browser.all("button[data-act]"))
         order = {"action": "pause", "provider": "openai"}
         assert httpx.post(f"{address}/api/act", json=order, trust_env=False, verify=False).status_code == 403
-
-
-def answers(address: str) -> bool:
-    try:
-        return httpx.get(f"{address}/ready", trust_env=False, verify=False).status_code == 200
-    except httpx.TransportError:
-        return False
 
 
 REFUSED = [

@@ -17,6 +17,7 @@ from fleet.config import PROJECT_ROOT, load_settings
 from fleet.control.home import Home
 from fleet.devstack.environment import simulated_providers
 from tests.fleet import BIN, json_of
+from tests.loopback import answers
 from tests.ports import free_port_base
 from tests.waiting import wait_for
 
@@ -87,7 +88,7 @@ def test_what_the_image_holds_comes_up_is_well_and_ends_when_told(stack: int, tm
         )
 
     try:
-        wait_for("it is well", lambda: is_well(port), 90)
+        wait_for("it is well", lambda: answers(f"http://127.0.0.1:{port}/health"), 90)
         assert asked(*health[1:]).returncode == 0
         status = json_of(asked("status", "--json").stdout)
         pids = [one["pid"] for one in status["processes"]]
@@ -101,14 +102,6 @@ def test_what_the_image_holds_comes_up_is_well_and_ends_when_told(stack: int, tm
         container.terminate()
         assert container.wait(120) == 0
     assert not any(Path("/proc", str(pid)).exists() for pid in pids)
-
-
-def is_well(port: int) -> bool:
-    """Whether the control process says so: what `fleet health` asks, without the cost of a command."""
-    try:
-        return httpx.get(f"http://127.0.0.1:{port}/health", trust_env=False, verify=False).status_code == 200
-    except httpx.TransportError:
-        return False
 
 
 def compose(name: str) -> str:

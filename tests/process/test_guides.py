@@ -37,14 +37,10 @@ def test_the_table_of_settings_is_that_of_the_code_in_both_languages() -> None:
 def test_the_unit_is_hardened_and_in_order() -> None:
     if shutil.which("systemd-analyze") is None:
         pytest.skip("needs systemd-analyze")
-    scored = subprocess.run(
-        ["systemd-analyze", "security", "--offline=true", str(UNIT)], capture_output=True, text=True, check=False
-    )
+    scored = analyzed("security", "--offline=true", str(UNIT))
     (score,) = re.findall(r"exposure level for seo-worker.service: ([\d.]+)", scored.stdout)
     assert float(score) <= 2.0
-    verified = subprocess.run(
-        ["systemd-analyze", "verify", str(UNIT)], capture_output=True, text=True, check=False
-    )
+    verified = analyzed("verify", str(UNIT))
     complaints = [line for line in verified.stderr.splitlines() if "is not executable" not in line]
     assert [line for line in complaints if "seo-worker" in line] == []
     assert "TimeoutStopSec=660" in UNIT.read_text("utf-8") and "StartLimitIntervalSec=0" in UNIT.read_text("utf-8")

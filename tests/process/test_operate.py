@@ -149,7 +149,7 @@ def test_health_says_what_is_wrong_and_when_all_is_well(fleet: Fleet) -> None:
     well = fleet.fleet("health", "--json")
     assert (well.returncode, json_of(well.stdout)) == (0, {"ok": True, "problems": []})
     with fleet.without("backend"):
-        wait_for("it is told of", lambda: fleet.control("health").status_code == 503)
+        wait_for("the outage is reported", lambda: fleet.control("health").status_code == 503)
         ill = fleet.fleet("health")
     assert ill.returncode == 1 and "backend" in ill.stdout.lower()
     wait_for("all is well again", lambda: fleet.fleet("health").returncode == 0)

@@ -6,9 +6,14 @@ from typing import Any
 import pytest
 
 from fleet.attempts import Attempts
+from fleet.errors import ProviderError
 from fleet.meanings import Meaning
 
 HERE, THERE = "journal of this host", "journal of another host"
+
+
+def failure(meaning: Meaning) -> ProviderError:
+    return ProviderError(meaning, "openai", "…")
 
 
 def after(number: int = 2, **details: Any) -> Attempts:
@@ -49,7 +54,7 @@ def test_an_earlier_attempt_of_which_nothing_is_known_may_have_sent() -> None:
 
 def test_a_call_whose_failure_was_told_is_open_nowhere() -> None:
     resumed = after(at=THERE, under_way=True, response_id="resp_1")
-    resumed.failed(Meaning.OUTAGE)
+    resumed.failed(failure(Meaning.OUTAGE))
     assert (resumed.may_be_open_elsewhere, resumed.response_id) == (False, "")
 
 
@@ -73,11 +78,11 @@ def test_a_call_counts_as_sent_unless_it_was_refused_as_unpaid_for_certain(
     monkeypatch.setattr(Attempts, "beat", lambda self: None)
     attempts = after(at=HERE)
     attempts.sending(0)
-    attempts.failed(meaning)
+    attempts.failed(failure(meaning))
     assert attempts.may_have_sent is (meaning not in UNPAID)
     following = after(**asdict(attempts))
     following.sending(0)
-    following.failed(Meaning.RATE)
+    following.failed(failure(Meaning.RATE))
     assert following.may_have_sent is (meaning not in UNPAID), "a later refusal takes nothing back"
 
 
@@ -85,7 +90,7 @@ def test_a_call_that_was_sent_before_a_worker_died_was_sent(monkeypatch: pytest.
     monkeypatch.setattr(Attempts, "beat", lambda self: None)
     resumed = after(at=HERE, under_way=True)
     resumed.sending(1)
-    resumed.failed(Meaning.RATE)
+    resumed.failed(failure(Meaning.RATE))
     assert resumed.may_have_sent
 
 

@@ -131,8 +131,8 @@ def test_a_field_may_be_as_long_as_the_csv_beside_others_that_are_read() -> None
 
 HALF = CSV_MAX_BYTES // 20
 HOSTILE: dict[str, Callable[[int], str]] = {
-    "line ends before what is no base64": lambda size: "keyword" + "\n" * size + "a,b",
-    "spaces before what is no base64": lambda size: "keyword" + " " * size + "!",
+    "a word, many empty lines, a row": lambda size: "keyword" + "\n" * size + "a,b",
+    "a word, many spaces, a sign": lambda size: "keyword" + " " * size + "!",
     "padding in the middle": lambda size: "QUJD" * (size // 4) + "=" * 3,
     "base64": lambda size: encoded("a;b\n" + "x;y\n" * (size // 6), "utf-8"),
     "base64 in lines": lambda size: base64.encodebytes(b"a;b\n" + b"x;y\n" * (size // 6)).decode(),

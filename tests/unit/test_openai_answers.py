@@ -192,7 +192,7 @@ async def test_while_no_key_is_accepted_the_response_stays_known(quick_looks: No
     assert caught.value.meaning is Meaning.KEY_REJECTED and caught.value.goes_on and not caught.value.counts
     assert endpoint.told == ["r-1"]
     attempts = Attempts(response_id="r-1")
-    attempts.failed(caught.value.meaning, goes_on=caught.value.goes_on)
+    attempts.failed(caught.value)
     assert attempts.response_id == "r-1" and attempts.may_have_sent
 
 
