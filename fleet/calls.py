@@ -43,10 +43,13 @@ class Recorded:
     maybe_paid: int = 0
 
     def to_json(self) -> str:
-        """For the journal. Headers are not kept: the budget has read them, and there may be cookies among them."""
+        """For the journal. Headers are not kept: the budget has read them, and there may be cookies among them.
+
+        A new field would break 0.1.0, which takes no field that it does not know.
+        """
         values = asdict(self)
         del values["answer"]["headers"]
-        return json.dumps({"version": 1} | values)
+        return json.dumps(values)
 
     @classmethod
     def from_json(cls, text: str, maybe_paid: int) -> "Recorded":

@@ -229,6 +229,13 @@ def test_a_record_keeps_no_headers() -> None:
     assert "secret" not in RECORDED.to_json()
 
 
+def test_a_record_is_read_by_0_1_0() -> None:
+    """Which shares the journal during a roll, and passes on every field that it finds."""
+    values = json.loads(RECORDED.to_json())
+    read = Recorded(**(values | {"answer": LlmAnswer(**values["answer"])}))
+    assert read == replace(RECORDED, answer=ANSWER)
+
+
 def test_a_record_of_a_later_release_is_read() -> None:
     values = json.loads(RECORDED.to_json())
     later = values | {"new": 1, "answer": values["answer"] | {"new": 1}}
