@@ -285,9 +285,11 @@ class SharedFleet:
 
     def used_by(self, file: Path) -> Fleet:
         """The fleet, for a test of that file."""
-        self._file = file
         if self._running is None:
             self._running = self._up.enter_context(running_fleet(self._folders(), ENVIRONMENT))
+        elif file != self._file:
+            self._running.wait_for_open_pipelines()
+        self._file = file
         return self._running
 
     def not_used_by(self, file: Path) -> None:
