@@ -291,7 +291,7 @@ class ExecuteActivities:
 
 async def _excused(error: ProviderError, admission: Admission) -> bool:
     """Whether the provider was known to be in trouble: then the failure is not the call's own."""
-    if not (error.retryable and error.consequence.counts):
+    if not (error.retryable and error.traits.counts):
         return False
     standing = await admission.standing()
     return standing is not None and standing.breaker != "closed" and current_attempts().excuse(time.time())

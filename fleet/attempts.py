@@ -97,8 +97,8 @@ class Attempts:
 
     def failed(self, error: ProviderError) -> None:
         """The call that was sent has failed."""
-        self.sent = self.sent or error.goes_on or error.consequence.paid != "not_paid"
-        if not error.unsettled:
+        self.sent = self.sent or error.may_be_billed
+        if not error.may_be_billed:
             self.open_at, self.response_id = "", ""
 
     def sending(self, maybe_paid: int) -> None:

@@ -207,7 +207,7 @@ class Calls:
             await self._journaled(lambda: journal.cut_off(name))
             raise
         except ProviderError as error:
-            unsure = error.unsettled
+            unsure = error.may_be_billed
             await self._note(lambda: journal.failed(name, unsure=unsure))
             raise
         except Exception:

@@ -30,7 +30,7 @@ machines look at; ``retryable`` says whether the same thing may succeed later wi
 from collections.abc import Mapping
 from typing import ClassVar
 
-from fleet.meanings import CONSEQUENCES, UNANSWERED, Consequence, Meaning
+from fleet.meanings import Billed, Meaning, Traits, traits_of
 
 
 class FleetError(Exception):
@@ -134,27 +134,27 @@ class ProviderError(FleetError):
         self.status = status
         self.wait_seconds = wait_seconds
         answered = f" (HTTP {status})" if status is not None else ""
-        super().__init__(f"{provider}: {meaning.value}{answered}: {detail}. Remedy: {self.consequence.remedy}")
+        super().__init__(f"{provider}: {meaning.value}{answered}: {detail}. Remedy: {self.traits.remedy}")
 
     @property
-    def consequence(self) -> Consequence:
+    def traits(self) -> Traits:
         """What follows from the meaning."""
-        return CONSEQUENCES[self.meaning]
+        return traits_of(self.meaning)
 
     @property
     def counts(self) -> bool:
         """Whether it used up one of the provider's attempts."""
-        return self.consequence.counts and not self.excused and not self.goes_on
+        return self.traits.counts and not self.excused and not self.goes_on
 
     @property
-    def unsettled(self) -> bool:
-        """Whether the provider may still finish the call, or has finished it unheard."""
-        return self.goes_on or self.meaning in UNANSWERED
+    def may_be_billed(self) -> bool:
+        """Whether the provider may charge for the call, now or when it has finished it."""
+        return self.goes_on or self.traits.billed is not Billed.NO
 
     @property
     def retryable(self) -> bool:  # type: ignore[override]
         """Whether the same call may succeed later."""
-        return self.consequence.retryable
+        return self.traits.retryable
 
 
 class HeldBack(FleetError):

@@ -1,15 +1,12 @@
-"""What a provider's error means, apart from how each provider says it.
+"""What a provider's failure means, apart from how each provider says it: one row for each kind.
 
-The providers' adapters translate status, headers and error codes into one of these (see
-``fleet.providers.translation``); everything that decides (retry, count, park, report) looks only at
-the meaning.
+The providers' adapters translate status, headers and error codes into a :class:`Meaning` (see
+``fleet.providers.translation``). Whoever decides something about a failure (retry, count, send again, park, slow
+down, report) reads a trait of its row, and lists no meanings of its own.
 """
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Literal
-
-Paid = Literal["paid", "not_paid", "unknown"]
 
 
 class Meaning(StrEnum):
@@ -22,6 +19,7 @@ class Meaning(StrEnum):
     QUOTA_SPENT = "quota_spent"
     QUOTA_UNTIL_RESET = "quota_until_reset"
     KEY_REJECTED = "key_rejected"
+    FORBIDDEN = "forbidden"
     NOT_FOUND = "not_found"
     BAD_REQUEST = "bad_request"
     UNUSABLE_EMPTY = "unusable_empty"
@@ -33,66 +31,108 @@ class Meaning(StrEnum):
     LOST_AFTER_SENDING = "lost_after_sending"
 
 
-#: No complete answer came, and nobody knows whether the provider finished one and charges for it.
-UNANSWERED = frozenset({Meaning.TIMED_OUT, Meaning.LOST_AFTER_SENDING})
+class Billed(StrEnum):
+    """Whether the provider charges for a failed call. All three bill by the usage that an answer reports, which an
+    error of theirs does not have; where no answer came, there may have been one that was lost.
+
+    Source: Gemini "Billing" ("Am I charged for failed requests?"), OpenAI "Pricing", Anthropic "Pricing".
+    """
+
+    NO = "no"
+    UNKNOWN = "unknown"
+    YES = "yes"
+
+
+class Concerns(StrEnum):
+    """What has to change before such a call succeeds. All but the request and the model is shared by others."""
+
+    REQUEST = "request"
+    MODEL = "model"
+    ACCOUNT = "account"
+    HOST = "host"
+    PROVIDER = "provider"
 
 
 @dataclass(frozen=True, slots=True)
-class Consequence:
+class Traits:
     """What follows from a meaning.
 
-    ``retryable``: the same call may succeed later. ``counts``: it used up one of the provider's attempts.
-    ``paid``: whether the provider charges for the call. ``parks``: no call to this provider can succeed
-    until a person or a reset changes something; its queue is shut and its calls wait. ``remedy``: what a
-    person can do.
+    ``retryable``: the same call may succeed later. ``counts``: it used up one of the call's attempts. ``billed``:
+    whether the provider charges for it. ``limit``: it was refused for the sake of a limit, too early and otherwise
+    well. ``outage``: a sign that the provider's calls fail altogether. ``remedy``: what a person can do.
     """
 
-    retryable: bool
-    counts: bool
-    paid: Paid
-    parks: bool
+    concerns: Concerns
+    billed: Billed
     remedy: str
+    retryable: bool = True
+    counts: bool = True
+    limit: bool = False
+    outage: bool = False
+
+    @property
+    def parks(self) -> bool:
+        """Whether no call of the account succeeds until a person or a reset changes something: its queue is shut,
+        and its calls wait."""
+        return self.concerns is Concerns.ACCOUNT and not self.limit
+
+    @property
+    def works(self) -> bool:
+        """Whether the provider did its part: the failure is this request's or this model's own."""
+        return self.concerns in (Concerns.REQUEST, Concerns.MODEL)
+
+    @property
+    def uses_limit(self) -> bool:
+        """Whether the provider may have counted the call against its limits."""
+        return self.billed is not Billed.NO or (self.outage and self.concerns is Concerns.PROVIDER)
 
 
 _WAIT = "nothing to do: the call is made again when the provider allows it"
 _RETRY = "nothing to do unless it lasts: look at the provider's status page"
 _LOOK = "look at the assistant's prompt and max_tokens, and at the model that it names"
 
-CONSEQUENCES: dict[Meaning, Consequence] = {
-    Meaning.RATE: Consequence(True, False, "not_paid", False, _WAIT),
-    Meaning.RAMP: Consequence(True, False, "not_paid", False, _WAIT),
-    Meaning.OVERLOAD: Consequence(True, True, "not_paid", False, _RETRY),
-    Meaning.OUTAGE: Consequence(True, True, "unknown", False, _RETRY),
-    Meaning.QUOTA_SPENT: Consequence(
-        True, False, "not_paid", True, "raise the spending limit or add credit in the provider's console"
-    ),
-    Meaning.QUOTA_UNTIL_RESET: Consequence(
-        True, False, "not_paid", True, "wait until the quota's reset or ask the provider for a larger one"
-    ),
-    Meaning.KEY_REJECTED: Consequence(
-        True, False, "not_paid", True, "store a valid API key for this provider in the backend"
-    ),
-    Meaning.NOT_FOUND: Consequence(
-        False, True, "not_paid", False, "set a model that exists for this provider; it may have been retired"
-    ),
-    Meaning.BAD_REQUEST: Consequence(
-        False, True, "not_paid", False, "correct the assistant's parameters as the provider's message says"
-    ),
-    Meaning.UNUSABLE_EMPTY: Consequence(True, True, "paid", False, _LOOK),
-    Meaning.UNUSABLE_BODY: Consequence(
-        True, True, "unknown", False, "check the provider's base_url: something else than the API answered"
-    ),
-    Meaning.UNUSABLE_REFUSAL: Consequence(False, True, "paid", False, _LOOK),
-    Meaning.UNUSABLE_CUT_OFF: Consequence(False, True, "paid", False, _LOOK),
-    Meaning.TIMED_OUT: Consequence(
-        True,
-        True,
-        "unknown",
-        False,
-        "raise the provider's timeout_seconds if answers of this size are wanted",
-    ),
-    Meaning.LOST_BEFORE_SENDING: Consequence(
-        True, True, "not_paid", False, "check that this machine reaches the provider's base_url"
-    ),
-    Meaning.LOST_AFTER_SENDING: Consequence(True, True, "unknown", False, _RETRY),
-}
+
+def traits_of(meaning: Meaning) -> Traits:
+    """The row of a meaning; mypy sees when one is missing."""
+    match meaning:
+        case Meaning.RATE | Meaning.RAMP:
+            return Traits(Concerns.ACCOUNT, Billed.NO, _WAIT, counts=False, limit=True)
+        case Meaning.OVERLOAD | Meaning.OUTAGE:
+            return Traits(Concerns.PROVIDER, Billed.NO, _RETRY, outage=True)
+        case Meaning.QUOTA_SPENT:
+            remedy = "raise the spending limit or add credit in the provider's console"
+            return Traits(Concerns.ACCOUNT, Billed.NO, remedy, counts=False)
+        case Meaning.QUOTA_UNTIL_RESET:
+            remedy = "wait until the quota's reset or ask the provider for a larger one"
+            return Traits(Concerns.ACCOUNT, Billed.NO, remedy, counts=False)
+        case Meaning.KEY_REJECTED:
+            remedy = "store a valid API key for this provider in the backend"
+            return Traits(Concerns.ACCOUNT, Billed.NO, remedy, counts=False)
+        case Meaning.FORBIDDEN:
+            remedy = "let the API key do this in the provider's console, or set a model that it may use"
+            return Traits(Concerns.MODEL, Billed.NO, remedy, retryable=False)
+        case Meaning.NOT_FOUND:
+            remedy = "set a model that exists for this provider; it may have been retired"
+            return Traits(Concerns.MODEL, Billed.NO, remedy, retryable=False)
+        case Meaning.BAD_REQUEST:
+            remedy = "correct the assistant's parameters as the provider's message says"
+            return Traits(Concerns.REQUEST, Billed.NO, remedy, retryable=False)
+        case Meaning.UNUSABLE_EMPTY:
+            return Traits(Concerns.REQUEST, Billed.YES, _LOOK)
+        case Meaning.UNUSABLE_REFUSAL | Meaning.UNUSABLE_CUT_OFF:
+            return Traits(Concerns.REQUEST, Billed.YES, _LOOK, retryable=False)
+        case Meaning.UNUSABLE_BODY:
+            remedy = "check the provider's base_url: something else than the API answered"
+            return Traits(Concerns.HOST, Billed.UNKNOWN, remedy, outage=True)
+        case Meaning.TIMED_OUT:
+            remedy = "raise the provider's timeout_seconds if answers of this size are wanted"
+            return Traits(Concerns.PROVIDER, Billed.UNKNOWN, remedy, outage=True)
+        case Meaning.LOST_BEFORE_SENDING:
+            remedy = "check that this machine reaches the provider's base_url"
+            return Traits(Concerns.HOST, Billed.NO, remedy, outage=True)
+        case Meaning.LOST_AFTER_SENDING:
+            return Traits(Concerns.PROVIDER, Billed.UNKNOWN, _RETRY, outage=True)
+
+
+#: Refused for the sake of a limit: waits, and no failures.
+LIMITS = frozenset(meaning for meaning in Meaning if traits_of(meaning).limit)

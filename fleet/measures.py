@@ -29,8 +29,6 @@ if TYPE_CHECKING:
     from temporalio.runtime import BufferedMetricUpdate
 
 ANSWERED, CUT_OFF = "answered", "cut_off"
-#: Outcomes of a provider's calls that are waits and no failures.
-NO_FAILURES = frozenset({ANSWERED, CUT_OFF, "rate", "ramp"})
 
 _SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30, 60, 120, 300, 600)
 _ANSWERS = (0.25, 0.5, 0.75, 1, 1.5, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 300, 600)

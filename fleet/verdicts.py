@@ -118,7 +118,7 @@ def _wait_seconds(error: Exception, attempts: Attempts, settings: Settings) -> f
     """The wait that was asked for, else the backoff. Where the queue itself is shut or slowed until the provider
     is well, the call goes back to it soon."""
     asked = error.wait_seconds if isinstance(error, FleetError) else None
-    if isinstance(error, ProviderError) and (error.consequence.parks or error.excused):
+    if isinstance(error, ProviderError) and (error.traits.parks or error.excused):
         return random.uniform(_BACK_TO_QUEUE_SECONDS / 2, _BACK_TO_QUEUE_SECONDS)
     if asked is None:
         doublings = max((attempts.waits or attempts.provider_failures) - 1, 0)

@@ -12,7 +12,6 @@ from fleet.budgets.mixing import Mixing
 from fleet.budgets.reporter import Reporter
 from fleet.budgets.reports import Standing
 from fleet.errors import HeldBack, ProviderError
-from fleet.meanings import Meaning
 from fleet.providers.base import LlmAnswer, LlmRequest
 
 Ask = Callable[[], Awaitable[LlmAnswer]]
@@ -78,7 +77,7 @@ class Admission:
         readings = limits_in(error.headers)
         self._reporter.failed(error, cost, readings, sent_at, self._used_key())
         self._gate.heard(readings, time.monotonic())
-        if error.meaning in (Meaning.RATE, Meaning.RAMP):
+        if error.traits.limit:
             self._gate.refused(error.wait_seconds)
 
     async def standing(self) -> Standing | None:

@@ -12,7 +12,7 @@
 from dataclasses import dataclass
 
 from fleet.budgets.reports import Trouble
-from fleet.meanings import CONSEQUENCES, Meaning
+from fleet.meanings import Meaning, traits_of
 
 #: Calls a second while it is tried whether the provider is back.
 PROBE_RATE = 0.5
@@ -28,17 +28,6 @@ _REFUSED_SHARE = 0.85
 _LEAST_REFUSALS = 8.0
 _ANSWERS_TO_CLOSE = 3
 _FORGOTTEN_SECONDS = 60.0
-_SICK = frozenset(
-    {
-        Meaning.OVERLOAD,
-        Meaning.OUTAGE,
-        Meaning.TIMED_OUT,
-        Meaning.LOST_BEFORE_SENDING,
-        Meaning.LOST_AFTER_SENDING,
-        Meaning.UNUSABLE_BODY,
-    }
-)
-_REFUSED = frozenset({Meaning.RATE, Meaning.RAMP})
 
 
 @dataclass(slots=True)
@@ -62,13 +51,13 @@ class Breaker:
         self._fade(now)
         self.good += answered
         for trouble in troubles:
-            meaning = Meaning(trouble.meaning)
-            if CONSEQUENCES[meaning].parks:
-                self._park(meaning, trouble, now)
-            elif meaning in _SICK:
+            traits = traits_of(_meaning(trouble))
+            if traits.parks:
+                self._park(trouble, now)
+            elif traits.outage:
                 self.failed += trouble.count
                 self.in_a_row += trouble.count
-            elif meaning in _REFUSED:
+            elif traits.limit:
                 self.refused += trouble.count
         if answered:
             self.in_a_row = 0.0
@@ -95,9 +84,10 @@ class Breaker:
         self.in_a_row *= kept
         self.at = max(now, self.at)
 
-    def _park(self, meaning: Meaning, trouble: Trouble, now: float) -> None:
+    def _park(self, trouble: Trouble, now: float) -> None:
+        meaning = _meaning(trouble)
         self.state = "parked"
-        self.why = f"{meaning}: {trouble.detail}. Remedy: {CONSEQUENCES[meaning].remedy}"
+        self.why = f"{meaning}: {trouble.detail}. Remedy: {traits_of(meaning).remedy}"
         self.rejected_key = trouble.key
         self.until = None
         if meaning is Meaning.QUOTA_UNTIL_RESET:
@@ -122,4 +112,13 @@ class Breaker:
 
 
 def _troubles(trouble: Trouble) -> bool:
-    return Meaning(trouble.meaning) in _SICK | _REFUSED
+    traits = traits_of(_meaning(trouble))
+    return traits.outage or traits.limit
+
+
+def _meaning(trouble: Trouble) -> Meaning:
+    """During a roll, a process of a later release may tell of what this one does not know."""
+    try:
+        return Meaning(trouble.meaning)
+    except ValueError:
+        return Meaning.OUTAGE

@@ -7,7 +7,7 @@ from fleet.budgets.bucket import Bucket
 from fleet.budgets.ramp import Ramp
 from fleet.budgets.reports import LEAST_RATE, UNLIMITED, Opening, Reading, Report, Trouble
 from fleet.contracts import Limited, LimitSettings
-from fleet.meanings import Meaning
+from fleet.meanings import LIMITS, Meaning
 
 _REST_SECONDS, _REST_CALLS, _RISE_SECONDS = 2.5, 2.5, 1.0
 _AFTER_REST_SHARE = 0.2
@@ -219,7 +219,7 @@ class Budget:
         self.pace = self.pace * kept + report.calls * (1 - kept) / passed
         self.calls += report.calls
         self.answered += report.answered
-        self.refused += sum(one.count for one in report.troubles if one.meaning == Meaning.RATE)
+        self.refused += sum(one.count for one in _refusals(report))
 
     def _learn(self, report: Report, now: float) -> None:
         for reading in report.readings:
@@ -293,4 +293,4 @@ class Budget:
 
 
 def _refusals(report: Report) -> list[Trouble]:
-    return [one for one in report.troubles if one.meaning in (Meaning.RATE, Meaning.RAMP)]
+    return [one for one in report.troubles if one.meaning in LIMITS]

@@ -8,30 +8,8 @@ from fleet.budgets.headers import HeaderReading
 from fleet.budgets.reports import Reading, Report, Trouble
 from fleet.contracts import Limited
 from fleet.errors import ProviderError
-from fleet.meanings import Meaning
 
 _LITTLE_LEFT_SECONDS = 1.0
-_ANSWERED_BADLY = frozenset(
-    {
-        Meaning.NOT_FOUND,
-        Meaning.BAD_REQUEST,
-        Meaning.UNUSABLE_EMPTY,
-        Meaning.UNUSABLE_REFUSAL,
-        Meaning.UNUSABLE_CUT_OFF,
-    }
-)
-_NEVER_CHARGED = frozenset(
-    {
-        Meaning.RATE,
-        Meaning.RAMP,
-        Meaning.QUOTA_SPENT,
-        Meaning.QUOTA_UNTIL_RESET,
-        Meaning.KEY_REJECTED,
-        Meaning.NOT_FOUND,
-        Meaning.BAD_REQUEST,
-        Meaning.LOST_BEFORE_SENDING,
-    }
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,12 +68,12 @@ class News:
         self, error: ProviderError, reckoned: Cost, readings: list[HeaderReading], sent_at: float, key: str
     ) -> None:
         """The call failed; ``key`` marks the API key that it was made with."""
-        refused = error.meaning in (Meaning.RATE, Meaning.RAMP)
-        if error.meaning in _NEVER_CHARGED:
+        refused = error.traits.limit
+        if not error.traits.uses_limit:
             self.charged -= 1
             self._spend(reckoned, -1)
         self._read(readings, time.monotonic() if refused else sent_at, refused=refused)
-        if error.meaning in _ANSWERED_BADLY:
+        if error.traits.works:
             self.answered += 1
         else:
             self._trouble(Trouble(error.meaning, 1, error.detail, error.wait_seconds, key))

@@ -132,7 +132,7 @@ class OpenAIProvider:
             detail = f"response {ticket.response_id} was started and no longer exists"
             await ticket.gone()
             raise ProviderError(Meaning.LOST_AFTER_SENDING, self._settings.name, detail) from failure
-        if error.consequence.parks:
+        if error.traits.parks:
             error.goes_on = True
             raise error from failure
         logger.debug("polling response {} failed: {}", ticket.response_id, error)

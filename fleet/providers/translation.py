@@ -1,9 +1,9 @@
 """The one table of what every provider's errors mean.
 
 By status, error code and header, never by the wording of a message. Sources: the providers' error pages
-(OpenAI "Error codes", Anthropic "Errors" and "Rate limits", Gemini "Troubleshooting", "Rate limits" and
-``google.rpc.QuotaFailure``). The adapters take a vendor's exception apart into status, headers and body
-and hand these over; what an exception class is called matters to nobody else.
+(OpenAI "Error codes", Anthropic "Errors" and "Rate limits", Gemini "Troubleshooting", "Rate limits",
+``google.rpc.QuotaFailure`` and ``google.api.ErrorReason``). The adapters take a vendor's exception apart into
+status, headers and body and hand these over; what an exception class is called matters to nobody else.
 """
 
 import json
@@ -38,16 +38,25 @@ _BY_CODE: dict[Kind, dict[str, Meaning]] = {
         "api_error": Meaning.OUTAGE,
         "timeout_error": Meaning.OUTAGE,
         "authentication_error": Meaning.KEY_REJECTED,
-        "permission_error": Meaning.KEY_REJECTED,
+        "permission_error": Meaning.FORBIDDEN,
         "not_found_error": Meaning.NOT_FOUND,
     },
-    "gemini": {"API_KEY_INVALID": Meaning.KEY_REJECTED, "API_KEY_SERVICE_BLOCKED": Meaning.KEY_REJECTED},
+    "gemini": {
+        "API_KEY_INVALID": Meaning.KEY_REJECTED,
+        "API_KEY_SERVICE_BLOCKED": Meaning.KEY_REJECTED,
+        "API_KEY_HTTP_REFERRER_BLOCKED": Meaning.KEY_REJECTED,
+        "API_KEY_IP_ADDRESS_BLOCKED": Meaning.KEY_REJECTED,
+        "CONSUMER_INVALID": Meaning.KEY_REJECTED,
+        "CONSUMER_SUSPENDED": Meaning.KEY_REJECTED,
+        "SERVICE_DISABLED": Meaning.KEY_REJECTED,
+        "BILLING_DISABLED": Meaning.QUOTA_SPENT,
+    },
 }
 
 _BY_STATUS: dict[int, Meaning] = {
     401: Meaning.KEY_REJECTED,
     402: Meaning.QUOTA_SPENT,
-    403: Meaning.KEY_REJECTED,
+    403: Meaning.FORBIDDEN,
     404: Meaning.NOT_FOUND,
     408: Meaning.OUTAGE,
     409: Meaning.OUTAGE,
@@ -104,6 +113,14 @@ def _until_quotas_reset(date: str | None) -> float:
     return (midnight.astimezone(UTC) - now).total_seconds()
 
 
+def _is_the_providers(kind: Kind, error: Mapping[str, Any]) -> bool:
+    """Whether the error is the provider's own. Any other answer with status 5xx is that of something in between,
+    which cannot say what became of the call."""
+    if kind == "gemini":
+        return isinstance(error.get("code"), int) and str(error.get("status", "")).isupper()
+    return isinstance(error.get("message"), str) and bool(_codes(error))
+
+
 def meaning_of(kind: Kind, status: int, error: Mapping[str, Any]) -> Meaning:
     """What an answer with this HTTP status and this ``error`` object means."""
     for code in _codes(error):
@@ -114,7 +131,7 @@ def meaning_of(kind: Kind, status: int, error: Mapping[str, Any]) -> Meaning:
     if known := _BY_STATUS.get(status):
         return known
     if status >= 500:
-        return Meaning.OUTAGE
+        return Meaning.OUTAGE if _is_the_providers(kind, error) else Meaning.LOST_AFTER_SENDING
     return Meaning.BAD_REQUEST if status >= 400 else Meaning.UNUSABLE_BODY
 
 

@@ -62,6 +62,8 @@ UNPAID = {
     Meaning.RATE,
     Meaning.RAMP,
     Meaning.OVERLOAD,
+    Meaning.OUTAGE,
+    Meaning.FORBIDDEN,
     Meaning.QUOTA_SPENT,
     Meaning.QUOTA_UNTIL_RESET,
     Meaning.KEY_REJECTED,

@@ -4,7 +4,7 @@ import pytest
 
 from fleet.budgets.breaker import RESET_UNKNOWN_SECONDS, Breaker
 from fleet.budgets.reports import Trouble
-from fleet.meanings import CONSEQUENCES, Meaning
+from fleet.meanings import Meaning, traits_of
 
 STORMS = (
     Meaning.OVERLOAD,
@@ -14,7 +14,7 @@ STORMS = (
     Meaning.LOST_AFTER_SENDING,
     Meaning.UNUSABLE_BODY,
 )
-PARKING = [meaning for meaning in Meaning if CONSEQUENCES[meaning].parks]
+PARKING = [meaning for meaning in Meaning if traits_of(meaning).parks]
 HARMLESS = sorted(set(Meaning) - {*STORMS, *PARKING, Meaning.RATE, Meaning.RAMP})
 
 

@@ -7,7 +7,7 @@ import httpx2
 import pytest
 
 from fleet.config import Kind
-from fleet.meanings import CONSEQUENCES, Meaning
+from fleet.meanings import Billed, Meaning, traits_of
 from fleet.providers.translation import answered_with_error, not_answered
 from fleet.providers.waits import parse_duration, requested_wait
 
@@ -36,17 +36,22 @@ CASES: list[tuple[Kind, int, Any, Meaning]] = [
     ("openai", 429, openai("insufficient_quota", "insufficient_quota"), Meaning.QUOTA_SPENT),
     ("openai", 503, openai("slow_down", "service_unavailable_error"), Meaning.RAMP),
     ("openai", 401, openai("invalid_api_key"), Meaning.KEY_REJECTED),
-    ("openai", 403, openai(None), Meaning.KEY_REJECTED),
+    ("openai", 403, openai(None), Meaning.FORBIDDEN),
     ("openai", 404, openai("model_not_found"), Meaning.NOT_FOUND),
     ("openai", 400, openai("unsupported_parameter"), Meaning.BAD_REQUEST),
     ("openai", 413, "<html>too large</html>", Meaning.BAD_REQUEST),
     ("openai", 500, openai(None, "server_error"), Meaning.OUTAGE),
-    ("openai", 503, "upstream connect error", Meaning.OUTAGE),
+    ("openai", 500, openai("server_error", "server_error"), Meaning.OUTAGE),
+    ("openai", 502, "<html>Bad Gateway</html>", Meaning.LOST_AFTER_SENDING),
+    ("openai", 503, "upstream connect error", Meaning.LOST_AFTER_SENDING),
+    ("openai", 504, {"message": "Endpoint request timed out"}, Meaning.LOST_AFTER_SENDING),
     ("openai", 307, "", Meaning.UNUSABLE_BODY),
     ("anthropic", 429, anthropic("rate_limit_error"), Meaning.RATE),
     ("anthropic", 529, anthropic("overloaded_error"), Meaning.OVERLOAD),
     ("anthropic", 500, anthropic("overloaded_error"), Meaning.OVERLOAD),
     ("anthropic", 500, anthropic("api_error"), Meaning.OUTAGE),
+    ("anthropic", 504, "<html>Gateway Timeout</html>", Meaning.LOST_AFTER_SENDING),
+    ("anthropic", 403, anthropic("permission_error"), Meaning.FORBIDDEN),
     ("anthropic", 402, anthropic("billing_error"), Meaning.QUOTA_SPENT),
     ("anthropic", 401, anthropic("authentication_error"), Meaning.KEY_REJECTED),
     ("anthropic", 404, anthropic("not_found_error"), Meaning.NOT_FOUND),
@@ -67,7 +72,11 @@ CASES: list[tuple[Kind, int, Any, Meaning]] = [
     ),
     ("gemini", 400, gemini("INVALID_ARGUMENT", 400, {"reason": "API_KEY_INVALID"}), Meaning.KEY_REJECTED),
     ("gemini", 400, gemini("INVALID_ARGUMENT", 400), Meaning.BAD_REQUEST),
+    ("gemini", 403, gemini("PERMISSION_DENIED", 403), Meaning.FORBIDDEN),
+    ("gemini", 403, gemini("PERMISSION_DENIED", 403, {"reason": "SERVICE_DISABLED"}), Meaning.KEY_REJECTED),
+    ("gemini", 403, gemini("PERMISSION_DENIED", 403, {"reason": "BILLING_DISABLED"}), Meaning.QUOTA_SPENT),
     ("gemini", 503, gemini("UNAVAILABLE", 503), Meaning.OUTAGE),
+    ("gemini", 502, {"message": "<html>", "status": "Bad Gateway"}, Meaning.LOST_AFTER_SENDING),
     ("gemini", 504, [gemini("DEADLINE_EXCEEDED", 504)], Meaning.OUTAGE),
 ]
 
@@ -76,7 +85,7 @@ CASES: list[tuple[Kind, int, Any, Meaning]] = [
 def test_an_answer_means_what_the_provider_documents(kind: Kind, status: int, body: Any, meaning: Meaning) -> None:
     error = answered_with_error(kind, kind, status, {}, body)
     assert (error.meaning, error.status, error.provider) == (meaning, status, kind)
-    assert error.consequence.remedy in str(error)
+    assert error.traits.remedy in str(error)
 
 
 DAY = gemini(
@@ -109,18 +118,6 @@ def test_a_quota_of_the_day_is_waited_for_longer_where_the_provider_asks_for_it(
     assert error.wait_seconds == 90_000
 
 
-def test_every_meaning_has_its_consequence() -> None:
-    assert set(CONSEQUENCES) == set(Meaning)
-
-
-def test_what_does_not_count_is_retried_and_not_paid_and_a_park_does_not_count() -> None:
-    for meaning, consequence in CONSEQUENCES.items():
-        if not consequence.counts:
-            assert consequence.retryable and consequence.paid == "not_paid", meaning
-        if consequence.parks:
-            assert not consequence.counts, meaning
-
-
 def test_a_key_quoted_in_an_error_is_removed() -> None:
     error = answered_with_error("openai", "openai", 401, {}, openai(None, message="wrong key sk-abcdefghijkl"))
     assert "sk-abc" not in str(error)
@@ -141,8 +138,8 @@ def test_a_lost_connection_is_told_apart_by_whether_it_may_be_paid(failure: Exce
     wrapper = RuntimeError("the SDK's own")
     wrapper.__cause__ = failure
     assert not_answered("openai", wrapper).meaning is meaning
-    paid = CONSEQUENCES[meaning].paid
-    assert paid == ("not_paid" if meaning is Meaning.LOST_BEFORE_SENDING else "unknown")
+    billed = Billed.NO if meaning is Meaning.LOST_BEFORE_SENDING else Billed.UNKNOWN
+    assert traits_of(meaning).billed is billed
 
 
 @pytest.mark.parametrize(

@@ -187,7 +187,7 @@ async def test_any_other_failure_for_good_is_the_assistants_own(stage: Stage) ->
 
 
 TOLD = [
-    {"sent": True, "provider_failures": 1},  # a 500: the provider may charge for it
+    {"sent": True, "provider_failures": 1},  # lost on the way: the provider may charge for it
     {"open_at": "a journal", "provider_failures": 1},  # no answer came
     {"under_way": True, "at": "a journal"},  # its worker died
 ]

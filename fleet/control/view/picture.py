@@ -13,10 +13,10 @@ from fleet.control.view.counted import Counted
 from fleet.control.view.observer import Sight
 from fleet.control.view.runs import MOST_LISTED, Run, Runs
 from fleet.control.view.trail import STEP_SECONDS, Trail
+from fleet.meanings import LIMITS
 from fleet.measures import ANSWERED, CUT_OFF
 
 Json = dict[str, Any]
-_REFUSED = ("rate", "ramp")
 _BUCKET = "bucket"
 
 
@@ -46,7 +46,7 @@ def totals_of(counted: Counted) -> dict[str, float]:
 def _kind_of(outcome: str) -> str:
     if outcome in (ANSWERED, CUT_OFF):
         return outcome
-    return "refused" if outcome in _REFUSED else "failed"
+    return "refused" if outcome in LIMITS else "failed"
 
 
 def waiting_in(sight: Sight) -> dict[str, float]:

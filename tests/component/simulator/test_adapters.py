@@ -9,7 +9,7 @@ import pytest
 from fleet.config import ProviderSettings, load_settings
 from fleet.devstack.simulator.testing import RunningSimulator
 from fleet.errors import ProviderError
-from fleet.meanings import Meaning
+from fleet.meanings import Billed, Meaning
 from fleet.measures import Measures
 from fleet.providers.base import LlmRequest, Provider
 from fleet.providers.registry import provider_factory
@@ -135,7 +135,7 @@ BY_FAULT: dict[str, Meaning | dict[str, Meaning]] = {
     "529": {"anthropic": Meaning.OVERLOAD, "openai": Meaning.OVERLOAD, "gemini": Meaning.OVERLOAD},
     "401": Meaning.KEY_REJECTED,
     "revoked_key": Meaning.KEY_REJECTED,
-    "403": Meaning.KEY_REJECTED,
+    "403": Meaning.FORBIDDEN,
     "404": Meaning.NOT_FOUND,
     "400": Meaning.BAD_REQUEST,
     "quota": Meaning.QUOTA_SPENT,
@@ -193,7 +193,7 @@ async def test_an_answer_that_is_of_no_use_is_an_error_that_was_paid(
     async with session(case, simulator) as asked:
         with pytest.raises(ProviderError) as caught:
             await asked.complete(request(PROVIDERS[case][0]), timeout_seconds=5)
-    assert (caught.value.meaning, caught.value.consequence.paid) == (UNUSABLE[kind], "paid")
+    assert (caught.value.meaning, caught.value.traits.billed) == (UNUSABLE[kind], Billed.YES)
     assert len(simulator.ledger()) == 1
 
 

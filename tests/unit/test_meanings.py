@@ -1,0 +1,105 @@
+"""The table of what a failure means, and that everything which decides something follows it."""
+
+import re
+
+import pytest
+
+from fleet.attempts import Attempts
+from fleet.budgets.breaker import Breaker
+from fleet.budgets.budget import Budget
+from fleet.budgets.news import News
+from fleet.budgets.reports import Report, Trouble
+from fleet.contracts import Limited, LimitSettings
+from fleet.control.view.picture import _kind_of
+from fleet.errors import ProviderError
+from fleet.meanings import LIMITS, Billed, Concerns, Meaning, traits_of
+from fleet.verdicts import judge
+from scripts import render_rules
+from tests.unit.test_verdicts import settings
+
+EVERY = pytest.mark.parametrize("meaning", Meaning)
+
+
+def test_the_rows_agree_with_themselves() -> None:
+    for meaning in Meaning:
+        row = traits_of(meaning)
+        if not row.counts:
+            assert row.retryable and row.billed is Billed.NO, meaning
+        if row.parks:
+            assert row.retryable and not row.counts, meaning
+        assert not (row.limit and row.outage), meaning
+        assert row.limit <= (row.concerns in (Concerns.ACCOUNT, Concerns.MODEL, Concerns.REQUEST)), meaning
+        assert row.outage == (row.concerns in (Concerns.PROVIDER, Concerns.HOST)), meaning
+
+
+def reported(meaning: Meaning) -> Report:
+    news = News()
+    news.sent({Limited.REQUESTS: 1.0})
+    news.failed(ProviderError(meaning, "openai", "…"), {Limited.REQUESTS: 1.0}, [], 0.0, "key")
+    return news.report("openai_00", 0)
+
+
+@EVERY
+def test_a_report_tells_the_budget_what_the_row_says(meaning: Meaning) -> None:
+    row, report = traits_of(meaning), reported(meaning)
+    assert (report.charged, report.spent[Limited.REQUESTS]) == ((1, 1.0) if row.uses_limit else (0, 0.0))
+    assert report.answered == row.works
+    assert [one.meaning for one in report.troubles] == ([] if row.works else [meaning])
+
+
+@EVERY
+def test_a_budget_counts_every_refusal_by_a_limit_as_refused(meaning: Meaning) -> None:
+    """Once it counted those for the rate alone, while its metric promises all."""
+    budget = Budget("llm-openai", LimitSettings(rpm=60))
+    budget.take(reported(meaning), 1.0)
+    assert budget.refused == traits_of(meaning).limit
+
+
+@EVERY
+def test_a_breaker_follows_the_row(meaning: Meaning) -> None:
+    breaker, row = Breaker(), traits_of(meaning)
+    breaker.take(0, [Trouble(meaning, 20)], 1.0)
+    troubled = row.outage or row.limit
+    assert breaker.state == ("parked" if row.parks else "probing" if troubled else "closed")
+
+
+def test_a_budget_takes_what_a_later_release_tells_of_for_an_outage() -> None:
+    breaker = Breaker()
+    breaker.take(0, [Trouble("melted", 20, "hot")], 1.0)
+    assert (breaker.state, breaker.why) == ("probing", "melted: hot")
+
+
+@EVERY
+def test_the_page_counts_refusals_by_a_limit_apart_from_failures(meaning: Meaning) -> None:
+    assert _kind_of(meaning) == ("refused" if traits_of(meaning).limit else "failed")
+
+
+def test_the_alert_rules_leave_out_just_the_refusals_by_a_limit() -> None:
+    left_out = re.findall(r'outcome!~"([^"]+)"', render_rules.TEMPLATE.read_text("utf-8"))
+    assert left_out
+    for names in left_out:
+        assert set(names.split("|")) - {"answered", "cut_off"} == LIMITS
+
+
+@EVERY
+def test_an_attempt_follows_the_row(meaning: Meaning) -> None:
+    attempts, row = Attempts(at="here"), traits_of(meaning)
+    attempts.open_at = "here"
+    error = ProviderError(meaning, "openai", "…")
+    attempts.failed(error)
+    billed = row.billed is not Billed.NO
+    assert (attempts.sent, bool(attempts.open_at), error.may_be_billed) == (billed, billed, billed)
+    judged = judge(
+        error,
+        attempts,
+        settings(),
+        doing="execute_assistant",
+        provider="openai",
+        started_at=1e9,
+        waited_seconds=0.0,
+    )
+    assert (attempts.provider_failures, judged.final, judged.record.retryable) == (
+        int(row.counts),
+        not row.retryable,
+        row.retryable,
+    )
