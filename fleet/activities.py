@@ -39,7 +39,7 @@ from fleet.contracts import (
     PipelinePlan,
     RetryOf,
 )
-from fleet.errors import AssignmentUnavailable, ProviderError
+from fleet.errors import AmbiguousCall, AssignmentUnavailable, ProviderError
 from fleet.journal import CallName
 from fleet.loading import load_assistants
 from fleet.meanings import Meaning
@@ -175,6 +175,9 @@ class ExecuteActivities:
             await telling
             unsettled = attempts.may_have_sent
             await self._tell(call, AssistantState.QUEUED, order.attempts, str(error), unsettled=unsettled)
+            if error.retryable and error.is_ambiguous and not order.send_ambiguous:
+                attempts.provider_failures += 1
+                raise AmbiguousCall(call.function_key, f"{error.meaning}: {error.detail}") from error
             raise
         except asyncio.CancelledError:
             if _is_to_end():
@@ -199,6 +202,7 @@ class ExecuteActivities:
             seconds=seconds,
             attempts=attempts.made + 1,
             response_id=attempts.response_id or None,
+            maybe_paid=attempts.maybe_paid,
             unknown_before=attempts.may_be_open_elsewhere,
             send_ambiguous=policy == "send",
             on_sending=attempts.sending,

@@ -34,7 +34,7 @@ class Attempts:
     ``at`` names the journal of the process that the attempt runs in; ``open_at`` the journal in which a call
     of an earlier attempt may stand open, empty where none can. ``untold``: there was an earlier attempt and
     nothing is known of it. ``response_id`` is the provider's own name of a call that goes on there.
-    ``maybe_paid``: earlier calls of which nobody knows whether they were paid. ``sent``: a call reached the
+    ``maybe_paid``: earlier calls that were or may have been paid. ``sent``: a call reached the
     provider and was not refused as unpaid for certain. ``excused_at`` is when the provider's trouble first
     excused a failure (unix seconds), 0 if it never did. ``backend_away_since`` is the start of the first of the
     latest attempts that all found the backend away (unix seconds, by Temporal's clock), 0 while it answers.

@@ -33,8 +33,8 @@ Done = TypeVar("Done")
 
 @dataclass(frozen=True)
 class Recorded:
-    """An answer as the journal keeps it. ``attempts`` is the number of calls that it took; ``maybe_paid`` of how
-    many earlier ones nobody knows whether they were paid."""
+    """An answer as the journal keeps it. ``attempts`` is the number of calls that it took; ``maybe_paid`` is how
+    many earlier ones were or may have been paid."""
 
     answer: LlmAnswer
     started: str = ""
@@ -74,6 +74,7 @@ class Order:
     seconds: float
     attempts: int
     response_id: str | None = None
+    maybe_paid: int = 0
     unknown_before: bool = False
     send_ambiguous: bool = True
     on_sending: Callable[[int], None] = lambda maybe_paid: None
@@ -123,7 +124,7 @@ class Calls:
 
         Raises:
             ProviderError: the call failed.
-            AmbiguousCall: it may have been paid, and by policy it is not sent again.
+            AmbiguousCall: an earlier one was or may have been paid, and by policy it is not sent again.
             JournalUnavailable: nothing was sent.
         """
         while True:
@@ -145,10 +146,7 @@ class Calls:
                 logger.debug("process {} is at this call: waiting for its answer", owner.pid)
                 return None
             case Ambiguous():
-                raise AmbiguousCall(
-                    f"{order.name.function_key}: a call was cut off and may have been paid; by policy it is not "
-                    "sent again. Remedy: look into the provider's usage page, then run `fleet retry`"
-                )
+                raise AmbiguousCall(order.name.function_key, "an earlier call was cut off or lost")
             case Send() as standing:
                 return self._start(order, standing)
 
@@ -162,6 +160,7 @@ class Calls:
                 lambda: self._journal.begin(
                     order.name,
                     deadline=time.time() + order.seconds,
+                    maybe_paid=order.maybe_paid,
                     unknown_before=order.unknown_before and order.response_id is None,
                     send_ambiguous=order.send_ambiguous,
                 )

@@ -211,7 +211,8 @@ class Settings(BaseSettings):
     """Assistant loads that one assistants process works on at once."""
 
     on_ambiguous: Literal["send", "fail"] = "send"
-    """What becomes of a call that may have been answered and paid: sent again and counted, or failed for good.
+    """What becomes of a call that was or may have been paid and gave no usable answer: sent again and counted, or
+    failed for good.
     An assistant's own `on_ambiguous` wins."""
     journal_keep_days: float = Field(7.0, gt=0, le=365)
     """How long the journal keeps what calls were answered with."""

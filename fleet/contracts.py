@@ -190,9 +190,9 @@ class AssistantResult:
 
     ``attempts`` counts calls that were answered by something else than a 429. ``cost_usd`` is None where
     the price is not known; ``price_version`` names the price data it was computed with. ``seconds`` is the
-    duration of the call that was answered. ``possibly_paid_twice`` counts earlier calls of which nobody knows
-    whether they were paid. ``reused_from`` names the run whose answer this is, where a retried pipeline took it
-    over; it then cost nothing.
+    duration of the call that was answered. ``possibly_paid_twice`` counts earlier calls that
+    were or may have been paid. ``reused_from`` names the run whose answer this is, where a retried pipeline took
+    it over; it then cost nothing.
     """
 
     function_key: str

@@ -152,6 +152,11 @@ class ProviderError(FleetError):
         return self.goes_on or self.traits.billed is not Billed.NO
 
     @property
+    def is_ambiguous(self) -> bool:
+        """Whether sending it again may pay for it again; a call that goes on is not sent again."""
+        return self.may_be_billed and not self.goes_on
+
+    @property
     def retryable(self) -> bool:  # type: ignore[override]
         """Whether the same call may succeed later."""
         return self.traits.retryable
@@ -191,9 +196,15 @@ class AssignmentUnavailable(FleetError):
 
 
 class AmbiguousCall(FleetError):
-    """A call may have been answered and paid, and by policy it is not sent again."""
+    """A call was or may have been paid, and by policy it is not sent again."""
 
     code = "ambiguous_call"
+
+    def __init__(self, function_key: str, why: str) -> None:
+        super().__init__(
+            f"{function_key}: {why}; that was or may have been paid, and by policy (on_ambiguous) it is not sent "
+            "again. Remedy: look into the provider's usage page, then run `fleet retry`"
+        )
 
 
 class JournalUnavailable(FleetError):

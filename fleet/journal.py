@@ -4,9 +4,9 @@ One SQLite file per provider, shared by its processes, each write on the disk be
 *intent* before it is sent and an *answer* before Temporal hears of it::
 
     intent ──► answered                     a retry gets the answer, free
-       ├─────► failed                       the provider said so: a retry sends
-       ├─────► unsure                       no answer came: a retry sends, and that it may be paid twice is counted
-       └─────► cut off, or its process died: ambiguous, as ``unsure``, and by policy not sent again
+       ├─────► failed                       it is not billed: a retry sends
+       └─────► unsure, cut off, or its process died: ambiguous. It was or may have been billed: a retry is counted,
+                                            or by policy not sent
 
 It vouches for its host only. Beside the calls stand the *tasks* that processes work on, with Temporal's token
 for each, so that a survivor can hand back what a dead process held.
@@ -61,7 +61,7 @@ class State(StrEnum):
 
 @dataclass(frozen=True)
 class Send:
-    """The call is this process's to send; ``maybe_paid`` counts the times before that may have been paid.
+    """The call is this process's to send; ``maybe_paid`` counts the times before that were or may have been paid.
     A call that outlives its process is picked up by ``response_id`` where there is one."""
 
     maybe_paid: int
@@ -86,7 +86,7 @@ class Wait:
 
 @dataclass(frozen=True)
 class Ambiguous:
-    """It may have been paid, and by policy it is not sent again."""
+    """It was or may have been paid so often, and by policy it is not sent again."""
 
     maybe_paid: int
 
@@ -167,31 +167,33 @@ class Journal:
             return str(row[0])
 
     def begin(
-        self, name: CallName, *, deadline: float, unknown_before: bool = False, send_ambiguous: bool = True
+        self,
+        name: CallName,
+        *,
+        deadline: float,
+        maybe_paid: int = 0,
+        unknown_before: bool = False,
+        send_ambiguous: bool = True,
     ) -> Standing:
         """How a call stands; with :class:`Send` it is recorded as this process's intent.
 
-        ``deadline`` is when it will be over at the latest. ``unknown_before``: it may have been sent from a
-        place that this journal does not know of. ``send_ambiguous``: send what may have been paid again.
+        ``deadline`` is when it will be over at the latest. ``maybe_paid`` counts the times, by other journals too,
+        that were or may have been paid. ``unknown_before``: beside these it may have been sent from a place that
+        this journal does not know of. ``send_ambiguous``: send what may have been paid again.
         """
         with self._writing() as connection:
             self._make_room(connection)
             row = connection.execute("SELECT * FROM calls WHERE key = ?", (name.key,)).fetchone()
-            if row is None:
-                return self._first(connection, name, deadline, unknown_before, send_ambiguous)
-            return self._again(connection, row, name, deadline, send_ambiguous)
+            elsewhere = maybe_paid + unknown_before
+            if row is not None:
+                return self._again(connection, row, name, deadline, elsewhere, send_ambiguous)
+            if elsewhere and not send_ambiguous:
+                return Ambiguous(elsewhere)
+            self._first(connection, name, deadline, elsewhere)
+            return Send(elsewhere)
 
-    def _first(
-        self,
-        connection: sqlite3.Connection,
-        name: CallName,
-        deadline: float,
-        unknown_before: bool,
-        send_ambiguous: bool,
-    ) -> Standing:
-        if unknown_before and not send_ambiguous:
-            return Ambiguous(1)
-        maybe_paid, owner = int(unknown_before), self._owner
+    def _first(self, connection: sqlite3.Connection, name: CallName, deadline: float, maybe_paid: int) -> None:
+        owner = self._owner
         connection.execute(
             "INSERT INTO calls VALUES (?, ?, ?, ?, ?, ?, ?, ?, NULL, NULL, ?, ?)",
             (
@@ -207,7 +209,6 @@ class Journal:
                 self._clock(),
             ),
         )
-        return Send(maybe_paid)
 
     def _again(
         self,
@@ -215,20 +216,21 @@ class Journal:
         row: sqlite3.Row,
         name: CallName,
         deadline: float,
+        elsewhere: int,
         send_ambiguous: bool,
     ) -> Standing:
         state, maybe_paid = State(row["state"]), int(row["maybe_paid"])
         owner = Owner(row["pid"], row["started"], row["boot"])
         if state is State.ANSWERED:
             return Answered(row["answer"], maybe_paid)
-        elsewhere = state is State.INTENT and owner != self._owner and owner.alive
-        if elsewhere and self._clock() < row["deadline"]:
+        theirs = state is State.INTENT and owner != self._owner and owner.alive
+        if theirs and self._clock() < row["deadline"]:
             return Wait(owner, row["deadline"])
         resumed = row["response_id"] if state is not State.FAILED else None
-        ambiguous = state in (State.INTENT, State.CUT_OFF) and resumed is None
-        if ambiguous and not send_ambiguous:
-            return Ambiguous(maybe_paid + 1)
-        maybe_paid += ambiguous or (state is State.UNSURE and resumed is None)
+        here = maybe_paid + (state is not State.FAILED and resumed is None)
+        maybe_paid = max(here, elsewhere)
+        if maybe_paid and resumed is None and not send_ambiguous:
+            return Ambiguous(maybe_paid)
         connection.execute(
             "UPDATE calls SET state = ?, pid = ?, started = ?, boot = ?, deadline = ?, response_id = ?, "
             "maybe_paid = ?, updated = ? WHERE key = ?",
@@ -251,7 +253,7 @@ class Journal:
         self._settle(name, State.ANSWERED, answer)
 
     def failed(self, name: CallName, *, unsure: bool = False) -> None:
-        """The call ended without an answer; ``unsure``: it may have been paid all the same."""
+        """The call ended without a usable answer; ``unsure``: it was or may have been paid all the same."""
         self._settle(name, State.UNSURE if unsure else State.FAILED)
 
     def cut_off(self, name: CallName) -> None:
@@ -259,12 +261,12 @@ class Journal:
         self._settle(name, State.CUT_OFF)
 
     def _settle(self, name: CallName, state: State, answer: str | None = None) -> None:
-        # An answer counts whoever owns the call by now; anything else is said by its owner only.
-        owned = "" if answer is not None else " AND pid = :pid AND started = :started AND boot = :boot"
+        # An answer counts whoever owns the call by now; anything else is said by its owner only, and once.
+        owned = " AND state = 'intent' AND pid = :pid AND started = :started AND boot = :boot"
         with self._writing() as connection:
             connection.execute(
                 "UPDATE calls SET state = :state, answer = :answer, updated = :now WHERE key = :key AND state != "
-                f"'answered'{owned}",
+                f"'answered'{'' if answer is not None else owned}",
                 {
                     "state": state,
                     "answer": answer,

@@ -56,8 +56,8 @@ CZECH = {
     "FLEET_PIPELINE_CONCURRENCY": "Kolik workflow úloh zpracovává jeden proces pipeline zároveň.",
     "FLEET_ASSISTANTS_CONCURRENCY": "Kolik načtení asistentů zpracovává jeden proces assistants zároveň.",
     "FLEET_ON_AMBIGUOUS": (
-        "Co se stane s voláním, které už možná bylo zodpovězeno a zaplaceno: `send` je pošle znovu a započítá, "
-        "`fail` je nechá definitivně selhat. Přednost má vlastní `on_ambiguous` asistenta."
+        "Co se stane s voláním, které bylo nebo mohlo být zaplaceno a nedalo použitelnou odpověď: `send` je pošle "
+        "znovu a započítá, `fail` je nechá definitivně selhat. Přednost má vlastní `on_ambiguous` asistenta."
     ),
     "FLEET_JOURNAL_KEEP_DAYS": "Kolik dní žurnál uchovává odpovědi na volání.",
     "FLEET_JOURNAL_MAX_MB": (

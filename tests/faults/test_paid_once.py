@@ -9,6 +9,8 @@ import uuid
 from contextlib import closing
 from typing import Any
 
+import pytest
+
 from fleet.budgets.reports import RESUME_SIGNAL, budget_id
 from tests.commands import Command
 from tests.fleet import Fleet, json_of
@@ -68,14 +70,33 @@ def test_by_policy_a_call_that_may_have_been_paid_is_not_sent_again(fleet: Fleet
     assert outcomes(fleet) == ["client_gone"]
 
 
+@pytest.mark.parametrize("fault", ["reset", "truncate", "empty", "html"])
+def test_a_call_that_may_have_been_paid_and_failed_is_counted_or_by_policy_not_sent_again(
+    fleet: Fleet, fault: str
+) -> None:
+    for policy in ("send", "fail"):
+        wait_for("every program runs", fleet.all_run)
+        fleet.simulator.clear()
+        fleet.simulator.fault("openai", fault, count=1)
+        run = fleet.fleet("run", "Kávovar", "--project", project(fleet, on_ambiguous=policy), "--json")
+        found = json_of(run.stdout)
+        (assistant,) = found["assistants"]
+        if policy == "send":
+            assert (assistant["attempts"], assistant["possibly_paid_twice"]) == (2, 1)
+        else:
+            assert (found["error"]["code"], assistant["attempts"]) == ("ambiguous_call", 1)
+        assert len(fleet.simulator.ledger()) == (2 if policy == "send" else 1)
+
+
 def test_a_process_killed_after_the_answer_costs_nothing(fleet: Fleet) -> None:
     with fleet.latency("openai", 1.0):
-        run = begin(fleet, project(fleet))
+        name = project(fleet)
+        run = begin(fleet, name)
         temporal = fleet.server("temporal")
         os.kill(temporal.pid, signal.SIGSTOP)  # the answer cannot be reported
         try:
             wait_for("the call is answered", lambda: outcomes(fleet) == ["answered"])
-            wait_for("it is in the journal", lambda: _journaled(fleet))
+            wait_for("it is in the journal", lambda: _journaled(fleet, name))
             os.kill(fleet.pids()["openai"], signal.SIGKILL)
         finally:
             os.kill(temporal.pid, signal.SIGCONT)
@@ -83,8 +104,13 @@ def test_a_process_killed_after_the_answer_costs_nothing(fleet: Fleet) -> None:
     assert outcomes(fleet) == ["answered"]
 
 
-def _journaled(fleet: Fleet) -> bool:
-    return "LLM RESPONSE" in fleet.log("openai_00").rpartition("🚀 ACTIVITY START")[2]
+def _journaled(fleet: Fleet, project_name: str) -> bool:
+    """Whether the journal has the answer of the project's one call."""
+    with closing(sqlite3.connect(fleet.state / "journal" / "openai.db")) as connection:
+        rows = connection.execute(
+            "SELECT state FROM calls WHERE workflow_id LIKE ?", (f"{project_name}-%",)
+        ).fetchall()
+    return rows == [("answered",)]
 
 
 def test_a_process_that_stands_still_for_longer_than_the_heartbeat_timeout_costs_nothing(fleet: Fleet) -> None:

@@ -5,6 +5,7 @@ import json
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import pytest
 from fleet.calls import Ask, Calls, Order, Recorded
 from fleet.errors import AmbiguousCall, JournalUnavailable, ProviderError
 from fleet.journal import CallName, Journal, Standing
-from fleet.meanings import Meaning
+from fleet.meanings import Billed, Meaning, traits_of
 from fleet.providers.base import LlmAnswer, Ticket
 
 NAME = CallName("key", "workflow", "draft")
@@ -112,16 +113,19 @@ async def test_a_call_that_is_cut_off_is_counted_or_refused_by_policy(opened: Op
     assert (await made.make(order(provider.ask))).maybe_paid == 1
 
 
-@pytest.mark.parametrize(("meaning", "maybe_paid"), [(Meaning.OUTAGE, 0), (Meaning.TIMED_OUT, 1)])
-async def test_a_failure_is_the_attempts_own_and_only_silence_may_be_paid(
-    opened: Opened, meaning: Meaning, maybe_paid: int
+@pytest.mark.parametrize("meaning", Meaning)
+async def test_a_failed_call_is_counted_or_not_sent_again_where_the_table_says_that_it_may_be_billed(
+    opened: Opened, meaning: Meaning
 ) -> None:
     made, provider = Calls(opened()), Provider(ProviderError(meaning, "openai", "…"))
     provider.let.set()
     with pytest.raises(ProviderError):
         await made.make(order(provider.ask))
-    provider.error = None
-    assert (await made.make(order(provider.ask))).maybe_paid == maybe_paid
+    provider.error, billed = None, traits_of(meaning).billed is not Billed.NO
+    with pytest.raises(AmbiguousCall) if billed else nullcontext():
+        await made.make(order(provider.ask, send_ambiguous=False))
+    assert provider.asked == (1 if billed else 2)
+    assert (await made.make(order(provider.ask))).maybe_paid == int(billed)
     assert provider.asked == 2
 
 

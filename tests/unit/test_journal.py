@@ -4,15 +4,17 @@ import os
 import stat
 import tempfile
 import threading
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
-from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from fleet.errors import JournalUnavailable
+from fleet.errors import JournalUnavailable, ProviderError
 from fleet.journal import ANSWER_ROOM_BYTES, Ambiguous, Answered, CallName, Journal, Send, Wait
+from fleet.meanings import Meaning
 from fleet.processes import Owner, boot_id, start_ticks
 
 NAME = CallName("key", "workflow", "draft")
@@ -83,6 +85,7 @@ def test_a_failed_call_is_sent_again_and_an_unsure_one_is_counted(path: Path) ->
         journal.failed(NAME)
         assert begun(journal, send_ambiguous=False) == Send(0)
         journal.failed(NAME, unsure=True)
+        assert begun(journal, send_ambiguous=False) == Ambiguous(1)
         assert begun(journal) == Send(1)
 
 
@@ -90,6 +93,17 @@ def test_it_vouches_for_its_own_host_only(path: Path) -> None:
     with opened(path) as journal:
         assert begun(journal, unknown_before=True, send_ambiguous=False) == Ambiguous(1)
         assert begun(journal, unknown_before=True) == Send(1)
+
+
+def test_a_call_that_comes_back_from_another_host_counts_what_was_sent_there(path: Path) -> None:
+    with opened(path) as journal:
+        begun(journal)
+        journal.failed(NAME)
+        assert begun(journal, unknown_before=True, send_ambiguous=False) == Ambiguous(1)
+        assert begun(journal, unknown_before=True) == Send(1)
+        journal.failed(NAME, unsure=True)
+        counted_there = journal.begin(NAME, deadline=1600.0, maybe_paid=2, unknown_before=True)
+        assert counted_there == Send(3)
 
 
 def test_a_call_that_goes_on_at_the_provider_is_picked_up_and_not_counted(path: Path) -> None:
@@ -166,69 +180,92 @@ def test_calls_of_many_threads_are_each_sent_once(path: Path) -> None:
     assert standings == [Answered("text", 0)] * 20
 
 
-class Crashing(RuleBasedStateMachine):
-    """Processes begin, answer, fail and die at any step; a model counts what the provider saw."""
+KEYS = ("a", "b")
 
-    keys = Bundle("keys")
+
+@dataclass
+class Sending:
+    """One sending of a call: by whom, and how it ended: ``open``, ``not billed`` or ``maybe billed``."""
+
+    by: str
+    deadline: float
+    end: str = "open"
+
+
+class Calling(RuleBasedStateMachine):
+    """Processes that live, and one that dies at every call it begins, send calls, are answered, fail in every way,
+    give up or fall silent. The model keeps how each sending of a call ended, from which every verdict follows."""
 
     def __init__(self) -> None:
         super().__init__()
         self.folder = tempfile.TemporaryDirectory()
-        self.path = Path(self.folder.name) / "journal.db"
-        self.journal = opened(self.path, dead())
-        self.answers: dict[str, str] = {}
-        self.sent: dict[str, int] = {}
-        self.open: set[str] = set()
-        self.deaths = 0
+        self.clock = Clock()
+        path = Path(self.folder.name) / "journal.db"
+        self.owners = {"ours": Owner.current(), "theirs": living(), "dying": dead()}
+        self.journals = {name: opened(path, owner, self.clock) for name, owner in self.owners.items()}
+        self.sendings: dict[str, list[Sending]] = {key: [] for key in KEYS}
+        self.answers: dict[str, tuple[str, int]] = {}
 
-    @rule(target=keys, key=st.sampled_from(["a", "b", "c"]))
-    def name(self, key: str) -> str:
-        return key
+    def maybe_paid(self, key: str) -> int:
+        return sum(one.end != "not billed" for one in self.sendings[key])
 
-    @rule(key=keys)
-    def attempt(self, key: str) -> None:
-        standing = self.journal.begin(CallName(key, "workflow", key), deadline=9e9)
+    def expected(self, key: str, by: str, send_ambiguous: bool) -> object:
         if key in self.answers:
-            assert standing == Answered(self.answers[key], standing.maybe_paid)  # type: ignore[union-attr]
-            return
-        assert isinstance(standing, Send)
-        before = self.sent.get(key, 0)
-        assert standing.maybe_paid <= before
-        if key in self.open:
-            assert standing.maybe_paid >= 1
-        self.sent[key] = before + 1
-        self.open.add(key)
+            return Answered(*self.answers[key])
+        last = self.sendings[key][-1] if self.sendings[key] else None
+        theirs = last is not None and last.end == "open" and last.by not in (by, "dying")
+        if last is not None and theirs and self.clock.now < last.deadline:
+            return Wait(self.owners[last.by], last.deadline)
+        count = self.maybe_paid(key)
+        return Send(count) if send_ambiguous or count == 0 else Ambiguous(count)
 
-    @rule(key=keys)
+    @rule(key=st.sampled_from(KEYS), by=st.sampled_from(["ours", "theirs", "dying"]), send=st.booleans())
+    def attempt(self, key: str, by: str, send: bool) -> None:
+        expected, deadline = self.expected(key, by, send), self.clock.now + 600
+        name = CallName(key, "workflow", key)
+        assert self.journals[by].begin(name, deadline=deadline, send_ambiguous=send) == expected
+        if isinstance(expected, Send):
+            self.sendings[key].append(Sending(by, deadline))
+
+    def last_open(self, key: str) -> "Sending | None":
+        last = self.sendings[key][-1] if self.sendings[key] and key not in self.answers else None
+        return last if last is not None and last.end == "open" and last.by != "dying" else None
+
+    @rule(key=st.sampled_from(KEYS))
     def answer(self, key: str) -> None:
-        if key in self.open:
-            self.open.discard(key)
-            self.answers[key] = f"answer {self.sent[key]}"
-            self.journal.answered(CallName(key, "workflow", key), self.answers[key])
+        if sending := self.last_open(key):
+            self.answers[key] = (f"answer {len(self.sendings[key])}", self.maybe_paid(key) - 1)
+            self.journals[sending.by].answered(CallName(key, "workflow", key), self.answers[key][0])
 
-    @rule(key=keys)
-    def fail(self, key: str) -> None:
-        if key in self.open:
-            self.open.discard(key)
-            self.journal.failed(CallName(key, "workflow", key))
+    @rule(key=st.sampled_from(KEYS), meaning=st.sampled_from(Meaning), by=st.sampled_from(["ours", "theirs"]))
+    def fail(self, key: str, meaning: Meaning, by: str) -> None:
+        """Only of its own call may a process say that."""
+        unsure = ProviderError(meaning, "openai", "…").may_be_billed
+        self.journals[by].failed(CallName(key, "workflow", key), unsure=unsure)
+        if (sending := self.last_open(key)) and sending.by == by:
+            sending.end = "maybe billed" if unsure else "not billed"
+
+    @rule(key=st.sampled_from(KEYS), by=st.sampled_from(["ours", "theirs"]))
+    def give_up(self, key: str, by: str) -> None:
+        if (sending := self.last_open(key)) and sending.by == by:
+            self.journals[by].cut_off(CallName(key, "workflow", key))
+            sending.end = "maybe billed"
 
     @rule()
-    def die(self) -> None:
-        """The process goes without a word; the next one has another identity."""
-        self.journal.close()
-        self.deaths += 1
-        self.journal = opened(self.path, Owner(2**22 + 1 + self.deaths, 1, Owner.current().boot))
+    def fall_silent(self) -> None:
+        self.clock.now += 700
 
     @invariant()
-    def every_answer_is_there(self) -> None:
+    def every_answer_is_there_for_all(self) -> None:
         for key, answer in self.answers.items():
-            standing = self.journal.begin(CallName(key, "workflow", key), deadline=9e9)
-            assert isinstance(standing, Answered) and standing.answer == answer
+            for journal in self.journals.values():
+                assert journal.begin(CallName(key, "workflow", key), deadline=9e9) == Answered(*answer)
 
     def teardown(self) -> None:
-        self.journal.close()
+        for journal in self.journals.values():
+            journal.close()
         self.folder.cleanup()
 
 
-TestCrashing = Crashing.TestCase
-TestCrashing.settings = hypothesis_settings(max_examples=40, stateful_step_count=25, deadline=None)
+TestCalling = Calling.TestCase
+TestCalling.settings = hypothesis_settings(max_examples=60, stateful_step_count=30, deadline=None)
