@@ -101,6 +101,11 @@ class Attempts:
         if not error.may_be_billed:
             self.open_at, self.response_id = "", ""
 
+    def unsent(self) -> None:
+        """The call that was about to be sent was not; one that goes on at the provider still does."""
+        if not self.response_id:
+            self.open_at = ""
+
     def sending(self, maybe_paid: int) -> None:
         """A call is about to be sent, and stands in this process's journal."""
         self.open_at, self.untold, self.maybe_paid = self.at, False, max(self.maybe_paid, maybe_paid)

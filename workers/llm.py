@@ -8,12 +8,13 @@ from temporalio.client import Client
 from temporalio.worker import Worker
 
 from fleet.activities import ExecuteActivities
+from fleet.async_journal import AsyncJournal
 from fleet.backend import Backend
 from fleet.budgets.admission import Admission
 from fleet.budgets.costs import Costs, first_cost
 from fleet.budgets.gate import Gate
 from fleet.budgets.reporter import Reporter
-from fleet.calls import Calls
+from fleet.call_runner import CallRunner
 from fleet.config import Settings
 from fleet.errors import BackendError
 from fleet.journal import Journal
@@ -37,12 +38,14 @@ async def life(settings: Settings, name: str, pulse: Pulse, measures: Measures, 
     session = ProviderSession(
         provider, factory, lambda fresh: backend.api_key(provider.name, fresh=fresh), measures
     )
-    journal = Journal.of(settings, provider.name)
+    file = Journal.of(settings, provider.name)
+    journal = AsyncJournal(file)
     for queue in provider.limits:
         measures.serves(provider.name, queue)
     with loading():
         await prepared(session)
-    calls = Calls(journal)
+    admissions: dict[str, Admission] = {}
+    runner = CallRunner(settings, provider, session, journal, admissions, measures)
     reporters: list[Reporter] = []
     cost = first_cost(provider.kind)
 
@@ -56,8 +59,9 @@ async def life(settings: Settings, name: str, pulse: Pulse, measures: Measures, 
 
     def build(client: Client) -> list[Worker]:
         costs = Costs(provider.kind)
-        admissions = {one.queue: Admission(Gate(), costs, one, lambda: session.used_key) for one in reporters}
-        execute = ExecuteActivities(settings, provider, session, calls, client, admissions, measures).execute
+        for one in reporters:
+            admissions[one.queue] = Admission(Gate(), costs, one, lambda: session.used_key)
+        execute = ExecuteActivities(settings, provider, journal, runner, client, measures).execute
         return [
             Worker(
                 client,
@@ -73,12 +77,13 @@ async def life(settings: Settings, name: str, pulse: Pulse, measures: Measures, 
         await asyncio.gather(*(one.report_for_ever() for one in reporters))
 
     async def close() -> None:
-        await calls.close()
+        await runner.close()
+        await journal.close()
         await session.close()
         await backend.aclose()
 
     return await WorkerProcess(
-        settings, name, pulse, build, prepare, [lambda client: recover_for_ever(client, journal), report], close
+        settings, name, pulse, build, prepare, [lambda client: recover_for_ever(client, file), report], close
     ).run()
 
 

@@ -1,13 +1,8 @@
 """An answer that came is paid: nothing that is done with it besides loses it."""
 
-from contextlib import nullcontext
-
 import pytest
 from anthropic.types import Message, TextBlock, Usage
 
-from fleet.budgets.admission import Admission
-from fleet.budgets.costs import Costs
-from fleet.budgets.gate import Gate, Word
 from fleet.config import ProviderSettings, load_settings
 from fleet.measures import Measures
 from fleet.providers.anthropic import _answer
@@ -69,32 +64,6 @@ async def test_an_answer_that_cannot_be_counted_is_kept(monkeypatch: pytest.Monk
 
     monkeypatch.setattr(measures, "used", full)
     assert await session(answer, measures).complete(REQUEST, timeout_seconds=5) == answer
-
-
-class Reporter:
-    """What an admission asks of the real one; it cannot take an answer."""
-
-    def __init__(self) -> None:
-        self.queue = "llm-test"
-        self.watch = self
-        self.call = lambda cost: nullcontext()
-
-    async def word(self, waited_seconds: float) -> Word:
-        return Word()
-
-    def answered(self, *arguments: object) -> None:
-        raise ValueError("that cannot be")
-
-
-async def test_an_answer_of_which_the_budget_cannot_be_told_is_kept() -> None:
-    answer = LlmAnswer("text", "gpt-4o", "stop", 10, 20)
-    admission = Admission(Gate(), Costs("openai"), Reporter(), lambda: "key")  # type: ignore[arg-type]
-
-    async def ask() -> LlmAnswer:
-        return answer
-
-    async with admission.admitted(REQUEST) as make:
-        assert await make(ask) == answer
 
 
 def test_an_endpoint_that_leaves_out_usage_is_understood() -> None:

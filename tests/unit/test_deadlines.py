@@ -6,20 +6,20 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from temporalio.testing import ActivityEnvironment
 
-from fleet.activities import ExecuteActivities
 from fleet.attempts import Attempts
+from fleet.call_runner import CallRunner
 from fleet.config import load_settings
 
 
 @pytest.mark.parametrize("ahead", [timedelta(minutes=10), timedelta(minutes=-10)], ids=["ahead", "behind"])
 def test_a_clock_that_differs_from_the_servers_takes_nothing_from_a_call(ahead: timedelta) -> None:
     settings = load_settings(api_base_url="http://localhost:1")
-    activities = ExecuteActivities.__new__(ExecuteActivities)
-    activities.settings, activities._provider = settings, settings.provider("openai")
+    runner = CallRunner.__new__(CallRunner)
+    runner._settings, runner._provider = settings, settings.provider("openai")
 
     def deadline() -> float:
         Attempts().make_current()
-        return activities._deadline_seconds()
+        return runner._seconds_left()
 
     environment = ActivityEnvironment()
     environment.info = replace(environment.info, started_time=datetime.now(UTC) - ahead)

@@ -91,13 +91,12 @@ async def until(what: str, condition: Callable[[], object]) -> None:
 
 
 async def call(admission: Admission, *, error: ProviderError | None = None) -> None:
-    async def ask() -> LlmAnswer:
-        if error is not None:
-            raise error
-        return ANSWER
-
-    async with admission.admitted(REQUEST) as make:
-        await make(ask)
+    async with admission.admitted(REQUEST) as admitted:
+        admitted.take()
+        with admitted.sending():
+            if error is not None:
+                raise error
+        admitted.answered(ANSWER)
 
 
 async def test_what_calls_cost_and_what_headers_say_is_told(server: Server) -> None:
@@ -130,13 +129,11 @@ async def test_calls_under_way_are_told_until_they_have_ended(server: Server) ->
     async with reporting_to(server) as (_, admission):
         hanging = asyncio.Event()
 
-        async def hang() -> LlmAnswer:
-            await hanging.wait()
-            return ANSWER
-
         async def attempt() -> None:
-            async with admission.admitted(REQUEST) as make:
-                await make(hang)
+            async with admission.admitted(REQUEST) as admitted:
+                admitted.take()
+                with admitted.sending():
+                    await hanging.wait()
 
         cut_off, answered = asyncio.create_task(attempt()), asyncio.create_task(attempt())
         await until("both are under way", lambda: server.reports and server.reports[-1].in_flight == 2)

@@ -99,8 +99,11 @@ class Process:
     @activity.defn(name="call")
     async def call(self) -> None:
         try:
-            async with self._admission.admitted(REQUEST) as make:
-                await make(self._provider.ask)
+            async with self._admission.admitted(REQUEST) as admitted:
+                admitted.take()
+                with admitted.sending():
+                    answer = await self._provider.ask()
+                admitted.answered(answer)
         except (HeldBack, ProviderError) as error:
             raise ApplicationError(
                 str(error),

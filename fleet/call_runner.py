@@ -1,0 +1,272 @@
+"""Makes the calls of one process to one provider; :meth:`CallRunner.run` and what it calls read downwards.
+
+A call is a task of its own that outlives the attempt which began it. An attempt may end while its call goes on:
+Temporal was away, or the process stood still for longer than the heartbeat timeout. The call is then not cut off;
+the next attempt, in whichever process of this host, finds it in the journal and waits for its answer.
+"""
+
+import asyncio
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Protocol
+
+from loguru import logger
+from temporalio import activity
+
+from fleet.answer_kept import answer_kept
+from fleet.async_journal import AsyncJournal
+from fleet.attempts import Attempts, seconds_used
+from fleet.budgets.admission import Admission, Admitted
+from fleet.config import ProviderSettings, Settings
+from fleet.errors import AmbiguousCall, BackendError, ProviderError
+from fleet.journal import Ambiguous, Answered, CallName, Send, Wait
+from fleet.meanings import Meaning
+from fleet.measures import CUT_OFF, Measures
+from fleet.providers.base import LlmAnswer, LlmRequest, Ticket
+from fleet.providers.session import ProviderSession
+from fleet.recorded import Recorded
+
+_LOOK_SECONDS = 0.25
+_CLOSE_SECONDS = 20.0
+# An attempt must report before Temporal gives it up.
+_REPORTING_SECONDS = 5.0
+
+
+@dataclass(frozen=True)
+class Call:
+    """A call to be made at most once, for the task queue that it came from. ``hold_seconds`` is how long it may be
+    held here for the sake of a limit; ``send_ambiguous``: send again what was or may have been paid."""
+
+    name: CallName
+    queue: str
+    request: LlmRequest
+    hold_seconds: float
+    send_ambiguous: bool
+
+
+class Told(Protocol):
+    """Who is told how a call moves: :class:`~fleet.pipeline_link.PipelineLink`."""
+
+    async def sending(self, attempt: int) -> None:
+        """The call is sent, or on its way already."""
+        ...
+
+    async def failed(self, attempt: int, why: str, *, unsettled: bool) -> None:
+        """It failed."""
+        ...
+
+
+class CallRunner:
+    """The calls of one process; ``admissions`` has the way in of each of the provider's queues."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        provider: ProviderSettings,
+        session: ProviderSession,
+        journal: AsyncJournal,
+        admissions: Mapping[str, Admission],
+        measures: Measures,
+    ) -> None:
+        self._settings = settings
+        self._provider = provider
+        self._session = session
+        self._journal = journal
+        self._admissions = admissions
+        self._measures = measures
+        self._running: dict[str, asyncio.Task[Recorded]] = {}
+        # Two attempts at one call must not both find that it is to be sent.
+        self._deciding = asyncio.Lock()
+
+    async def run(self, call: Call, attempts: Attempts, pipeline: Told) -> Recorded:
+        """The recorded answer, an answer that is on its way already, or that of a call made now.
+
+        Cancelled, it leaves the call running, unless the worker leaves or nobody wants the answer any more.
+
+        Raises:
+            HeldBack: the provider's limit leaves no room for it yet.
+            ProviderError: the call failed.
+            AmbiguousCall: it was or may have been paid, and by policy it is not sent again.
+            BackendError: there is no key to make it with.
+            JournalUnavailable: nothing was sent.
+        """
+        admission, number = self._admissions[call.queue], attempts.made + 1
+        async with admission.admitted(call.request, call.hold_seconds) as admitted:
+            telling = asyncio.create_task(pipeline.sending(number))
+            try:
+                return await self._answer(call, attempts, admitted)
+            except ProviderError as error:
+                attempts.failed(error)
+                error.excused = await _excused(error, attempts, admission)
+                await telling
+                await pipeline.failed(number, str(error), unsettled=attempts.may_have_sent)
+                if error.retryable and error.is_ambiguous and not call.send_ambiguous:
+                    attempts.provider_failures += 1
+                    raise AmbiguousCall(call.name.function_key, f"{error.meaning}: {error.detail}") from error
+                raise
+            except BackendError:
+                attempts.unsent()
+                raise
+            except asyncio.CancelledError:
+                if _is_to_end():
+                    await self.cut_off(call.name)
+                raise
+            finally:
+                telling.cancel()
+
+    async def _answer(self, call: Call, attempts: Attempts, admitted: Admitted) -> Recorded:
+        """Find the answer in the journal, join who is at the call, or send it."""
+        while True:
+            async with self._deciding:
+                found = self._running.get(call.name.key) or await self._begin(call, attempts, admitted)
+            if isinstance(found, Recorded):
+                return found
+            if found is not None:
+                return await asyncio.shield(found)
+            await asyncio.sleep(_LOOK_SECONDS)
+
+    async def _begin(
+        self, call: Call, attempts: Attempts, admitted: Admitted
+    ) -> "Recorded | asyncio.Task[Recorded] | None":
+        """What the journal has, a call that is sent now, or None while another process is at it."""
+        seconds = self._seconds_left()
+        goes_on = attempts.response_id or None
+        standing = await self._journal.begin(
+            call.name,
+            seconds=seconds,
+            maybe_paid=attempts.maybe_paid,
+            unknown_before=attempts.may_be_open_elsewhere and goes_on is None,
+            send_ambiguous=call.send_ambiguous,
+        )
+        match standing:
+            case Answered(answer, maybe_paid):
+                logger.info("answered before: taken from the journal, not sent again")
+                return Recorded.from_json(answer, maybe_paid)
+            case Wait(owner):
+                logger.debug("process {} is at this call: waiting for its answer", owner.pid)
+                return None
+            case Ambiguous():
+                raise AmbiguousCall(call.name.function_key, "an earlier call was cut off or lost")
+            case Send(maybe_paid, response_id):
+                if maybe_paid:
+                    logger.warning("sent again although {} earlier call(s) may have been paid", maybe_paid)
+                number = attempts.made + 1
+                attempts.sending(maybe_paid)
+                admitted.take()
+                ticket = self._ticket(call.name, attempts, response_id or goes_on)
+                sending = self._send(call, admitted, ticket, seconds, number, maybe_paid)
+                return self._started(call.name, asyncio.create_task(sending))
+
+    def _seconds_left(self) -> float:
+        """How long the call may take."""
+        left = self._settings.activity_timeout_seconds - seconds_used() - _REPORTING_SECONDS
+        return max(min(self._provider.timeout_seconds, left), 0.1)
+
+    def _ticket(self, name: CallName, attempts: Attempts, response_id: str | None) -> Ticket:
+        async def note(known: str) -> None:
+            attempts.goes_on(known)
+            await self._journal.resumable(name, known or None)
+
+        return Ticket(response_id, note)
+
+    def _started(self, name: CallName, task: "asyncio.Task[Recorded]") -> "asyncio.Task[Recorded]":
+        def forget(done: "asyncio.Task[Recorded]") -> None:
+            self._running.pop(name.key, None)
+            if not done.cancelled():
+                done.exception()  # whoever waited has it; one that nobody waits for stands in the journal
+
+        task.set_name(f"call {name.function_key}")
+        self._running[name.key] = task
+        task.add_done_callback(forget)
+        return task
+
+    async def _send(
+        self, call: Call, admitted: Admitted, ticket: Ticket, seconds: float, number: int, maybe_paid: int
+    ) -> Recorded:
+        """The call itself: sent, and what came of it written down before anybody is told."""
+        began, started = time.monotonic(), datetime.now(UTC)
+        try:
+            with admitted.sending():
+                answer = await self._ask(call.request, seconds, ticket)
+        except asyncio.CancelledError:
+            await self._journal.cut_off(call.name)
+            raise
+        except ProviderError as error:
+            await self._journal.failed(call.name, unsure=error.may_be_billed)
+            raise
+        except BackendError:  # there is no key: nothing was sent, unless it goes on there
+            await self._journal.failed(call.name, unsure=ticket.response_id is not None)
+            raise
+        except Exception:  # unforeseen, so it may have been sent
+            await self._journal.failed(call.name, unsure=True)
+            raise
+        recorded = Recorded(
+            answer=answer,
+            started=started.isoformat(timespec="milliseconds"),
+            seconds=round(time.monotonic() - began, 3),
+            attempts=number,
+            maybe_paid=maybe_paid,
+        )
+        await self._journal.answered(call.name, recorded.to_json())
+        with answer_kept("telling the budget of the answer"):
+            admitted.answered(answer)
+        return recorded
+
+    async def _ask(self, request: LlmRequest, seconds: float, ticket: Ticket) -> LlmAnswer:
+        """The call under its one true deadline, between the REQUEST and RESPONSE markers."""
+        name = self._provider.name
+        logger.info("🤖 LLM REQUEST: {}/{}", name, request.model)
+        logger.debug("LLM INPUT: system: {} user: {}", request.system_prompt, request.user_message)
+        began = time.monotonic()
+        try:
+            async with asyncio.timeout(seconds):
+                answer = await self._session.complete(request, timeout_seconds=seconds, ticket=ticket)
+        except TimeoutError as error:
+            self._measures.call_ended(name, self._provider.queue_of(request.model), Meaning.TIMED_OUT)
+            detail = f"no complete answer within {seconds:.0f} s"
+            raise ProviderError(Meaning.TIMED_OUT, name, detail) from error
+        except asyncio.CancelledError:
+            self._measures.call_ended(name, self._provider.queue_of(request.model), CUT_OFF)
+            raise
+        took = time.monotonic() - began
+        logger.info("📨 LLM RESPONSE: {} ({} chars in {:.1f}s)", name, len(answer.text), took)
+        logger.debug("LLM OUTPUT: {}", answer.text)
+        if answer.finish_reason == "length":
+            logger.warning("the answer of {} was cut off at max_tokens", answer.model)
+        return answer
+
+    async def cut_off(self, name: CallName) -> bool:
+        """End a call in mid-air and record that; whether there was one."""
+        running = self._running.get(name.key)
+        if running is None:
+            return False
+        running.cancel()
+        await asyncio.wait({running})
+        return True
+
+    async def close(self) -> None:
+        """Wait a while for calls whose attempts are gone, then cut them off."""
+        if running := set(self._running.values()):
+            logger.info("{} calls are still on their way", len(running))
+            _, late = await asyncio.wait(running, timeout=_CLOSE_SECONDS)
+            for task in late:
+                task.cancel()
+            if late:
+                await asyncio.wait(late)
+
+
+async def _excused(error: ProviderError, attempts: Attempts, admission: Admission) -> bool:
+    """Whether the provider was known to be in trouble: then the failure is not the call's own."""
+    if not (error.retryable and error.traits.counts):
+        return False
+    standing = await admission.standing()
+    return standing is not None and standing.breaker != "closed" and attempts.excuse(time.time())
+
+
+def _is_to_end() -> bool:
+    """Whether a cancelled attempt takes its call along: the worker leaves, or the user wants no answer. An attempt
+    that Temporal gave up, since it was silent for too long, does not: the next one waits for the answer."""
+    details = activity.cancellation_details()
+    return details is not None and (details.worker_shutdown or details.cancel_requested)

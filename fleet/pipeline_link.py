@@ -1,0 +1,65 @@
+"""The pipeline that an activity works for: asked for an assistant's inputs, and told how the call moves."""
+
+from datetime import timedelta
+
+from loguru import logger
+from temporalio import activity
+from temporalio.client import Client, WorkflowQueryFailedError
+from temporalio.service import RPCError
+
+from fleet.contracts import (
+    ASSIGNMENT_QUERY,
+    ASSISTANT_SIGNAL,
+    Assignment,
+    AssistantCall,
+    AssistantMoved,
+    AssistantState,
+)
+from fleet.errors import AssignmentUnavailable
+
+_ASK_SECONDS = 15.0
+_TELL_SECONDS = 5.0
+
+
+class PipelineLink:
+    """What the attempt that is running says to its pipeline, and hears from it."""
+
+    def __init__(self, temporal: Client, call: AssistantCall) -> None:
+        info = activity.info()
+        self._call = call
+        self._pipeline = temporal.get_workflow_handle(info.workflow_id or "", run_id=info.workflow_run_id)
+
+    async def assignment(self) -> Assignment:
+        """What the assistant works from.
+
+        Raises:
+            AssignmentUnavailable: the pipeline could not be asked.
+        """
+        try:
+            assignment: Assignment = await self._pipeline.query(
+                ASSIGNMENT_QUERY,
+                self._call.function_key,
+                result_type=Assignment,
+                rpc_timeout=timedelta(seconds=_ASK_SECONDS),
+            )
+        except (RPCError, WorkflowQueryFailedError) as error:
+            raise AssignmentUnavailable(
+                f"{self._call.name}: the pipeline could not be asked for the inputs ({error}). "
+                "Remedy: see that a pipeline worker runs; it is asked again"
+            ) from error
+        return assignment
+
+    async def sending(self, attempt: int) -> None:
+        """The call is sent, or on its way already; ``attempt`` is its number."""
+        await self._tell(AssistantMoved(self._call.function_key, AssistantState.RUNNING, attempt, "", False))
+
+    async def failed(self, attempt: int, why: str, *, unsettled: bool) -> None:
+        """That call failed; ``unsettled``: the provider may charge for it, or for an earlier one."""
+        await self._tell(AssistantMoved(self._call.function_key, AssistantState.QUEUED, attempt, why, unsettled))
+
+    async def _tell(self, moved: AssistantMoved) -> None:
+        """For its progress; a failure here harms nothing else."""
+        try:
+            await self._pipeline.signal(ASSISTANT_SIGNAL, moved, rpc_timeout=timedelta(seconds=_TELL_SECONDS))
+        except RPCError as error:
+            logger.warning("the pipeline's progress could not be updated: {}", error)

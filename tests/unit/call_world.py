@@ -1,0 +1,146 @@
+"""A call runner on a real journal, with a provider that answers when it is let."""
+
+import asyncio
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+
+import pytest
+
+from fleet.async_journal import AsyncJournal
+from fleet.attempts import Attempts
+from fleet.budgets.admission import Admission
+from fleet.budgets.costs import Cost, Costs
+from fleet.budgets.gate import Gate, Word
+from fleet.budgets.reports import Standing
+from fleet.call_runner import Call, CallRunner
+from fleet.config import load_settings
+from fleet.journal import CallName, Journal
+from fleet.measures import Measures
+from fleet.providers.base import LlmAnswer, LlmRequest, Ticket
+from fleet.recorded import Recorded
+
+NAME = CallName("key", "workflow", "draft")
+REQUEST = LlmRequest("gpt-4o", "Write.", "Topic", 0.7, None, 100, "fleet-1")
+ANSWER = LlmAnswer("text", "gpt-4o", "stop", 10, 20)
+QUEUE = "llm-openai"
+
+Opened = Callable[[], Journal]
+
+
+class Provider:
+    """Stands for a session. Answers when it is let, with ``error`` if there is one; counts what it was asked."""
+
+    def __init__(self, error: Exception | None = None, *, at_once: bool = False) -> None:
+        self.error = error
+        self.asked = 0
+        self.let = asyncio.Event()
+        self.arrived = asyncio.Event()
+        if at_once:
+            self.let.set()
+
+    async def complete(self, request: LlmRequest, *, timeout_seconds: float, ticket: Ticket) -> LlmAnswer:
+        self.asked += 1
+        self.arrived.set()
+        await self.let.wait()
+        if self.error is not None:
+            raise self.error
+        return ANSWER
+
+
+class QuietReporter:
+    """What an admission asks of the real one."""
+
+    queue = QUEUE
+
+    def __init__(self) -> None:
+        self.watch = self
+        self.in_trouble = False
+
+    def call(self, cost: Cost) -> AbstractContextManager[None]:
+        return nullcontext()
+
+    async def word(self, waited_seconds: float) -> Word:
+        return Word()
+
+    async def standing(self) -> Standing:
+        return Standing(QUEUE, 1.0, "probing" if self.in_trouble else "closed", "", True, 0, 0, 0)
+
+    def answered(self, *arguments: object) -> None:
+        pass
+
+    def failed(self, *arguments: object) -> None:
+        pass
+
+
+class Pipeline:
+    """Hears how the call moves."""
+
+    def __init__(self) -> None:
+        self.heard: list[tuple[str, int, bool]] = []
+
+    async def sending(self, attempt: int) -> None:
+        self.heard.append(("sending", attempt, False))
+
+    async def failed(self, attempt: int, why: str, *, unsettled: bool) -> None:
+        self.heard.append(("failed", attempt, unsettled))
+
+
+class Attempting(Attempts):
+    """The counts of attempts that have no Temporal to tell."""
+
+    def beat(self) -> None:
+        pass
+
+
+@pytest.fixture
+def opened(tmp_path: Path) -> Iterator[Opened]:
+    """Opens the one journal, as each process does for itself."""
+    journals: list[Journal] = []
+
+    def opens() -> Journal:
+        journals.append(Journal(tmp_path / "openai.db", max_bytes=10**8, keep_seconds=3600))
+        return journals[-1]
+
+    yield opens
+    for journal in journals:
+        journal.close()
+
+
+class Process:
+    """One process that makes the provider's calls."""
+
+    def __init__(self, journal: Journal, provider: object) -> None:
+        settings = load_settings(api_base_url="http://localhost:1")
+        self.journal = AsyncJournal(journal)
+        self.reporter = QuietReporter()
+        self.gate = Gate()
+        admission = Admission(self.gate, Costs("openai"), self.reporter, lambda: "")  # type: ignore[arg-type]
+        self.runner = CallRunner(
+            settings,
+            settings.provider("openai"),
+            provider,  # type: ignore[arg-type]
+            self.journal,
+            {QUEUE: admission},
+            Measures(),
+        )
+
+    async def make(
+        self,
+        *,
+        send_ambiguous: bool = True,
+        attempts: Attempts | None = None,
+        pipeline: Pipeline | None = None,
+    ) -> Recorded:
+        """One attempt at the call."""
+        call = Call(NAME, QUEUE, REQUEST, hold_seconds=1.0, send_ambiguous=send_ambiguous)
+        attempts = attempts or Attempting()
+        attempts.make_current()
+        return await self.runner.run(call, attempts, pipeline or Pipeline())
+
+    async def begin(self, provider: Provider) -> "asyncio.Task[Recorded]":
+        """An attempt whose call is on its way."""
+        attempt = asyncio.create_task(self.make())
+        async with asyncio.timeout(10):
+            await provider.arrived.wait()
+        return attempt

@@ -1,0 +1,238 @@
+"""Calls under the journal: made once, whoever waits for them and however often they are asked for."""
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
+from pathlib import Path
+
+import pytest
+
+from fleet.errors import AmbiguousCall, BackendUnavailable, JournalUnavailable, ProviderError
+from fleet.journal import CallName
+from fleet.meanings import Billed, Meaning, traits_of
+from fleet.providers.base import LlmAnswer, LlmRequest, Ticket
+from tests.unit.call_world import ANSWER, NAME, Attempting, Opened, Pipeline, Process, Provider, opened
+
+__all__ = ["opened"]
+
+
+@pytest.fixture(autouse=True)
+def _outside_of_an_activity(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fleet.call_runner._is_to_end", lambda: False)
+
+
+def failure(meaning: Meaning) -> ProviderError:
+    return ProviderError(meaning, "openai", "…")
+
+
+async def test_an_answer_is_taken_from_the_journal_the_second_time(opened: Opened) -> None:
+    provider = Provider(at_once=True)
+    first = await Process(opened(), provider).make()
+    assert await Process(opened(), provider).make() == first
+    assert (first.answer, first.maybe_paid, provider.asked) == (ANSWER, 0, 1)
+
+
+async def test_what_was_answered_before_takes_nothing_of_the_limit(opened: Opened) -> None:
+    provider = Provider(at_once=True)
+    await Process(opened(), provider).make()
+    second = Process(opened(), provider)
+    await second.make()
+    assert not second.gate._sent
+
+
+async def test_two_attempts_at_once_share_one_call(opened: Opened) -> None:
+    provider = Provider()
+    process = Process(opened(), provider)
+    first = await process.begin(provider)
+    others = [asyncio.create_task(process.make()) for _ in range(4)]
+    await asyncio.sleep(0)
+    provider.let.set()
+    found = await asyncio.gather(first, *others)
+    assert [one.answer for one in found] == [ANSWER] * 5 and provider.asked == 1
+
+
+async def test_an_attempt_that_is_given_up_leaves_its_call_to_the_next(opened: Opened) -> None:
+    provider = Provider()
+    process = Process(opened(), provider)
+    attempt = await process.begin(provider)
+    attempt.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await attempt
+    following = asyncio.create_task(process.make())
+    await asyncio.sleep(0)
+    provider.let.set()
+    assert (await following).maybe_paid == 0
+    assert provider.asked == 1
+
+
+async def test_a_worker_that_leaves_takes_its_call_along(opened: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fleet.call_runner._is_to_end", lambda: True)
+    provider = Provider()
+    process = Process(opened(), provider)
+    attempt = await process.begin(provider)
+    attempt.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await attempt
+    assert opened().counts().by_state["cut_off"] == 1
+
+
+async def test_a_call_that_is_cut_off_is_counted_or_refused_by_policy(opened: Opened) -> None:
+    provider = Provider()
+    process = Process(opened(), provider)
+    attempt = await process.begin(provider)
+    assert await process.runner.cut_off(NAME)
+    with pytest.raises(asyncio.CancelledError):
+        await attempt
+    assert not await process.runner.cut_off(NAME)
+    with pytest.raises(AmbiguousCall, match="may have been paid"):
+        await process.make(send_ambiguous=False)
+    provider.let.set()
+    assert (await process.make()).maybe_paid == 1
+
+
+@pytest.mark.parametrize("meaning", Meaning)
+async def test_a_failed_call_is_counted_or_not_sent_again_where_the_table_says_that_it_may_be_billed(
+    opened: Opened, meaning: Meaning
+) -> None:
+    provider = Provider(failure(meaning), at_once=True)
+    attempts, pipeline = Attempting(), Pipeline()
+    billed = traits_of(meaning).billed is not Billed.NO
+    with pytest.raises(ProviderError):
+        await Process(opened(), provider).make(attempts=attempts, pipeline=pipeline)
+    assert pipeline.heard == [("sending", 1, False), ("failed", 1, billed)]
+    assert attempts.may_have_sent == billed
+    provider.error = None
+    with pytest.raises(AmbiguousCall) if billed else nullcontext():
+        await Process(opened(), provider).make(send_ambiguous=False)
+    assert provider.asked == (1 if billed else 2)
+    assert (await Process(opened(), provider).make()).maybe_paid == int(billed)
+    assert provider.asked == 2
+
+
+@pytest.mark.parametrize("meaning", [one for one in Meaning if traits_of(one).retryable])
+async def test_by_policy_the_failure_that_may_be_billed_is_itself_the_last(
+    opened: Opened, meaning: Meaning
+) -> None:
+    provider, attempts = Provider(failure(meaning), at_once=True), Attempting()
+    billed = traits_of(meaning).billed is not Billed.NO
+    with pytest.raises(AmbiguousCall if billed else ProviderError, match=meaning.value):
+        await Process(opened(), provider).make(send_ambiguous=False, attempts=attempts)
+    assert attempts.made == int(billed), "what is not final is counted by its verdict"
+
+
+async def test_a_provider_known_to_be_in_trouble_excuses_its_failures(opened: Opened) -> None:
+    provider = Provider(failure(Meaning.OUTAGE), at_once=True)
+    process = Process(opened(), provider)
+    for in_trouble in (False, True):
+        process.reporter.in_trouble = in_trouble
+        with pytest.raises(ProviderError) as caught:
+            await process.make()
+        assert caught.value.excused == in_trouble
+
+
+class Background(Provider):
+    """Begins a response of its own, whose first poll fails; ``known``: and which it still has."""
+
+    def __init__(self, *, known: bool) -> None:
+        super().__init__(at_once=True)
+        self.known = known
+        self.tickets: list[str | None] = []
+
+    async def complete(self, request: LlmRequest, *, timeout_seconds: float, ticket: Ticket) -> LlmAnswer:
+        self.tickets.append(ticket.response_id)
+        if len(self.tickets) == 2:
+            return ANSWER
+        await ticket.begun("r-1")
+        if not self.known:
+            await ticket.gone()
+        error = failure(Meaning.KEY_REJECTED if self.known else Meaning.LOST_AFTER_SENDING)
+        error.goes_on = self.known
+        raise error
+
+
+@pytest.mark.parametrize("known", [True, False], ids=["goes on", "is gone"])
+async def test_a_failed_poll_leaves_the_call_to_the_next_attempt_while_the_provider_knows_it(
+    opened: Opened, known: bool
+) -> None:
+    """Its id is picked up, and nothing is paid twice; without it, it may have been."""
+    provider = Background(known=known)
+    with pytest.raises(ProviderError):
+        await Process(opened(), provider).make()
+    assert (await Process(opened(), provider).make()).maybe_paid == (0 if known else 1)
+    assert provider.tickets == [None, "r-1" if known else None]
+
+
+async def test_a_call_for_which_there_is_no_key_was_never_sent(opened: Opened) -> None:
+    provider, attempts = Provider(BackendUnavailable("away"), at_once=True), Attempting(at="here")
+    process = Process(opened(), provider)
+    with pytest.raises(BackendUnavailable):
+        await process.make(attempts=attempts)
+    attempts.at = "another host"
+    assert not (attempts.may_be_open_elsewhere or attempts.may_have_sent)
+    provider.error = None
+    assert (await process.make(send_ambiguous=False)).maybe_paid == 0
+
+
+async def test_an_unforeseen_error_may_have_been_sent(opened: Opened) -> None:
+    provider = Provider(ZeroDivisionError("division by zero"), at_once=True)
+    with pytest.raises(ZeroDivisionError):
+        await Process(opened(), provider).make()
+    provider.error = None
+    assert (await Process(opened(), provider).make()).maybe_paid == 1
+
+
+async def test_without_a_journal_nothing_is_sent(opened: Opened, tmp_path: Path) -> None:
+    (tmp_path / "openai.db").write_bytes(b"no database" * 100)
+    provider = Provider()
+    with pytest.raises(JournalUnavailable):
+        await Process(opened(), provider).make()
+    assert provider.asked == 0
+
+
+async def test_an_answer_that_the_journal_cannot_take_is_given_all_the_same(opened: Opened) -> None:
+    journal = opened()
+
+    def refuse(name: CallName, answer: str) -> None:
+        raise JournalUnavailable("the disk is gone")
+
+    journal.answered = refuse  # type: ignore[method-assign]
+    assert (await Process(journal, Provider(at_once=True)).make()).answer == ANSWER
+
+
+async def test_an_answer_is_in_the_journal_before_the_budget_is_told_of_it(opened: Opened) -> None:
+    process, found = Process(opened(), Provider(at_once=True)), []
+
+    def fail(*arguments: object) -> None:
+        found.append(opened().counts().by_state["answered"])
+        raise ValueError("that cannot be")
+
+    process.reporter.answered = fail  # type: ignore[method-assign]
+    assert (await process.make()).answer == ANSWER
+    assert found == [1]
+
+
+async def test_closing_cuts_off_what_does_not_end(opened: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("fleet.call_runner._CLOSE_SECONDS", 0.05)
+    provider = Provider()
+    process = Process(opened(), provider)
+    attempt = await process.begin(provider)
+    await process.runner.close()
+    with pytest.raises(asyncio.CancelledError):
+        await attempt
+    with pytest.raises(AmbiguousCall):
+        await Process(opened(), provider).make(send_ambiguous=False)
+
+
+async def test_calls_are_made_while_all_other_threads_are_busy(opened: Opened) -> None:
+    """A blocking client may hold each of them for the length of a call."""
+    busy, over = ThreadPoolExecutor(1), asyncio.Event()
+    loop = asyncio.get_running_loop()
+    loop.set_default_executor(busy)
+    busy.submit(lambda: asyncio.run_coroutine_threadsafe(over.wait(), loop).result())
+    try:
+        process = Process(opened(), Provider(at_once=True))
+        async with asyncio.timeout(10), process.journal.holding(b"token"):
+            assert (await process.make()).answer == ANSWER
+            await process.journal.close()
+    finally:
+        over.set()
