@@ -150,14 +150,17 @@ class ExecuteActivities:
         assignment = await pipeline.assignment()
         request = _request(call, assignment)
         policy = assignment.assistant.on_ambiguous or self.settings.on_ambiguous
+        attempts = current_attempts()
+        # Whoever had the pipeline tried again has seen to what may have been paid before that.
+        send_again = policy == "send" or (assignment.retried and not attempts.may_have_sent)
         to_make = Call(
             name=_call_name(call, assignment, request),
             queue=activity.info().task_queue,
             request=request,
             hold_seconds=_hold_seconds(call),
-            send_ambiguous=policy == "send",
+            send_ambiguous=send_again,
         )
-        return self._result(call, request, await self._runner.run(to_make, current_attempts(), pipeline))
+        return self._result(call, request, await self._runner.run(to_make, attempts, pipeline))
 
     def _result(self, call: AssistantCall, request: LlmRequest, recorded: Recorded) -> AssistantResult:
         answer = recorded.answer

@@ -83,7 +83,8 @@ class CallRunner:
     async def run(self, call: Call, attempts: Attempts, pipeline: Told) -> Recorded:
         """The recorded answer, an answer that is on its way already, or that of a call made now.
 
-        Cancelled, it leaves the call running, unless the worker leaves or nobody wants the answer any more.
+        Cancelled, it leaves the call running unless the worker leaves: it is paid, and the journal keeps its
+        answer.
 
         Raises:
             HeldBack: the provider's limit leaves no room for it yet.
@@ -266,7 +267,8 @@ async def _excused(error: ProviderError, attempts: Attempts, admission: Admissio
 
 
 def _is_to_end() -> bool:
-    """Whether a cancelled attempt takes its call along: the worker leaves, or the user wants no answer. An attempt
-    that Temporal gave up, since it was silent for too long, does not: the next one waits for the answer."""
+    """Whether a cancelled attempt takes its call along: the worker leaves. An attempt that Temporal gave up, since
+    it was silent for too long, does not: the next one waits for the answer. Nor does one whose pipeline was
+    cancelled or has failed: what was sent is paid, and a retry finds the answer."""
     details = activity.cancellation_details()
-    return details is not None and (details.worker_shutdown or details.cancel_requested)
+    return details is not None and details.worker_shutdown

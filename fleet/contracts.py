@@ -5,9 +5,10 @@ languages can read and start it. Durations are in seconds, points in time are IS
 US dollars.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import Any, Self
 
 WORKFLOW_TYPE = "AssistantPipelineWorkflow"
 LOAD_ASSISTANTS = "load_assistants_from_database"
@@ -161,7 +162,8 @@ class Assignment:
     """Answer of the query ``assignment``: all that one assistant works from.
 
     ``topic``, ``current_date`` and ``csv_data`` are None where this assistant does not read them.
-    ``first_run_id`` is that of the pipeline's first run, which a reset does not change.
+    ``first_run_id`` is that of the pipeline's first run, which neither a reset nor ``fleet retry`` changes.
+    ``retried``: a person had the pipeline tried again, and with it what may have been paid before.
     """
 
     assistant: Assistant
@@ -170,6 +172,7 @@ class Assignment:
     csv_data: str | None
     outputs: list[NamedText]
     first_run_id: str = ""
+    retried: bool = False
 
 
 @dataclass(frozen=True)
@@ -215,10 +218,15 @@ class AssistantResult:
 
 @dataclass(frozen=True)
 class RetryOf:
-    """The failed run whose finished outputs a pipeline takes over; argument of ``collect_finished_outputs``."""
+    """The failed run whose finished outputs a pipeline takes over; argument of ``collect_finished_outputs``.
+
+    ``first_run_id`` is that of the first run of the pipeline which is tried again: its calls are known by it.
+    Empty where 0.1.0 started the retry.
+    """
 
     workflow_id: str
     run_id: str
+    first_run_id: str = ""
 
 
 @dataclass(frozen=True)
@@ -234,6 +242,17 @@ class ErrorRecord:
     provider: str | None
     attempts: int
     retryable: bool
+
+    @classmethod
+    def from_details(cls, details: Mapping[str, Any]) -> Self:
+        """From a failure's details, of whichever release: unknown fields are ignored, missing ones usual."""
+        return cls(
+            code=str(details.get("code", "unexpected")),
+            message=str(details.get("message", "")),
+            provider=details.get("provider"),
+            attempts=int(details.get("attempts", 0)),
+            retryable=bool(details.get("retryable", True)),
+        )
 
 
 @dataclass(frozen=True)

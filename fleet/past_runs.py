@@ -1,12 +1,12 @@
 """What an earlier run of a pipeline was started with and what its assistants answered, from its history."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from temporalio.api.history.v1 import HistoryEvent
 from temporalio.client import Client, WorkflowHandle
 
-from fleet.contracts import COLLECT_FINISHED, EXECUTE_ASSISTANT, AssistantResult, RetryOf
+from fleet.contracts import COLLECT_FINISHED, EXECUTE_ASSISTANT, RETRY_MEMO, AssistantResult, RetryOf
 
 
 async def finished_results(client: Client, run: RetryOf) -> list[AssistantResult]:
@@ -17,7 +17,13 @@ async def finished_results(client: Client, run: RetryOf) -> list[AssistantResult
         RPCError: its history cannot be read.
     """
     results: dict[str, AssistantResult] = {}
-    for kind, payloads in await _completed_activities(_handle(client, run)):
+    completed = await _completed_activities(_handle(client, run))
+    if not any(kind == COLLECT_FINISHED for kind, _ in completed):
+        # It may have ended before it had taken over what it was to.
+        earlier = (await beginning_of(client, run)).retry_of
+        if earlier is not None:
+            results |= {one.function_key: one for one in await finished_results(client, earlier)}
+    for kind, payloads in completed:
         hint: Any = list[AssistantResult] if kind == COLLECT_FINISHED else AssistantResult
         (decoded,) = await client.data_converter.decode(payloads, [hint])
         for result in decoded if kind == COLLECT_FINISHED else [decoded]:
@@ -25,16 +31,35 @@ async def finished_results(client: Client, run: RetryOf) -> list[AssistantResult
     return list(results.values())
 
 
-async def arguments_of(client: Client, run: RetryOf) -> list[Any]:
-    """The arguments that a run was started with.
+@dataclass(frozen=True)
+class Beginning:
+    """How a run was started: ``arguments``, the run that it tries again, its ``priority`` (1 to 5, 0 where none
+    was asked for), and the id of its pipeline's first run, by which its calls are known."""
+
+    arguments: list[Any]
+    retry_of: RetryOf | None
+    priority: int
+    first_run_id: str
+
+
+async def beginning_of(client: Client, run: RetryOf) -> Beginning:
+    """How a run was started.
 
     Raises:
         RPCError: its history cannot be read.
     """
     async for event in _handle(client, run).fetch_history_events():
         started = event.workflow_execution_started_event_attributes
-        return await client.data_converter.decode(list(started.input.payloads))
-    return []
+        retry_of: RetryOf | None = None
+        if RETRY_MEMO in started.memo.fields:
+            (retry_of,) = await client.data_converter.decode([started.memo.fields[RETRY_MEMO]], [RetryOf])
+        return Beginning(
+            arguments=await client.data_converter.decode(list(started.input.payloads)),
+            retry_of=retry_of,
+            priority=started.priority.priority_key,
+            first_run_id=(retry_of and retry_of.first_run_id) or started.first_execution_run_id,
+        )
+    return Beginning([], None, 0, "")
 
 
 def _handle(client: Client, run: RetryOf) -> WorkflowHandle[Any, Any]:

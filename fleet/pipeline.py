@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 
 from temporalio import workflow
 from temporalio.common import Priority, RetryPolicy
-from temporalio.exceptions import ActivityError, ApplicationError, TimeoutError, TimeoutType
+from temporalio.exceptions import ActivityError, ApplicationError, CancelledError, TimeoutError, TimeoutType
 
 with workflow.unsafe.imports_passed_through():
     from fleet.assistants import reads_csv
@@ -50,6 +50,8 @@ with workflow.unsafe.imports_passed_through():
 _LOAD_ATTEMPT = timedelta(seconds=60)
 _LOAD_SILENCE = timedelta(seconds=30)
 _LONGEST_PATIENCE_SECONDS = 3600.0
+#: Changes of the workflow's commands, by which histories that were recorded before are replayed as they were.
+_CANCELS_UNSENT = "cancels-what-is-not-sent"
 #: Source: Temporal's limit on fairness keys, in bytes.
 _FAIRNESS_KEY_MAX = 64
 
@@ -68,6 +70,7 @@ class AssistantPipelineWorkflow:
         self._total = 0
         self._error: ErrorRecord | None = None
         self._warnings: list[str] = []
+        self._executing: dict[str, workflow.ActivityHandle[AssistantResult]] = {}
 
     # Untyped arguments: a foreign client's wrong type must fail the pipeline with a clear message, where
     # the converter would fail the workflow task for ever.
@@ -87,14 +90,17 @@ class AssistantPipelineWorkflow:
         except InputError as error:
             self._fail(ErrorRecord(error.code, str(error), None, 0, retryable=False))
         plan = await self._load()
-        self._stages = Stages(plan.assistants, self._inputs, workflow.info().first_execution_run_id)
+        retry_of: RetryOf | None = workflow.memo_value(RETRY_MEMO, default=None, type_hint=RetryOf)
+        first_run_id = (retry_of and retry_of.first_run_id) or workflow.info().first_execution_run_id
+        self._stages = Stages(plan.assistants, self._inputs, first_run_id, retried=retry_of is not None)
         self._total = len(plan.assistants)
         self._state = PipelineState.RUNNING
         if self._inputs.csv_text and not reads_csv(plan.assistants):
             self._warnings.append(
                 "csv_data was given and no assistant reads it: add csv to the input_keys of one that should"
             )
-        await self._take_over()
+        if retry_of is not None:
+            await self._take_over(retry_of)
         await asyncio.gather(*(self._follow(assistant, plan) for assistant in plan.assistants))
         if self._error is not None:
             self._fail(self._error)
@@ -129,16 +135,14 @@ class AssistantPipelineWorkflow:
     def assistant_moved(self, moved: AssistantMoved) -> None:
         """A worker tells that an attempt began, or that it failed and will be repeated."""
         self._stages.move(moved)
+        self._cancel_what_is_not_sent()
 
     async def _load(self) -> PipelinePlan:
         plan: PipelinePlan = await self._prepare(LOAD_ASSISTANTS, self._inputs.project_id, PipelinePlan)
         return plan
 
-    async def _take_over(self) -> None:
+    async def _take_over(self, failed: RetryOf) -> None:
         """Of a pipeline that is tried again, what was answered before is not asked again."""
-        failed: RetryOf | None = workflow.memo_value(RETRY_MEMO, default=None, type_hint=RetryOf)
-        if failed is None:
-            return
         for result in await self._prepare(COLLECT_FINISHED, failed, list[AssistantResult]):
             self._stages.reuse(result)
 
@@ -161,8 +165,8 @@ class AssistantPipelineWorkflow:
     async def _follow(self, assistant: Assistant, plan: PipelinePlan) -> None:
         """Wait for what this assistant reads, then execute it.
 
-        After another one failed for good nothing new is sent. What is already on its way is paid for, so
-        its answer is awaited and kept.
+        After another one failed for good nothing new is sent: what waits in a queue, or between two attempts, is
+        cancelled. What is already on its way is paid for, so its answer is awaited and kept.
         """
         key = assistant.function_key
         if self._stages.done(key):
@@ -174,16 +178,30 @@ class AssistantPipelineWorkflow:
         try:
             self._stages.finish(await self._execute(assistant, plan), _now())
         except ActivityError as error:
+            if self._error is not None and isinstance(error.cause, CancelledError):
+                self._stages.drop(key, "not sent: another assistant had failed")
+                return
             record = _record_of(error)
             self._stages.fail(key, record, _now())
             self._error = self._error or record
+            self._cancel_what_is_not_sent()
+
+    def _cancel_what_is_not_sent(self) -> None:
+        """Once one has failed, the calls that no worker has sent yet would be paid for nothing."""
+        if self._error is None:
+            return
+        unsent = [key for key in self._executing if self._stages.waits_to_be_sent(key)]
+        if unsent and workflow.patched(_CANCELS_UNSENT):
+            for key in unsent:
+                self._executing[key].cancel()
 
     async def _execute(self, assistant: Assistant, plan: PipelinePlan) -> AssistantResult:
         """The answer of the first of its models that can send it in time; in every round each has longer.
 
         It stays with the provider that its call was *sent* to: a request reached it, or may have, and was not
-        refused as unpaid for certain. After a 429, a rejected key, an overload or a connection that was never
-        made it may move on; after a 500, a timeout, an answer of no use or a worker's death under the call not.
+        refused as unpaid for certain. After a 429, a rejected key, an error in the provider's own words or a
+        connection that was never made it may move on; after a lost connection, a timeout, an answer of no use or a
+        worker's death under the call not.
         """
         key, patience = assistant.function_key, plan.limits.fallback_after_seconds
         choices = [ModelChoice(assistant.provider, assistant.model), *assistant.fallback]
@@ -217,7 +235,7 @@ class AssistantPipelineWorkflow:
     ) -> AssistantResult:
         """One model's answer; ``start_within`` bounds the wait in its queue and its gate, not the call."""
         limits = plan.limits
-        result: AssistantResult = await workflow.execute_activity(
+        executing = workflow.start_activity(
             EXECUTE_ASSISTANT,
             AssistantCall(
                 function_key=assistant.function_key,
@@ -241,6 +259,12 @@ class AssistantPipelineWorkflow:
                 backoff_coefficient=limits.backoff_coefficient,
             ),
         )
+        self._executing[assistant.function_key] = executing
+        self._cancel_what_is_not_sent()  # another one may have failed while this one moved
+        try:
+            result: AssistantResult = await executing
+        finally:
+            del self._executing[assistant.function_key]
         return result
 
     def _priority(self, project_id: str) -> Priority:
@@ -320,6 +344,6 @@ def _record_of(error: ActivityError) -> ErrorRecord:
     """The record that the activity failed with, or one made from Temporal's own words."""
     cause = error.cause
     if isinstance(cause, ApplicationError) and cause.details and isinstance(cause.details[0], dict):
-        return ErrorRecord(**cause.details[0])
+        return ErrorRecord.from_details(cause.details[0])
     retryable = not (isinstance(cause, ApplicationError) and cause.non_retryable)
     return ErrorRecord("activity_failed", str(cause or error), None, 0, retryable)

@@ -49,11 +49,20 @@ class Stage:
 
 
 class Stages:
-    """All assistants of a pipeline, by ``order``."""
+    """All assistants of a pipeline, by ``order``. ``first_run_id`` and ``retried`` are as in
+    :class:`~fleet.contracts.Assignment`."""
 
-    def __init__(self, assistants: list[Assistant], inputs: PipelineInputs, first_run_id: str = "") -> None:
+    def __init__(
+        self,
+        assistants: list[Assistant],
+        inputs: PipelineInputs,
+        first_run_id: str = "",
+        *,
+        retried: bool = False,
+    ) -> None:
         self._inputs = inputs
         self._first_run_id = first_run_id
+        self._retried = retried
         self._assistants = assistants
         waits_for = dependencies(assistants)
         self._stages = {
@@ -91,6 +100,15 @@ class Stages:
         """It moves to another model's queue, since nothing of it was sent."""
         stage = self._stages[function_key]
         stage.state, stage.choice, stage.note, stage.sent = AssistantState.QUEUED, choice, note, False
+
+    def waits_to_be_sent(self, function_key: str) -> bool:
+        """Whether it is in its queue, or between two attempts, and no call of it is on its way."""
+        return self._stages[function_key].state is AssistantState.QUEUED
+
+    def drop(self, function_key: str, note: str) -> None:
+        """It is not executed after all."""
+        stage = self._stages[function_key]
+        stage.state, stage.queued_at, stage.note = AssistantState.WAITING, None, note
 
     def sent(self, function_key: str) -> bool:
         """Whether its call may have been answered and paid already."""
@@ -131,6 +149,7 @@ class Stages:
             csv_data=self._inputs.csv_text or None if CSV_KEY in read else None,
             outputs=[self._named_output(key) for key in stage.inputs],
             first_run_id=self._first_run_id,
+            retried=self._retried,
         )
 
     def _named_output(self, key: str) -> NamedText:

@@ -41,7 +41,7 @@ from fleet.contracts import (
 )
 from fleet.errors import InputError, OperationError, TemporalUnavailable
 from fleet.inputs import PipelineInputs, validate_inputs
-from fleet.past_runs import arguments_of
+from fleet.past_runs import beginning_of
 from fleet.runtime import connect_once
 
 _LOOK_SECONDS = 0.5
@@ -181,12 +181,14 @@ async def retry_pipeline(settings: Settings, workflow_id: str) -> Started:
         description = await client.get_workflow_handle(workflow_id).describe()
         _refuse_not_failed(workflow_id, description)
         failed = RetryOf(workflow_id, description.run_id)
+        beginning = await beginning_of(client, failed)
         handle = await client.start_workflow(
             WORKFLOW_TYPE,
-            args=await arguments_of(client, failed),
+            args=beginning.arguments,
             id=workflow_id,
             task_queue=PIPELINE_QUEUE,
-            memo={RETRY_MEMO: failed},
+            memo={RETRY_MEMO: replace(failed, first_run_id=beginning.first_run_id)},
+            priority=Priority(priority_key=beginning.priority or None),
         )
     except RPCError as error:
         if error.status is RPCStatusCode.NOT_FOUND:

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from fleet.budgets.reports import RESUME_SIGNAL, budget_id
+from fleet.contracts import PIPELINE_QUEUE, WORKFLOW_TYPE
 from tests.commands import Command
 from tests.fleet import Fleet, json_of
 from tests.waiting import wait_for
@@ -177,6 +178,86 @@ def test_a_failed_pipeline_is_retried_from_where_it_failed_and_pays_only_for_the
     assert refused.returncode == 1 and "has completed" in refused.stderr
     unknown = fleet.fleet("retry", "nobody")
     assert unknown.returncode == 1 and "knows no pipeline 'nobody'" in unknown.stderr
+
+
+def failed(fleet: Fleet, project_name: str, *options: str) -> str:
+    """The workflow id of a pipeline that has failed."""
+    run = fleet.fleet("run", "Kávovar", "--project", project_name, "--json", *options)
+    assert run.returncode == 1
+    workflow_id: str = json_of(run.stdout)["workflow_id"]
+    return workflow_id
+
+
+def test_a_retry_counts_what_the_failed_run_may_have_paid(fleet: Fleet) -> None:
+    wait_for("every program runs", fleet.all_run)
+    fleet.simulator.clear()
+    fleet.simulator.fault("openai", "empty", count=3)
+    workflow_id = failed(fleet, project(fleet))
+    assert finished(fleet.start("retry", workflow_id, "--json")) == {"attempts": 1, "possibly_paid_twice": 3}
+    assert len(outcomes(fleet)) == 4
+
+
+def test_a_retry_sends_again_what_by_policy_was_not_since_a_person_has_seen_to_it(fleet: Fleet) -> None:
+    wait_for("every program runs", fleet.all_run)
+    fleet.simulator.clear()
+    fleet.simulator.fault("openai", "empty", count=2)
+    workflow_id = failed(fleet, project(fleet, on_ambiguous="fail"))
+    again = fleet.fleet("retry", workflow_id, "--json")
+    assert json_of(again.stdout)["error"]["code"] == "ambiguous_call" and len(outcomes(fleet)) == 2
+    assert finished(fleet.start("retry", workflow_id, "--json")) == {"attempts": 1, "possibly_paid_twice": 2}
+
+
+def test_a_retry_gets_the_answer_of_the_call_that_a_terminated_run_had_sent(fleet: Fleet) -> None:
+    with fleet.latency("openai", 2.0):
+        name = project(fleet)
+        run = begin(fleet, name)
+        workflow_id = _workflow_of(fleet, name)
+        assert fleet.temporal("workflow", "terminate", "--workflow-id", workflow_id).returncode == 0
+        run.communicate(timeout=60)
+        again = finished(fleet.start("retry", workflow_id, "--json"))
+    assert again == {"attempts": 1, "possibly_paid_twice": 0}
+    assert outcomes(fleet) == ["answered"]
+
+
+def _workflow_of(fleet: Fleet, project_name: str) -> str:
+    with closing(sqlite3.connect(fleet.state / "journal" / "openai.db")) as connection:
+        rows = connection.execute(
+            "SELECT workflow_id FROM calls WHERE workflow_id LIKE ?", (f"{project_name}-%",)
+        ).fetchall()
+    ((workflow_id,),) = rows
+    return str(workflow_id)
+
+
+async def test_a_new_run_under_an_old_workflow_id_gets_no_old_answer(fleet: Fleet) -> None:
+    name, client = project(fleet), await fleet.client()
+    fleet.simulator.clear()
+    for _ in range(2):
+        await client.execute_workflow(
+            WORKFLOW_TYPE, args=["Kávovar", name], id=f"{name}-again", task_queue=PIPELINE_QUEUE
+        )
+    assert outcomes(fleet) == ["answered", "answered"]
+
+
+async def test_a_retry_that_ended_before_it_had_taken_over_loses_nothing(fleet: Fleet) -> None:
+    """It keeps the priority, too."""
+    wait_for("every program runs", fleet.all_run)
+    name = f"taken-over-{uuid.uuid4().hex[:8]}"
+    fleet.add_project(name, {}, {"model": "gpt-nonexistent"})
+    workflow_id = failed(fleet, name, "--priority", "2")
+    fleet.simulator.clear()
+    fleet.supervisorctl("stop", "assistants:*")
+    try:
+        begun = json_of(fleet.fleet("retry", workflow_id, "--no-wait", "--json").stdout)
+        assert fleet.temporal("workflow", "terminate", "--workflow-id", workflow_id).returncode == 0
+    finally:
+        fleet.supervisorctl("start", "assistants:*")
+    fleet.backend("UPDATE Assistant SET model = 'gpt-4o' WHERE project_id = ?", name)
+    mended = json_of(fleet.fleet("retry", workflow_id, "--json").stdout)
+    assert [one["reused"] for one in mended["assistants"]] == [True, False]
+    assert outcomes(fleet) == ["answered"]
+    for run_id in (begun["run_id"], mended["run_id"]):
+        described = await (await fleet.client()).get_workflow_handle(workflow_id, run_id=run_id).describe()
+        assert described.raw_description.workflow_execution_info.priority.priority_key == 2
 
 
 async def test_twenty_limits_in_a_row_are_no_attempt(fleet: Fleet) -> None:

@@ -16,7 +16,7 @@ from fleet.contracts import WORKFLOW_TYPE, RetryOf
 from fleet.control.doctor.check import Check, from_error
 from fleet.errors import AssistantDamaged, FleetError, InputError, NoAssistants, ProjectNotFound
 from fleet.loading import load_assistants
-from fleet.past_runs import arguments_of
+from fleet.past_runs import beginning_of
 
 _WITHIN_SECONDS = 3600.0
 _MOST_LISTED = 50
@@ -92,7 +92,7 @@ async def _failure(client: Client, one: WorkflowExecution, overcome: bool) -> Fa
             message = cause.message
             record: Any = cause.details[0] if cause.details else None
             code = str(record.get("code", code)) if isinstance(record, dict) else code
-    arguments = await arguments_of(client, RetryOf(one.id, one.run_id))
+    arguments = (await beginning_of(client, RetryOf(one.id, one.run_id))).arguments
     project = str(arguments[1]) if len(arguments) > 1 else ""
     return Failed(one.id, project, code, " ".join(message.split()), overcome)
 

@@ -1,0 +1,147 @@
+"""What becomes of a pipeline's other assistants once one of them has failed; the workers are acted."""
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from temporalio import activity
+from temporalio.client import Client, WorkflowFailureError
+from temporalio.exceptions import ApplicationError
+from temporalio.worker import Worker
+
+from fleet.contracts import (
+    ASSISTANT_SIGNAL,
+    ASSISTANTS_QUEUE,
+    EXECUTE_ASSISTANT,
+    LOAD_ASSISTANTS,
+    PIPELINE_QUEUE,
+    WORKFLOW_TYPE,
+    ActivityLimits,
+    Assistant,
+    AssistantCall,
+    AssistantMoved,
+    AssistantResult,
+    AssistantState,
+    PipelinePlan,
+)
+from fleet.pipeline import AssistantPipelineWorkflow
+from tests.temporal import running_temporal
+
+QUEUES = {"openai": "llm-openai", "anthropic": "llm-anthropic"}
+
+
+class Loading:
+    """A project of two assistants that read the topic alone: one fails, the other is its sibling."""
+
+    @activity.defn(name=LOAD_ASSISTANTS)
+    async def load(self, project_id: str) -> PipelinePlan:
+        fails = Assistant("fails", "Fails", 1, "openai", "m", "Write.", input_keys=["topic"])
+        sibling = Assistant("sibling", "Sibling", 2, "anthropic", "n", "Write.", input_keys=["topic"])
+        return PipelinePlan(project_id, [fails, sibling], QUEUES, ActivityLimits(600.0, 30.0, 1.0, 2.0))
+
+
+@dataclass
+class Workers:
+    """Both providers' workers; ``may_fail`` lets the one assistant fail, ``may_answer`` the other answer."""
+
+    client: Client
+    state: AssistantState = AssistantState.RUNNING
+    asked: int = 0
+    may_fail: asyncio.Event = field(default_factory=asyncio.Event)
+    may_answer: asyncio.Event = field(default_factory=asyncio.Event)
+    at_work: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @activity.defn(name=EXECUTE_ASSISTANT)
+    async def fail(self, call: AssistantCall) -> AssistantResult:
+        await self.may_fail.wait()
+        raise ApplicationError("refused", type="provider_error", non_retryable=True)
+
+    @activity.defn(name=EXECUTE_ASSISTANT)
+    async def sibling(self, call: AssistantCall) -> AssistantResult:
+        self.asked += 1
+        info = activity.info()
+        handle = self.client.get_workflow_handle(info.workflow_id or "", run_id=info.workflow_run_id)
+        await handle.signal(ASSISTANT_SIGNAL, AssistantMoved(call.function_key, AssistantState.RUNNING, 1))
+        self.at_work.set()
+        if self.state is AssistantState.QUEUED:
+            await handle.signal(ASSISTANT_SIGNAL, AssistantMoved(call.function_key, AssistantState.QUEUED, 1))
+            raise ApplicationError("too early", type="held_back", next_retry_delay=timedelta(hours=1))
+        await self.may_answer.wait()
+        return AssistantResult("sibling", "text", "anthropic", "n", "stop", 1, 0, 1, 0.5, None, 1, 0.1, "", "key")
+
+
+@pytest.fixture(scope="module")
+def address() -> Iterator[str]:
+    with running_temporal() as address:
+        yield address
+
+
+@pytest.fixture
+async def workers(address: str) -> AsyncIterator[Workers]:
+    client = await Client.connect(address)
+    found = Workers(client)
+    async with (
+        Worker(client, task_queue=PIPELINE_QUEUE, workflows=[AssistantPipelineWorkflow]),
+        Worker(client, task_queue=ASSISTANTS_QUEUE, activities=[Loading().load]),
+        Worker(client, task_queue=QUEUES["openai"], activities=[found.fail]),
+    ):
+        yield found
+
+
+async def begun(workers: Workers) -> "asyncio.Task[dict[str, Any]]":
+    """The result that a failing pipeline carries; it has begun."""
+    handle = await workers.client.start_workflow(
+        WORKFLOW_TYPE, args=["topic", "project"], id=f"p-{uuid.uuid4()}", task_queue=PIPELINE_QUEUE
+    )
+
+    async def result() -> dict[str, Any]:
+        with pytest.raises(WorkflowFailureError) as failed:
+            await handle.result()
+        cause = failed.value.cause
+        assert isinstance(cause, ApplicationError)
+        found: dict[str, Any] = cause.details[1]
+        return found
+
+    return asyncio.create_task(result())
+
+
+def statuses(result: dict[str, Any]) -> dict[str, str]:
+    return {one["function_key"]: one["status"] for one in result["stages"]}
+
+
+async def test_a_sibling_in_a_queue_that_hands_out_nothing_keeps_no_failed_pipeline_running(
+    workers: Workers,
+) -> None:
+    result = await begun(workers)
+    workers.may_fail.set()
+    assert statuses(await asyncio.wait_for(result, 20)) == {"fails": "failed", "sibling": "waiting"}
+    async with Worker(workers.client, task_queue=QUEUES["anthropic"], activities=[workers.sibling]):
+        await asyncio.sleep(1)  # what is tested is that nothing comes
+    assert workers.asked == 0
+
+
+async def test_a_sibling_that_waits_for_its_next_attempt_is_not_sent_again(workers: Workers) -> None:
+    workers.state = AssistantState.QUEUED
+    async with Worker(workers.client, task_queue=QUEUES["anthropic"], activities=[workers.sibling]):
+        result = await begun(workers)
+        await asyncio.wait_for(workers.at_work.wait(), 20)
+        workers.may_fail.set()
+        assert statuses(await asyncio.wait_for(result, 20)) == {"fails": "failed", "sibling": "waiting"}
+    assert workers.asked == 1
+
+
+async def test_what_a_sibling_had_sent_is_awaited_and_kept(workers: Workers) -> None:
+    async with Worker(workers.client, task_queue=QUEUES["anthropic"], activities=[workers.sibling]):
+        result = await begun(workers)
+        await asyncio.wait_for(workers.at_work.wait(), 20)
+        workers.may_fail.set()
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(asyncio.shield(result), 1.0)
+        workers.may_answer.set()
+        found = await asyncio.wait_for(result, 20)
+    assert statuses(found) == {"fails": "failed", "sibling": "done"}
+    assert found["stages"][1]["metadata"]["cost_usd"] == 0.5
