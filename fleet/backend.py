@@ -4,10 +4,12 @@ import asyncio
 import json
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any, Self
 from urllib.parse import quote, urlsplit
 
 import httpx
+from loguru import logger
 from pydantic import SecretStr
 
 from fleet.config import Settings
@@ -17,6 +19,18 @@ from fleet.redaction import protect
 _IDLE_SECONDS = 4.0
 _LARGEST_ANSWER = 10_000_000
 _KEY_MISSING = "Not found"
+_MISSING_SECONDS = 60.0
+
+
+@dataclass(frozen=True)
+class _Known:
+    """A key, when the backend gave it and was last asked for it, and since when it has said that it has none (by
+    the client's clock)."""
+
+    key: SecretStr
+    given_at: float
+    asked_at: float
+    missing_since: float | None = None
 
 
 class Backend:
@@ -44,7 +58,7 @@ class Backend:
         self._client = httpx.AsyncClient(
             timeout=timeout_seconds, follow_redirects=False, limits=limits, verify=encrypted
         )
-        self._keys: dict[str, tuple[float, SecretStr]] = {}
+        self._keys: dict[str, _Known] = {}
         self._fetching: dict[str, asyncio.Lock] = {}
 
     @classmethod
@@ -96,7 +110,11 @@ class Backend:
         return payload
 
     async def api_key(self, provider: str, *, fresh: bool = False) -> str:
-        """The provider's API key, from memory while it is young enough; ``fresh`` asks the backend anew.
+        """The provider's API key, from memory while it is young enough; ``fresh`` asks the backend anew, since the
+        provider has rejected the known one.
+
+        A known key serves while the backend is away. That it has none any more is believed when it says so again a
+        minute later: a backend that is being restored may lack everything for a moment.
 
         Raises:
             ApiKeyMissing: the backend has none for this provider.
@@ -105,12 +123,32 @@ class Backend:
         asked_at = self._clock()
         async with self._fetching.setdefault(provider, asyncio.Lock()):
             known = self._keys.get(provider)
-            # What another task fetched while this one waited for its turn is fresh enough.
-            oldest = asked_at if fresh else self._clock() - self._key_cache_seconds
-            if known is None or known[0] < oldest:
-                known = (self._clock(), SecretStr(await self._fetch_key(provider)))
+            # What another task was given while this one waited for its turn is fresh enough.
+            if known is None or (
+                known.given_at < asked_at if fresh else known.asked_at < self._clock() - self._key_cache_seconds
+            ):
+                known = await self._renewed(provider, None if fresh else known)
                 self._keys[provider] = known
-        return known[1].get_secret_value()
+        return known.key.get_secret_value()
+
+    async def _renewed(self, provider: str, known: "_Known | None") -> "_Known":
+        """The key as the backend has it, or ``known`` where that still serves."""
+        now = self._clock()
+        try:
+            key = SecretStr(await self._fetch_key(provider))
+            return _Known(key, self._clock(), self._clock())
+        except (BackendUnavailable, BackendAnswerError) as error:
+            if known is None:
+                raise
+            logger.warning("the known API key of {} is used on: {}", provider, error)
+            return replace(known, asked_at=self._clock())
+        except ApiKeyMissing as error:
+            since = now if known is None or known.missing_since is None else known.missing_since
+            if known is None or now - since >= _MISSING_SECONDS:
+                self._keys.pop(provider, None)
+                raise
+            logger.warning("the known API key of {} is used on, for a minute: {}", provider, error)
+            return replace(known, asked_at=now, missing_since=since)
 
     async def _fetch_key(self, provider: str) -> str:
         path = f"/api-keys/{quote(provider, safe='')}"

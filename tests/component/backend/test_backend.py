@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -147,6 +147,54 @@ async def test_the_sample_project_is_there_and_others_are_not(sample: str) -> No
         assert "input_keys" not in (await backend.assistants("seo-classic"))[0]
         with pytest.raises(ProjectNotFound, match="'nobody' does not exist"):
             await backend.assistants("nobody")
+
+
+@contextmanager
+def serving_keys(answers: dict[str, JSONResponse], otherwise: JSONResponse) -> Iterator[str]:
+    """A backend that gives these answers as long as they stand there."""
+
+    def key(request: Request) -> JSONResponse:
+        return answers.get(request.path_params["provider"], otherwise)
+
+    with served(Starlette(routes=[Route("/api-keys/{provider}", key)])) as base_url:
+        yield base_url
+
+
+async def test_a_known_key_serves_while_the_backend_is_away() -> None:
+    now, answers = [0.0], {"openai": JSONResponse({"api_key": "key"})}
+    away = JSONResponse({"detail": "database is gone"}, 503)
+    with serving_keys(answers, away) as base_url:
+        async with Backend(base_url, key_cache_seconds=60, clock=lambda: now[0]) as backend:
+            assert await backend.api_key("openai") == "key"
+            del answers["openai"]
+            for _ in range(3):
+                now[0] += 1000
+                assert await backend.api_key("openai") == "key"
+            with pytest.raises(BackendUnavailable):
+                await backend.api_key("openai", fresh=True)
+            with pytest.raises(BackendUnavailable):
+                await backend.api_key("anthropic")
+
+
+async def test_that_a_known_key_is_gone_is_believed_a_minute_later() -> None:
+    now, answers = [0.0], {"openai": JSONResponse({"api_key": "key"})}
+    missing = JSONResponse({"detail": "Not Found"}, 404)
+    with serving_keys(answers, missing) as base_url:
+        async with Backend(base_url, key_cache_seconds=30, clock=lambda: now[0]) as backend:
+            assert await backend.api_key("openai") == "key"
+            answer = answers.pop("openai")
+            for second in (31, 62):
+                now[0] = second
+                assert await backend.api_key("openai") == "key"
+            answers["openai"] = answer
+            now[0] = 93
+            assert await backend.api_key("openai") == "key"
+            del answers["openai"]
+            now[0] = 124
+            assert await backend.api_key("openai") == "key", "it was there in between"
+            now[0] = 185
+            with pytest.raises(ApiKeyMissing):
+                await backend.api_key("openai")
 
 
 async def test_a_key_is_kept_in_memory_for_a_while_and_fetched_anew_on_demand(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from fleet.providers.registry import provider_factory
 
 #: Common servers close a connection after five seconds; the moment before is the one that matters.
 IDLE_SECONDS = 4.5
-ANSWER = b"HTTP/1.1 500 no\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{}"
+ANSWER = b"HTTP/1.1 400 no\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{}"
 REQUEST = LlmRequest("m", "Write.", "Topic", 0.7, None, 100, "key")
 
 
@@ -55,4 +55,4 @@ async def meanings(name: str, base_url: str) -> list[Meaning]:
 async def test_a_connection_that_the_server_may_be_closing_is_not_used() -> None:
     async with server_that_closes_idle_connections() as base_url:
         found = await asyncio.gather(*(meanings(name, base_url) for name in ("openai", "anthropic", "gemini")))
-    assert found == [[Meaning.OUTAGE, Meaning.OUTAGE]] * 3
+    assert found == [[Meaning.BAD_REQUEST, Meaning.BAD_REQUEST]] * 3
