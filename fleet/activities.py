@@ -180,6 +180,7 @@ class ExecuteActivities:
             cost_usd=cost.usd,
             price_version=cost.price_version,
             attempts=recorded.attempts,
+            calls=max(current_attempts().calls, 1),
             seconds=recorded.seconds,
             started=recorded.started,
             idempotency_key=request.idempotency_key,

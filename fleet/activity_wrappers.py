@@ -18,7 +18,7 @@ from loguru import logger
 from temporalio import activity
 from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 
-from fleet.attempts import Attempts
+from fleet.attempts import Attempts, seconds_used
 from fleet.config import Settings
 from fleet.contracts import AssistantCall
 from fleet.errors import HeldBack, WorkerLost
@@ -152,6 +152,7 @@ def _failed(error: Exception, attempts: Attempts, argument: object, settings: Se
         doing=info.activity_type,
         provider=argument.provider if isinstance(argument, AssistantCall) else None,
         started_at=info.started_time.timestamp(),
+        took_seconds=seconds_used(),
         waited_seconds=(info.started_time - info.scheduled_time).total_seconds(),
         patience_seconds=argument.give_up_after_seconds if isinstance(argument, AssistantCall) else None,
     )

@@ -26,18 +26,20 @@ _began: ContextVar[float] = ContextVar("began")
 class Attempts:
     """The counts of one activity over all its attempts.
 
-    ``provider_failures``: calls that the provider failed, deadlines included, 429 not. ``lost_workers``:
-    processes that died or were cut off under the call. ``waits``: times in a row that it was too early to
-    call. ``under_way``: an attempt began and has not ended; found set by the next attempt, it tells of a
-    lost worker.
+    ``provider_failures``: times that the provider failed, deadlines included, 429 not; see
+    :mod:`fleet.verdicts` for those in quick succession. ``calls``: calls that were sent. ``outage_at`` is when
+    the call was begun whose failure, like an outage's, was the last to count (unix seconds, by Temporal's
+    clock), 0 if none did; ``outage_tries`` how many failed like that in a row. ``lost_workers``: processes that
+    died or were cut off under the call. ``waits``: times in a row that it was too early to call. ``under_way``:
+    an attempt began and has not ended; found set by the next attempt, it tells of a lost worker.
 
-    ``at`` names the journal of the process that the attempt runs in; ``open_at`` the journal in which a call
-    of an earlier attempt may stand open, empty where none can. ``untold``: there was an earlier attempt and
+    ``at`` names the journal of the process that the attempt runs in; ``open_at`` the journal in which a call of
+    an earlier attempt may stand open, empty where none can. ``untold``: there was an earlier attempt and
     nothing is known of it. ``response_id`` is the provider's own name of a call that goes on there.
-    ``maybe_paid``: earlier calls that were or may have been paid. ``sent``: a call reached the
-    provider and was not refused as unpaid for certain. ``excused_at`` is when the provider's trouble first
-    excused a failure (unix seconds), 0 if it never did. ``backend_away_since`` is the start of the first of the
-    latest attempts that all found the backend away (unix seconds, by Temporal's clock), 0 while it answers.
+    ``maybe_paid``: earlier calls that were or may have been paid. ``sent``: a call reached the provider and was
+    not refused as unpaid for certain. ``excused_at`` is when the provider's trouble first excused a failure
+    (unix seconds), 0 if it never did. ``backend_away_since`` is the start of the first of the latest attempts
+    that all found the backend away (unix seconds, by Temporal's clock), 0 while it answers.
     """
 
     provider_failures: int = 0
@@ -52,6 +54,9 @@ class Attempts:
     sent: bool = False
     excused_at: float = 0.0
     backend_away_since: float = 0.0
+    calls: int = 0
+    outage_at: float = 0.0
+    outage_tries: int = 0
 
     @classmethod
     def resume(
@@ -77,6 +82,9 @@ class Attempts:
             sent=bool(last.get("sent")),
             excused_at=float(last.get("excused_at", 0.0)),
             backend_away_since=float(last.get("backend_away_since", 0.0)),
+            calls=int(last.get("calls", 0)),
+            outage_at=float(last.get("outage_at", 0.0)),
+            outage_tries=int(last.get("outage_tries", 0)),
         )
         attempts.under_way = True
         return attempts
@@ -108,6 +116,7 @@ class Attempts:
 
     def sending(self, maybe_paid: int) -> None:
         """A call is about to be sent, and stands in this process's journal."""
+        self.calls += 1
         self.open_at, self.untold, self.maybe_paid = self.at, False, max(self.maybe_paid, maybe_paid)
         self.sent = self.sent or maybe_paid > 0
         self.beat()

@@ -181,6 +181,8 @@ class Settings(BaseSettings):
     """Provider failures after which an assistant fails for good; answers of 429 do not count."""
     max_lost_workers: int = Field(10, ge=1, le=1000)
     """Dead workers after which an assistant fails for good."""
+    attempt_spacing_seconds: float = Field(40.0, ge=0, le=3600)
+    """Failures like an outage's (5xx, lost connections) within so long of a counted one belong to its attempt."""
     retry_initial_seconds: Seconds = 1.0
     """Wait before the second attempt."""
     backoff_coefficient: float = Field(2.0, ge=1.0, le=10.0)

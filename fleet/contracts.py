@@ -191,10 +191,11 @@ class AssistantMoved:
 class AssistantResult:
     """Answer of ``execute_assistant``.
 
-    ``attempts`` counts calls that were answered by something else than a 429. ``cost_usd`` is None where
+    ``attempts`` counts calls that were answered by something else than a 429, several failures in quick succession
+    as one; ``calls`` counts all that were sent. ``cost_usd`` is None where
     the price is not known; ``price_version`` names the price data it was computed with. ``seconds`` is the
-    duration of the call that was answered. ``possibly_paid_twice`` counts earlier calls that
-    were or may have been paid. ``reused_from`` names the run whose answer this is, where a retried pipeline took
+    duration of the call that was answered. ``possibly_paid_twice`` counts earlier calls that were
+    or may have been paid. ``reused_from`` names the run whose answer this is, where a retried pipeline took
     it over; it then cost nothing.
     """
 
@@ -213,6 +214,7 @@ class AssistantResult:
     started: str
     idempotency_key: str
     possibly_paid_twice: int = 0
+    calls: int = 0
     reused_from: str | None = None
 
 

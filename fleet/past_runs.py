@@ -89,6 +89,7 @@ def _reused(result: AssistantResult, run_id: str) -> AssistantResult:
         result,
         reused_from=result.reused_from or run_id,
         attempts=0,
+        calls=0,
         input_tokens=0,
         cached_input_tokens=0,
         output_tokens=0,

@@ -203,6 +203,7 @@ def _record(stage: Stage) -> StageRecord:
             "call_started": result.started if result else None,
             "call_seconds": result.seconds if result else None,
             "idempotency_key": result.idempotency_key if result else None,
+            "calls": result.calls if result else 0,
             "possibly_paid_twice": result.possibly_paid_twice if result else 0,
             "reused_from": result.reused_from if result else None,
         },

@@ -1,4 +1,10 @@
-"""What follows from a failed attempt: does it count, is it final, and how long to wait. No I/O."""
+"""What follows from a failed attempt: does it count, is it final, and how long to wait. No I/O.
+
+Failures like an outage's come in quick succession: three of them in three seconds would fail a pipeline for a
+blip of its provider. So one that comes within ``attempt_spacing_seconds`` of the begin of a counted one belongs
+to the same attempt, and the last attempt, too, lasts as long before it is final. A call that takes longer is an
+attempt of its own.
+"""
 
 import random
 from collections.abc import Callable
@@ -46,6 +52,7 @@ def judge(
     doing: str,
     provider: str | None,
     started_at: float,
+    took_seconds: float,
     waited_seconds: float,
     patience_seconds: float | None = None,
     chance: Callable[[], float] = random.random,
@@ -53,19 +60,17 @@ def judge(
     """Count a failure in ``attempts`` and say what follows.
 
     ``doing`` is what failed, for the message; ``started_at`` when the attempt was started (unix seconds, by the
-    server's clock); ``waited_seconds`` the time since it was first scheduled; ``patience_seconds`` how long it may
-    wait for its call to be sent while another provider could take it.
+    server's clock) and ``took_seconds`` how long it took; ``waited_seconds`` the time since it was first
+    scheduled; ``patience_seconds`` how long it may wait for its call to be sent while another provider could take
+    it.
     """
     benign = is_wait(error)
-    if benign:
-        attempts.waits += 1
-    else:
-        attempts.waits = 0
-        attempts.provider_failures += isinstance(error, ProviderError) or not isinstance(error, FleetError)
+    attempts.waits = attempts.waits + 1 if benign else 0
+    goes_on = not benign and _count(error, attempts, settings, started_at, took_seconds)
     away = isinstance(error, BackendUnavailable)
     attempts.backend_away_since = (attempts.backend_away_since or started_at) if away else 0.0
     wait = _wait_seconds(error, attempts, settings) * (1 + _SPREAD * chance())
-    final = _final_form(error, attempts, settings, doing, started_at)
+    final = None if goes_on else _final_form(error, attempts, settings, doing, started_at)
     too_late = patience_seconds is not None and waited_seconds + wait > patience_seconds
     moves = too_late and final is None and _goes_to_another(error, attempts)
     record = ErrorRecord(
@@ -76,6 +81,24 @@ def judge(
         retryable=error.retryable if isinstance(error, FleetError) else True,
     )
     return Verdict(record, moves or final is not None, benign, wait, moves)
+
+
+def _count(
+    error: Exception, attempts: Attempts, settings: Settings, started_at: float, took_seconds: float
+) -> bool:
+    """Count a failure; whether its attempt goes on, so that nothing is final yet."""
+    if not (isinstance(error, ProviderError) and error.traits.outage):
+        attempts.provider_failures += isinstance(error, ProviderError) or not isinstance(error, FleetError)
+        attempts.outage_at, attempts.outage_tries = 0.0, 0
+        return False
+    spacing, ended_at = settings.attempt_spacing_seconds, started_at + took_seconds
+    attempts.outage_tries += 1
+    over = ended_at - attempts.outage_at >= spacing
+    if over and (not attempts.outage_at or attempts.provider_failures < settings.max_attempts):
+        attempts.provider_failures += 1
+        attempts.outage_at = started_at
+        over = took_seconds >= spacing
+    return not over
 
 
 def _final_form(
@@ -93,8 +116,9 @@ def _final_form(
         return None
     times = attempts.provider_failures
     if isinstance(error, ProviderError):
+        sent = "" if attempts.calls in (0, times) else f"{attempts.calls} calls were sent. "
         return AttemptsExhausted(
-            f"LLM selhalo po {times} pokusech (the LLM failed {times} times). Last: {_message(error)}"
+            f"LLM selhalo po {times} pokusech (the LLM failed {times} times). {sent}Last: {_message(error)}"
         )
     return AttemptsExhausted(f"{doing} failed {times} times. Last: {_message(error)}")
 
@@ -121,7 +145,10 @@ def _wait_seconds(error: Exception, attempts: Attempts, settings: Settings) -> f
     if isinstance(error, ProviderError) and (error.traits.parks or error.excused):
         return random.uniform(_BACK_TO_QUEUE_SECONDS / 2, _BACK_TO_QUEUE_SECONDS)
     if asked is None:
-        doublings = max((attempts.waits or attempts.provider_failures) - 1, 0)
+        doublings = max((attempts.waits or attempts.outage_tries or attempts.provider_failures) - 1, 0)
         growth = settings.backoff_coefficient ** min(doublings, _MOST_DOUBLINGS)
         asked = min(settings.retry_initial_seconds * growth, settings.retry_max_seconds)
+        if attempts.outage_tries and settings.attempt_spacing_seconds:
+            # So that an attempt of several calls notices soon enough that the provider is back.
+            asked = min(asked, max(settings.attempt_spacing_seconds / 2, settings.retry_initial_seconds))
     return min(max(asked, SHORTEST_WAIT_SECONDS), _LONGEST_AWAY_SECONDS)

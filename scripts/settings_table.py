@@ -47,6 +47,9 @@ CZECH = {
     "FLEET_FALLBACK_AFTER_SECONDS": (
         "Jak dlouho čeká asistent s náhradou (`fallback`) na spuštění, než přejde do fronty dalšího poskytovatele."
     ),
+    "FLEET_ATTEMPT_SPACING_SECONDS": (
+        "Selhání jako při výpadku (5xx, ztracené spojení) do této doby po započítaném patří k témuž pokusu."
+    ),
     "FLEET_BACKEND_TIMEOUT_SECONDS": "Časový limit jednoho volání Backend API.",
     "FLEET_BACKEND_PATIENCE_SECONDS": "Jak dlouho pipeline čeká na nedostupné Backend API, než selže.",
     "FLEET_API_KEY_CACHE_SECONDS": "Jak dlouho se klíč API drží v paměti, než se načte znovu.",

@@ -111,7 +111,16 @@ class Outcome:
 
 
 def _assistant_json(stage: StageRecord) -> dict[str, Any]:
-    names = ("provider", "model", "attempts", "input_tokens", "output_tokens", "cost_usd", "possibly_paid_twice")
+    names = (
+        "provider",
+        "model",
+        "attempts",
+        "calls",
+        "input_tokens",
+        "output_tokens",
+        "cost_usd",
+        "possibly_paid_twice",
+    )
     return {
         "name": stage.stage,
         "function_key": stage.function_key,

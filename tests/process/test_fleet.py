@@ -22,6 +22,7 @@ ASSISTANT_FIELDS = {
     "model",
     "status",
     "attempts",
+    "calls",
     "seconds",
     "input_tokens",
     "output_tokens",

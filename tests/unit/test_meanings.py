@@ -96,6 +96,7 @@ def test_an_attempt_follows_the_row(meaning: Meaning) -> None:
         doing="execute_assistant",
         provider="openai",
         started_at=1e9,
+        took_seconds=0.1,
         waited_seconds=0.0,
     )
     assert (attempts.provider_failures, judged.final, judged.record.retryable) == (

@@ -27,6 +27,7 @@ def verdict(
     attempts: Attempts,
     *,
     at: float = 1e9,
+    took: float = 0.1,
     waited: float = 0.0,
     patience: float | None = None,
     **overrides: object,
@@ -34,10 +35,11 @@ def verdict(
     return judge(
         error,
         attempts,
-        settings(**overrides),
+        settings(**({"attempt_spacing_seconds": 0} | overrides)),
         doing="execute_assistant",
         provider="openai",
         started_at=at,
+        took_seconds=took,
         waited_seconds=waited,
         patience_seconds=patience,
         chance=lambda: 0.0,
@@ -60,6 +62,58 @@ def test_the_third_failure_of_a_provider_is_final_and_bears_the_known_phrase() -
     assert last.final
     assert last.record.message.startswith("LLM selhalo po 3 pokusech (the LLM failed 3 times)")
     assert (last.record.code, last.record.attempts, last.record.retryable) == ("attempts_exhausted", 3, True)
+
+
+def outage(attempts: Attempts, at: float, *, took: float = 0.1, **overrides: object) -> Verdict:
+    return verdict(
+        failure(Meaning.OUTAGE),
+        attempts,
+        at=1e9 + at,
+        took=took,
+        **({"attempt_spacing_seconds": 40} | overrides),
+    )
+
+
+def test_a_provider_that_is_away_for_two_minutes_fails_nobody() -> None:
+    attempts, at, failures = Attempts(), 0.0, 0
+    while not (found := outage(attempts, at)).final:
+        assert not found.benign and found.wait_seconds <= 20
+        failures += 1
+        attempts = Attempts.resume([asdict(attempts)], failures + 1)
+        attempts.under_way = False
+        at += 0.1 + found.wait_seconds
+    assert 119 < at < 145
+    assert found.record.message.startswith("LLM selhalo po 3 pokusech") and found.record.attempts == 3
+    assert failures < 15, "it asks now and then, and does not hammer"
+
+
+def test_failures_in_quick_succession_are_one_attempt_and_are_told_as_calls() -> None:
+    attempts = Attempts(calls=7)
+    for at in (0.0, 2.0, 39.0):
+        assert not outage(attempts, at).final
+        assert attempts.made == 1
+    outage(attempts, 41.0)
+    assert attempts.made == 2
+    for at in (82.0, 121.0):
+        assert not outage(attempts, at).final
+    last = outage(attempts, 123.0)
+    assert last.final and "(the LLM failed 3 times). 7 calls were sent. Last: " in last.record.message
+
+
+def test_a_call_that_takes_longer_than_the_spacing_is_an_attempt_of_its_own() -> None:
+    attempts = Attempts()
+    finals = [outage(attempts, at, took=600.0).final for at in (0.0, 601.0, 1203.0)]
+    assert finals == [False, False, True]
+
+
+def test_a_failure_of_the_requests_own_counts_at_once() -> None:
+    attempts = Attempts()
+    outage(attempts, 0.0)
+    empty = [
+        verdict(failure(Meaning.UNUSABLE_EMPTY), attempts, at=1e9 + at, attempt_spacing_seconds=40).final
+        for at in (1.0, 2.0)
+    ]
+    assert empty == [False, True]
 
 
 def test_twenty_rate_limits_are_no_attempt_and_the_wait_grows_to_its_bound() -> None:
