@@ -219,7 +219,7 @@ class Settings(BaseSettings):
     journal_keep_days: float = Field(7.0, gt=0, le=365)
     """How long the journal keeps what calls were answered with."""
     journal_max_mb: float = Field(500.0, ge=20, le=1_000_000)
-    """Size of one provider's journal on one host; the oldest finished calls make room."""
+    """Size of one provider's journal on one host; the oldest calls that no pipeline needs any more make room."""
 
     loop_blocked_seconds: Seconds = 30.0
     """How long an event loop may be blocked before its process ends, to be started anew."""

@@ -8,8 +8,10 @@ One SQLite file per provider, shared by its processes, each write on the disk be
        └─────► unsure, cut off, or its process died: ambiguous. It was or may have been billed: a retry is counted,
                                             or by policy not sent
 
-It vouches for its host only. Beside the calls stand the *tasks* that processes work on, with Temporal's token
-for each, so that a survivor can hand back what a dead process held.
+It vouches for its host only. Room for new calls is made at the cost of those whose pipelines need them no more,
+as ``fleet.recovery`` finds out; where there are none, new calls are refused before they are sent. Beside the
+calls stand the *tasks* that processes work on, with Temporal's token for each, so that a survivor can hand back
+what a dead process held.
 """
 
 import os
@@ -33,7 +35,7 @@ from fleet.processes import Owner
 _BUSY_SECONDS = 30.0
 #: Room that an intent makes sure of, for the answer that it will become.
 ANSWER_ROOM_BYTES = 4_000_000
-_KEPT_SHARE = 0.75
+_KEPT_SHARE, _LOOKED_AT_SHARE = 0.75, 0.5
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS place (id TEXT NOT NULL);
@@ -43,6 +45,7 @@ CREATE TABLE IF NOT EXISTS calls (
     response_id TEXT, answer TEXT, maybe_paid INTEGER NOT NULL, updated REAL NOT NULL
 );
 CREATE INDEX IF NOT EXISTS calls_updated ON calls (updated);
+CREATE TABLE IF NOT EXISTS settled (key TEXT PRIMARY KEY);
 CREATE TABLE IF NOT EXISTS tasks (
     token BLOB PRIMARY KEY, pid INTEGER NOT NULL, started INTEGER NOT NULL, boot TEXT NOT NULL
 );
@@ -182,13 +185,14 @@ class Journal:
         this journal does not know of. ``send_ambiguous``: send what may have been paid again.
         """
         with self._writing() as connection:
-            self._make_room(connection)
             row = connection.execute("SELECT * FROM calls WHERE key = ?", (name.key,)).fetchone()
+            connection.execute("DELETE FROM settled WHERE key = ?", (name.key,))
             elsewhere = maybe_paid + unknown_before
             if row is not None:
                 return self._again(connection, row, name, deadline, elsewhere, send_ambiguous)
             if elsewhere and not send_ambiguous:
                 return Ambiguous(elsewhere)
+            self._make_room(connection)
             self._first(connection, name, deadline, elsewhere)
             return Send(elsewhere)
 
@@ -231,6 +235,7 @@ class Journal:
         maybe_paid = max(here, elsewhere)
         if maybe_paid and resumed is None and not send_ambiguous:
             return Ambiguous(maybe_paid)
+        self._make_room(connection)
         connection.execute(
             "UPDATE calls SET state = ?, pid = ?, started = ?, boot = ?, deadline = ?, response_id = ?, "
             "maybe_paid = ?, updated = ? WHERE key = ?",
@@ -320,12 +325,32 @@ class Journal:
         """Forget what is too old; how many calls that were."""
         with self._writing() as connection:
             oldest = self._clock() - self._keep_seconds
-            return connection.execute(
+            forgotten = connection.execute(
                 "DELETE FROM calls WHERE updated < ? AND deadline < ?", (oldest, self._clock())
             ).rowcount
+            connection.execute("DELETE FROM settled WHERE key NOT IN (SELECT key FROM calls)")
+            return forgotten
+
+    def unsettled(self, most: int = 100) -> list[CallName]:
+        """Once the journal is half full: its oldest calls that have ended, and of which their pipelines are not
+        known to need nothing more."""
+        with self._reading() as connection:
+            if self._used(connection) <= self._max_bytes * _LOOKED_AT_SHARE:
+                return []
+            rows = connection.execute(
+                "SELECT key, workflow_id, function_key FROM calls WHERE (state != 'intent' OR deadline < ?) "
+                "AND key NOT IN (SELECT key FROM settled) ORDER BY updated LIMIT ?",
+                (self._clock(), most),
+            ).fetchall()
+        return [CallName(*row) for row in rows]
+
+    def settled(self, names: Sequence[CallName]) -> None:
+        """Their pipelines have heard of these, or have ended: they go when room is needed."""
+        with self._writing() as connection:
+            connection.executemany("INSERT OR IGNORE INTO settled VALUES (?)", [(name.key,) for name in names])
 
     def _make_room(self, connection: sqlite3.Connection) -> None:
-        """See that an answer will fit, at the cost of the oldest finished calls."""
+        """See that an answer will fit, at the cost of the oldest calls that nobody needs any more."""
         if shutil.disk_usage(self._path.parent).free < ANSWER_ROOM_BYTES:
             raise self._unavailable("the disk is full")
         if self._used(connection) + ANSWER_ROOM_BYTES <= self._max_bytes:
@@ -333,14 +358,15 @@ class Journal:
         enough = min(self._max_bytes * _KEPT_SHARE, self._max_bytes - ANSWER_ROOM_BYTES)
         while self._used(connection) > enough:
             dropped = connection.execute(
-                "DELETE FROM calls WHERE key IN (SELECT key FROM calls WHERE state != 'intent' OR deadline < ? "
-                "ORDER BY updated LIMIT 10)",
-                (self._clock(),),
+                "DELETE FROM calls WHERE key IN (SELECT key FROM calls WHERE key IN (SELECT key FROM settled) "
+                "ORDER BY updated LIMIT 10)"
             ).rowcount
             if not dropped:
                 break
         if self._used(connection) + ANSWER_ROOM_BYTES > self._max_bytes:
-            raise self._unavailable(f"it has reached its {self._max_bytes:,} bytes with calls in flight")
+            raise self._unavailable(
+                f"it has reached its {self._max_bytes:,} bytes with answers that pipelines still need"
+            )
 
     def _used(self, connection: sqlite3.Connection) -> int:
         size, pages, free = (

@@ -11,28 +11,33 @@ import asyncio
 from datetime import timedelta
 
 from loguru import logger
-from temporalio.client import Client
+from temporalio.client import Client, WorkflowExecutionStatus
 from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 from temporalio.service import RPCError, RPCStatusCode
 
 from fleet.errors import JournalUnavailable
-from fleet.journal import Journal
+from fleet.journal import CallName, Journal
 
 _LOOK_SECONDS = 1.0
 _PRUNE_SECONDS = 600.0
+_SETTLE_SECONDS = 10.0
 _AGAIN_SECONDS = 0.1
 _AFTER_TROUBLE_SECONDS = 30.0
 _AWAY = (RPCStatusCode.UNAVAILABLE, RPCStatusCode.DEADLINE_EXCEEDED, RPCStatusCode.CANCELLED)
 
 
 async def recover_for_ever(client: Client, journal: Journal) -> None:
-    """Look for tasks of dead processes on this host, and prune the journal now and then. Never returns."""
-    since_pruned = _PRUNE_SECONDS
+    """Look for tasks of dead processes on this host, and now and then for what the journal may forget. Never
+    returns."""
+    since_pruned = since_settled = _PRUNE_SECONDS
     while True:
         try:
             if since_pruned >= _PRUNE_SECONDS:
                 since_pruned = 0.0
                 await asyncio.to_thread(journal.prune)
+            if since_settled >= _SETTLE_SECONDS:
+                since_settled = 0.0
+                await settle(client, journal)
             for token in await asyncio.to_thread(journal.take_orphans):
                 await _hand_back(client, token)
         except JournalUnavailable as error:
@@ -40,6 +45,31 @@ async def recover_for_ever(client: Client, journal: Journal) -> None:
             await asyncio.sleep(_AFTER_TROUBLE_SECONDS)
         await asyncio.sleep(_LOOK_SECONDS)
         since_pruned += _LOOK_SECONDS
+        since_settled += _LOOK_SECONDS
+
+
+async def settle(client: Client, journal: Journal) -> None:
+    """Tell a journal that fills up of which calls the pipelines need nothing more: those that have ended, or whose
+    activity is not open any more."""
+    calls: dict[str, list[CallName]] = {}
+    for name in await asyncio.to_thread(journal.unsettled):
+        calls.setdefault(name.workflow_id, []).append(name)
+    for workflow_id, names in calls.items():
+        open_ones = await _open_assistants(client, workflow_id)
+        if open_ones is not None:
+            settled = [name for name in names if name.function_key not in open_ones]
+            await asyncio.to_thread(journal.settled, settled)
+
+
+async def _open_assistants(client: Client, workflow_id: str) -> set[str] | None:
+    """The functionKeys that a pipeline still executes; None where Temporal does not say."""
+    try:
+        description = await client.get_workflow_handle(workflow_id).describe()
+    except RPCError as error:
+        return set() if error.status is RPCStatusCode.NOT_FOUND else None
+    if description.status is not WorkflowExecutionStatus.RUNNING:
+        return set()
+    return {one.activity_id for one in description.raw_description.pending_activities}
 
 
 async def _hand_back(client: Client, token: bytes) -> None:

@@ -64,7 +64,8 @@ CZECH = {
     ),
     "FLEET_JOURNAL_KEEP_DAYS": "Kolik dní žurnál uchovává odpovědi na volání.",
     "FLEET_JOURNAL_MAX_MB": (
-        "Velikost žurnálu jednoho poskytovatele na jednom stroji; místo uvolňují nejstarší dokončená volání."
+        "Velikost žurnálu jednoho poskytovatele na jednom stroji; místo uvolňují nejstarší volání, která už žádná "
+        "pipeline nepotřebuje."
     ),
     "FLEET_LOOP_BLOCKED_SECONDS": (
         "Jak dlouho smí být smyčka událostí zablokovaná, než se proces ukončí, aby byl spuštěn znovu."

@@ -145,19 +145,55 @@ def test_what_is_old_is_forgotten(path: Path) -> None:
         assert journal.begin(NAME, deadline=clock.now + 1) == Send(0)
 
 
-def test_a_full_journal_drops_the_oldest_answers_and_never_a_call_in_flight(path: Path) -> None:
+def filled(journal: Journal, clock: Clock, count: int) -> list[CallName]:
+    """Answered calls of 300 kB each."""
+    names = [CallName(f"key-{number}", f"workflow-{number}", "draft") for number in range(count)]
+    for name in names:
+        clock.now += 1
+        assert isinstance(journal.begin(name, deadline=1e9), Send)
+        journal.answered(name, "x" * 300_000)
+    return names
+
+
+def test_a_full_journal_drops_the_oldest_of_what_pipelines_need_no_more(path: Path) -> None:
     clock = Clock()
     with opened(path, clock=clock, max_bytes=ANSWER_ROOM_BYTES * 2) as journal:
-        for number in range(40):
-            clock.now += 1
-            name = CallName(f"key-{number}", "workflow", "draft")
+        names = filled(journal, clock, 12)
+        journal.settled(names[1:4])
+        names += [CallName(f"late-{number}", "late", "draft") for number in range(3)]
+        for name in names[12:]:
             assert isinstance(journal.begin(name, deadline=1e9), Send)
             journal.answered(name, "x" * 300_000)
-        assert journal.begin(CallName("key-0", "workflow", "draft"), deadline=1e9) == Send(0)
-        assert isinstance(journal.begin(name, deadline=1e9), Answered)
-    full = pytest.raises(JournalUnavailable, match="calls in flight")
-    with opened(path, clock=clock, max_bytes=ANSWER_ROOM_BYTES) as journal, full:
-        journal.begin(CallName("new", "workflow", "draft"), deadline=1e9)
+        assert journal.begin(names[1], deadline=1e9) == Send(0), "the oldest that was settled"
+        for name in [names[0], *names[4:]]:
+            assert isinstance(journal.begin(name, deadline=1e9), Answered)
+
+
+def test_a_journal_full_of_what_pipelines_need_refuses_calls_before_they_are_sent(path: Path) -> None:
+    clock = Clock()
+    with opened(path, clock=clock, max_bytes=ANSWER_ROOM_BYTES * 2) as journal:
+        with pytest.raises(JournalUnavailable, match="answers that pipelines still need"):
+            filled(journal, clock, 40)
+        assert isinstance(journal.begin(CallName("key-0", "workflow-0", "draft"), deadline=1e9), Answered)
+
+
+def test_a_call_that_is_begun_again_is_needed_again(path: Path) -> None:
+    clock = Clock()
+    with opened(path, clock=clock) as journal:
+        names = filled(journal, clock, 3)
+        journal.settled(names)
+        assert isinstance(journal.begin(names[0], deadline=1e9), Answered)
+    with opened(path, clock=clock, max_bytes=ANSWER_ROOM_BYTES // 4) as small:
+        assert small.unsettled() == [names[0]]
+
+
+def test_only_a_journal_that_fills_up_asks_what_it_may_forget(path: Path) -> None:
+    clock = Clock()
+    with opened(path, clock=clock) as journal:
+        filled(journal, clock, 3)
+        assert journal.unsettled() == []
+    with opened(path, clock=clock, max_bytes=ANSWER_ROOM_BYTES // 4) as small:
+        assert len(small.unsettled()) == 3
 
 
 def test_a_damaged_file_is_named_before_anything_is_sent(path: Path) -> None:

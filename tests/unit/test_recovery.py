@@ -5,9 +5,10 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
-from temporalio.client import Client
+from temporalio.client import Client, WorkflowExecutionStatus
 from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
 from temporalio.testing import ActivityEnvironment
@@ -15,7 +16,7 @@ from temporalio.testing import ActivityEnvironment
 from fleet import recovery
 from fleet.activity_wrappers import safe_activity
 from fleet.config import load_settings
-from fleet.journal import Journal
+from fleet.journal import CallName, Journal
 from fleet.measures import Measures
 from fleet.processes import Owner
 
@@ -119,3 +120,45 @@ async def test_a_task_is_held_before_all_else(tmp_path: Path) -> None:
     work = Work(tmp_path)
     assert await environment.run(work.work, "work") == "work"
     assert work.did == ["hold test", "place", "beat", "work", "over"]
+
+
+class Pipelines:
+    """What a server says of pipelines: the functionKeys that each still executes, None where it has ended."""
+
+    def __init__(self, **open_ones: list[str] | None) -> None:
+        self.open_ones = open_ones
+        self.away: set[str] = set()
+
+    def get_workflow_handle(self, workflow_id: str) -> "Pipeline":
+        return Pipeline(self, workflow_id)
+
+
+@dataclass
+class Pipeline:
+    server: Pipelines
+    workflow_id: str
+
+    async def describe(self) -> SimpleNamespace:
+        if self.workflow_id in self.server.away:
+            raise AWAY
+        if self.workflow_id not in self.server.open_ones:
+            raise STALE
+        running = self.server.open_ones[self.workflow_id]
+        pending = [SimpleNamespace(activity_id=key) for key in running or []]
+        status = WorkflowExecutionStatus.RUNNING if running is not None else WorkflowExecutionStatus.TERMINATED
+        return SimpleNamespace(status=status, raw_description=SimpleNamespace(pending_activities=pending))
+
+
+async def test_a_journal_that_fills_up_may_forget_what_no_pipeline_waits_for(tmp_path: Path) -> None:
+    with Journal(tmp_path / "openai.db", max_bytes=100_000, keep_seconds=3600) as filling:
+        for workflow_id in ("runs", "ended", "unknown", "away"):
+            for function_key in ("draft", "qa"):
+                name = CallName(f"{workflow_id} {function_key}", workflow_id, function_key)
+                # No journal is so small that it would refuse this: it is filled from outside of it.
+                with Journal(tmp_path / "openai.db", max_bytes=10**8, keep_seconds=3600) as large:
+                    large.begin(name, deadline=0.0)
+                    large.answered(name, "x" * 20_000)
+        server = Pipelines(runs=["qa"], ended=None)
+        server.away = {"away"}
+        await recovery.settle(server, filling)  # type: ignore[arg-type]
+        assert {name.key for name in filling.unsettled()} == {"runs qa", "away draft", "away qa"}
