@@ -22,7 +22,9 @@ from fleet.contracts import (
     COLLECT_FINISHED,
     EXECUTE_ASSISTANT,
     LOAD_ASSISTANTS,
+    OUTPUT_ESCAPED_MAX_BYTES,
     OUTPUT_MAX_BYTES,
+    PAYLOAD_MAX_BYTES,
     ActivityLimits,
     Assignment,
     Assistant,
@@ -31,7 +33,7 @@ from fleet.contracts import (
     PipelinePlan,
     RetryOf,
 )
-from fleet.errors import AssignmentUnavailable
+from fleet.errors import AssignmentUnavailable, TooLarge
 from fleet.journal import CallName
 from fleet.loading import load_assistants
 from fleet.measures import Measures
@@ -41,6 +43,7 @@ from fleet.prompts import build_user_message
 from fleet.providers.base import LlmRequest
 from fleet.providers.prices import cost_of
 from fleet.recorded import Recorded
+from fleet.sizes import cut_to_fit, payload_bytes
 
 _ASK_PIPELINE_SECONDS = 15.0
 _TELL_PIPELINE_SECONDS = 5.0
@@ -77,7 +80,7 @@ class LoadActivities:
         providers = [settings.provider(name) for name in sorted(_providers_in(assistants))]
         await asyncio.gather(*(self._backend.api_key(one.name) for one in providers if one.needs_key))
         logger.info("project {}: {} assistants over {}", project_id, len(assistants), [p.name for p in providers])
-        return PipelinePlan(
+        plan = PipelinePlan(
             project_id=project_id,
             assistants=assistants,
             queues=_queues_of(providers),
@@ -89,11 +92,16 @@ class LoadActivities:
                 fallback_after_seconds=settings.fallback_after_seconds,
             ),
         )
+        if (size := payload_bytes(plan)) > PAYLOAD_MAX_BYTES:
+            what = f"the {len(assistants)} assistants of project {project_id!r}, with their prompts"
+            raise TooLarge(what, size, PAYLOAD_MAX_BYTES, "shorten the prompts, or make two projects of it")
+        return plan
 
     @activity.defn(name=COLLECT_FINISHED)
     @safe_activity
     async def collect(self, failed: RetryOf) -> list[AssistantResult]:
-        """What the assistants of a failed run have answered, marked as reused and at no cost."""
+        """What the assistants of a failed run have answered, marked as reused and at no cost: as many as Temporal
+        carries at once, after those that are to be skipped."""
         try:
             found = await finished_results(self._temporal, failed)
         except RPCError as error:
@@ -102,7 +110,17 @@ class LoadActivities:
                 "still within Temporal's retention; it is asked again"
             ) from error
         logger.info("{} outputs of run {} are reused", len(found), failed.run_id)
-        return found
+        return _at_once(found[failed.skip :])
+
+
+def _at_once(results: list[AssistantResult]) -> list[AssistantResult]:
+    """As many of these, from the first on, as fit into one payload."""
+    room = PAYLOAD_MAX_BYTES
+    for number, result in enumerate(results):
+        room -= payload_bytes(result) + 1
+        if room < 2 and number:
+            return results[:number]
+    return results
 
 
 def _providers_in(assistants: list[Assistant]) -> set[str]:
@@ -228,6 +246,7 @@ def idempotency_key(info: activity.Info, function_key: str) -> str:
 def _sendable(text: str) -> str:
     """The text as Temporal can carry it: valid UTF-8, within the payload limit."""
     encoded = text.encode("utf-8", "replace")
-    if len(encoded) > OUTPUT_MAX_BYTES:
-        logger.warning("the output has {} bytes; it is cut at {}", len(encoded), OUTPUT_MAX_BYTES)
-    return encoded[:OUTPUT_MAX_BYTES].decode("utf-8", "ignore")
+    sendable = cut_to_fit(encoded[:OUTPUT_MAX_BYTES].decode("utf-8", "ignore"), OUTPUT_ESCAPED_MAX_BYTES)
+    if len(sendable) < len(text):
+        logger.warning("the output has {} bytes; it is cut to fit into what Temporal carries", len(encoded))
+    return sendable

@@ -30,10 +30,14 @@ ASSISTANT_SIGNAL = "assistant_moved"
 TOPIC_KEY, CSV_KEY, DATE_KEY = "topic", "csv", "date"
 PIPELINE_KEYS = frozenset({TOPIC_KEY, CSV_KEY, DATE_KEY})
 
+#: Largest value that the fleet hands to Temporal, encoded; Temporal refuses payloads above 2 MiB.
+PAYLOAD_MAX_BYTES = 2_000_000
 #: Largest csv_data that a pipeline accepts, decoded; Temporal refuses payloads above 2 MiB.
 CSV_MAX_BYTES = 1_000_000
 #: Largest output that an assistant hands on; a longer one is cut there and says so.
 OUTPUT_MAX_BYTES = 1_000_000
+#: The same as JSON, where nearly all of it may be escaped.
+OUTPUT_ESCAPED_MAX_BYTES = 1_500_000
 
 #: What the workflow measures of itself: how long it took, by outcome.
 PIPELINE_DURATION = "fleet_pipeline_duration"
@@ -223,12 +227,14 @@ class RetryOf:
     """The failed run whose finished outputs a pipeline takes over; argument of ``collect_finished_outputs``.
 
     ``first_run_id`` is that of the first run of the pipeline which is tried again: its calls are known by it.
-    Empty where 0.1.0 started the retry.
+    Empty where 0.1.0 started the retry. ``skip`` outputs were taken over already: together they may be larger than
+    what Temporal carries at once.
     """
 
     workflow_id: str
     run_id: str
     first_run_id: str = ""
+    skip: int = 0
 
 
 @dataclass(frozen=True)

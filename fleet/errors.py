@@ -18,6 +18,7 @@
     ├── WorkerLost               too many worker processes died under the same call
     ├── AssignmentUnavailable    the pipeline could not be asked for an assistant's inputs: waiting helps
     ├── AmbiguousCall            a call may have been paid, and by policy is not sent again
+    ├── TooLarge                 something is larger than what Temporal carries
     ├── JournalUnavailable       the journal cannot be written, so no call may be sent: waiting helps
     ├── TemporalUnavailable      the Temporal server cannot be reached
     └── OperationError           a command of the operator cannot be carried out
@@ -205,6 +206,15 @@ class AmbiguousCall(FleetError):
             f"{function_key}: {why}; that was or may have been paid, and by policy (on_ambiguous) it is not sent "
             "again. Remedy: look into the provider's usage page, then run `fleet retry`"
         )
+
+
+class TooLarge(FleetError):
+    """Something is larger than what Temporal carries."""
+
+    code = "too_large"
+
+    def __init__(self, what: str, size: int, limit: int, remedy: str) -> None:
+        super().__init__(f"{what}: {size:,} bytes, where Temporal carries {limit:,} at most. Remedy: {remedy}")
 
 
 class JournalUnavailable(FleetError):

@@ -18,11 +18,10 @@ async def finished_results(client: Client, run: RetryOf) -> list[AssistantResult
     """
     results: dict[str, AssistantResult] = {}
     completed = await _completed_activities(_handle(client, run))
-    if not any(kind == COLLECT_FINISHED for kind, _ in completed):
-        # It may have ended before it had taken over what it was to.
-        earlier = (await beginning_of(client, run)).retry_of
-        if earlier is not None:
-            results |= {one.function_key: one for one in await finished_results(client, earlier)}
+    # It may have ended before it had taken over all that it was to.
+    earlier = (await beginning_of(client, run)).retry_of
+    if earlier is not None:
+        results |= {one.function_key: one for one in await finished_results(client, earlier)}
     for kind, payloads in completed:
         hint: Any = list[AssistantResult] if kind == COLLECT_FINISHED else AssistantResult
         (decoded,) = await client.data_converter.decode(payloads, [hint])

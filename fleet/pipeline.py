@@ -6,6 +6,7 @@ what a failure means was decided where it happened.
 
 import asyncio
 import time
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any, NoReturn
 
@@ -23,7 +24,9 @@ with workflow.unsafe.imports_passed_through():
         CSV_MAX_BYTES,
         EXECUTE_ASSISTANT,
         LOAD_ASSISTANTS,
+        OUTPUT_ESCAPED_MAX_BYTES,
         OUTPUTS_QUERY,
+        PAYLOAD_MAX_BYTES,
         PIPELINE_DURATION,
         PIPELINE_FAILED,
         PROGRESS_QUERY,
@@ -42,15 +45,18 @@ with workflow.unsafe.imports_passed_through():
         Progress,
         RetryOf,
     )
-    from fleet.errors import HeldBack, InputError
+    from fleet.errors import HeldBack, InputError, TooLarge
     from fleet.inputs import PipelineInputs, refuse_surplus, validate_inputs
     from fleet.results import fitting
-    from fleet.stages import Stages
+    from fleet.sizes import payload_bytes, surely_fit, text_bytes
+    from fleet.stages import Stages, texts_of
 
 _LOAD_ATTEMPT = timedelta(seconds=60)
 _LOAD_SILENCE = timedelta(seconds=30)
 _LONGEST_PATIENCE_SECONDS = 3600.0
 #: Changes of the workflow's commands, by which histories that were recorded before are replayed as they were.
+_COLLECTS_IN_PARTS = "collects-in-parts"
+_REFUSES_TOO_LARGE = "refuses-too-large"
 _CANCELS_UNSENT = "cancels-what-is-not-sent"
 #: Source: Temporal's limit on fairness keys, in bytes.
 _FAIRNESS_KEY_MAX = 64
@@ -143,8 +149,18 @@ class AssistantPipelineWorkflow:
 
     async def _take_over(self, failed: RetryOf) -> None:
         """Of a pipeline that is tried again, what was answered before is not asked again."""
-        for result in await self._prepare(COLLECT_FINISHED, failed, list[AssistantResult]):
-            self._stages.reuse(result)
+        taken: set[str] = set()
+        while True:
+            rest = replace(failed, skip=len(taken))
+            found = await self._prepare(COLLECT_FINISHED, rest, list[AssistantResult])
+            new = [one for one in found if one.function_key not in taken]
+            for result in new:
+                self._stages.reuse(result)
+                taken.add(result.function_key)
+            all_fit = payload_bytes(found) + OUTPUT_ESCAPED_MAX_BYTES < PAYLOAD_MAX_BYTES
+            # Where the activity is that of 0.1.0, it gives all of them each time.
+            if all_fit or not new or not workflow.patched(_COLLECTS_IN_PARTS):
+                return
 
     async def _prepare(self, activity: str, argument: Any, result_type: Any) -> Any:
         """Execute an activity of the queue ``assistants``; the pipeline fails if that does."""
@@ -174,6 +190,12 @@ class AssistantPipelineWorkflow:
         await workflow.wait_condition(lambda: self._error is not None or self._stages.ready(key))
         if self._error is not None:
             return
+        if (error := self._too_large(key)) is not None and workflow.patched(_REFUSES_TOO_LARGE):
+            record = ErrorRecord(error.code, str(error), None, 0, retryable=False)
+            self._stages.fail(key, record, _now())
+            self._error = self._error or record
+            self._cancel_what_is_not_sent()
+            return
         self._stages.queue(key, _now())
         try:
             self._stages.finish(await self._execute(assistant, plan), _now())
@@ -185,6 +207,16 @@ class AssistantPipelineWorkflow:
             self._stages.fail(key, record, _now())
             self._error = self._error or record
             self._cancel_what_is_not_sent()
+
+    def _too_large(self, key: str) -> TooLarge | None:
+        """Why an assistant cannot be handed what it reads, if it cannot."""
+        assignment = self._stages.assignment(key)
+        if surely_fit(texts_of(assignment)) or (size := payload_bytes(assignment)) <= PAYLOAD_MAX_BYTES:
+            return None
+        read = ", ".join(f"{one.key} {text_bytes(one.text):,}" for one in assignment.outputs)
+        what = f"{assignment.assistant.name}: its prompt and inputs ({read or 'the CSV'})"
+        remedy = "name fewer input_keys, or limit max_tokens of the assistants that it reads"
+        return TooLarge(what, size, PAYLOAD_MAX_BYTES, remedy)
 
     def _cancel_what_is_not_sent(self) -> None:
         """Once one has failed, the calls that no worker has sent yet would be paid for nothing."""

@@ -178,6 +178,12 @@ class Stages:
         return [_record(stage) for stage in self._stages.values()]
 
 
+def texts_of(assignment: Assignment) -> list[str]:
+    """All of an assignment that may be large."""
+    given = (assignment.topic, assignment.csv_data, assignment.assistant.system_prompt)
+    return [*(text for text in given if text), *(one.text for one in assignment.outputs)]
+
+
 def _record(stage: Stage) -> StageRecord:
     assistant, result, error = stage.assistant, stage.result, stage.error
     queued = datetime.fromtimestamp(stage.queued_at, UTC) if stage.queued_at is not None else None

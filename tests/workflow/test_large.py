@@ -1,0 +1,137 @@
+"""Pipelines whose texts are larger than what Temporal carries end with a word, and can be tried again."""
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from temporalio import activity
+from temporalio.client import Client, WorkflowFailureError, WorkflowHandle
+from temporalio.exceptions import ApplicationError
+from temporalio.worker import Worker
+
+from fleet.activities import LoadActivities
+from fleet.config import load_settings
+from fleet.contracts import (
+    ASSISTANTS_QUEUE,
+    EXECUTE_ASSISTANT,
+    PIPELINE_QUEUE,
+    RETRY_MEMO,
+    WORKFLOW_TYPE,
+    AssistantCall,
+    AssistantResult,
+    RetryOf,
+)
+from fleet.measures import Measures
+from fleet.payloads import data_converter
+from fleet.pipeline import AssistantPipelineWorkflow
+from tests.temporal import running_temporal
+
+
+class Project:
+    """Assistants that write so many characters each, and a last one that reads ``reads``; it fails at first."""
+
+    def __init__(self, lengths: list[int], *reads: str) -> None:
+        self.lengths = {f"key_{number}": length for number, length in enumerate(lengths)}
+        self.rows = [self.row(key, order, ("topic",)) for order, key in enumerate(self.lengths, start=1)] + [
+            self.row("last", len(lengths) + 1, reads)
+        ]
+        self.mended = False
+        self.asked: list[str] = []
+
+    @staticmethod
+    def row(key: str, order: int, reads: tuple[str, ...]) -> dict[str, Any]:
+        return {
+            "id": key,
+            "name": key,
+            "functionKey": key,
+            "order": order,
+            "model_provider": "openai",
+            "model": "gpt-4o",
+            "system_prompt": "Write.",
+            "input_keys": list(reads),
+            "active": True,
+        }
+
+    async def assistants(self, project_id: str) -> list[dict[str, Any]]:
+        return self.rows
+
+    async def api_key(self, provider: str) -> str:
+        return "key"
+
+    @activity.defn(name=EXECUTE_ASSISTANT)
+    async def execute(self, call: AssistantCall) -> AssistantResult:
+        self.asked.append(call.function_key)
+        if call.function_key == "last" and not self.mended:
+            raise ApplicationError("refused", type="provider_error", non_retryable=True)
+        output = "\n" * self.lengths.get(call.function_key, 1)
+        return AssistantResult(
+            call.function_key, output, "openai", "gpt-4o", "stop", 1, 0, 1, 0.1, None, 1, 0.1, "", "key"
+        )
+
+
+@pytest.fixture(scope="module")
+def address() -> Iterator[str]:
+    with running_temporal() as address:
+        yield address
+
+
+@asynccontextmanager
+async def working_on(address: str, project: Project) -> AsyncIterator[Client]:
+    client = await Client.connect(address, data_converter=data_converter())
+    settings = load_settings(api_base_url="http://localhost:1")
+    backend: Any = SimpleNamespace(assistants=project.assistants, api_key=project.api_key)
+    loading = LoadActivities(settings, backend, client, Measures())
+    async with (
+        Worker(client, task_queue=PIPELINE_QUEUE, workflows=[AssistantPipelineWorkflow]),
+        Worker(client, task_queue=ASSISTANTS_QUEUE, activities=[loading.load, loading.collect]),
+        Worker(client, task_queue="llm-openai", activities=[project.execute]),
+    ):
+        yield client
+
+
+async def started(client: Client, workflow_id: str, **options: Any) -> WorkflowHandle[Any, dict[str, Any]]:
+    return await client.start_workflow(
+        WORKFLOW_TYPE, args=["topic", "project"], id=workflow_id, task_queue=PIPELINE_QUEUE, **options
+    )
+
+
+async def failure_of(handle: WorkflowHandle[Any, dict[str, Any]]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Record and result of a pipeline that fails."""
+    with pytest.raises(WorkflowFailureError) as failed:
+        await asyncio.wait_for(handle.result(), 30)
+    cause = failed.value.cause
+    assert isinstance(cause, ApplicationError)
+    return cause.details[0], cause.details[1]
+
+
+async def test_an_assistant_that_reads_more_than_temporal_carries_fails_before_it_is_paid(address: str) -> None:
+    project = Project([400_000] * 3, "key_0", "key_1", "key_2")
+    async with working_on(address, project) as client:
+        record, result = await failure_of(await started(client, f"p-{uuid.uuid4()}"))
+    assert record["code"] == "too_large" and not record["retryable"]
+    for part in (
+        "last: its prompt and inputs (key_0 800,000, ",
+        " bytes, where Temporal carries 2,000,000",
+        "Remedy: ",
+    ):
+        assert part in record["message"]
+    assert "last" not in project.asked
+    assert [one["status"] for one in result["stages"]] == ["done"] * 3 + ["failed"]
+
+
+async def test_a_failed_run_of_large_outputs_is_tried_again_and_none_is_asked_for_twice(address: str) -> None:
+    project, workflow_id = Project([300_000] * 7, "key_0"), f"p-{uuid.uuid4()}"
+    async with working_on(address, project) as client:
+        first = await started(client, workflow_id)
+        await failure_of(first)
+        project.mended = True
+        project.asked.clear()
+        failed = RetryOf(workflow_id, first.first_execution_run_id or "")
+        again = await started(client, workflow_id, memo={RETRY_MEMO: failed})
+        result = await asyncio.wait_for(again.result(), 30)
+    assert project.asked == ["last"]
+    assert [one["metadata"]["reused_from"] is not None for one in result["stages"]] == [True] * 7 + [False]
