@@ -83,8 +83,8 @@ class CallRunner:
     async def run(self, call: Call, attempts: Attempts, pipeline: Told) -> Recorded:
         """The recorded answer, an answer that is on its way already, or that of a call made now.
 
-        Cancelled, it leaves the call running unless the worker leaves: it is paid, and the journal keeps its
-        answer.
+        Cancelled, since another assistant of its pipeline has failed, it gives the answer all the same if the call
+        is on its way by then: it is paid. Otherwise it leaves the call running unless the worker leaves.
 
         Raises:
             HeldBack: the provider's limit leaves no room for it yet.
@@ -113,6 +113,8 @@ class CallRunner:
             except asyncio.CancelledError:
                 if _is_to_end():
                     await self.cut_off(call.name)
+                elif _is_unwanted() and (on_its_way := self._running.get(call.name.key)):
+                    return await _in_spite_of_cancellation(on_its_way)
                 raise
             finally:
                 telling.cancel()
@@ -268,7 +270,20 @@ async def _excused(error: ProviderError, attempts: Attempts, admission: Admissio
 
 def _is_to_end() -> bool:
     """Whether a cancelled attempt takes its call along: the worker leaves. An attempt that Temporal gave up, since
-    it was silent for too long, does not: the next one waits for the answer. Nor does one whose pipeline was
-    cancelled or has failed: what was sent is paid, and a retry finds the answer."""
+    it was silent for too long, does not: the next one waits for the answer. Nor does one whose pipeline has ended:
+    what was sent is paid, and a retry finds the answer."""
     details = activity.cancellation_details()
     return details is not None and details.worker_shutdown
+
+
+def _is_unwanted() -> bool:
+    """Whether the pipeline, which goes on, has asked for the cancellation."""
+    details = activity.cancellation_details()
+    return details is not None and details.cancel_requested
+
+
+async def _in_spite_of_cancellation(call: "asyncio.Task[Recorded]") -> Recorded:
+    """What comes of a call; whoever cancelled this waits for that."""
+    if (task := asyncio.current_task()) is not None:
+        task.uncancel()
+    return await asyncio.shield(call)

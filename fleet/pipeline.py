@@ -286,6 +286,8 @@ class AssistantPipelineWorkflow:
             schedule_to_start_timeout=None if start_within is None else timedelta(seconds=start_within),
             start_to_close_timeout=timedelta(seconds=limits.timeout_seconds),
             heartbeat_timeout=timedelta(seconds=limits.heartbeat_timeout_seconds),
+            # Only its worker knows whether the call is on its way by now.
+            cancellation_type=workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
             retry_policy=RetryPolicy(
                 initial_interval=timedelta(seconds=limits.retry_initial_seconds),
                 backoff_coefficient=limits.backoff_coefficient,
@@ -294,7 +296,10 @@ class AssistantPipelineWorkflow:
         self._executing[assistant.function_key] = executing
         self._cancel_what_is_not_sent()  # another one may have failed while this one moved
         try:
-            result: AssistantResult = await executing
+            result: AssistantResult = await asyncio.shield(executing)
+        except asyncio.CancelledError:
+            executing.cancel()  # a pipeline that is cancelled itself waits for nobody
+            raise
         finally:
             del self._executing[assistant.function_key]
         return result

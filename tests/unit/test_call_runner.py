@@ -19,6 +19,7 @@ __all__ = ["opened"]
 @pytest.fixture(autouse=True)
 def _outside_of_an_activity(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("fleet.call_runner._is_to_end", lambda: False)
+    monkeypatch.setattr("fleet.call_runner._is_unwanted", lambda: False)
 
 
 def failure(meaning: Meaning) -> ProviderError:
@@ -74,6 +75,34 @@ async def test_a_worker_that_leaves_takes_its_call_along(opened: Opened, monkeyp
     with pytest.raises(asyncio.CancelledError):
         await attempt
     assert opened().counts().by_state["cut_off"] == 1
+
+
+async def test_a_call_that_is_on_its_way_is_awaited_though_it_is_unwanted(
+    opened: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fleet.call_runner._is_unwanted", lambda: True)
+    provider = Provider()
+    process = Process(opened(), provider)
+    attempt = await process.begin(provider)
+    attempt.cancel()
+    await asyncio.sleep(0)
+    provider.let.set()
+    assert (await attempt).answer == ANSWER
+
+
+async def test_a_call_that_is_unwanted_before_it_is_sent_is_not_sent(
+    opened: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("fleet.call_runner._is_unwanted", lambda: True)
+    provider = Provider()
+    process = Process(opened(), provider)
+    process.gate.refused(0.5)
+    attempt = asyncio.create_task(process.make())
+    await asyncio.sleep(0.01)
+    attempt.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await attempt
+    assert provider.asked == 0
 
 
 async def test_a_call_that_is_cut_off_is_counted_or_refused_by_policy(opened: Opened) -> None:

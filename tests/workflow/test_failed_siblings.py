@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from temporalio import activity
 from temporalio.client import Client, WorkflowFailureError
-from temporalio.exceptions import ApplicationError
+from temporalio.exceptions import ApplicationError, CancelledError
 from temporalio.worker import Worker
 
 from fleet.contracts import (
@@ -41,7 +41,7 @@ class Loading:
     async def load(self, project_id: str) -> PipelinePlan:
         fails = Assistant("fails", "Fails", 1, "openai", "m", "Write.", input_keys=["topic"])
         sibling = Assistant("sibling", "Sibling", 2, "anthropic", "n", "Write.", input_keys=["topic"])
-        return PipelinePlan(project_id, [fails, sibling], QUEUES, ActivityLimits(600.0, 30.0, 1.0, 2.0))
+        return PipelinePlan(project_id, [fails, sibling], QUEUES, ActivityLimits(600.0, 5.0, 1.0, 2.0))
 
 
 @dataclass
@@ -54,23 +54,36 @@ class Workers:
     may_fail: asyncio.Event = field(default_factory=asyncio.Event)
     may_answer: asyncio.Event = field(default_factory=asyncio.Event)
     at_work: asyncio.Event = field(default_factory=asyncio.Event)
+    unwanted: asyncio.Event = field(default_factory=asyncio.Event)
 
     @activity.defn(name=EXECUTE_ASSISTANT)
     async def fail(self, call: AssistantCall) -> AssistantResult:
         await self.may_fail.wait()
         raise ApplicationError("refused", type="provider_error", non_retryable=True)
 
+    async def beat(self) -> None:
+        while True:
+            activity.heartbeat()
+            await asyncio.sleep(0.2)
+
     @activity.defn(name=EXECUTE_ASSISTANT)
     async def sibling(self, call: AssistantCall) -> AssistantResult:
         self.asked += 1
         info = activity.info()
         handle = self.client.get_workflow_handle(info.workflow_id or "", run_id=info.workflow_run_id)
-        await handle.signal(ASSISTANT_SIGNAL, AssistantMoved(call.function_key, AssistantState.RUNNING, 1))
+        if self.state is not AssistantState.WAITING:
+            await handle.signal(ASSISTANT_SIGNAL, AssistantMoved(call.function_key, AssistantState.RUNNING, 1))
         self.at_work.set()
         if self.state is AssistantState.QUEUED:
             await handle.signal(ASSISTANT_SIGNAL, AssistantMoved(call.function_key, AssistantState.QUEUED, 1))
             raise ApplicationError("too early", type="held_back", next_retry_delay=timedelta(hours=1))
-        await self.may_answer.wait()
+        beating = asyncio.create_task(self.beat())
+        while not self.may_answer.is_set():
+            try:
+                await self.may_answer.wait()
+            except asyncio.CancelledError:
+                self.unwanted.set()
+        beating.cancel()
         return AssistantResult("sibling", "text", "anthropic", "n", "stop", 1, 0, 1, 0.5, None, 1, 0.1, "", "key")
 
 
@@ -132,6 +145,33 @@ async def test_a_sibling_that_waits_for_its_next_attempt_is_not_sent_again(worke
         workers.may_fail.set()
         assert statuses(await asyncio.wait_for(result, 20)) == {"fails": "failed", "sibling": "waiting"}
     assert workers.asked == 1
+
+
+async def test_a_call_that_is_on_its_way_is_kept_though_the_pipeline_has_not_heard_of_it(workers: Workers) -> None:
+    """Its worker is asked to stop, and goes on to the answer."""
+    workers.state = AssistantState.WAITING
+    async with Worker(workers.client, task_queue=QUEUES["anthropic"], activities=[workers.sibling]):
+        result = await begun(workers)
+        await asyncio.wait_for(workers.at_work.wait(), 20)
+        workers.may_fail.set()
+        await asyncio.wait_for(workers.unwanted.wait(), 30)
+        assert not result.done()
+        workers.may_answer.set()
+        found = await asyncio.wait_for(result, 20)
+    assert statuses(found) == {"fails": "failed", "sibling": "done"}
+
+
+async def test_a_cancelled_pipeline_waits_for_nobody(workers: Workers) -> None:
+    async with Worker(workers.client, task_queue=QUEUES["anthropic"], activities=[workers.sibling]):
+        handle = await workers.client.start_workflow(
+            WORKFLOW_TYPE, args=["topic", "project"], id=f"p-{uuid.uuid4()}", task_queue=PIPELINE_QUEUE
+        )
+        await asyncio.wait_for(workers.at_work.wait(), 20)
+        await handle.cancel()
+        with pytest.raises(WorkflowFailureError) as failed:
+            await asyncio.wait_for(handle.result(), 10)
+        assert isinstance(failed.value.cause, CancelledError)
+        workers.may_answer.set()
 
 
 async def test_what_a_sibling_had_sent_is_awaited_and_kept(workers: Workers) -> None:
