@@ -22,7 +22,7 @@ _SPREAD = 0.1
 _MOST_DOUBLINGS = 10
 _BACK_TO_QUEUE_SECONDS = 5.0
 # A call is back in its queue at least so often, since an operator or another process may know better by then.
-_LONGEST_AWAY_SECONDS = 300.0
+_LONGEST_AWAY_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,7 @@ class Admission:
         self.reporter = reporter
         self.used_key = used_key
         self.mixing = Mixing(reporter.queue)
+        self.resumes = 0
 
     @asynccontextmanager
     async def admitted(
@@ -34,6 +35,7 @@ class Admission:
         Raises:
             HeldBack: it has to wait for longer than that.
         """
+        await self._open_if_resumed()
         cost = self.costs.estimate(request)
         wait = await self.gate.pass_through(cost, self.reporter.watch.word, longest_seconds)
         if wait is not None:
@@ -44,6 +46,21 @@ class Admission:
         finally:
             if not admitted.taken:
                 self.gate.give_back(cost)
+
+    async def _open_if_resumed(self) -> None:
+        """After ``fleet resume`` no refusal of before holds a call, however long the provider asked for."""
+        if not self.gate.stopped:
+            return
+        standing = await self.standing()
+        if standing is not None and standing.resumes > self.resumes:
+            self.resumes = standing.resumes
+            self.gate.open()
+
+    def refused(self, wait_seconds: float | None) -> None:
+        """A call was refused for the sake of a limit."""
+        last = self.reporter.watch.last
+        self.resumes = last.resumes if last is not None else self.resumes
+        self.gate.refused(wait_seconds)
 
     async def standing(self) -> Standing | None:
         """How the queue's budget stands; None where nobody knows."""
@@ -88,4 +105,4 @@ class Admitted:
         admission.reporter.failed(error, self._cost, readings, self._sent_at, admission.used_key())
         admission.gate.heard(readings, time.monotonic())
         if error.traits.limit:
-            admission.gate.refused(error.wait_seconds)
+            admission.refused(error.wait_seconds)

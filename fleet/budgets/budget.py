@@ -58,6 +58,7 @@ class Budget:
     costs: dict[str, float] = field(default_factory=dict)
     call_seconds: float = 600.0
     flying: dict[str, list[float]] = field(default_factory=dict)
+    resumes: int = 0
 
     def open(self, opening: Opening, now: float) -> None:
         """A process will poll the queue."""
@@ -109,6 +110,7 @@ class Budget:
     def resume(self, now: float) -> None:
         """The operator opens the queue, whatever shut it."""
         self.paused = None
+        self.resumes += 1
         self._open_again(now)
 
     def new_key(self, mark: str, now: float) -> None:

@@ -23,6 +23,7 @@ def describe(budget: Budget) -> Standing:
         rejected_key=budget.breaker.rejected_key,
         calls_per_minute=round(budget.pace * 60, 1),
         set_limits=budget.chosen,
+        resumes=budget.resumes,
     )
 
 

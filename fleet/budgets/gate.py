@@ -190,6 +190,15 @@ class Gate:
             total += sent.cost.get(what, 0.0)
         return total
 
+    @property
+    def stopped(self) -> bool:
+        """Whether a refusal holds all calls."""
+        return self._clock() < self._hold_until
+
+    def open(self) -> None:
+        """Somebody knows better than the refusal."""
+        self._hold_until, self._pace = 0.0, None
+
     def refused(self, wait_seconds: float | None) -> None:
         """A call was refused for the sake of a limit: stop for as long as was asked, then come back by steps."""
         now = self._clock()

@@ -105,7 +105,8 @@ class LimitStanding:
 
 @dataclass(frozen=True)
 class Standing:
-    """Answer of the query ``standing``. ``why`` says what holds the rate where it is."""
+    """Answer of the query ``standing``. ``why`` says what holds the rate where it is; ``resumes`` is how often the
+    operator has opened the queue."""
 
     queue: str
     rate: float
@@ -120,6 +121,7 @@ class Standing:
     rejected_key: str = ""
     calls_per_minute: float = 0.0
     set_limits: LimitSettings = field(default_factory=LimitSettings)
+    resumes: int = 0
 
     @property
     def holds(self) -> bool:

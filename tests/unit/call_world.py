@@ -56,6 +56,13 @@ class QuietReporter:
     def __init__(self) -> None:
         self.watch = self
         self.in_trouble = False
+        self.resumes = 0
+
+    @property
+    def last(self) -> Standing:
+        """What the budget said last."""
+        state = "probing" if self.in_trouble else "closed"
+        return Standing(QUEUE, 1.0, state, "", True, 0, 0, 0, resumes=self.resumes)
 
     def call(self, cost: Cost) -> AbstractContextManager[None]:
         return nullcontext()
@@ -64,7 +71,7 @@ class QuietReporter:
         return Word()
 
     async def standing(self) -> Standing:
-        return Standing(QUEUE, 1.0, "probing" if self.in_trouble else "closed", "", True, 0, 0, 0)
+        return self.last
 
     def answered(self, *arguments: object) -> None:
         pass

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from fleet.errors import AmbiguousCall, BackendUnavailable, JournalUnavailable, ProviderError
+from fleet.errors import AmbiguousCall, BackendUnavailable, HeldBack, JournalUnavailable, ProviderError
 from fleet.journal import CallName
 from fleet.meanings import Billed, Meaning, traits_of
 from fleet.providers.base import LlmAnswer, LlmRequest, Ticket
@@ -103,6 +103,20 @@ async def test_a_call_that_is_unwanted_before_it_is_sent_is_not_sent(
     with pytest.raises(asyncio.CancelledError):
         await attempt
     assert provider.asked == 0
+
+
+async def test_after_a_resume_no_refusal_of_before_holds_a_call(opened: Opened) -> None:
+    refusal = ProviderError(Meaning.RATE, "openai", "…", status=429, wait_seconds=86_400.0)
+    provider = Provider(refusal, at_once=True)
+    process = Process(opened(), provider)
+    process.reporter.resumes = 3  # some other day
+    with pytest.raises(ProviderError):
+        await process.make()
+    provider.error = None
+    with pytest.raises(HeldBack):
+        await process.make()
+    process.reporter.resumes = 4
+    assert (await process.make()).answer == ANSWER
 
 
 async def test_a_call_that_is_cut_off_is_counted_or_refused_by_policy(opened: Opened) -> None:
