@@ -6,6 +6,8 @@ from typing import Any
 
 from fleet.providers.base import LlmAnswer
 
+_BILLED = "fleet-billed"
+
 
 @dataclass(frozen=True)
 class Recorded:
@@ -21,17 +23,20 @@ class Recorded:
     def to_json(self) -> str:
         """For the journal. Headers are not kept: the budget has read them, and there may be cookies among them.
 
-        A new field would break 0.1.0, which takes no field that it does not know.
+        0.1.0 takes no field that it does not know, and makes nothing of a header that it does not: what came later
+        stands among these.
         """
         values = asdict(self)
-        del values["answer"]["headers"]
+        billed = values["answer"].pop("billed")
+        values["answer"]["headers"] = {_BILLED: json.dumps(billed)} if billed else {}
         return json.dumps(values)
 
     @classmethod
     def from_json(cls, text: str, maybe_paid: int) -> "Recorded":
         """From the journal. During a roll two releases share it, so unknown fields are ignored."""
         values = json.loads(text)
-        answer = LlmAnswer(**_known(LlmAnswer, values["answer"]))
+        billed = values["answer"].pop("headers", {}).get(_BILLED, "{}")
+        answer = LlmAnswer(**(_known(LlmAnswer, values["answer"]) | {"billed": json.loads(billed)}))
         return cls(**(_known(cls, values) | {"answer": answer, "maybe_paid": maybe_paid}))
 
 

@@ -12,6 +12,7 @@ from fleet.config import ProviderSettings
 from fleet.providers.base import FinishReason, LlmAnswer, LlmRequest, Ticket
 from fleet.providers.bodies import count_in
 from fleet.providers.connections import client_options
+from fleet.providers.prices import billed_in
 from fleet.providers.profiles import profile_of, sampling_of
 from fleet.providers.translation import answered_with_error, not_answered, not_the_api
 
@@ -95,5 +96,6 @@ def _answer(message: Message, headers: dict[str, str]) -> LlmAnswer:
         input_tokens=count_in(usage, "input_tokens") + cached + written,
         output_tokens=count_in(usage, "output_tokens"),
         cached_input_tokens=cached,
+        billed=billed_in("anthropic", "default", {"usage": usage, "model": message.model}),
         headers=headers,
     )

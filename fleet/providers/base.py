@@ -25,7 +25,8 @@ class LlmAnswer:
     """One usable answer.
 
     ``input_tokens`` includes ``cached_input_tokens``; ``output_tokens`` includes reasoning. ``headers``
-    are the answer's HTTP headers in lower case, empty where the SDK hides them.
+    are the answer's HTTP headers in lower case, empty where the SDK hides them. ``billed`` is what the provider
+    charges for, by :func:`fleet.providers.prices.billed_in`; empty where only the counts above are known.
     """
 
     text: str
@@ -34,6 +35,7 @@ class LlmAnswer:
     input_tokens: int = 0
     output_tokens: int = 0
     cached_input_tokens: int = 0
+    billed: dict[str, int] = field(default_factory=dict)
     headers: dict[str, str] = field(default_factory=dict)
 
 

@@ -7,6 +7,7 @@ from fleet.config import ProviderSettings
 from fleet.providers.base import LlmAnswer, LlmRequest, Ticket
 from fleet.providers.connections import client_options
 from fleet.providers.gemini_answers import FINISH, OFFICIAL_URL
+from fleet.providers.prices import billed_in
 from fleet.providers.profiles import profile_of, sampling_of
 from fleet.providers.translation import answered_with_error, not_answered, not_the_api
 
@@ -86,8 +87,14 @@ class GeminiProvider:
             input_tokens=(usage.prompt_token_count or 0) if usage else 0,
             output_tokens=_output_tokens(usage) if usage else 0,
             cached_input_tokens=(usage.cached_content_token_count or 0) if usage else 0,
+            billed=_billed(usage) if usage else {},
             headers={header.lower(): value for header, value in headers.items()},
         )
+
+
+def _billed(usage: types.GenerateContentResponseUsageMetadata) -> dict[str, int]:
+    counted = usage.model_dump(by_alias=True, exclude_none=True, mode="json")
+    return billed_in("gemini", "default", {"usageMetadata": counted})
 
 
 def _output_tokens(usage: types.GenerateContentResponseUsageMetadata) -> int:

@@ -22,6 +22,7 @@ from fleet.meanings import Meaning
 from fleet.providers.base import FinishReason, LlmAnswer, LlmRequest, Ticket
 from fleet.providers.bodies import count_in, object_in, objects_in, text_in
 from fleet.providers.connections import client_options
+from fleet.providers.prices import billed_in
 from fleet.providers.profiles import profile_of, sampling_of
 from fleet.providers.translation import answered_with_error, not_answered, not_the_api
 
@@ -170,6 +171,7 @@ class OpenAIProvider:
             input_tokens=count_in(usage, "input_tokens"),
             output_tokens=count_in(usage, "output_tokens"),
             cached_input_tokens=count_in(object_in(usage, "input_tokens_details"), "cached_tokens"),
+            billed=billed_in("openai", "responses", response),
             headers=headers,
         )
 
@@ -200,6 +202,7 @@ class OpenAIProvider:
             input_tokens=count_in(usage, "prompt_tokens"),
             output_tokens=count_in(usage, "completion_tokens"),
             cached_input_tokens=count_in(object_in(usage, "prompt_tokens_details"), "cached_tokens"),
+            billed=billed_in("openai", "chat", completion),
             headers=dict(raw.headers),
         )
 

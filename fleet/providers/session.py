@@ -9,7 +9,7 @@ from fleet.errors import BackendError, ProviderError
 from fleet.meanings import Meaning
 from fleet.measures import ANSWERED, Measures, Usage
 from fleet.providers.base import LlmAnswer, LlmRequest, Provider, Ticket
-from fleet.providers.prices import usd_for
+from fleet.providers.prices import cost_of
 from fleet.providers.registry import ProviderFactory
 from fleet.providers.translation import not_usable
 from fleet.redaction import mark, protect
@@ -81,7 +81,7 @@ class ProviderSession:
     def _count(self, request: LlmRequest, answer: LlmAnswer) -> None:
         """What an answer used is paid, whether it is of use or not."""
         cached = answer.cached_input_tokens
-        cost = usd_for(self._settings, request.model, answer.input_tokens, answer.output_tokens, cached)
+        cost = cost_of(self._settings, request.model, answer).usd
         usage = Usage(request.model, answer.input_tokens, cached, answer.output_tokens, cost)
         self._measures.used(self._settings.name, self._settings.queue_of(request.model), usage)
 
