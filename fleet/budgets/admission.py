@@ -48,7 +48,7 @@ class Admission:
                 self.gate.give_back(cost)
 
     async def _open_if_resumed(self) -> None:
-        """After ``fleet resume`` no refusal of before holds a call, however long the provider asked for."""
+        """After ``fleet resume`` no earlier refusal holds a call, however long a wait the provider asked for."""
         if not self.gate.stopped:
             return
         standing = await self.standing()

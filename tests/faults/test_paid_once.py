@@ -97,7 +97,9 @@ def test_a_process_killed_after_the_answer_costs_nothing(fleet: Fleet) -> None:
         os.kill(temporal.pid, signal.SIGSTOP)  # the answer cannot be reported
         try:
             wait_for("the call is answered", lambda: outcomes(fleet) == ["answered"])
-            wait_for("it is in the journal", lambda: _journaled(fleet, name))
+            wait_for(
+                "it is in the journal", lambda: [state for _, state in _in_journal(fleet, name)] == ["answered"]
+            )
             os.kill(fleet.pids()["openai"], signal.SIGKILL)
         finally:
             os.kill(temporal.pid, signal.SIGCONT)
@@ -105,13 +107,12 @@ def test_a_process_killed_after_the_answer_costs_nothing(fleet: Fleet) -> None:
     assert outcomes(fleet) == ["answered"]
 
 
-def _journaled(fleet: Fleet, project_name: str) -> bool:
-    """Whether the journal has the answer of the project's one call."""
+def _in_journal(fleet: Fleet, project_name: str) -> list[tuple[str, str]]:
+    """Workflow id and state of each call of a project."""
     with closing(sqlite3.connect(fleet.state / "journal" / "openai.db")) as connection:
-        rows = connection.execute(
-            "SELECT state FROM calls WHERE workflow_id LIKE ?", (f"{project_name}-%",)
+        return connection.execute(
+            "SELECT workflow_id, state FROM calls WHERE workflow_id LIKE ?", (f"{project_name}-%",)
         ).fetchall()
-    return rows == [("answered",)]
 
 
 def test_a_process_that_stands_still_for_longer_than_the_heartbeat_timeout_costs_nothing(fleet: Fleet) -> None:
@@ -211,21 +212,12 @@ def test_a_retry_gets_the_answer_of_the_call_that_a_terminated_run_had_sent(flee
     with fleet.latency("openai", 2.0):
         name = project(fleet)
         run = begin(fleet, name)
-        workflow_id = _workflow_of(fleet, name)
+        ((workflow_id, _),) = _in_journal(fleet, name)
         assert fleet.temporal("workflow", "terminate", "--workflow-id", workflow_id).returncode == 0
         run.communicate(timeout=60)
         again = finished(fleet.start("retry", workflow_id, "--json"))
     assert again == {"attempts": 1, "possibly_paid_twice": 0}
     assert outcomes(fleet) == ["answered"]
-
-
-def _workflow_of(fleet: Fleet, project_name: str) -> str:
-    with closing(sqlite3.connect(fleet.state / "journal" / "openai.db")) as connection:
-        rows = connection.execute(
-            "SELECT workflow_id FROM calls WHERE workflow_id LIKE ?", (f"{project_name}-%",)
-        ).fetchall()
-    ((workflow_id,),) = rows
-    return str(workflow_id)
 
 
 async def test_a_new_run_under_an_old_workflow_id_gets_no_old_answer(fleet: Fleet) -> None:

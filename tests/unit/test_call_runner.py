@@ -105,7 +105,7 @@ async def test_a_call_that_is_unwanted_before_it_is_sent_is_not_sent(
     assert provider.asked == 0
 
 
-async def test_after_a_resume_no_refusal_of_before_holds_a_call(opened: Opened) -> None:
+async def test_after_a_resume_no_earlier_refusal_holds_a_call(opened: Opened) -> None:
     refusal = ProviderError(Meaning.RATE, "openai", "…", status=429, wait_seconds=86_400.0)
     provider = Provider(refusal, at_once=True)
     process = Process(opened(), provider)
