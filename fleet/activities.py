@@ -45,11 +45,6 @@ from fleet.providers.prices import cost_of
 from fleet.recorded import Recorded
 from fleet.sizes import cut_to_fit, payload_bytes
 
-_ASK_PIPELINE_SECONDS = 15.0
-_TELL_PIPELINE_SECONDS = 5.0
-# An attempt must report before Temporal gives it up.
-_REPORTING_SECONDS = 5.0
-
 
 class LoadActivities:
     """``load_assistants_from_database`` and ``collect_finished_outputs``: on the queue ``assistants``."""

@@ -86,7 +86,7 @@ class AsyncJournal:
         await self._note(lambda: self._journal.resumable(name, response_id))
 
     async def answered(self, name: CallName, answer: str) -> None:
-        """Record the answer; if the journal cannot take it, Temporal is told all the same."""
+        """Record the answer; if the journal cannot take it, it still goes to Temporal."""
         await self._note(lambda: self._journal.answered(name, answer))
 
     async def failed(self, name: CallName, *, unsure: bool = False) -> None:
@@ -102,7 +102,7 @@ class AsyncJournal:
         try:
             await self._run(write)
         except JournalUnavailable as error:
-            logger.error("{}; Temporal is told all the same", error)
+            logger.error("{}; the outcome still goes to Temporal", error)
 
     async def close(self) -> None:
         """Close the file."""

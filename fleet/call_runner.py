@@ -47,7 +47,7 @@ class Call:
 
 
 class Told(Protocol):
-    """Who is told how a call moves: :class:`~fleet.pipeline_link.PipelineLink`."""
+    """Receives the progress of a call: :class:`~fleet.pipeline_link.PipelineLink`."""
 
     async def sending(self, attempt: int) -> None:
         """The call is sent, or on its way already."""

@@ -83,7 +83,7 @@ class Admitted:
 
     @contextmanager
     def sending(self) -> Iterator[None]:
-        """It is on its way within the block; gate and budget are told if it fails."""
+        """It is on its way within the block; a failure is reported to gate and budget."""
         self._sent_at = time.monotonic()
         with self._admission.reporter.call(self._cost):
             try:
