@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from temporalio import activity
+from temporalio.api.enums.v1 import EventType
 from temporalio.client import Client, WorkflowFailureError
 from temporalio.exceptions import ApplicationError, CancelledError
 from temporalio.worker import Worker
@@ -55,6 +56,7 @@ class Workers:
     may_answer: asyncio.Event = field(default_factory=asyncio.Event)
     at_work: asyncio.Event = field(default_factory=asyncio.Event)
     unwanted: asyncio.Event = field(default_factory=asyncio.Event)
+    ended: asyncio.Event = field(default_factory=asyncio.Event)
 
     @activity.defn(name=EXECUTE_ASSISTANT)
     async def fail(self, call: AssistantCall) -> AssistantResult:
@@ -74,6 +76,11 @@ class Workers:
         if self.state is not AssistantState.WAITING:
             await handle.signal(ASSISTANT_SIGNAL, AssistantMoved(call.function_key, AssistantState.RUNNING, 1))
         self.at_work.set()
+        if self.state is AssistantState.FAILED:
+            await handle.signal(ASSISTANT_SIGNAL, AssistantMoved(call.function_key, AssistantState.QUEUED, 3))
+            await self.may_fail.wait()
+            self.ended.set()
+            raise ApplicationError("refused", type="provider_error", non_retryable=True)
         if self.state is AssistantState.QUEUED:
             await handle.signal(ASSISTANT_SIGNAL, AssistantMoved(call.function_key, AssistantState.QUEUED, 1))
             raise ApplicationError("too early", type="held_back", next_retry_delay=timedelta(hours=1))
@@ -159,6 +166,31 @@ async def test_a_call_that_is_on_its_way_is_kept_though_the_pipeline_has_not_hea
         workers.may_answer.set()
         found = await asyncio.wait_for(result, 20)
     assert statuses(found) == {"fails": "failed", "sibling": "done"}
+
+
+async def test_siblings_that_fail_at_one_moment_fail_the_pipeline_as_if_one_by_one(address: str) -> None:
+    """Both have told of their last attempt, and the pipeline hears of both ends at once."""
+    client = await Client.connect(address)
+    workers = Workers(client, state=AssistantState.FAILED)
+    async with (
+        Worker(client, task_queue=ASSISTANTS_QUEUE, activities=[Loading().load]),
+        Worker(client, task_queue=QUEUES["openai"], activities=[workers.fail]),
+        Worker(client, task_queue=QUEUES["anthropic"], activities=[workers.sibling]),
+    ):
+        async with Worker(client, task_queue=PIPELINE_QUEUE, workflows=[AssistantPipelineWorkflow]):
+            result = await begun(workers)
+            await asyncio.wait_for(workers.at_work.wait(), 20)
+            await asyncio.sleep(0.5)  # until it has heard that both are in their queues
+        workers.may_fail.set()
+        await asyncio.wait_for(workers.ended.wait(), 20)
+        await asyncio.sleep(1)  # until both ends stand in the history
+        async with Worker(client, task_queue=PIPELINE_QUEUE, workflows=[AssistantPipelineWorkflow]):
+            found = await asyncio.wait_for(result, 30)
+    assert statuses(found) == {"fails": "failed", "sibling": "failed"}
+    history = await client.get_workflow_handle(found["workflow_id"]).fetch_history()
+    kinds = [EventType.Name(event.event_type) for event in history.events]
+    first, second = (at for at, kind in enumerate(kinds) if kind == "EVENT_TYPE_ACTIVITY_TASK_FAILED")
+    assert "EVENT_TYPE_WORKFLOW_TASK_COMPLETED" not in kinds[first:second]
 
 
 async def test_a_cancelled_pipeline_waits_for_nobody(workers: Workers) -> None:
