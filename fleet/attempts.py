@@ -14,6 +14,7 @@ from typing import Any
 from temporalio import activity
 
 from fleet.errors import ProviderError
+from fleet.meanings import Meaning
 
 # A provider that has been in trouble for so long is given up: its failures count.
 _LONGEST_EXCUSE_SECONDS = 24 * 3600.0
@@ -38,7 +39,8 @@ class Attempts:
     nothing is known of it. ``response_id`` is the provider's own name of a call that goes on there.
     ``maybe_paid``: earlier calls that were or may have been paid. ``sent``: a call reached the provider and was
     not refused as unpaid for certain. ``excused_at`` is when the provider's trouble first excused a failure
-    (unix seconds), 0 if it never did. ``backend_away_since`` is the start of the first of the latest attempts
+    (unix seconds), 0 if it never did. ``too_large``: times that it was refused as larger than a limit.
+    ``backend_away_since`` is the start of the first of the latest attempts
     that all found the backend away (unix seconds, by Temporal's clock), 0 while it answers.
     """
 
@@ -57,6 +59,7 @@ class Attempts:
     calls: int = 0
     outage_at: float = 0.0
     outage_tries: int = 0
+    too_large: int = 0
 
     @classmethod
     def resume(
@@ -85,6 +88,7 @@ class Attempts:
             calls=int(last.get("calls", 0)),
             outage_at=float(last.get("outage_at", 0.0)),
             outage_tries=int(last.get("outage_tries", 0)),
+            too_large=int(last.get("too_large", 0)),
         )
         attempts.under_way = True
         return attempts
@@ -105,6 +109,7 @@ class Attempts:
 
     def failed(self, error: ProviderError) -> None:
         """The call that was sent has failed."""
+        self.too_large += error.meaning is Meaning.TOO_LARGE
         self.sent = self.sent or error.may_be_billed
         if not error.may_be_billed:
             self.open_at, self.response_id = "", ""

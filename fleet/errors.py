@@ -137,6 +137,17 @@ class ProviderError(FleetError):
         answered = f" (HTTP {status})" if status is not None else ""
         super().__init__(f"{provider}: {meaning.value}{answered}: {detail}. Remedy: {self.traits.remedy}")
 
+    def as_meaning(self, meaning: Meaning, detail: str) -> "ProviderError":
+        """The same failure, of which more is known than the answer says."""
+        return ProviderError(
+            meaning,
+            self.provider,
+            detail,
+            status=self.status,
+            wait_seconds=self.wait_seconds,
+            headers=self.headers,
+        )
+
     @property
     def traits(self) -> Traits:
         """What follows from the meaning."""

@@ -22,6 +22,7 @@ class Meaning(StrEnum):
     FORBIDDEN = "forbidden"
     NOT_FOUND = "not_found"
     BAD_REQUEST = "bad_request"
+    TOO_LARGE = "too_large"
     UNUSABLE_EMPTY = "unusable_empty"
     UNUSABLE_BODY = "unusable_body"
     UNUSABLE_REFUSAL = "unusable_refusal"
@@ -117,6 +118,9 @@ def traits_of(meaning: Meaning) -> Traits:
         case Meaning.BAD_REQUEST:
             remedy = "correct the assistant's parameters as the provider's message says"
             return Traits(Concerns.REQUEST, Billed.NO, remedy, retryable=False)
+        case Meaning.TOO_LARGE:
+            remedy = "shorten the assistant's prompt or what it reads, lower its max_tokens, or raise the limit"
+            return Traits(Concerns.REQUEST, Billed.NO, remedy, counts=False)
         case Meaning.UNUSABLE_EMPTY:
             return Traits(Concerns.REQUEST, Billed.YES, _LOOK)
         case Meaning.UNUSABLE_REFUSAL | Meaning.UNUSABLE_CUT_OFF:

@@ -9,11 +9,13 @@ attempt of its own.
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeGuard
 
 from fleet.attempts import Attempts
 from fleet.config import Settings
 from fleet.contracts import ErrorRecord
 from fleet.errors import AttemptsExhausted, BackendUnavailable, FleetError, HeldBack, ProviderError
+from fleet.meanings import Meaning
 from fleet.redaction import redact
 
 # Temporal drops a wait of nothing in silence and falls back to its own backoff.
@@ -21,6 +23,8 @@ SHORTEST_WAIT_SECONDS = 0.05
 _SPREAD = 0.1
 _MOST_DOUBLINGS = 10
 _BACK_TO_QUEUE_SECONDS = 5.0
+# The size is an estimate, so that one refusal may be due to what others sent.
+_MOST_TOO_LARGE = 2
 # A call is back in its queue at least so often, since an operator or another process may know better by then.
 _LONGEST_AWAY_SECONDS = 60.0
 
@@ -107,6 +111,8 @@ def _final_form(
     """The error that ends it for good; None if it may be tried again."""
     if isinstance(error, FleetError) and not error.retryable:
         return error
+    if _is_too_large(error) and attempts.too_large >= _MOST_TOO_LARGE:
+        return error
     if is_wait(error):
         # A provider's limit is waited for without end; a backend that stays away is not.
         away_seconds = started_at - attempts.backend_away_since
@@ -121,6 +127,10 @@ def _final_form(
             f"LLM selhalo po {times} pokusech (the LLM failed {times} times). {sent}Last: {_message(error)}"
         )
     return AttemptsExhausted(f"{doing} failed {times} times. Last: {_message(error)}")
+
+
+def _is_too_large(error: Exception) -> TypeGuard[ProviderError]:
+    return isinstance(error, ProviderError) and error.meaning is Meaning.TOO_LARGE
 
 
 def _goes_to_another(error: Exception, attempts: Attempts) -> bool:
@@ -144,6 +154,8 @@ def _wait_seconds(error: Exception, attempts: Attempts, settings: Settings) -> f
     asked = error.wait_seconds if isinstance(error, FleetError) else None
     if isinstance(error, ProviderError) and (error.traits.parks or error.excused):
         return random.uniform(_BACK_TO_QUEUE_SECONDS / 2, _BACK_TO_QUEUE_SECONDS)
+    if _is_too_large(error):
+        return settings.retry_max_seconds  # a limit a minute is whole again by then
     if asked is None:
         doublings = max((attempts.waits or attempts.outage_tries or attempts.provider_failures) - 1, 0)
         growth = settings.backoff_coefficient ** min(doublings, _MOST_DOUBLINGS)

@@ -6,11 +6,14 @@ from contextlib import asynccontextmanager, contextmanager
 
 from fleet.budgets.costs import Cost, Costs
 from fleet.budgets.gate import LONGEST_HOLD_SECONDS, Gate
-from fleet.budgets.headers import limits_in
+from fleet.budgets.headers import HeaderReading, limits_in
 from fleet.budgets.mixing import Mixing
+from fleet.budgets.oversize import Oversize, SizeLimits
 from fleet.budgets.reporter import Reporter
 from fleet.budgets.reports import Standing
+from fleet.contracts import Limited
 from fleet.errors import HeldBack, ProviderError
+from fleet.meanings import Meaning
 from fleet.providers.base import LlmAnswer, LlmRequest
 
 
@@ -23,6 +26,7 @@ class Admission:
         self.reporter = reporter
         self.used_key = used_key
         self.mixing = Mixing(reporter.queue)
+        self.sizes = SizeLimits(reporter.limits)
         self.resumes = 0
 
     @asynccontextmanager
@@ -36,7 +40,7 @@ class Admission:
             HeldBack: it has to wait for longer than that.
         """
         await self._open_if_resumed()
-        cost = self.costs.estimate(request)
+        cost = self._cost(request)
         wait = await self.gate.pass_through(cost, self.reporter.watch.word, longest_seconds)
         if wait is not None:
             raise HeldBack(wait)
@@ -46,6 +50,12 @@ class Admission:
         finally:
             if not admitted.taken:
                 self.gate.give_back(cost)
+
+    def _cost(self, request: LlmRequest) -> Cost:
+        """What the call will take of the limits. A request that one of them never has room for takes no tokens: it
+        is refused, and must neither wait for them nor have others wait."""
+        cost = self.costs.estimate(request)
+        return {Limited.REQUESTS: 1.0} if self.sizes.exceeded_by(cost) else cost
 
     async def _open_if_resumed(self) -> None:
         """After ``fleet resume`` no earlier refusal holds a call, however long a wait the provider asked for."""
@@ -89,7 +99,9 @@ class Admitted:
             try:
                 yield
             except ProviderError as error:
-                self._failed(error)
+                known = self._failed(error)
+                if known is not error:
+                    raise known from error
                 raise
 
     def answered(self, answer: LlmAnswer) -> None:
@@ -98,11 +110,21 @@ class Admitted:
         actual = admission.costs.actual(self._request, answer)
         admission.reporter.answered(self._cost, actual, readings, self._sent_at)
         admission.gate.heard(readings, self._sent_at)
+        admission.sizes.heard(readings)
         admission.mixing.heard(self._request.model, readings)
 
-    def _failed(self, error: ProviderError) -> None:
+    def _failed(self, error: ProviderError) -> ProviderError:
+        """Tell gate and budget; the error as it is understood here."""
         admission, readings = self._admission, limits_in(error.headers)
+        admission.sizes.heard(readings)
+        if error.meaning is Meaning.RATE and (oversize := self._oversize(readings)):
+            error = error.as_meaning(Meaning.TOO_LARGE, f"{oversize} ({error.detail})")
         admission.reporter.failed(error, self._cost, readings, self._sent_at, admission.used_key())
         admission.gate.heard(readings, time.monotonic())
         if error.traits.limit:
             admission.refused(error.wait_seconds)
+        return error
+
+    def _oversize(self, readings: list[HeaderReading]) -> Oversize | None:
+        sizes, cost = self._admission.sizes, self._admission.costs.estimate(self._request)
+        return sizes.exceeded_by(cost) or sizes.refused_unused(cost, readings)

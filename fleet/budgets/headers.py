@@ -23,11 +23,12 @@ _LEAST_USED = 0.002
 
 @dataclass(frozen=True)
 class HeaderReading:
-    """One limit: what is left of it, and what comes back a second."""
+    """One limit: what is left of it, what comes back a second, and the whole of it."""
 
     what: Limited
     refill: float
     remaining: float
+    limit: float
 
 
 def limits_in(headers: Mapping[str, str], now: datetime | None = None) -> list[HeaderReading]:
@@ -85,4 +86,4 @@ def _reading(
     used = whole - left
     if seconds and seconds > 1 and used > _LEAST_USED * whole and used / seconds < _NOT_PER_MINUTE * refill:
         refill = used / seconds
-    return HeaderReading(what, refill, left)
+    return HeaderReading(what, refill, left, whole)

@@ -8,6 +8,7 @@ from fleet.budgets.headers import HeaderReading
 from fleet.budgets.reports import Reading, Report, Trouble
 from fleet.contracts import Limited
 from fleet.errors import ProviderError
+from fleet.meanings import Meaning
 
 _LITTLE_LEFT_SECONDS = 1.0
 
@@ -72,6 +73,9 @@ class News:
         if not error.traits.uses_limit:
             self.charged -= 1
             self._spend(reckoned, -1)
+        if error.meaning is Meaning.TOO_LARGE:
+            # No room is to be kept for what never finds any.
+            self.largest = {what: most for what, most in self.largest.items() if most > reckoned.get(what, 0.0)}
         self._read(readings, time.monotonic() if refused else sent_at, refused=refused)
         if error.traits.works:
             self.answered += 1

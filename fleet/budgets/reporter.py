@@ -72,7 +72,7 @@ class Reporter:
     ) -> None:
         self._client = client
         self.queue = queue
-        self._limits = limits
+        self.limits = limits
         self._process = process
         self._first_cost = first_cost
         self._first_rate = first_rate(limits, first_cost)
@@ -130,7 +130,7 @@ class Reporter:
             )
         self.watch.opened(found)
         costs = {str(what): amount for what, amount in self._first_cost.items()}
-        await self._start_budget(Opening(self._limits, found.rate, found.exact, costs, self._timeout_seconds))
+        await self._start_budget(Opening(self.limits, found.rate, found.exact, costs, self._timeout_seconds))
         return found
 
     async def _start_budget(self, opening: Opening) -> None:

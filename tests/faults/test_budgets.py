@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import re
 import signal
 import time
 import uuid
@@ -11,7 +12,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from temporalio.client import WorkflowHandle
+from temporalio.client import WorkflowFailureError, WorkflowHandle
 from temporalio.common import Priority
 
 from fleet.contracts import PIPELINE_QUEUE, WORKFLOW_TYPE
@@ -143,6 +144,37 @@ async def test_a_quota_of_the_day_says_until_when(fleet: Fleet) -> None:
     assert any("llm-gemini is parked until" in problem for problem in fleet.status()["problems"])
     ask(fleet, "resume", "gemini")
     assert (await waiting.result())["pipeline_success"]
+
+
+async def test_a_request_larger_than_its_limit_fails_alone_and_slows_no_other(fleet: Fleet) -> None:
+    fleet.simulator.clear()
+    with limited(fleet, "anthropic", input_tpm=900):
+        name = project(fleet, model_provider="anthropic", model="claude-sonnet-4-5", system_prompt="word " * 1500)
+        before = ask(fleet, "limits", "anthropic")
+        large = await start(fleet, name)
+        with pytest.raises(WorkflowFailureError) as caught:
+            await large.result()
+        after = ask(fleet, "limits", "anthropic")
+        small = project(fleet, model_provider="anthropic", model="claude-sonnet-4-5")
+        assert (await (await start(fleet, small)).result())["pipeline_success"]
+    assert re.search(
+        r"too_large .*about 2,\d\d\d tokens, the limit is 900 a minute.* Remedy: shorten", said(caught)
+    )
+    assert [call["status"] for call in fleet.simulator.ledger()] == [429, 429, 200]
+    assert after["refused"] == before["refused"] and after["breaker"] == "closed"
+
+
+@contextmanager
+def limited(fleet: Fleet, provider: str, **limit: float) -> Iterator[None]:
+    fleet.simulator.put("limits", provider=provider, **limit)
+    try:
+        yield
+    finally:
+        fleet.simulator.put("limits", provider=provider, **dict.fromkeys(limit, 10_000_000.0))
+
+
+def said(caught: "pytest.ExceptionInfo[WorkflowFailureError]") -> str:
+    return str(caught.value.cause)
 
 
 FALLBACK = json.dumps([{"model_provider": "anthropic", "model": "claude-sonnet-4-5"}])

@@ -15,6 +15,7 @@ from fleet.budgets.gate import Gate, Word
 from fleet.budgets.reports import Standing
 from fleet.call_runner import Call, CallRunner
 from fleet.config import load_settings
+from fleet.contracts import LimitSettings
 from fleet.journal import CallName, Journal
 from fleet.measures import Measures
 from fleet.providers.base import LlmAnswer, LlmRequest, Ticket
@@ -52,6 +53,7 @@ class QuietReporter:
     """What an admission asks of the real one."""
 
     queue = QUEUE
+    limits = LimitSettings()
 
     def __init__(self) -> None:
         self.watch = self

@@ -69,6 +69,7 @@ UNPAID = {
     Meaning.KEY_REJECTED,
     Meaning.NOT_FOUND,
     Meaning.BAD_REQUEST,
+    Meaning.TOO_LARGE,
     Meaning.LOST_BEFORE_SENDING,
 }
 

@@ -68,8 +68,8 @@ def test_openais_headers() -> None:
         "x-ratelimit-reset-tokens": "30s",
     }
     assert limits_in(headers, NOW) == [
-        HeaderReading(Limited.REQUESTS, 10.0, 599.0),
-        HeaderReading(Limited.TOKENS, 1000.0, 30_000.0),
+        HeaderReading(Limited.REQUESTS, 10.0, 599.0, 600.0),
+        HeaderReading(Limited.TOKENS, 1000.0, 30_000.0, 60_000.0),
     ]
 
 
@@ -83,7 +83,7 @@ def test_anthropics_headers_count_input_and_output_apart() -> None:
         }
     found = {one.what: one for one in limits_in(headers, NOW)}
     assert found.keys() == {Limited.REQUESTS, Limited.INPUT_TOKENS}
-    assert found[Limited.INPUT_TOKENS] == HeaderReading(Limited.INPUT_TOKENS, 500.0, 29_000.0)
+    assert found[Limited.INPUT_TOKENS] == HeaderReading(Limited.INPUT_TOKENS, 500.0, 29_000.0, 30_000.0)
 
 
 def test_a_limit_of_a_day_is_told_by_its_reset() -> None:
@@ -151,7 +151,7 @@ def told_by_turns(mixing: Mixing, clock: Clock, seconds: int, **limits: float) -
     """Each of these models is answered once a second."""
     for _ in range(seconds):
         for model, refill in limits.items():
-            mixing.heard(model, [HeaderReading(Limited.REQUESTS, refill, 5.0)])
+            mixing.heard(model, [HeaderReading(Limited.REQUESTS, refill, 5.0, 60 * refill)])
         clock.now += 1
 
 

@@ -47,7 +47,7 @@ async def test_nothing_is_held_while_nothing_is_known(clock: Clock) -> None:
 
 async def test_a_call_waits_until_what_remains_covers_it(clock: Clock) -> None:
     gate = gate_with(clock)
-    gate.heard([HeaderReading(Limited.TOKENS, refill=100.0, remaining=200.0)], clock.now)
+    gate.heard([HeaderReading(Limited.TOKENS, refill=100.0, remaining=200.0, limit=12_000.0)], clock.now)
     assert await gate.pass_through(COST) is None
     assert clock.now == pytest.approx(103.0, abs=0.1)
     assert await gate.pass_through(COST) is None
@@ -97,7 +97,7 @@ async def test_the_pace_comes_back_by_equal_steps(clock: Clock) -> None:
 
 async def test_what_headers_said_long_ago_holds_nobody(clock: Clock) -> None:
     gate = gate_with(clock)
-    gate.heard([HeaderReading(Limited.TOKENS, refill=0.001, remaining=0.0)], clock.now)
+    gate.heard([HeaderReading(Limited.TOKENS, refill=0.001, remaining=0.0, limit=12_000.0)], clock.now)
     clock.now += 31
     assert await gate.pass_through(COST) is None
     assert clock.now == 131.0
@@ -105,8 +105,8 @@ async def test_what_headers_said_long_ago_holds_nobody(clock: Clock) -> None:
 
 async def test_an_older_answer_does_not_replace_a_newer_one(clock: Clock) -> None:
     gate = gate_with(clock)
-    gate.heard([HeaderReading(Limited.TOKENS, refill=100.0, remaining=0.0)], clock.now)
-    gate.heard([HeaderReading(Limited.TOKENS, refill=100.0, remaining=9_000.0)], clock.now - 2)
+    gate.heard([HeaderReading(Limited.TOKENS, refill=100.0, remaining=0.0, limit=12_000.0)], clock.now)
+    gate.heard([HeaderReading(Limited.TOKENS, refill=100.0, remaining=9_000.0, limit=12_000.0)], clock.now - 2)
     assert await gate.pass_through(COST) is None
     assert clock.now == pytest.approx(105.0, abs=0.1)
 
@@ -119,7 +119,7 @@ async def test_calls_that_take_long_are_not_held_for_what_was_not_spent(clock: C
         assert await gate.pass_through(COST) is None
         sent.append(clock.now)
         while sent and sent[0] <= clock.now - latency:
-            gate.heard([HeaderReading(Limited.REQUESTS, refill=10.0, remaining=15.0)], sent.pop(0))
+            gate.heard([HeaderReading(Limited.REQUESTS, refill=10.0, remaining=15.0, limit=12_000.0)], sent.pop(0))
         clock.now += 0.3
     assert clock.now - begun == pytest.approx(200 * 0.3, abs=0.01)
 
@@ -129,13 +129,13 @@ async def test_what_was_sent_after_the_answered_call_is_not_there_any_more(clock
     for _ in range(4):
         await gate.pass_through(COST)
         clock.now += 1
-    gate.heard([HeaderReading(Limited.TOKENS, refill=1e-9, remaining=1500.0)], sent_at=100.0)
+    gate.heard([HeaderReading(Limited.TOKENS, refill=1e-9, remaining=1500.0, limit=12_000.0)], sent_at=100.0)
     assert await gate.pass_through(COST, longest_seconds=5.0) is not None, "three were sent since, and took it all"
 
 
 async def test_a_call_that_was_not_sent_takes_nothing(clock: Clock) -> None:
     gate = gate_with(clock)
-    gate.heard([HeaderReading(Limited.TOKENS, refill=1e-9, remaining=500.0)], clock.now)
+    gate.heard([HeaderReading(Limited.TOKENS, refill=1e-9, remaining=500.0, limit=12_000.0)], clock.now)
     clock.now += 1
     answered_before = dict(COST)
     assert await gate.pass_through(answered_before) is None

@@ -125,6 +125,20 @@ async def test_nothing_is_lost_where_the_budget_cannot_be_told(server: Server) -
     assert any(one.refused for report in server.reports for one in report.readings)
 
 
+async def test_a_request_larger_than_its_limit_lowers_no_rate(server: Server) -> None:
+    headers = {"x-ratelimit-limit-tokens": "100", "x-ratelimit-remaining-tokens": "0"}
+    refused = ProviderError(Meaning.RATE, "openai", "…", status=429, headers=headers)
+    async with reporting_to(server) as (reporter, admission):
+        for told in (1, 2):
+            with pytest.raises(ProviderError, match="the limit is 100 a minute"):
+                await call(admission, error=refused)
+            await until("it is told", lambda told=told: server.told(lambda report: report.calls) == told)  # type: ignore[misc]
+    assert not any(report.troubles for report in server.reports)
+    assert server.told(lambda report: report.charged) == 0
+    assert server.told(lambda report: report.spent.get(Limited.TOKENS, 0.0)) == 0
+    assert max(report.largest.get(Limited.TOKENS, 0.0) for report in server.reports) == 0
+
+
 async def test_calls_under_way_are_told_until_they_have_ended(server: Server) -> None:
     async with reporting_to(server) as (_, admission):
         hanging = asyncio.Event()

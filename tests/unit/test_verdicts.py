@@ -87,6 +87,16 @@ def test_a_provider_that_is_away_for_two_minutes_fails_nobody() -> None:
     assert failures < 15, "it asks now and then, and does not hammer"
 
 
+def test_a_request_larger_than_its_limit_is_refused_twice_before_that_is_final() -> None:
+    error = ProviderError(Meaning.TOO_LARGE, "openai", "about 36,278 tokens, the limit is 30,000 a minute")
+    first = verdict(error, Attempts(too_large=1))
+    assert not first.final and first.benign
+    assert first.wait_seconds == 60, "by then a limit a minute is whole again"
+    last = verdict(error, Attempts(too_large=2))
+    assert last.final and "36,278" in last.record.message and "30,000" in last.record.message
+    assert not verdict(failure(Meaning.RATE), Attempts(too_large=2)).final
+
+
 def test_failures_in_quick_succession_are_one_attempt_and_are_told_as_calls() -> None:
     attempts = Attempts(calls=7)
     for at in (0.0, 2.0, 39.0):

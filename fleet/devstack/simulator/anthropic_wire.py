@@ -122,11 +122,12 @@ def rate_headers(readings: Mapping[Kind, Reading]) -> dict[str, str]:
 
 
 def over_limit(call: Call, over: OverLimit) -> Refusal:
-    """The 429 of a full bucket."""
+    """The 429 of a bucket without room, or of a request that none ever has room for."""
     what = over.kind.replace("_", " ")
     message = f"This request would exceed your organization's rate limit of {over.limit:.0f} {what} per minute."
     refused = error(429, "rate_limit_error", message)
-    refused.headers = retry_after_headers(max(-(-over.wait_seconds // 1), 1.0), "seconds")
+    if over.wait_seconds is not None:
+        refused.headers = retry_after_headers(max(-(-over.wait_seconds // 1), 1.0), "seconds")
     return refused
 
 

@@ -126,7 +126,7 @@ _PER_DAY = "GenerateRequestsPerDayPerProjectPerModel-FreeTier"
 
 
 def over_limit(call: Call, over: OverLimit) -> Refusal:
-    """The 429 of a full bucket."""
+    """The 429 of a bucket without room, or of a request that none ever has room for."""
     quota_id = {
         "requests_per_day": _PER_DAY,
         "input_tokens": "GenerateContentInputTokensPerModelPerMinute",

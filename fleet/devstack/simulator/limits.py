@@ -97,13 +97,15 @@ class Reading:
 
 
 class OverLimit(Exception):
-    """A call for which there was no room in a bucket."""
+    """A call for which there was no room in a bucket. ``wait_seconds`` is None for one whose tokens, ``requested``,
+    are more than the limit a minute: it never finds room."""
 
-    def __init__(self, kind: Kind, limit: float, wait_seconds: float) -> None:
+    def __init__(self, kind: Kind, limit: float, wait_seconds: float | None, requested: float) -> None:
         super().__init__(kind)
         self.kind: Kind = kind
         self.limit = limit
         self.wait_seconds = wait_seconds
+        self.requested = requested
 
 
 @dataclass(slots=True)
@@ -171,10 +173,11 @@ class Limits:
         charges = _charges(call)
         for kind, bucket in account.buckets.items():
             bucket.refill(now)
-            amount = charges.get(kind, 0.0)
-            if amount > 0 and (wait := bucket.wait_for(amount)) > 0:
+            amount, limit = charges.get(kind, 0.0), round(bucket.rate * 60, 6)
+            wait = None if kind == "input_tokens" and amount > limit else bucket.wait_for(amount)
+            if wait is None or wait > 0:
                 self._charge_refused(call, account)
-                raise OverLimit(kind, bucket.rate * 60, wait)
+                raise OverLimit(kind, limit, wait, amount)
         for kind, bucket in account.buckets.items():
             bucket.level -= min(charges.get(kind, 0.0), bucket.capacity)
 

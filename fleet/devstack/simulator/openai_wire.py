@@ -134,8 +134,14 @@ def rate_headers(readings: Mapping[Kind, Reading]) -> dict[str, str]:
 
 
 def over_limit(call: Call, over: OverLimit) -> Refusal:
-    """The 429 of a full bucket."""
+    """The 429 of a bucket without room, or of a request that none ever has room for."""
     what = "requests" if over.kind == "requests" else "tokens"
+    if over.wait_seconds is None:
+        message = (
+            f"Request too large for {call.model} on tokens per min (TPM): Limit {over.limit:.0f}, Requested "
+            f"{over.requested:.0f}. The input or output tokens must be reduced in order to run successfully."
+        )
+        return error(429, message, what, "rate_limit_exceeded")
     message = (
         f"Rate limit reached for {call.model} on {what} per min: Limit {over.limit:.0f}. "
         f"Please try again in {go_duration(over.wait_seconds)}."

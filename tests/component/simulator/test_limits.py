@@ -66,13 +66,23 @@ def test_a_refusal_names_the_seconds_until_there_is_room() -> None:
 def test_refused_calls_count_at_openai_and_not_at_anthropic() -> None:
     for provider, passed in (("openai", 1), ("anthropic", 2)):
         clock = Clock()
-        bucket = limits(clock, provider, rpm=60, input_tpm=60, burst_seconds=2)
+        bucket = limits(clock, provider, rpm=60, input_tpm=100, burst_seconds=2)
         with pytest.raises(OverLimit):  # its tokens never fit beside another's
             bucket.admit(call(provider))
             bucket.admit(call(provider))
         bucket.set(provider, None, {"input_tpm": None})
         clock.now += 1.0
         assert admitted(bucket, call(provider)) == passed
+
+
+def test_a_request_larger_than_a_minutes_tokens_never_finds_room() -> None:
+    clock = Clock()
+    bucket = limits(clock, input_tpm=97)
+    for _ in range(3):
+        with pytest.raises(OverLimit) as caught:
+            bucket.admit(call())
+        assert (caught.value.limit, caught.value.requested, caught.value.wait_seconds) == (97, 98, None)
+        clock.now += 3600
 
 
 def test_openai_charges_the_larger_of_max_tokens_and_the_input() -> None:
