@@ -188,7 +188,7 @@ class Settings(BaseSettings):
     backoff_coefficient: float = Field(2.0, ge=1.0, le=10.0)
     """Factor by which each further wait grows."""
     retry_max_seconds: Seconds = 60.0
-    """Longest wait between attempts that the fleet chooses; what a provider asks for may be longer."""
+    """Longest wait between attempts. A call whose provider asks for more is looked at again by then, and held."""
 
     default_temperature: float = Field(0.7, ge=0.0, le=2.0)
     """Temperature of an assistant that has none of its own."""

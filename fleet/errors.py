@@ -180,10 +180,12 @@ class HeldBack(FleetError):
     code = "held_back"
     retryable = True
 
-    def __init__(self, wait_seconds: float) -> None:
+    def __init__(
+        self, wait_seconds: float, why: str = "the provider's limit leaves no room for this call"
+    ) -> None:
         super().__init__(
-            f"the provider's limit leaves no room for this call for {wait_seconds:.0f} s. Remedy: nothing to do, "
-            "it is made when there is; raise the limit at the provider if this is usual"
+            f"{why} for {wait_seconds:.0f} s. Remedy: nothing to do, it is made when there is; raise the limit at "
+            "the provider if this is usual"
         )
         self.wait_seconds = wait_seconds
 

@@ -18,6 +18,7 @@ class Meaning(StrEnum):
     OUTAGE = "outage"
     QUOTA_SPENT = "quota_spent"
     QUOTA_UNTIL_RESET = "quota_until_reset"
+    MODEL_QUOTA = "model_quota"
     KEY_REJECTED = "key_rejected"
     FORBIDDEN = "forbidden"
     NOT_FOUND = "not_found"
@@ -78,6 +79,11 @@ class Traits:
         return self.concerns is Concerns.ACCOUNT and not self.limit
 
     @property
+    def holds_model(self) -> bool:
+        """Whether no call of the model succeeds until then, while those of the account's other models do."""
+        return self.concerns is Concerns.MODEL and self.retryable
+
+    @property
     def works(self) -> bool:
         """Whether the provider did its part: the failure is this request's or this model's own."""
         return self.concerns in (Concerns.REQUEST, Concerns.MODEL)
@@ -106,6 +112,9 @@ def traits_of(meaning: Meaning) -> Traits:
         case Meaning.QUOTA_UNTIL_RESET:
             remedy = "wait until the quota's reset or ask the provider for a larger one"
             return Traits(Concerns.ACCOUNT, Billed.NO, remedy, counts=False)
+        case Meaning.MODEL_QUOTA:
+            remedy = "wait until the model's quota resets, ask for a larger one, or give its assistants a fallback"
+            return Traits(Concerns.MODEL, Billed.NO, remedy, counts=False)
         case Meaning.KEY_REJECTED:
             remedy = "store a valid API key for this provider in the backend"
             return Traits(Concerns.ACCOUNT, Billed.NO, remedy, counts=False)

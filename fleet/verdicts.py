@@ -25,8 +25,6 @@ _MOST_DOUBLINGS = 10
 _BACK_TO_QUEUE_SECONDS = 5.0
 # The size is an estimate, so that one refusal may be due to what others sent.
 _MOST_TOO_LARGE = 2
-# A call is back in its queue at least so often, since an operator or another process may know better by then.
-_LONGEST_AWAY_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,4 +161,5 @@ def _wait_seconds(error: Exception, attempts: Attempts, settings: Settings) -> f
         if attempts.outage_tries and settings.attempt_spacing_seconds:
             # So that an attempt of several calls notices soon enough that the provider is back.
             asked = min(asked, max(settings.attempt_spacing_seconds / 2, settings.retry_initial_seconds))
-    return min(max(asked, SHORTEST_WAIT_SECONDS), _LONGEST_AWAY_SECONDS)
+    # Whatever a provider asked for: an operator or another process may know better by then.
+    return min(max(asked, SHORTEST_WAIT_SECONDS), settings.retry_max_seconds)

@@ -38,7 +38,8 @@ CZECH = {
     "FLEET_RETRY_INITIAL_SECONDS": "Prodleva před druhým pokusem.",
     "FLEET_BACKOFF_COEFFICIENT": "Kolikanásobně se prodlouží každá další prodleva.",
     "FLEET_RETRY_MAX_SECONDS": (
-        "Nejdelší prodleva mezi pokusy, kterou volí fleet; poskytovatel si může vyžádat i delší."
+        "Nejdelší prodleva mezi pokusy. Volání, u kterého si poskytovatel vyžádal delší, se do té doby znovu "
+        "prověří a podrží."
     ),
     "FLEET_DEFAULT_TEMPERATURE": "Teplota asistenta, který nemá vlastní.",
     "FLEET_DEFAULT_MAX_TOKENS": (

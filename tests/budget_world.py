@@ -18,6 +18,8 @@ TICK = 0.02
 FIRST_LOOK, LAST_LOOK = 2.5, 80.0
 # As the reporter does: where nobody keeps the budget it tells less, and asks now and then.
 UNHEARD_PAUSE, ASK = 15.0, 10.0
+# As `fleet.verdicts` does: a call that has to wait is back so soon.
+AWAY = 60.0
 
 
 @dataclass
@@ -97,17 +99,19 @@ class Worker:
     wait: float | None = None
     reported_at: float = 0.0
     hold_until: float = 0.0
+    held: int = 0
 
     def told(self, now: float) -> None:
         """All of it has been reported."""
-        self.calls = self.charged = self.answered = 0
+        self.calls = self.charged = self.answered = self.held = 0
         self.spent = self.largest = 0.0
         self.reading, self.troubles, self.wait, self.reported_at = None, {}, None, now
 
 
 @dataclass
 class World:
-    """Runs until told; ``calls`` are (sent at, cost, whether it was taken)."""
+    """Runs until told; ``calls`` are (sent at, cost, whether it was taken). Among those that wait in the queue are
+    ``without_quota`` of a model whose calls go back unsent for a minute each time that they are handed out."""
 
     provider: Provider
     limits: LimitSettings = field(default_factory=LimitSettings)
@@ -121,8 +125,11 @@ class World:
     concurrency: int = 60
     first: float = 2.0
     costs: dict[str, float] = field(default_factory=dict)
+    without_quota: int = 0
 
     def __post_init__(self) -> None:
+        self.away: list[float] = []
+        self.due = self.without_quota
         self.chance = random.Random(self.seed)
         self.now = 0.0
         self.kept = True
@@ -165,10 +172,24 @@ class World:
 
     def _dispatch(self) -> None:
         while self.in_flight < self.concurrency and self.working(self.now) and self.queue.hand_out(self.now):
-            self.in_flight += 1
             worker = self.chance.choice(self.workers)
+            if self._is_of_a_model_without_quota():
+                heapq.heappush(self.away, self.now + AWAY * self.chance.uniform(1.0, 1.1))
+                worker.held += 1
+                continue
+            self.in_flight += 1
             lag = self.chance.uniform(0.03, 0.2) + max(worker.hold_until - self.now, 0.0)
             self.later(lag, lambda worker=worker: self._send(worker))
+
+    def _is_of_a_model_without_quota(self) -> bool:
+        """Whether the next of the queue is; it holds a minute's worth of the others at any time."""
+        while self.away and self.away[0] <= self.now:
+            heapq.heappop(self.away)
+            self.due += 1
+        others = 60 * self.provider.refill
+        found = self.due > 0 and self.chance.random() < self.due / (self.due + others)
+        self.due -= found
+        return found
 
     def _send(self, worker: Worker) -> None:
         provider = self.provider
@@ -215,7 +236,8 @@ class World:
             pause = 0.25 if worker.troubles else 1.0
             if self.unheard:
                 pause = UNHEARD_PAUSE
-            if self.now - worker.reported_at < pause or not (worker.calls or worker.answered or worker.troubles):
+            news = worker.calls or worker.answered or worker.troubles or worker.held
+            if self.now - worker.reported_at < pause or not news:
                 continue
             readings = []
             if worker.reading:
@@ -229,12 +251,17 @@ class World:
                 spent={self.what: worker.spent},
                 largest={self.what: worker.largest},
                 readings=readings,
-                troubles=[Trouble(name, count, "", worker.wait, "key") for name, count in worker.troubles.items()],
+                troubles=self._troubles(worker),
+                held=worker.held,
                 sent_at=self.now,
                 in_flight=worker.in_flight,
             )
             self.later(self.chance.uniform(0.05, self.delay), lambda report=report: self.waiting.append(report))
             worker.told(self.now)
+
+    def _troubles(self, worker: Worker) -> list[Trouble]:
+        found = [Trouble(name, count, "", worker.wait, "key") for name, count in worker.troubles.items()]
+        return found + ([Trouble(Meaning.MODEL_QUOTA, 1, "", 86_400.0, model="m")] if worker.held else [])
 
     def _keep(self) -> None:
         """What the budget's workflow does; nothing while no process keeps it."""
@@ -256,7 +283,7 @@ class World:
         self.news = False
         self.look_at = self.now + self.look if self.look <= LAST_LOOK else math.inf
         self.budget.pass_time(self.now)
-        self._order(self.budget.rate())
+        self._order(self.budget.dispatch_rate())
 
     def _order(self, wanted: float) -> None:
         self.rates.append((self.now, wanted))

@@ -60,7 +60,9 @@ async def life(settings: Settings, name: str, pulse: Pulse, measures: Measures, 
     def build(client: Client) -> list[Worker]:
         costs = Costs(provider.kind)
         for one in reporters:
-            admissions[one.queue] = Admission(Gate(), costs, one, lambda: session.used_key)
+            admissions[one.queue] = Admission(
+                Gate(), costs, one, lambda: session.used_key, of_one_model=one.queue != provider.queue
+            )
         execute = ExecuteActivities(settings, provider, journal, runner, client, measures).execute
         return [
             Worker(

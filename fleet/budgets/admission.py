@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager, contextmanager
 from fleet.budgets.costs import Cost, Costs
 from fleet.budgets.gate import LONGEST_HOLD_SECONDS, Gate
 from fleet.budgets.headers import HeaderReading, limits_in
+from fleet.budgets.held_models import HeldModels
 from fleet.budgets.mixing import Mixing
 from fleet.budgets.oversize import Oversize, SizeLimits
 from fleet.budgets.reporter import Reporter
@@ -16,17 +17,31 @@ from fleet.errors import HeldBack, ProviderError
 from fleet.meanings import Meaning
 from fleet.providers.base import LlmAnswer, LlmRequest
 
+# A resume is seen within so long.
+_RESUME_SEEN_SECONDS = 2.0
+
 
 class Admission:
-    """The way to one provider's calls, of one queue. ``used_key`` gives a mark of the key that was used last."""
+    """The way to one provider's calls, of one queue. ``used_key`` gives a mark of the key that was used last;
+    ``of_one_model``: the queue has the calls of one model alone."""
 
-    def __init__(self, gate: Gate, costs: Costs, reporter: Reporter, used_key: Callable[[], str]) -> None:
+    def __init__(
+        self,
+        gate: Gate,
+        costs: Costs,
+        reporter: Reporter,
+        used_key: Callable[[], str],
+        *,
+        of_one_model: bool = False,
+    ) -> None:
         self.gate = gate
         self.costs = costs
         self.reporter = reporter
         self.used_key = used_key
         self.mixing = Mixing(reporter.queue)
         self.sizes = SizeLimits(reporter.limits)
+        self.held_models = HeldModels()
+        self.of_one_model = of_one_model
         self.resumes = 0
 
     @asynccontextmanager
@@ -39,9 +54,14 @@ class Admission:
         Raises:
             HeldBack: it has to wait for longer than that.
         """
-        await self._open_if_resumed()
+        if self.held_models:
+            await self._open_if_resumed()
+        if (left := self.held_models.wait_for(request.model)) is not None:
+            self.reporter.held()
+            raise HeldBack(left, f"{request.model} has no quota left")
         cost = self._cost(request)
-        wait = await self.gate.pass_through(cost, self.reporter.watch.word, longest_seconds)
+        word, look = self.reporter.watch.word, self._open_if_resumed
+        wait = await self.gate.pass_through(cost, word, longest_seconds, look)
         if wait is not None:
             raise HeldBack(wait)
         admitted = Admitted(self, request, cost)
@@ -59,18 +79,20 @@ class Admission:
 
     async def _open_if_resumed(self) -> None:
         """After ``fleet resume`` no earlier refusal holds a call, however long a wait the provider asked for."""
-        if not self.gate.stopped:
-            return
-        standing = await self.standing()
+        standing = await self.reporter.watch.standing(_RESUME_SEEN_SECONDS)
         if standing is not None and standing.resumes > self.resumes:
             self.resumes = standing.resumes
             self.gate.open()
+            self.held_models.release()
 
-    def refused(self, wait_seconds: float | None) -> None:
-        """A call was refused for the sake of a limit."""
+    def refused(self, model: str, error: ProviderError) -> None:
+        """A call was refused for the sake of a limit, or of the model's quota."""
         last = self.reporter.watch.last
         self.resumes = last.resumes if last is not None else self.resumes
-        self.gate.refused(wait_seconds)
+        if error.traits.holds_model:
+            self.held_models.hold(model, error.wait_seconds)
+        else:
+            self.gate.refused(error.wait_seconds)
 
     async def standing(self) -> Standing | None:
         """How the queue's budget stands; None where nobody knows."""
@@ -119,10 +141,13 @@ class Admitted:
         admission.sizes.heard(readings)
         if error.meaning is Meaning.RATE and (oversize := self._oversize(readings)):
             error = error.as_meaning(Meaning.TOO_LARGE, f"{oversize} ({error.detail})")
-        admission.reporter.failed(error, self._cost, readings, self._sent_at, admission.used_key())
+        elif error.meaning is Meaning.MODEL_QUOTA and admission.of_one_model:
+            error = error.as_meaning(Meaning.QUOTA_UNTIL_RESET, error.detail)
+        model, key = self._request.model, admission.used_key()
+        admission.reporter.failed(error, model, self._cost, readings, self._sent_at, key)
         admission.gate.heard(readings, time.monotonic())
-        if error.traits.limit:
-            admission.refused(error.wait_seconds)
+        if error.traits.limit or error.traits.holds_model:
+            admission.refused(model, error)
         return error
 
     def _oversize(self, readings: list[HeaderReading]) -> Oversize | None:

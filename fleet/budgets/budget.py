@@ -1,11 +1,12 @@
 """All limits of one queue together: reports in, a rate out. Pure: no I/O, no clock; ``now`` is unix seconds."""
 
+import math
 from dataclasses import dataclass, field
 
-from fleet.budgets.breaker import PROBE_RATE, Breaker
+from fleet.budgets.breaker import PROBE_RATE, RESET_UNKNOWN_SECONDS, Breaker
 from fleet.budgets.bucket import Bucket
 from fleet.budgets.ramp import Ramp
-from fleet.budgets.reports import LEAST_RATE, UNLIMITED, Opening, Reading, Report, Trouble
+from fleet.budgets.reports import LEAST_RATE, UNLIMITED, HeldModel, Opening, Reading, Report, Trouble
 from fleet.contracts import Limited, LimitSettings
 from fleet.meanings import LIMITS, Meaning
 
@@ -21,6 +22,9 @@ _FIRST_COST = 800.0
 _AFTER_TROUBLE_RATE = 1.0
 _RECOVERY_SECONDS, _SLOW_SECONDS = 30.0, 120.0
 _SLOWER, _LOWER = 0.5, 0.8
+# How fast it is learned and forgotten how many calls a second go back unsent, and what each adds.
+_HELD_HALF_LIFE_SECONDS = 2.0
+_HELD_RATE_OF_ONE = math.log(2) / _HELD_HALF_LIFE_SECONDS
 # While processes find out that their budget is kept again, they report seldom; see ``Reporter``.
 _RETURN_SECONDS = 30.0
 
@@ -34,6 +38,8 @@ class Budget:
 
     ``configured`` are the settings' limits, ``chosen`` the operator's, which win. ``flying`` are each process's
     calls that have not ended, and when it told of them. ``heard_rate`` is what the last report was followed by.
+    ``held_models`` have no quota until then; ``held`` is how many of their calls a second go back unsent, as of
+    ``held_at``.
     ``settling``: nobody kept the budget for a while, until ``missed_at``, and not all is told yet that was done
     meanwhile.
     """
@@ -59,6 +65,9 @@ class Budget:
     call_seconds: float = 600.0
     flying: dict[str, list[float]] = field(default_factory=dict)
     resumes: int = 0
+    held_models: dict[str, HeldModel] = field(default_factory=dict)
+    held: float = 0.0
+    held_at: float = 0.0
 
     def open(self, opening: Opening, now: float) -> None:
         """A process will poll the queue."""
@@ -120,6 +129,7 @@ class Budget:
 
     def _open_again(self, now: float) -> None:
         troubled = self.breaker.state != "closed"
+        self.held_models.clear()
         self.breaker.close()
         self.bound.begin(_AFTER_TROUBLE_RATE, now, _RECOVERY_SECONDS if troubled else 0.0)
 
@@ -139,6 +149,9 @@ class Budget:
 
     def pass_time(self, now: float) -> None:
         """See what time alone changes."""
+        self.held *= 0.5 ** (max(now - self.held_at, 0.0) / _HELD_HALF_LIFE_SECONDS)
+        self.held_at = max(now, self.held_at)
+        self.held_models = {name: one for name, one in self.held_models.items() if one.until > now}
         for bucket in self.buckets.values():
             bucket.advance(now)
         self.flying = {
@@ -176,6 +189,7 @@ class Budget:
         """One process's report."""
         self.pass_time(now)
         self.flying[report.process] = [report.in_flight, now]
+        self.held += report.held * _HELD_RATE_OF_ONE
         if not (report.calls or report.answered or report.troubles or any(report.spent.values())):
             return  # only that calls are on their way
         if self.resting:
@@ -198,6 +212,10 @@ class Budget:
 
     def _judge(self, report: Report, now: float) -> None:
         before = self.breaker.state
+        for one in report.troubles:
+            if one.model:
+                wait = RESET_UNKNOWN_SECONDS if one.wait_seconds is None else one.wait_seconds
+                self.held_models[one.model] = HeldModel(one.model, now + wait, one.detail)
         self.breaker.take(report.answered, report.troubles, now)
         if before == "probing" and self.breaker.state == "closed":
             self.bound.begin(_AFTER_TROUBLE_RATE, now, _RECOVERY_SECONDS)
@@ -289,9 +307,14 @@ class Budget:
         return max(min(bounds), LEAST_RATE)
 
     def rate(self) -> float:
-        """Calls a second that the queue may hand out, as of the last time that was told."""
+        """Calls a second that may be sent, as of the last time that was told."""
         shut = self.paused is not None or self.breaker.state == "parked"
         return 0.0 if shut else self._open_rate()
+
+    def dispatch_rate(self) -> float:
+        """Calls a second that the queue may hand out: those that go back unsent take no other's turn."""
+        rate = self.rate()
+        return rate + self.held if rate and self.held_models else rate
 
 
 def _refusals(report: Report) -> list[Trouble]:

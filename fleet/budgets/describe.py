@@ -1,8 +1,10 @@
 """A budget as an operator wants to see it. Pure."""
 
+from datetime import UTC, datetime
+
 from fleet.budgets.bucket import Bucket
 from fleet.budgets.budget import Budget
-from fleet.budgets.reports import LimitStanding, Standing
+from fleet.budgets.reports import HeldModel, LimitStanding, Standing
 
 _WORTH_TELLING = 0.1
 
@@ -13,7 +15,7 @@ def describe(budget: Budget) -> Standing:
         queue=budget.queue,
         rate=round(budget.rate(), 4),
         breaker="paused" if budget.paused is not None else budget.breaker.state,
-        why=_why(budget),
+        why="; ".join([_why(budget), *map(_without_quota, budget.held_models.values())]),
         exact=budget.exact,
         calls=budget.calls,
         answered=budget.answered,
@@ -24,6 +26,7 @@ def describe(budget: Budget) -> Standing:
         calls_per_minute=round(budget.pace * 60, 1),
         set_limits=budget.chosen,
         resumes=budget.resumes,
+        held_models=list(budget.held_models.values()),
     )
 
 
@@ -36,6 +39,11 @@ def _limit(what: str, bucket: Bucket) -> LimitStanding:
         round(bucket.mean_cost, 2),
         bucket.measured,
     )
+
+
+def _without_quota(held: HeldModel) -> str:
+    until = datetime.fromtimestamp(held.until, UTC)
+    return f"{held.model} has no quota until {until:%Y-%m-%d %H:%M} UTC"
 
 
 def _why(budget: Budget) -> str:

@@ -54,6 +54,10 @@ async def _no_word(held_seconds: float) -> Word:
     return Word()
 
 
+async def _no_look() -> None:
+    return None
+
+
 @dataclass(slots=True)
 class _Sent:
     """A call that has passed, at that moment of the clock."""
@@ -98,9 +102,14 @@ class Gate:
         self._told_turn: float | None = None
 
     async def pass_through(
-        self, cost: Cost, ask: Ask = _no_word, longest_seconds: float = LONGEST_HOLD_SECONDS
+        self,
+        cost: Cost,
+        ask: Ask = _no_word,
+        longest_seconds: float = LONGEST_HOLD_SECONDS,
+        look: Callable[[], Awaitable[None]] = _no_look,
     ) -> float | None:
-        """Wait until a call of that cost may be sent, one after the other.
+        """Wait until a call of that cost may be sent, one after the other; while a refusal holds all, ``look``
+        sees whether it still does.
 
         None: it may; else the seconds that it would have to wait, which is too long to keep a slot for it.
         """
@@ -108,6 +117,8 @@ class Gate:
         async with self._turn:
             while True:
                 word, patient = Word(), False
+                if self.stopped:
+                    await look()
                 if (wait := self._wait_for(cost)) <= 0:
                     word = await ask(self._clock() - begun)
                     if word.shut and word.queue_holds:

@@ -42,6 +42,7 @@ class News:
     heard: dict[Limited, _Heard] = field(default_factory=dict)
     troubles: dict[str, Trouble] = field(default_factory=dict)
     urgent: bool = False
+    held: int = 0
 
     def sent(self, cost: Cost) -> None:
         """A call of that reckoned cost was sent."""
@@ -66,9 +67,15 @@ class News:
         self._read(readings, sent_at, refused=False)
 
     def failed(
-        self, error: ProviderError, reckoned: Cost, readings: list[HeaderReading], sent_at: float, key: str
+        self,
+        error: ProviderError,
+        model: str,
+        reckoned: Cost,
+        readings: list[HeaderReading],
+        sent_at: float,
+        key: str,
     ) -> None:
-        """The call failed; ``key`` marks the API key that it was made with."""
+        """The call to that model failed; ``key`` marks the API key that it was made with."""
         refused = error.traits.limit
         if not error.traits.uses_limit:
             self.charged -= 1
@@ -77,10 +84,10 @@ class News:
             # No room is to be kept for what never finds any.
             self.largest = {what: most for what, most in self.largest.items() if most > reckoned.get(what, 0.0)}
         self._read(readings, time.monotonic() if refused else sent_at, refused=refused)
-        if error.traits.works:
-            self.answered += 1
-        else:
-            self._trouble(Trouble(error.meaning, 1, error.detail, error.wait_seconds, key))
+        self.answered += error.traits.works
+        if error.traits.holds_model or not error.traits.works:
+            held = model if error.traits.holds_model else ""
+            self._trouble(Trouble(error.meaning, 1, error.detail, error.wait_seconds, key, held))
             self.urgent = True
 
     def _read(self, readings: list[HeaderReading], at: float, *, refused: bool) -> None:
@@ -93,14 +100,16 @@ class News:
             self.heard[heard.reading.what] = heard
 
     def _trouble(self, trouble: Trouble) -> None:
-        known = self.troubles.get(trouble.meaning)
+        kind = f"{trouble.meaning} {trouble.model}"
+        known = self.troubles.get(kind)
         waits = [one.wait_seconds for one in (known, trouble) if one is not None and one.wait_seconds is not None]
-        self.troubles[trouble.meaning] = Trouble(
+        self.troubles[kind] = Trouble(
             meaning=trouble.meaning,
             count=(known.count if known else 0) + trouble.count,
             detail=trouble.detail,
             wait_seconds=max(waits, default=None),
             key=trouble.key,
+            model=trouble.model,
         )
 
     def add(self, later: "News") -> None:
@@ -115,6 +124,7 @@ class News:
         for trouble in later.troubles.values():
             self._trouble(trouble)
         self.urgent = self.urgent or later.urgent
+        self.held += later.held
 
     def report(self, process: str, in_flight: int) -> Report:
         """All of it, as it is told the budget now."""
@@ -130,4 +140,5 @@ class News:
             troubles=list(self.troubles.values()),
             sent_at=round(time.time(), 3),
             in_flight=in_flight,
+            held=self.held,
         )

@@ -104,10 +104,21 @@ class Reporter:
         self._news.answered_well(reckoned, actual, readings, sent_at)
 
     def failed(
-        self, error: ProviderError, reckoned: Cost, readings: list[HeaderReading], sent_at: float, key: str
+        self,
+        error: ProviderError,
+        model: str,
+        reckoned: Cost,
+        readings: list[HeaderReading],
+        sent_at: float,
+        key: str,
     ) -> None:
-        """The call failed; ``key`` marks the API key that it was made with."""
-        self._news.failed(error, reckoned, readings, sent_at, key)
+        """The call to that model failed; ``key`` marks the API key that it was made with."""
+        self._news.failed(error, model, reckoned, readings, sent_at, key)
+
+    def held(self) -> None:
+        """A call was handed out, and goes back unsent since its model has no quota."""
+        self._news.held += 1
+        self._told.set()
 
     # What the process does beside.
 

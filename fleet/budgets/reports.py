@@ -44,13 +44,15 @@ class Reading:
 @dataclass(frozen=True)
 class Trouble:
     """A kind of failure and how often it occurred; ``detail`` and ``wait_seconds`` are the last one's. ``key``
-    marks the API key that was used, as :func:`fleet.redaction.mark` does."""
+    marks the API key that was used, as :func:`fleet.redaction.mark` does; ``model`` is set where the failure holds
+    that model's calls alone."""
 
     meaning: str
     count: int
     detail: str = ""
     wait_seconds: float | None = None
     key: str = ""
+    model: str = ""
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,8 @@ class Report:
     ``calls`` were sent, of which ``charged`` were not refused; ``spent`` is what those were reckoned to cost,
     corrected by what earlier ones turned out to, and ``largest`` the most that one of them cost. ``answered``
     counts usable answers and what failed for reasons that are the assistant's own. ``in_flight`` are this
-    process's calls that have not ended.
+    process's calls that have not ended. ``held`` were handed out and went back unsent, since their model has no
+    quota.
     """
 
     process: str
@@ -73,6 +76,7 @@ class Report:
     troubles: list[Trouble] = field(default_factory=list)
     sent_at: float = 0.0
     in_flight: int = 0
+    held: int = 0
 
 
 @dataclass(frozen=True)
@@ -104,6 +108,15 @@ class LimitStanding:
 
 
 @dataclass(frozen=True)
+class HeldModel:
+    """A model without quota until then (unix seconds): its calls wait, those of others go on."""
+
+    model: str
+    until: float
+    why: str
+
+
+@dataclass(frozen=True)
 class Standing:
     """Answer of the query ``standing``. ``why`` says what holds the rate where it is; ``resumes`` is how often the
     operator has opened the queue."""
@@ -122,6 +135,7 @@ class Standing:
     calls_per_minute: float = 0.0
     set_limits: LimitSettings = field(default_factory=LimitSettings)
     resumes: int = 0
+    held_models: list[HeldModel] = field(default_factory=list)
 
     @property
     def holds(self) -> bool:

@@ -4,7 +4,7 @@ What is recorded is what was heard and that a rate was ordered, never how it was
 follows from the signals alone, so a release may change the law while budgets run.
 """
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 from temporalio import workflow
 from temporalio.common import RetryPolicy
@@ -62,6 +62,7 @@ class ProviderBudgetWorkflow:
         self._wake_at = wake_at
         self._heard = 0
         self._state = ""
+        self._without_quota: set[str] = set()
 
     @workflow.run
     async def run(
@@ -103,7 +104,7 @@ class ProviderBudgetWorkflow:
 
     async def _apply(self) -> None:
         self._budget.pass_time(_now())
-        rate, standing = self._budget.rate(), describe(self._budget)
+        rate, standing = self._budget.dispatch_rate(), describe(self._budget)
         self._say(standing)
         order = RateOrder(self._budget.queue, round(rate, 5), standing.why, set=self._moved(rate))
         try:
@@ -134,7 +135,14 @@ class ProviderBudgetWorkflow:
         return abs(rate - self._applied) > _LEAST_CHANGE * self._applied
 
     def _say(self, standing: Standing) -> None:
-        """Tell the log when a queue is shut, tried or opened."""
+        """Tell the log when a queue is shut, tried or opened, and when a model of it has no quota."""
+        for held in standing.held_models:
+            if held.model not in self._without_quota:
+                until = datetime.fromtimestamp(held.until, UTC)
+                workflow.logger.error(
+                    "⛔ MODEL WITHOUT QUOTA: %s of %s until %s: %s", held.model, standing.queue, until, held.why
+                )
+        self._without_quota = {held.model for held in standing.held_models}
         if standing.breaker == self._state:
             return
         first, self._state = self._state == "", standing.breaker

@@ -18,7 +18,7 @@ from temporalio.service import RPCError
 from fleet.backend import Backend
 from fleet.budgets.operate import standings_of
 from fleet.budgets.queues import still_polls
-from fleet.budgets.reports import Standing
+from fleet.budgets.reports import HeldModel, Standing
 from fleet.config import Settings
 from fleet.contracts import ASSISTANTS_QUEUE, CONTROL_QUEUE, PIPELINE_QUEUE
 from fleet.control.home import Home
@@ -73,6 +73,7 @@ class FleetStatus:
         found += self.complaints
         found += self._unpolled()
         found += [_trouble(one) for one in self.budgets.values() if one.breaker in ("parked", "probing")]
+        found += [_without_quota(held) for one in self.budgets.values() for held in one.held_models]
         return found
 
     def not_ready(self) -> list[str]:
@@ -94,8 +95,19 @@ class FleetStatus:
 def _trouble(budget: Standing) -> str:
     if budget.breaker == "probing":
         return f"{budget.queue} is only probed: {budget.why}"
-    until = f" until {datetime.fromtimestamp(budget.until, UTC):%Y-%m-%d %H:%M} UTC" if budget.until else ""
+    until = f" until {_moment(budget.until)}" if budget.until else ""
     return f"{budget.queue} is parked{until}: {budget.why}; then `fleet resume`"
+
+
+def _without_quota(held: HeldModel) -> str:
+    return (
+        f"{held.model} has no quota until {_moment(held.until)} and its calls wait, unless they have a fallback: "
+        f"{held.why}"
+    )
+
+
+def _moment(unix_seconds: float) -> str:
+    return f"{datetime.fromtimestamp(unix_seconds, UTC):%Y-%m-%d %H:%M} UTC"
 
 
 def _well(process: ProcessStatus) -> bool:

@@ -84,14 +84,15 @@ def _codes(error: Mapping[str, Any]) -> list[str]:
 
 
 def _gemini_quota(error: Mapping[str, Any]) -> Meaning | None:
-    """What a 429 of Gemini is about, from its quota violations: a minute, a day, or a limit of 0."""
+    """What a 429 of Gemini is about, from its quota violations: a minute, a day, or a limit of 0; of one model, as
+    most of its quotas are, or of the project."""
     for detail in details_of(error):
         violations = detail.get("violations")
         for violation in violations if isinstance(violations, list) else []:
-            if str(violation.get("quotaValue", "")) == "0":
-                return Meaning.QUOTA_SPENT
-            if "PerDay" in str(violation.get("quotaId", "")):
-                return Meaning.QUOTA_UNTIL_RESET
+            quota, none = str(violation.get("quotaId", "")), str(violation.get("quotaValue", "")) == "0"
+            if none or "PerDay" in quota:
+                whole = Meaning.QUOTA_SPENT if none else Meaning.QUOTA_UNTIL_RESET
+                return Meaning.MODEL_QUOTA if "PerModel" in quota else whole
     return None
 
 
@@ -153,7 +154,7 @@ def answered_with_error(
     error = error_of(body)
     lowered = {name.lower(): value for name, value in headers.items()}
     meaning, wait = meaning_of(kind, status, error), requested_wait(lowered, body)
-    if meaning is Meaning.QUOTA_UNTIL_RESET:
+    if meaning in (Meaning.QUOTA_UNTIL_RESET, Meaning.MODEL_QUOTA):
         wait = max(wait or 0.0, _until_quotas_reset(lowered.get("date")))
     return ProviderError(
         meaning,

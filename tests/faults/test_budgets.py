@@ -136,14 +136,22 @@ async def test_spent_credit_parks_until_somebody_says_so_and_harms_no_other(flee
     assert result["stages"][0]["metadata"]["attempts"] == 1
 
 
-async def test_a_quota_of_the_day_says_until_when(fleet: Fleet) -> None:
+async def test_a_models_quota_of_the_day_holds_that_model_alone_and_says_until_when(fleet: Fleet) -> None:
     fleet.simulator.fault("gemini", "day_quota", count=1, retry_after=7200)
     waiting = await start(fleet, project(fleet, model_provider="gemini", model="gemini-2.5-flash"))
-    parked = wait_for("it is parked", lambda: fleet.budget("gemini", "parked"))
-    assert parked["until"] > time.time() + 60
-    assert any("llm-gemini is parked until" in problem for problem in fleet.status()["problems"])
-    ask(fleet, "resume", "gemini")
-    assert (await waiting.result())["pipeline_success"]
+    (held,) = wait_for("it is held", lambda: ask(fleet, "limits", "gemini")["held_models"])
+    assert held["model"] == "gemini-2.5-flash" and held["until"] > time.time() + 60
+    assert any("gemini-2.5-flash has no quota until" in problem for problem in fleet.status()["problems"])
+    assert "⛔ MODEL WITHOUT QUOTA: gemini-2.5-flash of llm-gemini" in fleet.log("pipeline_00")
+    neighbour = await start(fleet, project(fleet, model_provider="gemini", model="gemini-2.5-pro"))
+    assert (await neighbour.result())["pipeline_success"]
+    fallback = await start(
+        fleet, project(fleet, model_provider="gemini", model="gemini-2.5-flash", fallback=FALLBACK)
+    )
+    assert (await fallback.result())["stages"][0]["metadata"]["provider"] == "anthropic"
+    assert (await waiting.query("progress"))["state"] == "running"
+    assert ask(fleet, "resume", "gemini")["held_models"] == []
+    assert (await waiting.result())["stages"][0]["metadata"]["attempts"] == 1
 
 
 async def test_a_request_larger_than_its_limit_fails_alone_and_slows_no_other(fleet: Fleet) -> None:

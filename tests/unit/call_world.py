@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,7 @@ from fleet.measures import Measures
 from fleet.providers.base import LlmAnswer, LlmRequest, Ticket
 from fleet.recorded import Recorded
 
-NAME = CallName("key", "workflow", "draft")
+NAME = CallName("key of gpt-4o", "workflow", "draft")
 REQUEST = LlmRequest("gpt-4o", "Write.", "Topic", 0.7, None, 100, "fleet-1")
 ANSWER = LlmAnswer("text", "gpt-4o", "stop", 10, 20)
 QUEUE = "llm-openai"
@@ -59,6 +60,7 @@ class QuietReporter:
         self.watch = self
         self.in_trouble = False
         self.resumes = 0
+        self.held_calls = 0
 
     @property
     def last(self) -> Standing:
@@ -72,11 +74,14 @@ class QuietReporter:
     async def word(self, waited_seconds: float) -> Word:
         return Word()
 
-    async def standing(self) -> Standing:
+    async def standing(self, at_most_seconds: float = 1.0) -> Standing:
         return self.last
 
     def answered(self, *arguments: object) -> None:
         pass
+
+    def held(self) -> None:
+        self.held_calls += 1
 
     def failed(self, *arguments: object) -> None:
         pass
@@ -124,13 +129,13 @@ class Process:
         self.journal = AsyncJournal(journal)
         self.reporter = QuietReporter()
         self.gate = Gate()
-        admission = Admission(self.gate, Costs("openai"), self.reporter, lambda: "")  # type: ignore[arg-type]
+        self.admission = Admission(self.gate, Costs("openai"), self.reporter, lambda: "")  # type: ignore[arg-type]
         self.runner = CallRunner(
             settings,
             settings.provider("openai"),
             provider,  # type: ignore[arg-type]
             self.journal,
-            {QUEUE: admission},
+            {QUEUE: self.admission},
             Measures(),
         )
 
@@ -140,9 +145,14 @@ class Process:
         send_ambiguous: bool = True,
         attempts: Attempts | None = None,
         pipeline: Pipeline | None = None,
+        model: str = REQUEST.model,
+        hold_seconds: float = 1.0,
     ) -> Recorded:
         """One attempt at the call."""
-        call = Call(NAME, QUEUE, REQUEST, hold_seconds=1.0, send_ambiguous=send_ambiguous)
+        name = replace(NAME, key=f"key of {model}")
+        call = Call(
+            name, QUEUE, replace(REQUEST, model=model), hold_seconds=hold_seconds, send_ambiguous=send_ambiguous
+        )
         attempts = attempts or Attempting()
         attempts.make_current()
         return await self.runner.run(call, attempts, pipeline or Pipeline())

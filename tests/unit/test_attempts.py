@@ -66,6 +66,7 @@ UNPAID = {
     Meaning.FORBIDDEN,
     Meaning.QUOTA_SPENT,
     Meaning.QUOTA_UNTIL_RESET,
+    Meaning.MODEL_QUOTA,
     Meaning.KEY_REJECTED,
     Meaning.NOT_FOUND,
     Meaning.BAD_REQUEST,

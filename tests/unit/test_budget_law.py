@@ -118,6 +118,22 @@ def test_tokens_of_all_sizes_keep_to_the_limit(
     assert world.utilisation(30, 180, refill) > (0.9 if latency < 10 else 0.8)
 
 
+@pytest.mark.parametrize("headers", [True, False], ids=["headers", "no headers"])
+@pytest.mark.parametrize(("refill", "waiting"), [(1.0, 60), (10.0, 300), (10.0, 1500), (50.0, 1000)])
+def test_calls_of_a_model_without_quota_take_no_turn_of_its_neighbours(
+    refill: float, waiting: int, headers: bool
+) -> None:
+    def answered(without_quota: int) -> int:
+        world = World(
+            Provider(refill, refill * 60, headers), LimitSettings(rpm=refill * 60), without_quota=without_quota
+        )
+        world.run(600)
+        assert world.share_refused() < 0.01
+        return sum(taken for _, _, taken in world.calls)
+
+    assert answered(waiting) >= 0.97 * answered(0)
+
+
 OUTAGES = {
     "down": Meaning.OUTAGE,
     "limited": Meaning.RATE,

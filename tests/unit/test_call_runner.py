@@ -119,6 +119,31 @@ async def test_after_a_resume_no_earlier_refusal_holds_a_call(opened: Opened) ->
     assert (await process.make()).answer == ANSWER
 
 
+async def test_a_model_without_quota_holds_its_own_calls_until_the_resume(opened: Opened) -> None:
+    spent = ProviderError(Meaning.MODEL_QUOTA, "gemini", "…", status=429, wait_seconds=7200.0)
+    provider = Provider(spent, at_once=True)
+    process = Process(opened(), provider)
+    with pytest.raises(ProviderError):
+        await process.make()
+    provider.error = None
+    with pytest.raises(HeldBack, match="gpt-4o has no quota left for 7200 s"):
+        await process.make()
+    assert process.reporter.held_calls == 1
+    assert (await process.make(model="gpt-5")).answer == ANSWER
+    process.reporter.resumes = 1
+    assert (await process.make()).answer == ANSWER
+
+
+async def test_a_model_with_a_queue_of_its_own_has_that_parked(opened: Opened) -> None:
+    spent = ProviderError(Meaning.MODEL_QUOTA, "gemini", "…", status=429, wait_seconds=7200.0)
+    process = Process(opened(), Provider(spent, at_once=True))
+    process.admission.of_one_model = True
+    with pytest.raises(ProviderError) as caught:
+        await process.make()
+    assert caught.value.meaning is Meaning.QUOTA_UNTIL_RESET and caught.value.traits.parks
+    assert not process.admission.held_models
+
+
 async def test_a_request_larger_than_its_limit_is_the_requests_own_failure_and_holds_no_other(
     opened: Opened,
 ) -> None:
@@ -130,6 +155,17 @@ async def test_a_request_larger_than_its_limit_is_the_requests_own_failure_and_h
             await process.make(attempts=attempts)
         assert (caught.value.meaning, attempts.too_large) == (Meaning.TOO_LARGE, number)
         assert not process.gate.stopped, "the limit has room for others"
+
+
+async def test_a_resume_lets_a_call_go_that_already_waits_at_the_gate(opened: Opened) -> None:
+    process = Process(opened(), Provider(at_once=True))
+    process.gate.refused(30.0)
+    waiting = asyncio.create_task(process.make(hold_seconds=60.0))
+    await asyncio.sleep(0.05)
+    assert not waiting.done()
+    process.reporter.resumes = 1
+    async with asyncio.timeout(5):
+        assert (await waiting).answer == ANSWER
 
 
 async def test_a_call_that_is_cut_off_is_counted_or_refused_by_policy(opened: Opened) -> None:

@@ -62,7 +62,19 @@ CASES: list[tuple[Kind, int, Any, Meaning]] = [
         "gemini",
         429,
         gemini("RESOURCE_EXHAUSTED", 429, quota("GenerateRequestsPerDayPerProjectPerModel-FreeTier")),
+        Meaning.MODEL_QUOTA,
+    ),
+    (
+        "gemini",
+        429,
+        gemini("RESOURCE_EXHAUSTED", 429, quota("GenerateRequestsPerDayPerProject")),
         Meaning.QUOTA_UNTIL_RESET,
+    ),
+    (
+        "gemini",
+        429,
+        gemini("RESOURCE_EXHAUSTED", 429, quota("GenerateRequestsPerMinutePerProjectPerModel", "0")),
+        Meaning.MODEL_QUOTA,
     ),
     (
         "gemini",

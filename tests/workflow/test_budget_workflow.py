@@ -169,7 +169,7 @@ async def test_orders_of_the_operator_outlive_a_new_history(stage: Stage) -> Non
     while (await stage.handle.describe()).run_id == first:
         stage.rates.asked.clear()
         await stage.report(calls=1, charged=1, answered=1)
-        await asyncio.wait_for(stage.rates.asked.wait(), 10)
+        await asyncio.wait_for(stage.rates.asked.wait(), 60)
         assert await stage.events() < 2_100
     standing = await stage.standing()
     assert (standing.breaker, standing.why) == ("paused", "by hand")

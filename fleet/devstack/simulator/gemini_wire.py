@@ -148,7 +148,7 @@ def refusal(kind: str, call: Call, retry_after: float | None, form: str) -> Refu
         "403": error(403, "The caller does not have permission"),
         "404": error(404, f"models/{call.model} is not found for API version v1beta."),
         "400": error(400, "Request contains an invalid argument."),
-        "quota": _exhausted(call, _PER_MINUTE, 0, None),
+        "quota": _exhausted(call, "GenerateRequestsPerMinutePerProject", 0, None),
         "day_quota": _exhausted(call, _PER_DAY, 50, wait),
         "slow_down": error(503, "The model is overloaded. Please try again later."),
     }

@@ -97,8 +97,8 @@ class Reading:
 
 
 class OverLimit(Exception):
-    """A call for which there was no room in a bucket. ``wait_seconds`` is None for one whose tokens, ``requested``,
-    are more than the limit a minute: it never finds room."""
+    """A call for which there was no room in a bucket. ``wait_seconds`` is None for one whose tokens are more than
+    the limit a minute, ``requested`` of them: it never finds room."""
 
     def __init__(self, kind: Kind, limit: float, wait_seconds: float | None, requested: float) -> None:
         super().__init__(kind)

@@ -142,7 +142,7 @@ BY_FAULT: dict[str, Meaning | dict[str, Meaning]] = {
     "day_quota": {
         "openai": Meaning.QUOTA_SPENT,
         "anthropic": Meaning.QUOTA_SPENT,
-        "gemini": Meaning.QUOTA_UNTIL_RESET,
+        "gemini": Meaning.MODEL_QUOTA,
     },
     "slow_down": {"openai": Meaning.RAMP, "anthropic": Meaning.RATE, "gemini": Meaning.OUTAGE},
     "hang": Meaning.TIMED_OUT,

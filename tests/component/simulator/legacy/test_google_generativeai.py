@@ -16,7 +16,7 @@ from tests.waiting import wait_for
 REQUEST = LlmRequest("gemini-2.5-flash", "Piš česky.", "Téma: kávovary", 0.7, None, 4000, "fleet-1")
 MEANINGS = {
     "429": Meaning.RATE,
-    "day_quota": Meaning.QUOTA_UNTIL_RESET,
+    "day_quota": Meaning.MODEL_QUOTA,
     "quota": Meaning.QUOTA_SPENT,
     "500": Meaning.OUTAGE,
     "503": Meaning.OUTAGE,

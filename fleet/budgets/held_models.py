@@ -1,0 +1,33 @@
+"""Models of one process's queue that have no quota for a while: their calls go back unsent, others pass."""
+
+import time
+from collections.abc import Callable
+
+from fleet.budgets.breaker import RESET_UNKNOWN_SECONDS
+
+
+class HeldModels:
+    """Each with the moment at which its quota comes back."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._until: dict[str, float] = {}
+
+    def __bool__(self) -> bool:
+        return bool(self._until)
+
+    def hold(self, model: str, wait_seconds: float | None) -> None:
+        """The provider refused the model's call: it has no quota for so long."""
+        self._until[model] = self._clock() + (RESET_UNKNOWN_SECONDS if wait_seconds is None else wait_seconds)
+
+    def wait_for(self, model: str) -> float | None:
+        """Seconds until the model may be tried again; None: it may now."""
+        left = self._until.get(model, 0.0) - self._clock()
+        if left > 0:
+            return left
+        self._until.pop(model, None)
+        return None
+
+    def release(self) -> None:
+        """Somebody knows better than the refusals."""
+        self._until.clear()
