@@ -19,6 +19,7 @@ from fleet.budgets.gate import LONGEST_HOLD_SECONDS
 from fleet.call_runner import Call, CallRunner
 from fleet.config import ProviderSettings, Settings
 from fleet.contracts import (
+    CHECK_CSV,
     COLLECT_FINISHED,
     EXECUTE_ASSISTANT,
     LOAD_ASSISTANTS,
@@ -34,6 +35,7 @@ from fleet.contracts import (
     RetryOf,
 )
 from fleet.errors import AssignmentUnavailable, TooLarge
+from fleet.inputs import parse_csv
 from fleet.journal import CallName
 from fleet.loading import load_assistants
 from fleet.measures import Measures
@@ -47,7 +49,7 @@ from fleet.sizes import cut_to_fit, payload_bytes
 
 
 class LoadActivities:
-    """``load_assistants_from_database`` and ``collect_finished_outputs``: on the queue ``assistants``."""
+    """What a pipeline needs that is not paid: on the queue ``assistants``."""
 
     def __init__(self, settings: Settings, backend: Backend, temporal: Client, measures: Measures) -> None:
         self.settings = settings
@@ -91,6 +93,13 @@ class LoadActivities:
             what = f"the {len(assistants)} assistants of project {project_id!r}, with their prompts"
             raise TooLarge(what, size, PAYLOAD_MAX_BYTES, "shorten the prompts, or make two projects of it")
         return plan
+
+    @activity.defn(name=CHECK_CSV)
+    @safe_activity
+    async def check_csv(self, csv_text: str) -> None:
+        """Read a pipeline's CSV, which fails the pipeline if that cannot be. It takes up to a second of CPU, and a
+        workflow must not."""
+        await asyncio.to_thread(parse_csv, csv_text)
 
     @activity.defn(name=COLLECT_FINISHED)
     @safe_activity
@@ -161,7 +170,7 @@ class ExecuteActivities:
         """The assistant's answer: from the journal, or from one call to its provider."""
         pipeline = PipelineLink(self._temporal, call)
         assignment = await pipeline.assignment()
-        request = _request(call, assignment)
+        request = await asyncio.to_thread(_request, call, assignment)  # a large CSV takes a second to be read
         policy = assignment.assistant.on_ambiguous or self.settings.on_ambiguous
         attempts = current_attempts()
         # Whoever had the pipeline tried again has seen to what may have been paid before that.

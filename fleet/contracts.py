@@ -12,6 +12,7 @@ from typing import Any, Self
 
 WORKFLOW_TYPE = "AssistantPipelineWorkflow"
 LOAD_ASSISTANTS = "load_assistants_from_database"
+CHECK_CSV = "check_csv"
 EXECUTE_ASSISTANT = "execute_assistant"
 COLLECT_FINISHED = "collect_finished_outputs"
 #: Memo of a pipeline that was started by `fleet retry`; its value is a :class:`RetryOf`.

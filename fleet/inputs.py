@@ -54,18 +54,29 @@ class CsvTable:
 def validate_inputs(
     topic: Any, project_id: Any, csv_data: Any, current_date: Any, *, csv_max_bytes: int
 ) -> PipelineInputs:
-    """Check a pipeline's four arguments.
+    """Check a pipeline's four arguments, the rows of the CSV among them.
 
     Raises:
         InputError: one of them cannot be used; the message names it and the remedy.
     """
-    csv_text = csv_text_of(csv_data, csv_max_bytes)
-    if csv_text:
-        parse_csv(csv_text)
+    inputs = clean_inputs(topic, project_id, csv_data, current_date, csv_max_bytes=csv_max_bytes)
+    if inputs.csv_text:
+        parse_csv(inputs.csv_text)
+    return inputs
+
+
+def clean_inputs(
+    topic: Any, project_id: Any, csv_data: Any, current_date: Any, *, csv_max_bytes: int
+) -> PipelineInputs:
+    """Check all of a pipeline's four arguments but the rows of the CSV, which can take a second to read.
+
+    Raises:
+        InputError: one of them cannot be used; the message names it and the remedy.
+    """
     return PipelineInputs(
         topic=_topic(topic),
         project_id=_project_id(project_id),
-        csv_text=csv_text,
+        csv_text=csv_text_of(csv_data, csv_max_bytes),
         current_date=_current_date(current_date),
     )
 

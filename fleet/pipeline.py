@@ -20,6 +20,7 @@ with workflow.unsafe.imports_passed_through():
         ASSIGNMENT_QUERY,
         ASSISTANT_SIGNAL,
         ASSISTANTS_QUEUE,
+        CHECK_CSV,
         COLLECT_FINISHED,
         CSV_MAX_BYTES,
         EXECUTE_ASSISTANT,
@@ -46,8 +47,8 @@ with workflow.unsafe.imports_passed_through():
         RetryOf,
     )
     from fleet.errors import HeldBack, InputError, TooLarge
-    from fleet.inputs import PipelineInputs, refuse_surplus, validate_inputs
-    from fleet.results import fitting
+    from fleet.inputs import PipelineInputs, clean_inputs, parse_csv, refuse_surplus
+    from fleet.results import fitting, outputs_fitting, progress_fitting
     from fleet.sizes import payload_bytes, surely_fit, text_bytes
     from fleet.stages import Stages, texts_of
 
@@ -57,6 +58,7 @@ _LONGEST_PATIENCE_SECONDS = 3600.0
 #: Changes of the workflow's commands, by which histories that were recorded before are replayed as they were.
 _COLLECTS_IN_PARTS = "collects-in-parts"
 _REFUSES_TOO_LARGE = "refuses-too-large"
+_CHECKS_CSV = "checks-csv-in-an-activity"
 _CANCELS_UNSENT = "cancels-what-is-not-sent"
 #: Source: Temporal's limit on fairness keys, in bytes.
 _FAIRNESS_KEY_MAX = 64
@@ -92,7 +94,9 @@ class AssistantPipelineWorkflow:
         """Validate, load, execute; the result, or a failure with one ErrorRecord and the outputs so far."""
         try:
             refuse_surplus(len(surplus))
-            self._inputs = validate_inputs(topic, project_id, csv_data, current_date, csv_max_bytes=CSV_MAX_BYTES)
+            self._inputs = clean_inputs(topic, project_id, csv_data, current_date, csv_max_bytes=CSV_MAX_BYTES)
+            if self._inputs.csv_text:
+                await self._check_csv()
         except InputError as error:
             self._fail(ErrorRecord(error.code, str(error), None, 0, retryable=False))
         plan = await self._load()
@@ -118,7 +122,7 @@ class AssistantPipelineWorkflow:
     def progress(self) -> Progress:
         """Where the pipeline and each of its assistants stand, now."""
         failed = self._state is PipelineState.FAILED
-        return Progress(
+        progress = Progress(
             state=self._state,
             topic=self._inputs.topic,
             project_id=self._inputs.project_id,
@@ -126,11 +130,17 @@ class AssistantPipelineWorkflow:
             assistants=self._stages.progress(_wall_clock(), with_outputs=failed),
             error=self._error,
         )
+        return progress_fitting(progress)
 
     @workflow.query(name=OUTPUTS_QUERY)
-    def outputs(self) -> dict[str, str]:
-        """What has been answered so far, by functionKey."""
-        return self._stages.outputs()
+    def outputs(self, function_keys: list[str] | None = None) -> dict[str, str]:
+        """What has been answered so far, by functionKey; of these assistants alone where some are named.
+
+        Raises:
+            InputError: the pipeline has no such assistant.
+            TooLarge: Temporal does not carry so much at once.
+        """
+        return outputs_fitting(self._stages.outputs(function_keys))
 
     @workflow.query(name=ASSIGNMENT_QUERY)
     def assignment(self, function_key: str) -> Assignment:
@@ -142,6 +152,12 @@ class AssistantPipelineWorkflow:
         """A worker tells that an attempt began, or that it failed and will be repeated."""
         self._stages.move(moved)
         self._cancel_what_is_not_sent()
+
+    async def _check_csv(self) -> None:
+        if workflow.patched(_CHECKS_CSV):
+            await self._prepare(CHECK_CSV, self._inputs.csv_text, type(None))
+        else:
+            parse_csv(self._inputs.csv_text)
 
     async def _load(self) -> PipelinePlan:
         plan: PipelinePlan = await self._prepare(LOAD_ASSISTANTS, self._inputs.project_id, PipelinePlan)

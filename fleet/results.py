@@ -1,9 +1,11 @@
-"""Keeps a pipeline's result within what Temporal can carry."""
+"""Keeps what a pipeline tells within what Temporal can carry."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 
-from fleet.contracts import PAYLOAD_MAX_BYTES, PipelineResult, StageRecord
-from fleet.sizes import payload_bytes, text_bytes
+from fleet.contracts import PAYLOAD_MAX_BYTES, AssistantProgress, PipelineResult, Progress, StageRecord
+from fleet.errors import TooLarge
+from fleet.sizes import payload_bytes, surely_fit, text_bytes
 
 # For what a stage says instead of an output.
 _NOTE_BYTES = 60
@@ -23,11 +25,52 @@ def fitting(result: PipelineResult) -> PipelineResult:
     if room < 0:
         left_out = f"final_output is left out: it has {_size(result.final_output):,} bytes"
         return fitting(replace(result, final_output="", warnings=[*result.warnings, left_out]))
-    kept: dict[str, StageRecord] = {}
-    for stage in sorted(result.stages, key=lambda stage: text_bytes(stage.output)):
-        room -= max(text_bytes(stage.output) - _NOTE_BYTES, 0)
-        kept[stage.function_key] = stage if room >= 0 else _without_output(stage)
-    return replace(result, stages=[kept[stage.function_key] for stage in result.stages])
+    kept = _kept({stage.function_key: stage.output for stage in result.stages}, room)
+    return replace(
+        result, stages=[one if one.function_key in kept else _without_output(one) for one in result.stages]
+    )
+
+
+def progress_fitting(progress: Progress) -> Progress:
+    """``progress``, or where its outputs are too large together, the same without the largest of them; each note
+    says so."""
+    if surely_fit([one.output for one in progress.assistants]) or payload_bytes(progress) <= PAYLOAD_MAX_BYTES:
+        return progress
+    bare = replace(progress, assistants=[_left_out(one) for one in progress.assistants])
+    room = PAYLOAD_MAX_BYTES - payload_bytes(bare)
+    kept = _kept({one.function_key: one.output for one in progress.assistants}, room)
+    return replace(
+        progress, assistants=[one if one.function_key in kept else _left_out(one) for one in progress.assistants]
+    )
+
+
+def outputs_fitting(outputs: Mapping[str, str]) -> dict[str, str]:
+    """``outputs``, by functionKey.
+
+    Raises:
+        TooLarge: Temporal does not carry them together.
+    """
+    found = dict(outputs)
+    if not surely_fit(list(found.values())) and (size := payload_bytes(found)) > PAYLOAD_MAX_BYTES:
+        remedy = "pass the query a list of fewer functionKeys"
+        raise TooLarge(f"the outputs of {len(found)} assistants", size, PAYLOAD_MAX_BYTES, remedy)
+    return found
+
+
+def _kept(outputs: Mapping[str, str], room: int) -> set[str]:
+    """Of these outputs, the smallest that take no more than that together."""
+    kept = set()
+    for key in sorted(outputs, key=lambda key: text_bytes(outputs[key])):
+        room -= max(text_bytes(outputs[key]) - _NOTE_BYTES, 0)
+        if room >= 0:
+            kept.add(key)
+    return kept
+
+
+def _left_out(progress: AssistantProgress) -> AssistantProgress:
+    if not progress.output:
+        return progress
+    return replace(progress, output="", note=f"its output of {_size(progress.output):,} bytes is left out here")
 
 
 def _without_output(stage: StageRecord) -> StageRecord:

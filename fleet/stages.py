@@ -19,6 +19,7 @@ from fleet.contracts import (
     NamedText,
     StageRecord,
 )
+from fleet.errors import InputError
 from fleet.inputs import PipelineInputs
 
 _OPEN = (AssistantState.QUEUED, AssistantState.RUNNING)
@@ -130,9 +131,21 @@ class Stages:
             error.message,
         )
 
-    def outputs(self) -> dict[str, str]:
-        """What has been answered so far, by functionKey, in ``order``."""
-        return {key: stage.result.output for key, stage in self._stages.items() if stage.result}
+    def outputs(self, function_keys: list[str] | None = None) -> dict[str, str]:
+        """What has been answered so far, by functionKey, in ``order``; of these alone where some are named.
+
+        Raises:
+            InputError: the pipeline has no such assistant.
+        """
+        if unknown := [key for key in function_keys or [] if key not in self._stages]:
+            raise InputError(
+                f"the pipeline has no assistant {unknown[0]!r}. Remedy: ask for some of {', '.join(self._stages)}"
+            )
+        return {
+            key: stage.result.output
+            for key, stage in self._stages.items()
+            if stage.result and (function_keys is None or key in function_keys)
+        }
 
     def assignment(self, function_key: str) -> Assignment:
         """All that this assistant works from.

@@ -21,7 +21,7 @@ async def life(settings: Settings, name: str, pulse: Pulse, measures: Measures) 
         worker = Worker(
             client,
             task_queue=ASSISTANTS_QUEUE,
-            activities=[loading.load, loading.collect],
+            activities=[loading.load, loading.check_csv, loading.collect],
             max_concurrent_activities=settings.assistants_concurrency,
             **worker_options(settings),
         )

@@ -9,7 +9,7 @@ from importlib.resources import files
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fleet.contracts import CSV_MAX_BYTES
@@ -158,6 +158,20 @@ def test_a_csv_of_twice_the_size_takes_about_twice_the_time(kind: str) -> None:
     half, whole = HOSTILE[kind](HALF), HOSTILE[kind](2 * HALF)
     # The best of three: other load may slow one down. Below a few milliseconds the clock's steps show.
     assert min(cpu_seconds(whole) for _ in range(3)) <= 2.5 * min(cpu_seconds(half) for _ in range(3)) + 0.02
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.sampled_from(["topic", "project_id", "csv_data", "current_date"]), st.text(min_size=1, max_size=12))
+def test_whatever_is_repeated_in_an_argument_its_check_takes_time_as_its_size_does(name: str, part: str) -> None:
+    def cpu_seconds(times: int) -> float:
+        arguments: dict[str, Any] = {"topic": "t", "project_id": "p", name: part * times}
+        began = time.thread_time()
+        with suppress(InputError):
+            check(**arguments)
+        return time.thread_time() - began
+
+    half = HALF // len(part)
+    assert min(cpu_seconds(2 * half) for _ in range(2)) <= 2.5 * min(cpu_seconds(half) for _ in range(2)) + 0.02
 
 
 json_values = st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.lists(st.text())

@@ -1,6 +1,7 @@
-"""Records histories for the replay test: ``python -m tests.workflow.record``.
+"""Records histories for the replay test: ``python -m tests.workflow.record RELEASE``.
 
-Run it with each release whose open pipelines must survive the next one; files of earlier releases stay.
+Run it with the version of each release whose open pipelines must survive the next one, and with ``next`` for the code
+as it is; files of earlier releases stay.
 """
 
 import asyncio
@@ -8,10 +9,10 @@ import json
 import os
 import signal
 import socket
+import sys
 import tempfile
 import time
 from dataclasses import replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +27,9 @@ HISTORIES = Path(__file__).parent / "histories"
 FALLBACK = json.dumps([{"model_provider": "anthropic", "model": "claude-sonnet-4-5"}])
 
 
-async def pipeline(client: Client, name: str, project: str) -> WorkflowHandle[Any, Any]:
+async def pipeline(client: Client, name: str, project: str, csv_data: str = "") -> WorkflowHandle[Any, Any]:
     return await client.start_workflow(
-        WORKFLOW_TYPE, args=["Kávovar", project, "", "2025-01-31"], id=name, task_queue=PIPELINE_QUEUE
+        WORKFLOW_TYPE, args=["Kávovar", project, csv_data, "2025-01-31"], id=name, task_queue=PIPELINE_QUEUE
     )
 
 
@@ -60,10 +61,11 @@ async def carried_on(client: Client) -> str:
     return budget.id
 
 
-async def record(fleet: Fleet) -> None:
+async def record(fleet: Fleet, release: str) -> None:
     client = await fleet.client()
     fleet.add_project("one", {"fallback": FALLBACK})
     await ended(await pipeline(client, "completed", "seo-demo"))
+    await ended(await pipeline(client, "csv", "one", "a;b\n1;2\n"))
     fleet.simulator.fault("anthropic", "404")
     await ended(await pipeline(client, "failed", "seo-demo"))
     killed = await pipeline(client, "worker-killed", "one")
@@ -77,21 +79,22 @@ async def record(fleet: Fleet) -> None:
     await cancelled.cancel()
     await ended(cancelled)
     names = {
-        f"pipeline-{name}": name for name in ("completed", "failed", "worker-killed", "fallback", "cancelled")
+        f"pipeline-{name}": name
+        for name in ("completed", "csv", "failed", "worker-killed", "fallback", "cancelled")
     }
     names |= {f"budget-{one}": budget_id(llm_queue(one)) for one in ("openai", "anthropic", "gemini")}
     names["budget-carried-on"] = await carried_on(client)
     for name, workflow_id in names.items():
         history = await client.get_workflow_handle(workflow_id).fetch_history()
         text = history.to_json().replace(f"@{socket.gethostname()}:", "@host:")
-        (HISTORIES / f"{version('assistant-fleet')}-{name}.json").write_text(text + "\n", "utf-8")
+        (HISTORIES / f"{release}-{name}.json").write_text(text + "\n", "utf-8")
 
 
-def main() -> None:
+def main(release: str) -> None:
     HISTORIES.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory() as folder, running_fleet(Path(folder, "state"), ENVIRONMENT) as fleet:
-        asyncio.run(record(fleet))
+        asyncio.run(record(fleet, release))
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1])

@@ -4,12 +4,13 @@ import asyncio
 import uuid
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from temporalio import activity
-from temporalio.client import Client, WorkflowFailureError, WorkflowHandle
+from temporalio.client import Client, WorkflowFailureError, WorkflowHandle, WorkflowQueryFailedError
 from temporalio.exceptions import ApplicationError
 from temporalio.worker import Worker
 
@@ -17,6 +18,7 @@ from fleet.activities import LoadActivities
 from fleet.config import load_settings
 from fleet.contracts import (
     ASSISTANTS_QUEUE,
+    CSV_MAX_BYTES,
     EXECUTE_ASSISTANT,
     PIPELINE_QUEUE,
     RETRY_MEMO,
@@ -29,6 +31,8 @@ from fleet.measures import Measures
 from fleet.payloads import data_converter
 from fleet.pipeline import AssistantPipelineWorkflow
 from tests.temporal import running_temporal
+
+ANSWER = timedelta(seconds=10)
 
 
 class Project:
@@ -87,15 +91,17 @@ async def working_on(address: str, project: Project) -> AsyncIterator[Client]:
     loading = LoadActivities(settings, backend, client, Measures())
     async with (
         Worker(client, task_queue=PIPELINE_QUEUE, workflows=[AssistantPipelineWorkflow]),
-        Worker(client, task_queue=ASSISTANTS_QUEUE, activities=[loading.load, loading.collect]),
+        Worker(client, task_queue=ASSISTANTS_QUEUE, activities=[loading.load, loading.check_csv, loading.collect]),
         Worker(client, task_queue="llm-openai", activities=[project.execute]),
     ):
         yield client
 
 
-async def started(client: Client, workflow_id: str, **options: Any) -> WorkflowHandle[Any, dict[str, Any]]:
+async def started(
+    client: Client, workflow_id: str, csv_data: str = "", **options: Any
+) -> WorkflowHandle[Any, dict[str, Any]]:
     return await client.start_workflow(
-        WORKFLOW_TYPE, args=["topic", "project"], id=workflow_id, task_queue=PIPELINE_QUEUE, **options
+        WORKFLOW_TYPE, args=["topic", "project", csv_data], id=workflow_id, task_queue=PIPELINE_QUEUE, **options
     )
 
 
@@ -121,6 +127,48 @@ async def test_an_assistant_that_reads_more_than_temporal_carries_fails_before_i
         assert part in record["message"]
     assert "last" not in project.asked
     assert [one["status"] for one in result["stages"]] == ["done"] * 3 + ["failed"]
+
+
+@pytest.mark.parametrize("end", ["", "1\n"], ids=["sound", "broken"])
+async def test_a_csv_of_the_largest_size_is_read_in_an_activity(address: str, end: str) -> None:
+    """Its text takes twice its size as JSON, and its rows a second of CPU: more than a workflow should."""
+    row = '"",""\n'
+    csv_data = "a,b\n" + row * ((CSV_MAX_BYTES - 6) // len(row)) + end
+    project = Project([1], "key_0")
+    project.mended = True
+    async with working_on(address, project) as client:
+        run = await started(client, f"p-{uuid.uuid4()}", csv_data)
+        if end:
+            record, _ = await failure_of(run)
+            assert record["code"] == "bad_input" and "csv_data line 166667 has 1 columns" in record["message"]
+            assert not project.asked, "nothing was paid"
+        else:
+            assert (await asyncio.wait_for(run.result(), 30))["pipeline_success"]
+        scheduled = [
+            event.activity_task_scheduled_event_attributes.activity_type.name
+            async for event in run.fetch_history_events()
+            if event.HasField("activity_task_scheduled_event_attributes")
+        ]
+    assert scheduled[0] == "check_csv"
+
+
+async def test_what_has_been_answered_can_be_asked_for_however_large_it_is_together(address: str) -> None:
+    project = Project([300_000] * 7, "key_0")
+    async with working_on(address, project) as client:
+        run = await started(client, f"p-{uuid.uuid4()}")
+        await failure_of(run)
+        with pytest.raises(
+            WorkflowQueryFailedError, match=r"Temporal carries 2,000,000 at most\. Remedy: .*function"
+        ):
+            await run.query("outputs", rpc_timeout=ANSWER)
+        outputs = await run.query("outputs", ["key_1", "key_2"], rpc_timeout=ANSWER)
+        assert {key: len(text) for key, text in outputs.items()} == {"key_1": 300_000, "key_2": 300_000}
+        with pytest.raises(WorkflowQueryFailedError, match="'nobody'"):
+            await run.query("outputs", ["nobody"], rpc_timeout=ANSWER)
+        progress = await run.query("progress", rpc_timeout=ANSWER)
+    shown = {one["function_key"]: (len(one["output"]), one["note"]) for one in progress["assistants"]}
+    assert shown["key_0"] == (300_000, "")
+    assert shown["key_6"] == (0, "its output of 300,000 bytes is left out here")
 
 
 async def test_a_failed_run_of_large_outputs_is_tried_again_and_none_is_asked_for_twice(address: str) -> None:
