@@ -1,7 +1,7 @@
 """Records histories for the replay test: ``python -m tests.workflow.record RELEASE``.
 
-Run it with the version of each release whose open pipelines must survive the next one, and with ``next`` for the code
-as it is; files of earlier releases stay.
+Run it with the version of each release whose open pipelines must survive the next one, and with ``next`` for the
+code as it is; files of earlier releases stay.
 """
 
 import asyncio
