@@ -39,9 +39,9 @@ class Attempts:
     nothing is known of it. ``response_id`` is the provider's own name of a call that goes on there.
     ``maybe_paid``: earlier calls that were or may have been paid. ``sent``: a call reached the provider and was
     not refused as unpaid for certain. ``excused_at`` is when the provider's trouble first excused a failure
-    (unix seconds), 0 if it never did. ``too_large``: times that it was refused as larger than a limit.
-    ``backend_away_since`` is the start of the first of the latest attempts
-    that all found the backend away (unix seconds, by Temporal's clock), 0 while it answers.
+    (unix seconds), 0 if it never did. ``backend_away_since`` is the start of the first of the latest attempts
+    that all found the backend away, or had an error for the pipeline's answer (unix seconds, by Temporal's
+    clock), 0 otherwise. ``too_large``: times that it was refused as larger than a limit.
     """
 
     provider_failures: int = 0

@@ -17,6 +17,7 @@
     ├── AttemptsExhausted        a provider failed as often as is allowed
     ├── WorkerLost               too many worker processes died under the same call
     ├── AssignmentUnavailable    the pipeline could not be asked for an assistant's inputs: waiting helps
+    │   └── AssignmentRefused    it answered with an error: waiting helps while a release is being mended
     ├── AmbiguousCall            a call may have been paid, and by policy is not sent again
     ├── TooLarge                 something is larger than what Temporal carries
     ├── JournalUnavailable       the journal cannot be written, so no call may be sent: waiting helps
@@ -207,6 +208,12 @@ class AssignmentUnavailable(FleetError):
 
     code = "assignment_unavailable"
     retryable = True
+
+
+class AssignmentRefused(AssignmentUnavailable):
+    """The pipeline answered with an error when it was asked for an assistant's inputs."""
+
+    code = "assignment_refused"
 
 
 class AmbiguousCall(FleetError):

@@ -15,7 +15,7 @@ from fleet.contracts import (
     AssistantMoved,
     AssistantState,
 )
-from fleet.errors import AssignmentUnavailable
+from fleet.errors import AssignmentRefused, AssignmentUnavailable
 
 _ASK_SECONDS = 15.0
 _TELL_SECONDS = 5.0
@@ -34,6 +34,7 @@ class PipelineLink:
 
         Raises:
             AssignmentUnavailable: the pipeline could not be asked.
+            AssignmentRefused: it answered with an error.
         """
         try:
             assignment: Assignment = await self._pipeline.query(
@@ -42,7 +43,12 @@ class PipelineLink:
                 result_type=Assignment,
                 rpc_timeout=timedelta(seconds=_ASK_SECONDS),
             )
-        except (RPCError, WorkflowQueryFailedError) as error:
+        except WorkflowQueryFailedError as error:
+            raise AssignmentRefused(
+                f"{self._call.name}: the pipeline answered with an error when asked for the inputs ({error}). "
+                "Remedy: look into the pipeline workers' log; after a broken update go back to the release before"
+            ) from error
+        except RPCError as error:
             raise AssignmentUnavailable(
                 f"{self._call.name}: the pipeline could not be asked for the inputs ({error}). "
                 "Remedy: see that a pipeline worker runs; it is asked again"

@@ -6,6 +6,7 @@ to the same attempt, and the last attempt, too, lasts as long before it is final
 attempt of its own.
 """
 
+import math
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,7 +15,14 @@ from typing import TypeGuard
 from fleet.attempts import Attempts
 from fleet.config import Settings
 from fleet.contracts import ErrorRecord
-from fleet.errors import AttemptsExhausted, BackendUnavailable, FleetError, HeldBack, ProviderError
+from fleet.errors import (
+    AssignmentRefused,
+    AttemptsExhausted,
+    BackendUnavailable,
+    FleetError,
+    HeldBack,
+    ProviderError,
+)
 from fleet.meanings import Meaning
 from fleet.redaction import redact
 
@@ -23,6 +31,8 @@ SHORTEST_WAIT_SECONDS = 0.05
 _SPREAD = 0.1
 _MOST_DOUBLINGS = 10
 _BACK_TO_QUEUE_SECONDS = 5.0
+# How long a pipeline that answers with an error is asked again: a broken release may be mended meanwhile.
+_REFUSED_SECONDS = 24 * 3600.0
 # The size is an estimate, so that one refusal may be due to what others sent.
 _MOST_TOO_LARGE = 2
 
@@ -39,7 +49,7 @@ class Verdict:
     moves: bool = False
 
 
-def is_wait(error: Exception) -> bool:
+def is_wait(error: Exception) -> TypeGuard[FleetError]:
     """Whether nothing was asked of a provider yet, or it answered that it is too early."""
     if isinstance(error, ProviderError):
         return error.retryable and not error.counts
@@ -69,7 +79,7 @@ def judge(
     benign = is_wait(error)
     attempts.waits = attempts.waits + 1 if benign else 0
     goes_on = not benign and _count(error, attempts, settings, started_at, took_seconds)
-    away = isinstance(error, BackendUnavailable)
+    away = isinstance(error, BackendUnavailable | AssignmentRefused)
     attempts.backend_away_since = (attempts.backend_away_since or started_at) if away else 0.0
     wait = _wait_seconds(error, attempts, settings) * (1 + _SPREAD * chance())
     final = None if goes_on else _final_form(error, attempts, settings, doing, started_at)
@@ -112,10 +122,9 @@ def _final_form(
     if _is_too_large(error) and attempts.too_large >= _MOST_TOO_LARGE:
         return error
     if is_wait(error):
-        # A provider's limit is waited for without end; a backend that stays away is not.
+        # A provider's limit is waited for without end, and a pipeline that no worker runs for.
         away_seconds = started_at - attempts.backend_away_since
-        lost_patience = away_seconds > settings.backend_patience_seconds
-        return error if isinstance(error, BackendUnavailable) and lost_patience else None
+        return error if away_seconds > _patience_seconds(error, settings) else None
     if attempts.provider_failures < settings.max_attempts:
         return None
     times = attempts.provider_failures
@@ -125,6 +134,12 @@ def _final_form(
             f"LLM selhalo po {times} pokusech (the LLM failed {times} times). {sent}Last: {_message(error)}"
         )
     return AttemptsExhausted(f"{doing} failed {times} times. Last: {_message(error)}")
+
+
+def _patience_seconds(error: Exception, settings: Settings) -> float:
+    if isinstance(error, BackendUnavailable):
+        return settings.backend_patience_seconds
+    return _REFUSED_SECONDS if isinstance(error, AssignmentRefused) else math.inf
 
 
 def _is_too_large(error: Exception) -> TypeGuard[ProviderError]:

@@ -8,6 +8,7 @@ from fleet.attempts import Attempts
 from fleet.config import Settings, load_settings
 from fleet.errors import (
     ApiKeyMissing,
+    AssignmentRefused,
     AssignmentUnavailable,
     BackendUnavailable,
     FleetError,
@@ -202,9 +203,16 @@ def test_patience_with_the_backend_begins_anew_once_it_has_answered() -> None:
     assert not verdict(away, attempts, at=1e9 + 1200).final
 
 
-def test_a_pipeline_that_cannot_be_asked_is_waited_for_without_end() -> None:
+def test_a_pipeline_that_no_worker_runs_is_waited_for_without_end() -> None:
     ours = verdict(AssignmentUnavailable("…"), Attempts(), waited=1e6)
     assert ours.benign and not ours.final
+
+
+def test_a_pipeline_that_answers_with_an_error_is_asked_again_for_a_day() -> None:
+    attempts, day = Attempts(), 86_400.0
+    assert not verdict(AssignmentRefused("…"), attempts, at=1e9).final
+    assert not verdict(AssignmentRefused("…"), attempts, at=1e9 + day - 1).final
+    assert verdict(AssignmentRefused("…"), attempts, at=1e9 + day + 1).final
 
 
 def test_an_unforeseen_error_is_tried_three_times_and_not_for_ever() -> None:
