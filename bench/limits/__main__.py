@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 from bench.limits.isolation import isolated
+from bench.limits.quota import beside_a_spent_quota
 from bench.limits.rows import Row
 from bench.limits.scenarios import Scenario, Variant, scenarios
 from bench.limits.server import compared
@@ -17,6 +18,7 @@ _OTHERS: dict[str, Callable[[Scenario], Iterator[Row]]] = {
     "f": isolated,
     "g": in_turns,
     "h": taking_turns,
+    "i": beside_a_spent_quota,
     "server": compared,
 }
 
@@ -53,7 +55,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--latency", type=float, help="median seconds of a call (0.7; server: 0.1)")
     parser.add_argument("--processes", type=int, default=3, help="worker processes a provider (3)")
     parser.add_argument("--concurrency", type=int, default=24, help="calls at once in a worker process (24)")
-    parser.add_argument("--seconds", type=float, help="a to e, g: from its first call on; f, h: of each stretch")
+    parser.add_argument(
+        "--seconds", type=float, help="a to e, g: from its first call on; f, h, i: of each stretch"
+    )
     parser.add_argument("--kill", action="store_true", help="kill a worker of each provider in mid-run (a to e)")
     return parser
 

@@ -60,8 +60,8 @@ class Change:
 class Scenario:
     """``seconds`` is how long it lasts from the first call on; ``warm_up`` of that is not counted, or, where
     something changes, what comes before ``settled`` seconds after the change. Of f it is the length of each
-    stretch, of h of each half; ``server`` lasts as long as its ``rounds`` of ``batch`` calls do. Plain workers do
-    the same for ``plain_seconds``, where they do."""
+    stretch, of h and i of each half; ``server`` lasts as long as its ``rounds`` of ``batch`` calls do. Plain
+    workers do the same for ``plain_seconds``, where they do."""
 
     name: str
     loads: tuple[Load, ...]
@@ -114,6 +114,7 @@ def scenarios(rpm: float, tpm: float, sigma: float, *, quick: bool) -> dict[str,
         Scenario("f", everyone, seconds=60),
         Scenario("g", (with_headers, without), seconds=180),
         Scenario("h", (with_headers,), seconds=60, warm_up=15, beside=1_000),
+        Scenario("i", (without,), seconds=90, beside=600),
         Scenario("server", unlimited, latency=0.1, rounds=6, batch=500),
     ]
     chosen = [_quick(one) for one in full] if quick else full
@@ -122,7 +123,7 @@ def scenarios(rpm: float, tpm: float, sigma: float, *, quick: bool) -> dict[str,
 
 def _quick(scenario: Scenario) -> Scenario:
     """Under three minutes with its fleets' starts and ends: shorter stretches, so that single calls show."""
-    seconds = {"a": 45, "b": 50, "c": 50, "d": 50, "e": 50, "f": 8, "g": 75, "h": 20}
+    seconds = {"a": 45, "b": 50, "c": 50, "d": 50, "e": 50, "f": 8, "g": 75, "h": 20, "i": 20}
     length = seconds.get(scenario.name, scenario.seconds)
     return replace(
         scenario,

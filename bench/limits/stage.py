@@ -92,15 +92,17 @@ class Stage:
             )
             self.pipelines[load.provider].append(project)
 
-    def add_pipelines(self, load: Load, project: str, count: int, *, counted: bool = False) -> None:
-        """So many pipelines of one call each, of a project of that name."""
-        asyncio.run(self._start_many(load, project, count, counted=counted))
+    def add_pipelines(
+        self, load: Load, project: str, count: int, *, counted: bool = False, model: str | None = None
+    ) -> None:
+        """So many pipelines of one call each, of a project of that name; to another ``model`` than the load's."""
+        asyncio.run(self._start_many(load, project, count, counted=counted, model=model or load.model))
 
-    async def _start_many(self, load: Load, project: str, count: int, *, counted: bool) -> None:
+    async def _start_many(self, load: Load, project: str, count: int, *, counted: bool, model: str) -> None:
         client = await self.fleet.client()
         if project not in self.projects:
             self.projects.add(project)
-            row = {"model_provider": load.provider, "model": load.model, "max_tokens": 120}
+            row = {"model_provider": load.provider, "model": model, "max_tokens": 120}
             self.fleet.add_project(project, row)
         names = [f"{project}-{uuid.uuid4().hex[:10]}" for _ in range(count)]
         for first in range(0, count, ASSISTANTS):
