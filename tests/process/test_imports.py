@@ -36,9 +36,8 @@ def test_what_the_background_needs_of_geminis_sdk_is_loaded_if_it_is_on(backgrou
 import sys
 from fleet.config import load_settings
 from fleet.providers.registry import provider_factory
-providers = {{"gemini": {{"background": {background}}}}}
-factory = provider_factory(load_settings(api_base_url="http://localhost:1", providers=providers).provider("gemini"))
-factory("key")
+settings = load_settings(api_base_url="http://localhost:1", providers={{"gemini": {{"background": {background}}}}})
+provider_factory(settings.provider("gemini"))("key")
 print(any(name.startswith("google.genai._gaos") for name in sys.modules))
 """
     output = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True).stdout
