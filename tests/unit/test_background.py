@@ -1,5 +1,6 @@
 """Calls that go on at the provider: what looking at them comes to, with both adapters that have them."""
 
+import asyncio
 from collections.abc import Iterator
 from typing import Any
 
@@ -80,7 +81,8 @@ class Endpoint:
     async def answer(self) -> LlmAnswer:
         provider = self.provider()
         try:
-            return await provider.complete(REQUEST, timeout_seconds=5, ticket=Ticket(None, self.tell))
+            async with asyncio.timeout(20):  # looking goes on for ever
+                return await provider.complete(REQUEST, timeout_seconds=5, ticket=Ticket(None, self.tell))
         finally:
             await provider.close()
 
