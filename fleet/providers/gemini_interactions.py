@@ -97,7 +97,7 @@ def _new_interaction(request: LlmRequest) -> dict[str, Any]:
     limit = request.max_tokens or profile.max_output_tokens
     wanted = {"temperature": temperature, "top_p": top_p, "max_output_tokens": limit}
     return {
-        "model": request.model,
+        "model": request.model.removeprefix("models/"),  # generateContent takes either
         "system_instruction": request.system_prompt,
         "input": request.user_message,
         "generation_config": {name: value for name, value in wanted.items() if value is not None},

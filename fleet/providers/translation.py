@@ -151,7 +151,7 @@ def answered_with_error(
     if isinstance(body, str):
         try:
             body = json.loads(body)
-        except ValueError:
+        except (ValueError, RecursionError):  # deeply nested JSON raises the latter
             body = body[:_LONGEST_DETAIL]
     error = error_of(body)
     lowered = {name.lower(): value for name, value in headers.items()}

@@ -60,6 +60,8 @@ class Endpoint:
             return httpx2.Response(status, json=said)
         if self.looks:
             status, said = self.looks.pop(0)
+            if isinstance(said, bytes):
+                return httpx2.Response(status, content=said, headers={"content-type": "application/json"})
             return httpx2.Response(status, json=said)
         return httpx2.Response(200, json={"id": "r/1"} | DONE[self.name])
 
@@ -106,6 +108,7 @@ FAILED_LOOKS = {
     "429": (429, {"error": {"code": "rate_limit_exceeded", "message": "slower"}}),
     "500": (500, {"error": {"message": "oops"}}),
     "503": (503, "busy"),
+    "nested": (503, b"[" * 100_000),
     "400": (400, {"error": {"message": "what?"}}),
     "{}": (200, {}),
     "[]": (200, []),

@@ -125,6 +125,8 @@ QUIRKY = [
     ("gemini", "gemini-1.5-pro", {"max_tokens": None, "top_p": 0.9}),
     ("gemini", "gemini-3-pro-preview", {"max_tokens": None}),
     ("gemini-background", "gemini-1.5-pro", {"max_tokens": None, "top_p": 0.9}),
+    ("gemini", "models/gemini-2.5-flash", {}),
+    ("gemini-background", "models/gemini-2.5-flash", {}),
 ]
 
 
