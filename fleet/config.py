@@ -86,8 +86,9 @@ class ProviderSettings(BaseModel):
     OpenAI itself and ``chat`` for any other ``base_url``. ``sdk`` chooses Google's package. ``rpm`` is
     requests a minute, ``tpm`` all tokens a minute, ``input_tpm`` and ``output_tpm`` tokens where a provider
     counts them apart; None where no limit is known. ``models`` has those with limits of their own.
-    ``background`` has OpenAI go on with a call when its process dies, to be picked up by the next (Responses API
-    only; OpenAI then keeps the answer for a while).
+    ``background`` has the provider go on with a call when its process dies, to be picked up by the next; it then
+    keeps the answer for a while. OpenAI's Responses API has such calls, and so has Gemini's Interactions API, by
+    google-genai.
     ``concurrency`` is calls in flight per process; ``timeout_seconds`` the deadline of one whole call.
     """
 
@@ -128,8 +129,28 @@ class ProviderSettings(BaseModel):
         """Which of OpenAI's two APIs to speak."""
         return self.api or ("responses" if self.name == "openai" else "chat")
 
+    @property
+    def has_background(self) -> bool:
+        """Whether its API has calls that go on without their process."""
+        if self.kind == "gemini":
+            return self.sdk == "google-genai"
+        return self.kind == "openai" and self.openai_api == "responses"
+
 
 _BUILT_IN: dict[str, dict[str, Any]] = {name: {"kind": name} for name in ("openai", "anthropic", "gemini")}
+
+
+def _no_background(provider: ProviderSettings) -> str:
+    """Why a provider cannot have ``background``, and what to do."""
+    variables = f"FLEET_PROVIDERS__{provider.name.upper()}__"
+    instead = {
+        "openai": f", or set {variables}API=responses where the endpoint has that API",
+        "gemini": f", or unset {variables}SDK: google-genai has them",
+    }.get(provider.kind, "")
+    return (
+        f"provider {provider.name!r}: with these settings it has no calls in the background. "
+        f"Remedy: unset {variables}BACKGROUND{instead}"
+    )
 
 
 class Settings(BaseSettings):
@@ -291,11 +312,8 @@ class Settings(BaseSettings):
                     f"provider name {name!r}: use lower-case letters, digits, - and _, beginning with a "
                     f"letter, and none of {', '.join(sorted(RESERVED_PROGRAMS))}"
                 )
-            if provider.background and (provider.kind != "openai" or provider.openai_api != "responses"):
-                raise ValueError(
-                    f"provider {name!r}: background is a feature of OpenAI's Responses API only "
-                    f"(FLEET_PROVIDERS__{name.upper()}__BACKGROUND)"
-                )
+            if provider.background and not provider.has_background:
+                raise ValueError(_no_background(provider))
             if name not in _BUILT_IN and provider.base_url is None:
                 raise ValueError(f"provider {name!r} needs a base_url (FLEET_PROVIDERS__{name.upper()}__BASE_URL)")
             for queue in provider.limits:

@@ -29,7 +29,7 @@ from tests.waiting import wait_for
 COMMAND_SECONDS = 180
 QUICK_SECONDS = 0.4
 PROGRAMS = {"pipeline", "assistants", "openai", "anthropic", "gemini", "control", "logs", "guardian"}
-# Added are a provider with a model of limits of its own, and one with calls that outlive their process; the
+# Added are a provider with a model of limits of its own, and two with calls that outlive their process; the
 # heartbeat tells soon of a killed worker.
 ENVIRONMENT = {
     "FLEET_HEARTBEAT_TIMEOUT_SECONDS": "6",
@@ -45,6 +45,9 @@ ENVIRONMENT = {
     "FLEET_PROVIDERS__LASTING__BASE_URL": "https://lasting.invalid/v1",
     "FLEET_PROVIDERS__LASTING__API": "responses",
     "FLEET_PROVIDERS__LASTING__BACKGROUND": "true",
+    "FLEET_PROVIDERS__ENDURING__KIND": "gemini",
+    "FLEET_PROVIDERS__ENDURING__BASE_URL": "https://enduring.invalid",
+    "FLEET_PROVIDERS__ENDURING__BACKGROUND": "true",
 }
 
 

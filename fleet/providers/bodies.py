@@ -1,7 +1,19 @@
 """Finding one's way in the providers' bodies, whatever came instead of what is documented."""
 
+import json
 from collections.abc import Mapping
 from typing import Any
+
+
+def object_answered(content_type: str, content: bytes) -> dict[str, Any] | None:
+    """The JSON object that was answered; None if it was anything else."""
+    if not content_type.partition(";")[0].strip().endswith("json"):
+        return None
+    try:
+        body = json.loads(content)
+    except (ValueError, RecursionError):  # deeply nested JSON raises the latter
+        return None
+    return body if isinstance(body, dict) else None
 
 
 def error_of(body: Any) -> dict[str, Any]:

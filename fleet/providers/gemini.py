@@ -7,6 +7,7 @@ from fleet.config import ProviderSettings
 from fleet.providers.base import LlmAnswer, LlmRequest, Ticket
 from fleet.providers.connections import client_options
 from fleet.providers.gemini_answers import FINISH, OFFICIAL_URL
+from fleet.providers.gemini_interactions import Interactions
 from fleet.providers.prices import billed_in
 from fleet.providers.profiles import profile_of, sampling_of
 from fleet.providers.translation import answered_with_error, not_answered, not_the_api
@@ -26,16 +27,21 @@ class GeminiProvider:
             http_options=types.HttpOptions(
                 base_url=settings.base_url or OFFICIAL_URL,
                 api_version=API_VERSION,
+                retry_options=types.HttpRetryOptions(attempts=1),  # unset, interactions are tried five times
                 client_args=options,
                 async_client_args=options,
             ),
         )
+        # Loading what interactions need takes a second of CPU: now, if ever, and not within the first call.
+        self._interactions = Interactions(settings, self._client) if settings.background else None
         types.GenerateContentResponse.model_rebuild()  # what the SDK would build at its first call
 
     async def complete(
         self, request: LlmRequest, *, timeout_seconds: float, ticket: Ticket | None = None
     ) -> LlmAnswer:
         """Make one call; see :class:`fleet.providers.base.Provider`."""
+        if self._interactions is not None and ticket is not None:
+            return await self._interactions.complete(request, timeout_seconds, ticket)
         name = self._settings.name
         try:
             response = await self._client.aio.models.generate_content(

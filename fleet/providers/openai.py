@@ -7,27 +7,23 @@ The SDK makes the requests and tells of failures; answers are read from their JS
 second to load and build in each process, and the fleet needs a dozen of their fields.
 """
 
-import asyncio
-import json
 from typing import Any
 from urllib.parse import quote
 
 import httpx2
 import openai
-from loguru import logger
 
 from fleet.config import ProviderSettings
 from fleet.errors import ProviderError
-from fleet.meanings import Meaning
+from fleet.providers.background import FAILED, Shown, carried_out
 from fleet.providers.base import FinishReason, LlmAnswer, LlmRequest, Ticket
-from fleet.providers.bodies import count_in, object_in, objects_in, text_in
+from fleet.providers.bodies import count_in, object_answered, object_in, objects_in, text_in
 from fleet.providers.connections import client_options
 from fleet.providers.prices import billed_in
 from fleet.providers.profiles import profile_of, sampling_of
 from fleet.providers.translation import answered_with_error, not_answered, not_the_api
 
 OFFICIAL_URL = "https://api.openai.com/v1"
-_FIRST_LOOK_SECONDS, _LONGEST_LOOK_SECONDS = 0.5, 5.0
 #: What a call of the client may raise; deeply nested JSON raises RecursionError.
 _FAILURES = (openai.APIStatusError, openai.APIConnectionError, ValueError, RecursionError)
 _FINISH: dict[str, FinishReason] = {"stop": "stop", "length": "length", "content_filter": "refusal"}
@@ -102,42 +98,19 @@ class OpenAIProvider:
         self, request: LlmRequest, timeout_seconds: float, ticket: Ticket
     ) -> LlmAnswer:
         """Begin a response at OpenAI, or pick one up by its id, and ask for it until it is done."""
-        if ticket.response_id is None:
+
+        async def begin() -> Shown:
             body = self._new_response(request) | {"background": True, "store": True}
-            raw = await self._post("/responses", body, request, timeout_seconds)
-            response = self._response_in(raw)
-            await ticket.begun(response["id"])
-            wait = _FIRST_LOOK_SECONDS
-        else:
-            raw, response = None, {}
-            wait = 0.0
-        while raw is None or response.get("status") in ("queued", "in_progress"):
-            await asyncio.sleep(wait)
-            wait = min(max(wait * 1.5, _FIRST_LOOK_SECONDS), _LONGEST_LOOK_SECONDS)
+            return self._shown(await self._post("/responses", body, request, timeout_seconds))
+
+        async def look(response_id: str) -> Shown:
             try:
-                raw = await self._retrieved(ticket.response_id or "", timeout_seconds)
-                response = self._response_in(raw)
-            except (ProviderError, *_FAILURES) as failure:
-                raw = None
-                wait = max(wait, await self._wait_after(failure, ticket))
-        return self._answer(request, response, dict(raw.headers))
+                return self._shown(await self._retrieved(response_id, timeout_seconds))
+            except _FAILURES as failure:
+                raise self._error_of(failure) from failure
 
-    async def _wait_after(self, failure: Exception, ticket: Ticket) -> float:
-        """Seconds that the provider asks for after a failed poll, which says nothing about the response itself.
-
-        Raises:
-            ProviderError: polling is of no use before an operator acts, or the response no longer exists.
-        """
-        error = failure if isinstance(failure, ProviderError) else self._error_of(failure)
-        if error.meaning is Meaning.NOT_FOUND:
-            detail = f"response {ticket.response_id} was started and no longer exists"
-            await ticket.gone()
-            raise ProviderError(Meaning.LOST_AFTER_SENDING, self._settings.name, detail) from failure
-        if error.traits.parks:
-            error.goes_on = True
-            raise error from failure
-        logger.debug("polling response {} failed: {}", ticket.response_id, error)
-        return error.wait_seconds or 0.0
+        shown = await carried_out(ticket, begin, look)
+        return self._answer(request, shown.body, dict(shown.headers))
 
     async def _retrieved(self, response_id: str, timeout_seconds: float) -> httpx2.Response:
         return await self._client.get(
@@ -148,9 +121,8 @@ class OpenAIProvider:
 
     def _object_in(self, raw: httpx2.Response) -> dict[str, Any]:
         """The JSON object that was answered, if it is one."""
-        kind = raw.headers.get("content-type", "").partition(";")[0].strip()
-        body = json.loads(raw.content) if kind.endswith("json") else None
-        if not isinstance(body, dict):
+        body = object_answered(raw.headers.get("content-type", ""), raw.content)
+        if body is None:
             raise not_the_api(self._settings.name, raw.text[:120])
         return body
 
@@ -160,6 +132,9 @@ class OpenAIProvider:
         if not text_in(response, "id") or not isinstance(response.get("output"), list):
             raise not_the_api(self._settings.name, raw.text[:120])
         return response
+
+    def _shown(self, raw: httpx2.Response) -> Shown:
+        return Shown(self._response_in(raw), raw.headers)
 
     def _answer(self, request: LlmRequest, response: dict[str, Any], headers: dict[str, str]) -> LlmAnswer:
         self._refuse_failed(response)
@@ -177,7 +152,7 @@ class OpenAIProvider:
 
     def _refuse_failed(self, response: dict[str, Any]) -> None:
         """A response can fail with status 200: its ``error`` then says why."""
-        if response.get("status") in ("failed", "cancelled"):
+        if response.get("status") in FAILED:
             error = object_in(response, "error")
             raise answered_with_error("openai", self._settings.name, 500, {}, {"error": error})
 

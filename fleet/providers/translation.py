@@ -50,6 +50,9 @@ _BY_CODE: dict[Kind, dict[str, Meaning]] = {
         "CONSUMER_SUSPENDED": Meaning.KEY_REJECTED,
         "SERVICE_DISABLED": Meaning.KEY_REJECTED,
         "BILLING_DISABLED": Meaning.QUOTA_SPENT,
+        # The Interactions API has codes of its own, and tells of no quota beside them.
+        "too_many_requests": Meaning.RATE,
+        "resource_exhausted": Meaning.RATE,
     },
 }
 
@@ -117,18 +120,18 @@ def _until_quotas_reset(date: str | None) -> float:
 def _is_the_providers(kind: Kind, error: Mapping[str, Any]) -> bool:
     """Whether the error is the provider's own. Any other answer with status 5xx is that of something in between,
     which cannot say what became of the call."""
-    if kind == "gemini":
-        return isinstance(error.get("code"), int) and str(error.get("status", "")).isupper()
+    if kind == "gemini" and isinstance(error.get("code"), int):
+        return str(error.get("status", "")).isupper()
     return isinstance(error.get("message"), str) and bool(_codes(error))
 
 
 def meaning_of(kind: Kind, status: int, error: Mapping[str, Any]) -> Meaning:
     """What an answer with this HTTP status and this ``error`` object means."""
+    if kind == "gemini" and status == 429 and (quota := _gemini_quota(error)):
+        return quota
     for code in _codes(error):
         if known := _BY_CODE[kind].get(code):
             return known
-    if kind == "gemini" and status == 429 and (quota := _gemini_quota(error)):
-        return quota
     if known := _BY_STATUS.get(status):
         return known
     if status >= 500:
@@ -149,7 +152,7 @@ def answered_with_error(
     if isinstance(body, str):
         try:
             body = json.loads(body)
-        except ValueError:
+        except (ValueError, RecursionError):  # deeply nested JSON raises the latter
             body = body[:_LONGEST_DETAIL]
     error = error_of(body)
     lowered = {name.lower(): value for name, value in headers.items()}

@@ -142,17 +142,23 @@ def test_a_temporal_outage_longer_than_the_heartbeat_timeout_costs_nothing(fleet
     assert outcomes(fleet) == ["answered"]
 
 
-def test_a_call_that_goes_on_at_the_provider_is_picked_up_by_the_next_process(fleet: Fleet) -> None:
-    with fleet.latency("lasting", 4.0):
-        run = begin(fleet, project(fleet, model_provider="lasting", model="gpt-4o"), "lasting")
-        wait_for("its id is known", lambda: "resp_" in _response_ids(fleet))
-        os.kill(fleet.pids()["lasting"], signal.SIGKILL)
+@pytest.mark.parametrize(
+    ("program", "provider", "model", "id_begins"),
+    [("lasting", "lasting", "gpt-4o", "resp_"), ("enduring", "gemini", "gemini-2.5-flash", "v1_")],
+)
+def test_a_call_that_goes_on_at_the_provider_is_picked_up_by_the_next_process(
+    fleet: Fleet, program: str, provider: str, model: str, id_begins: str
+) -> None:
+    with fleet.latency(provider, 4.0):
+        run = begin(fleet, project(fleet, model_provider=program, model=model), provider)
+        wait_for("its id is known", lambda: id_begins in _response_ids(fleet, program))
+        os.kill(fleet.pids()[program], signal.SIGKILL)
         assert finished(run)["possibly_paid_twice"] == 0
     assert outcomes(fleet) == ["answered"]
 
 
-def _response_ids(fleet: Fleet) -> str:
-    with closing(sqlite3.connect(fleet.state / "journal" / "lasting.db")) as journal:
+def _response_ids(fleet: Fleet, program: str) -> str:
+    with closing(sqlite3.connect(fleet.state / "journal" / f"{program}.db")) as journal:
         rows = journal.execute("SELECT response_id FROM calls WHERE state = 'intent'").fetchall()
     return " ".join(str(row[0]) for row in rows)
 

@@ -37,7 +37,7 @@ def test_status_shows_servers_processes_and_queues(fleet: Fleet) -> None:
     assert status["temporal"]["ok"] and status["backend"]["ok"] and status["problems"] == []
     assert status["temporal"]["address"] == f"127.0.0.1:{fleet.port_base}"
     processes = {one["program"]: one for one in status["processes"]}
-    assert processes.keys() == PROGRAMS | {"groq", "lasting"}
+    assert processes.keys() == PROGRAMS | {"groq", "lasting", "enduring"}
     assert all(one["pid"] and one["process"] == f"{one['program']}_00" for one in status["processes"])
     queues = {one["queue"]: one for one in status["queues"]}
     assert queues.keys() == {
@@ -50,6 +50,7 @@ def test_status_shows_servers_processes_and_queues(fleet: Fleet) -> None:
         "llm-groq",
         "llm-groq-llama-guard",
         "llm-lasting",
+        "llm-enduring",
     }
     assert {one["pollers"] for one in queues.values()} == {1}
     fleet.wait_for_open_pipelines()  # of other tests

@@ -29,6 +29,21 @@ def test_a_worker_imports_only_its_own_providers_sdk(provider: str) -> None:
     assert after == [SDKS[provider]]
 
 
+@pytest.mark.parametrize("background", [False, True])
+def test_what_the_background_needs_of_geminis_sdk_is_loaded_if_it_is_on(background: bool) -> None:
+    """It is a second of CPU; with the client, so that no call waits for it."""
+    probe = f"""
+import sys
+from fleet.config import load_settings
+from fleet.providers.registry import provider_factory
+settings = load_settings(api_base_url="http://localhost:1", providers={{"gemini": {{"background": {background}}}}})
+provider_factory(settings.provider("gemini"))("key")
+print(any(name.startswith("google.genai._gaos") for name in sys.modules))
+"""
+    output = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True).stdout
+    assert output.strip() == str(background)
+
+
 def test_the_pipeline_worker_imports_no_sdk_and_no_http_client() -> None:
     modules = ("openai", "anthropic", "google.genai", "httpx", "httpx2")
     probe = f"import sys, workers.pipeline; print([m for m in {modules!r} if m in sys.modules])"

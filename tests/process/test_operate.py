@@ -202,9 +202,10 @@ def test_the_doctor_finds_nothing_and_then_what_is_wrong(fleet: Fleet) -> None:
     wait_for("every program runs", fleet.all_run)
     well = fleet.fleet("doctor", "--json")
     checks = {one["what"]: one for one in json_of(well.stdout)["checks"]}
-    # The two added providers have no key in the backend's sample; other tests have had pipelines fail on purpose.
+    # The added providers have no key in the backend's sample; other tests have had pipelines fail on purpose.
     wrong = {what for what, one in checks.items() if not one["ok"] and not what.startswith(("pipelines", "assis"))}
-    assert wrong <= {"API key of groq", "API key of lasting"}, [checks[what] for what in wrong]
+    keys = {f"API key of {name}" for name in ("groq", "lasting", "enduring")}
+    assert wrong <= keys, [checks[what] for what in wrong]
     assert {
         "Temporal",
         "namespace",

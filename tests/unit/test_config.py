@@ -97,12 +97,30 @@ def test_a_provider_is_added_by_configuration_alone(monkeypatch: pytest.MonkeyPa
         ({"FLEET_PROVIDERS__PIPELINE__KIND": "openai"}, "provider name 'pipeline'"),
         ({"FLEET_PROVIDERS__OPENAI__QUEUE": "pipeline"}, "already belongs to the pipelines"),
         ({"FLEET_PROVIDERS__OPENAI__QUEUE": "llm-gemini"}, "already belongs to provider"),
+        ({"FLEET_PROVIDERS__ANTHROPIC__BACKGROUND": "true"}, "unset FLEET_PROVIDERS__ANTHROPIC__BACKGROUND"),
+        (
+            {"FLEET_PROVIDERS__OPENAI__BACKGROUND": "true", "FLEET_PROVIDERS__OPENAI__API": "chat"},
+            "or set FLEET_PROVIDERS__OPENAI__API=responses",
+        ),
+        (
+            {
+                "FLEET_PROVIDERS__GEMINI__BACKGROUND": "true",
+                "FLEET_PROVIDERS__GEMINI__SDK": "google-generativeai",
+            },
+            "or unset FLEET_PROVIDERS__GEMINI__SDK",
+        ),
     ],
 )
 def test_a_provider_that_cannot_work_is_refused(
     monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], said: str
 ) -> None:
     assert said in refusal(monkeypatch, **environment)
+
+
+def test_openai_and_gemini_may_go_on_with_calls_in_the_background(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("OPENAI", "GEMINI"):
+        monkeypatch.setenv(f"FLEET_PROVIDERS__{name}__BACKGROUND", "true")
+    assert [one.name for one in settings().providers.values() if one.background] == ["openai", "gemini"]
 
 
 def test_an_alias_finds_its_provider_and_a_stranger_is_named_with_the_remedy() -> None:

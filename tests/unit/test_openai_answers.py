@@ -8,14 +8,11 @@ import httpx2
 import openai
 import pytest
 
-from fleet.attempts import Attempts
 from fleet.config import ProviderSettings, load_settings
 from fleet.errors import ProviderError
 from fleet.meanings import Meaning
-from fleet.measures import Measures
 from fleet.providers.base import LlmAnswer, LlmRequest, Ticket
 from fleet.providers.openai import OpenAIProvider
-from fleet.providers.session import ProviderSession
 
 REQUEST = LlmRequest("gpt-4o", "system", "user", 0.7, None, None, "key-1")
 TEXT = {"type": "message", "content": [{"type": "output_text", "text": "ano"}]}
@@ -120,85 +117,3 @@ async def test_a_response_begun_in_the_background_tells_its_id() -> None:
     body = {"id": "r-1", "output": [TEXT], "status": "completed"}
     await answered("responses", body, ticket=Ticket(None, started))
     assert begun == ["r-1"]
-
-
-class Background:
-    """An endpoint with one response, which is done when it has been looked at often enough; each look that is
-    scripted fails like that."""
-
-    def __init__(self, *looks: tuple[int, Any], accepted: str = "sim-key") -> None:
-        self.looks = list(looks)
-        self.accepted = accepted
-        self.created = 0
-        self.told: list[str] = []
-
-    def __call__(self, request: httpx2.Request) -> httpx2.Response:
-        if request.method == "POST":
-            self.created += 1
-            return self._json(200, {"id": f"r-{self.created}", "output": [], "status": "queued"})
-        if request.headers["authorization"] != f"Bearer {self.accepted}":
-            return self._json(401, {"error": {"code": "invalid_api_key", "message": "revoked"}})
-        if self.looks:
-            return self._json(*self.looks.pop(0))
-        return self._json(200, {"id": "r-1", "output": [TEXT], "status": "completed"})
-
-    def _json(self, status: int, body: Any) -> httpx2.Response:
-        return httpx2.Response(status, json=body)
-
-    async def tell(self, response_id: str) -> None:
-        self.told.append(response_id)
-
-
-@pytest.fixture
-def quick_looks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fleet.providers.openai._FIRST_LOOK_SECONDS", 0.01)
-
-
-FAILED_LOOKS = {
-    "429": (429, {"error": {"code": "rate_limit_exceeded", "message": "slower"}}),
-    "500": (500, {"error": {"message": "oops"}}),
-    "503": (503, "<html>busy</html>"),
-    "400": (400, {"error": {"message": "what?"}}),
-    "{}": (200, {}),
-}
-
-
-@pytest.mark.parametrize("kind", FAILED_LOOKS)
-async def test_a_failed_poll_is_not_the_calls_failure(kind: str, quick_looks: None) -> None:
-    endpoint = Background(FAILED_LOOKS[kind], FAILED_LOOKS[kind])
-    provider = provider_at(endpoint, settings("responses", background=True))
-    answer = await provider.complete(REQUEST, timeout_seconds=5, ticket=Ticket(None, endpoint.tell))
-    assert (answer.text, endpoint.created, endpoint.looks) == ("ano", 1, [])
-
-
-async def test_a_key_that_is_rejected_while_polling_leaves_the_response_to_the_next_key(quick_looks: None) -> None:
-    """The session takes the backend's new key, and the call goes on under its id."""
-    endpoint, keys = Background(accepted="new-key"), {False: "old-key", True: "new-key"}
-    wanted = settings("responses", background=True)
-
-    async def key(fresh: bool) -> str:
-        return keys[fresh]
-
-    session = ProviderSession(wanted, lambda key: provider_at(endpoint, wanted, key), key, Measures())
-    answer = await session.complete(REQUEST, timeout_seconds=5, ticket=Ticket(None, endpoint.tell))
-    assert (answer.text, endpoint.created) == ("ano", 1)
-
-
-async def test_while_no_key_is_accepted_the_response_stays_known(quick_looks: None) -> None:
-    endpoint = Background(accepted="new-key")
-    provider = provider_at(endpoint, settings("responses", background=True))
-    with pytest.raises(ProviderError) as caught:
-        await provider.complete(REQUEST, timeout_seconds=5, ticket=Ticket(None, endpoint.tell))
-    assert caught.value.meaning is Meaning.KEY_REJECTED and caught.value.goes_on and not caught.value.counts
-    assert endpoint.told == ["r-1"]
-    attempts = Attempts(response_id="r-1")
-    attempts.failed(caught.value)
-    assert attempts.response_id == "r-1" and attempts.may_have_sent
-
-
-async def test_a_response_that_is_not_there_any_more_may_have_been_paid(quick_looks: None) -> None:
-    endpoint = Background((404, {"error": {"message": "no such response"}}))
-    provider = provider_at(endpoint, settings("responses", background=True))
-    with pytest.raises(ProviderError) as caught:
-        await provider.complete(REQUEST, timeout_seconds=5, ticket=Ticket(None, endpoint.tell))
-    assert caught.value.meaning is Meaning.LOST_AFTER_SENDING and endpoint.told == ["r-1", ""]

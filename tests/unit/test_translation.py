@@ -90,6 +90,9 @@ CASES: list[tuple[Kind, int, Any, Meaning]] = [
     ("gemini", 503, gemini("UNAVAILABLE", 503), Meaning.OUTAGE),
     ("gemini", 502, {"message": "<html>", "status": "Bad Gateway"}, Meaning.LOST_AFTER_SENDING),
     ("gemini", 504, [gemini("DEADLINE_EXCEEDED", 504)], Meaning.OUTAGE),
+    ("gemini", 429, {"error": {"code": "too_many_requests", "message": "slower"}}, Meaning.RATE),
+    ("gemini", 500, {"error": {"code": "internal_error", "message": "oops"}}, Meaning.OUTAGE),
+    ("gemini", 502, {"error": {"code": 502, "message": "Bad Gateway"}}, Meaning.LOST_AFTER_SENDING),
 ]
 
 

@@ -3,6 +3,7 @@
 import functools
 import json
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Any
 
 from starlette.applications import Starlette
@@ -12,8 +13,9 @@ from starlette.routing import Route
 
 from fleet.devstack.simulator import anthropic_wire as anthropic
 from fleet.devstack.simulator import gemini_wire as gemini
+from fleet.devstack.simulator import interactions_wire as interactions
 from fleet.devstack.simulator import openai_wire as openai
-from fleet.devstack.simulator.background import Backgrounds, wants_background
+from fleet.devstack.simulator.background import Backgrounds, Form, wants_background
 from fleet.devstack.simulator.calls import Refusal
 from fleet.devstack.simulator.engine import Engine, Wire
 from fleet.devstack.simulator.latency import number
@@ -52,6 +54,23 @@ _MESSAGES = Wire(
     request_id_header="request-id",
 )
 _GENERATE = Wire(lambda readings: {}, gemini.over_limit, gemini.refusal, gemini.body, gemini.events)
+_INTERACTION = Wire(
+    lambda readings: {}, interactions.over_limit, interactions.refusal, interactions.body, gemini.events
+)
+_BACKGROUND_RESPONSES = Form(
+    replace(_RESPONSES, body=functools.partial(openai.responses_body, status="queued")),
+    lambda request: openai.key_of(request.headers),
+    lambda *shown: openai.responses_body(*shown) | {"background": True},
+    openai.not_found,
+    openai.deleted,
+)
+_BACKGROUND_INTERACTIONS = Form(
+    replace(_INTERACTION, body=functools.partial(interactions.body, status="in_progress")),
+    lambda request: gemini.key_of(request.headers, request.query_params),
+    interactions.body,
+    interactions.not_found,
+    interactions.deleted,
+)
 
 
 def create_app(engine: Engine) -> Starlette:
@@ -80,13 +99,14 @@ def _refusing(handler: Handler) -> Handler:
 
 
 def _provider_routes(engine: Engine) -> list[Route]:
-    backgrounds = Backgrounds(engine)
+    made_responses = Backgrounds(engine, _BACKGROUND_RESPONSES)
+    made_interactions = Backgrounds(engine, _BACKGROUND_INTERACTIONS)
 
     async def responses(request: Request) -> Response:
         body = await _json(request)
         call = openai.parse("responses", _provider(request), body, request.headers)
         if wants_background(body):
-            return backgrounds.start(call)
+            return await made_responses.start(call, request)
         return await engine.serve(_RESPONSES, call, request)
 
     async def chat(request: Request) -> Response:
@@ -108,11 +128,12 @@ def _provider_routes(engine: Engine) -> list[Route]:
         call = gemini.parse(model, await _json(request), request.headers, query, stream=stream)
         return await engine.serve(_GENERATE, call, request)
 
-    async def show(request: Request) -> Response:
-        return backgrounds.show(request)
-
-    async def cancel(request: Request) -> Response:
-        return backgrounds.cancel(request)
+    async def interact(request: Request) -> Response:
+        body = await _json(request)
+        call = interactions.parse(body, request.headers, request.query_params)
+        if wants_background(body):
+            return await made_interactions.start(call, request)
+        return await engine.serve(_INTERACTION, call, request)
 
     posts: list[tuple[str, Handler]] = [
         ("/v1/responses", responses),
@@ -121,17 +142,25 @@ def _provider_routes(engine: Engine) -> list[Route]:
         ("/{provider}/v1/chat/completions", chat),
         ("/v1/messages", messages),
         ("/v1beta/models/{model:path}", generate),
-        ("/v1/responses/{id}/cancel", cancel),
+        ("/v1beta/interactions", interact),
+        ("/v1/responses/{id}/cancel", made_responses.cancel),
+        ("/v1beta/interactions/{id}/cancel", made_interactions.cancel),
     ]
     gets: list[tuple[str, Handler]] = [
-        ("/v1/responses/{id}", show),
-        ("/{provider}/v1/responses/{id}", show),
+        ("/v1/responses/{id}", made_responses.show),
+        ("/{provider}/v1/responses/{id}", made_responses.show),
+        ("/v1beta/interactions/{id}", made_interactions.show),
         ("/v1/models", _list_models),
         ("/v1beta/models", _list_gemini_models),
     ]
+    deletions: list[tuple[str, Handler]] = [
+        ("/v1/responses/{id}", made_responses.delete),
+        ("/v1beta/interactions/{id}", made_interactions.delete),
+    ]
     return [
-        *(Route(path, _refusing(handler), methods=["POST"]) for path, handler in posts),
-        *(Route(path, _refusing(handler), methods=["GET"]) for path, handler in gets),
+        Route(path, _refusing(handler), methods=[method])
+        for method, routes in {"POST": posts, "GET": gets, "DELETE": deletions}.items()
+        for path, handler in routes
     ]
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-Api = Literal["responses", "chat", "messages", "generate_content"]
+Api = Literal["responses", "chat", "messages", "generate_content", "interactions"]
 Finish = Literal["stop", "length", "refusal"]
 
 CHARACTERS_PER_TOKEN = 3.6

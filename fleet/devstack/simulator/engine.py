@@ -20,10 +20,16 @@ from fleet.devstack.simulator.limits import Kind, Limits, OverLimit, Reading
 from fleet.devstack.simulator.transports import reset
 
 CLIENT_GONE = 499
+#: Faults of the answer's text alone.
+_OF_TEXT = ("refusal", "length", "empty")
 #: Any key is taken but one that contains this.
 REVOKED = "revoked"
 _HTML = "<!DOCTYPE html><html><body><h1>Welcome</h1><p>[SIMULATOR] This is not the API.</p></body></html>"
 _LONGEST_HANG_SECONDS = 3600.0
+
+
+#: Starts a call's work in the background.
+Start = Callable[[Call, Answer, Entry], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +61,11 @@ class Engine:
         """The provider's latency; a provider that was not configured has the default."""
         return self.latencies.get(provider, self._latency)
 
-    async def serve(self, wire: Wire, call: Call, request: Request) -> Response:
-        """Answer one call, or fail it as scripted or as the limits demand."""
+    async def serve(self, wire: Wire, call: Call, request: Request, start: Start | None = None) -> Response:
+        """Answer one call, or fail it as scripted or as the limits demand.
+
+        With ``start`` the work goes on in the background: ``wire.body`` is then the answer to the request for it.
+        """
         began = time.perf_counter()
         self.calls += 1
         entry = self.ledger.open(call)
@@ -79,7 +88,10 @@ class Engine:
             self.overhead_seconds += time.perf_counter() - began
         if fault is not None and fault.kind in BROKEN:
             return await self._break(fault, call, body, request, entry, headers)
-        if call.stream and (fault is None or fault.kind in ("refusal", "length", "empty")):
+        if start is not None and (fault is None or fault.kind in _OF_TEXT):
+            start(call, answer, entry)
+            return Response(encoded(body), media_type="application/json", headers=headers)
+        if call.stream and (fault is None or fault.kind in _OF_TEXT):
             chunks = self._spread(call, answer, wire.events(call, answer, entry.id), entry)
             return StreamingResponse(chunks, media_type="text/event-stream", headers=headers)
         if await gone_within(request, answer.seconds):

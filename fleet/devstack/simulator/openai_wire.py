@@ -219,6 +219,16 @@ def responses_body(call: Call, answer: Answer, number: str, status: str | None =
     }
 
 
+def not_found(number: str) -> Refusal:
+    """The error of a response that is not there, or not any more."""
+    return error(404, f"Response with id '{number}' not found.", "invalid_request_error")
+
+
+def deleted(number: str) -> dict[str, Any]:
+    """What the deletion of a response is answered with."""
+    return {"id": number, "object": "response", "deleted": True}
+
+
 def chat_body(call: Call, answer: Answer, number: str) -> dict[str, Any]:
     """A chat completion."""
     refused = answer.finish == "refusal"

@@ -1,0 +1,81 @@
+"""Calls that go on at the provider without their process, whichever provider it is.
+
+Such a call is begun by one request, which answers with its id, and looked at by others until it is done. The next
+process picks it up by that id.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from loguru import logger
+
+from fleet.errors import ProviderError
+from fleet.meanings import Meaning
+from fleet.providers.base import Ticket
+from fleet.providers.bodies import text_in
+
+FIRST_LOOK_SECONDS, LONGEST_LOOK_SECONDS = 0.5, 5.0
+#: What OpenAI and Gemini alike say of a call that goes on, and of one that came to nothing.
+GOING_ON, FAILED = ("queued", "in_progress"), ("failed", "cancelled")
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A call as the provider shows it: its JSON, with ``id`` and ``status``, and the answer's headers."""
+
+    body: dict[str, Any]
+    headers: Mapping[str, str]
+
+    @property
+    def status(self) -> str:
+        """Its status in the provider's words."""
+        return text_in(self.body, "status")
+
+
+#: Starts a call.
+Begin = Callable[[], Awaitable[Shown]]
+#: Looks at the call of that id.
+Look = Callable[[str], Awaitable[Shown]]
+
+
+async def carried_out(ticket: Ticket, begin: Begin, look: Look) -> Shown:
+    """Begin a call, or pick up the ticket's, and look at it until it is done, however that ended.
+
+    A failed look says nothing about the call itself: looking goes on until the caller's deadline.
+
+    Raises:
+        ProviderError: it could not be begun; looking is of no use before an operator acts (the call ``goes_on``);
+            or the provider no longer has it.
+    """
+    shown: Shown | None = None
+    wait = 0.0
+    if ticket.response_id is None:
+        shown = await begin()
+        await ticket.begun(text_in(shown.body, "id"))
+        wait = FIRST_LOOK_SECONDS
+    while shown is None or shown.status in GOING_ON:
+        await asyncio.sleep(wait)
+        wait = min(max(wait * 1.5, FIRST_LOOK_SECONDS), LONGEST_LOOK_SECONDS)
+        try:
+            shown = await look(ticket.response_id or "")
+        except ProviderError as failure:
+            shown = None
+            wait = max(wait, await _wait_after(failure, ticket))
+    if shown.status in FAILED:
+        await ticket.gone()  # the next attempt begins another
+    return shown
+
+
+async def _wait_after(failure: ProviderError, ticket: Ticket) -> float:
+    """Seconds that the provider asks for after a failed look."""
+    if failure.meaning is Meaning.NOT_FOUND:
+        detail = f"call {ticket.response_id} was started and no longer exists"
+        await ticket.gone()
+        raise ProviderError(Meaning.LOST_AFTER_SENDING, failure.provider, detail) from failure
+    if failure.traits.parks:
+        failure.goes_on = True
+        raise failure
+    logger.debug("looking at call {} failed: {}", ticket.response_id, failure)
+    return failure.wait_seconds or 0.0

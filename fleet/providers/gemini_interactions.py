@@ -1,0 +1,124 @@
+"""Gemini through the Interactions API, whose calls can go on in the background.
+
+Google offers that for its standard models; it keeps such a call for 55 days, or for one in the free tier. Sources:
+"Background execution", "Interactions API" and its reference, all at ai.google.dev.
+
+The SDK makes the requests and tells of failures; answers are read from their JSON, as with OpenAI.
+"""
+
+from collections.abc import Awaitable
+from typing import Any
+from urllib.parse import quote
+
+import httpx2
+from google import genai
+
+from fleet.config import ProviderSettings
+from fleet.errors import ProviderError
+from fleet.providers.background import FAILED, Shown, carried_out
+from fleet.providers.base import FinishReason, LlmAnswer, LlmRequest, Ticket
+from fleet.providers.bodies import count_in, object_answered, object_in, objects_in, text_in
+from fleet.providers.prices import billed_in
+from fleet.providers.profiles import profile_of, sampling_of
+from fleet.providers.translation import answered_with_error, not_answered, not_the_api
+
+#: How it ended, by its status; ``incomplete`` is that of an answer cut off at max_output_tokens.
+_FINISH: dict[str, FinishReason] = {"completed": "stop", "incomplete": "length", "budget_exceeded": "length"}
+
+
+class Interactions:
+    """Calls in the background, with the client of one key."""
+
+    def __init__(self, settings: ProviderSettings, client: genai.Client) -> None:
+        self._name = settings.name
+        self._calls: Any = client.aio.interactions.with_raw_response
+
+    async def complete(self, request: LlmRequest, timeout_seconds: float, ticket: Ticket) -> LlmAnswer:
+        """Begin an interaction, or pick one up by its id, and look at it until it is done."""
+
+        async def begin() -> Shown:
+            headers = {"Idempotency-Key": request.idempotency_key}
+            creating = self._calls.create(
+                **_new_interaction(request), extra_headers=headers, timeout=timeout_seconds
+            )
+            return await self._shown(creating)
+
+        async def look(interaction_id: str) -> Shown:
+            # The SDK puts it into the path as it is.
+            return await self._shown(self._calls.get(quote(interaction_id, safe=""), timeout=timeout_seconds))
+
+        shown = await carried_out(ticket, begin, look)
+        return self._answer(request, shown)
+
+    async def _shown(self, asking: Awaitable[Any]) -> Shown:
+        try:
+            raw: httpx2.Response = (await asking).http_response
+        except Exception as error:
+            # The SDK has classes of its own here, and lets the transport's exceptions through.
+            raise self._error_of(error) from error
+        body = object_answered(raw.headers.get("content-type", ""), raw.content)
+        if body is None or not text_in(body, "id") or not text_in(body, "status"):
+            raise not_the_api(self._name, raw.text[:120])
+        return Shown(body, raw.headers)
+
+    def _error_of(self, failure: Exception) -> ProviderError:
+        answer = getattr(failure, "response", None)
+        if isinstance(answer, httpx2.Response):
+            return answered_with_error("gemini", self._name, answer.status_code, answer.headers, answer.text)
+        if isinstance(failure, ValueError):
+            return not_the_api(self._name, repr(failure))
+        return not_answered(self._name, failure)
+
+    def _answer(self, request: LlmRequest, shown: Shown) -> LlmAnswer:
+        self._refuse_failed(shown)
+        usage = object_in(shown.body, "usage")
+        return LlmAnswer(
+            text="".join(text_in(part, "text") for part in _parts(shown.body) if part.get("type") == "text"),
+            model=text_in(shown.body, "model") or request.model,
+            finish_reason=_FINISH.get(shown.status, "other"),
+            input_tokens=count_in(usage, "total_input_tokens"),
+            output_tokens=count_in(usage, "total_output_tokens") + count_in(usage, "total_thought_tokens"),
+            cached_input_tokens=count_in(usage, "total_cached_tokens"),
+            billed=_billed(usage),
+            headers=dict(shown.headers),
+        )
+
+    def _refuse_failed(self, shown: Shown) -> None:
+        """An interaction can fail with status 200: its ``errors`` then say why."""
+        if shown.status in FAILED:
+            errors = objects_in(shown.body, "errors")
+            raise answered_with_error("gemini", self._name, 500, {}, {"error": errors[0] if errors else {}})
+
+
+def _new_interaction(request: LlmRequest) -> dict[str, Any]:
+    """What is sent; what is not wanted is left out."""
+    profile = profile_of("gemini", request.model)
+    temperature, top_p = sampling_of(profile, request.temperature, request.top_p)
+    limit = request.max_tokens or profile.max_output_tokens
+    wanted = {"temperature": temperature, "top_p": top_p, "max_output_tokens": limit}
+    return {
+        "model": request.model.removeprefix("models/"),  # generateContent takes either
+        "system_instruction": request.system_prompt,
+        "input": request.user_message,
+        "generation_config": {name: value for name, value in wanted.items() if value is not None},
+        "background": True,
+        "store": True,  # what is not stored cannot go on in the background
+    }
+
+
+def _parts(interaction: dict[str, Any]) -> list[dict[str, Any]]:
+    """What the model's output among an interaction's steps consists of; thoughts are steps of their own."""
+    outputs = [step for step in objects_in(interaction, "steps") if step.get("type") == "model_output"]
+    return [part for output in outputs for part in objects_in(output, "content")]
+
+
+def _billed(usage: dict[str, Any]) -> dict[str, int]:
+    """By the names of generateContent, which the price library reads: both APIs are charged alike."""
+    names = {
+        "promptTokenCount": "total_input_tokens",
+        "cachedContentTokenCount": "total_cached_tokens",
+        "candidatesTokenCount": "total_output_tokens",
+        "thoughtsTokenCount": "total_thought_tokens",
+    }
+    counted = {name: count_in(usage, there) for name, there in names.items() if there in usage}
+    return billed_in("gemini", "default", {"usageMetadata": counted} if counted else {})
