@@ -189,7 +189,7 @@ class ExecuteActivities:
         cost = cost_of(self._provider, call.model, answer)
         output = _sendable(answer.text)
         if self.settings.metrics_by_project:
-            self.measures.project_paid(call.project_id, cost.usd)
+            self.measures.project_paid(call.project_id, cost.usd, simulated=cost.simulated)
         return AssistantResult(
             function_key=call.function_key,
             output=output,
@@ -207,6 +207,9 @@ class ExecuteActivities:
             started=recorded.started,
             idempotency_key=request.idempotency_key,
             possibly_paid_twice=max(recorded.maybe_paid, current_attempts().maybe_paid),
+            simulated=cost.simulated,
+            service_tier=answer.tier,
+            price_note=cost.note,
         )
 
 

@@ -5,7 +5,7 @@ languages can read and start it. Durations are in seconds, points in time are IS
 US dollars.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Self
@@ -202,6 +202,10 @@ class AssistantResult:
     duration of the call that was answered. ``possibly_paid_twice`` counts earlier calls that were
     or may have been paid. ``reused_from`` names the run whose answer this is, where a retried pipeline took
     it over; it then cost nothing.
+
+    ``simulated``: a simulator answered; ``cost_usd`` is then what a provider would have charged, and nothing is
+    paid. ``service_tier`` is the one that the answer names, empty for the standard one; ``price_note`` says why
+    ``cost_usd`` is not exact, and is empty where it is.
     """
 
     function_key: str
@@ -221,6 +225,9 @@ class AssistantResult:
     possibly_paid_twice: int = 0
     calls: int = 0
     reused_from: str | None = None
+    simulated: bool = False
+    service_tier: str = ""
+    price_note: str = ""
 
 
 @dataclass(frozen=True)
@@ -270,7 +277,8 @@ class StageRecord:
 
     ``status`` is an ``AssistantState``; ``started`` is None and ``duration`` 0 for one that never ran.
     ``metadata`` holds provider, model, input_tokens, cached_input_tokens, output_tokens, cost_usd,
-    price_version, attempts, finish_reason, inputs (the functionKeys it read), idempotency_key.
+    price_version, price_note, service_tier, simulated, attempts, finish_reason, inputs (the functionKeys it read),
+    idempotency_key.
     """
 
     stage: str
@@ -284,9 +292,32 @@ class StageRecord:
 
 
 @dataclass(frozen=True)
+class Spent:
+    """What the answers of a pipeline cost in all, in US dollars: ``cost_usd`` is paid; ``simulated_cost_usd`` is
+    what a provider would have charged for those of a simulator, and is not paid. ``unpriced_calls`` counts the
+    paid answers whose price is not known, and which are in neither."""
+
+    cost_usd: float
+    simulated_cost_usd: float
+    unpriced_calls: int
+
+    @classmethod
+    def on(cls, stages: Iterable[StageRecord]) -> Self:
+        """What these cost together, of whichever release they are."""
+        done = [one.metadata for one in stages if one.status == AssistantState.DONE]
+        paid = [one.get("cost_usd") for one in done if not one.get("simulated")]
+        simulated = [one.get("cost_usd") for one in done if one.get("simulated")]
+        return cls(_sum(paid), _sum(simulated), paid.count(None))
+
+
+def _sum(amounts: Iterable[float | None]) -> float:
+    return round(sum(one for one in amounts if one is not None), 10)
+
+
+@dataclass(frozen=True)
 class PipelineResult:
     """Result of the workflow, and the details of its failure, where ``error`` is set. ``warnings`` are things
-    that its user should know although the pipeline went on."""
+    that its user should know although the pipeline went on. ``spent`` is None in results of 0.1.0."""
 
     topic: str
     project_id: str
@@ -299,6 +330,7 @@ class PipelineResult:
     pipeline_success: bool
     error: ErrorRecord | None = None
     warnings: list[str] = field(default_factory=list)
+    spent: Spent | None = None
 
 
 @dataclass(frozen=True)

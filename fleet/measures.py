@@ -79,13 +79,14 @@ def can_be_read(path: Path) -> bool:
 @dataclass(frozen=True)
 class Usage:
     """What an answer used. ``input_tokens`` includes the cached ones; ``cost_usd`` is None where no price is
-    known."""
+    known, and is not paid where ``simulated``."""
 
     model: str
     input_tokens: int
     cached_input_tokens: int
     output_tokens: int
     cost_usd: float | None
+    simulated: bool = False
 
 
 class _Bounded:
@@ -129,11 +130,22 @@ class Measures:
             "model",
             "kind",
         )
-        self._cost = counter("fleet_provider_cost_usd", "What answers cost.", "provider", "queue", "model")
-        self._unpriced = counter(
-            "fleet_provider_unpriced_calls", "Answers whose price is not known.", "provider", "queue", "model"
+        of_model = ("provider", "queue", "model")
+        self._cost = counter("fleet_provider_cost_usd", "What paid answers cost.", *of_model)
+        self._simulated_cost = counter(
+            "fleet_provider_simulated_cost_usd",
+            "What simulated answers would have cost; nothing is paid.",
+            *of_model,
         )
-        self._project_cost = counter("fleet_project_cost_usd", "What a project's answers cost.", "project")
+        self._unpriced = counter(
+            "fleet_provider_unpriced_calls", "Paid answers whose price is not known.", *of_model
+        )
+        self._project_cost = counter("fleet_project_cost_usd", "What a project's paid answers cost.", "project")
+        self._project_simulated_cost = counter(
+            "fleet_project_simulated_cost_usd",
+            "What a project's simulated answers would have cost; nothing is paid.",
+            "project",
+        )
         self._dropped = counter(
             "fleet_log_lines_dropped", "Lines that could not be written, or went unmerged.", "process"
         )
@@ -179,7 +191,7 @@ class Measures:
             self._responses.labels(provider, queue).observe(seconds)
 
     def used(self, provider: str, queue: str, usage: Usage) -> None:
-        """A provider's answer, usable or not, used tokens."""
+        """A provider's answer, usable or not, used tokens. A simulated one adds nothing to what is paid."""
         model = self._model(usage.model)
         for kind, count in (
             ("input", usage.input_tokens),
@@ -187,14 +199,19 @@ class Measures:
             ("output", usage.output_tokens),
         ):
             self._tokens.labels(provider, queue, model, kind).inc(count)
-        known = usage.cost_usd is not None
-        self._unpriced.labels(provider, queue, model).inc(0 if known else 1)
-        if usage.cost_usd is not None:
-            self._cost.labels(provider, queue, model).inc(usage.cost_usd)
+        labels = (provider, queue, model)
+        paid, simulated = (0.0, usage.cost_usd) if usage.simulated else (usage.cost_usd, None)
+        self._unpriced.labels(*labels).inc(1 if paid is None else 0)
+        for counter, amount in ((self._cost, paid), (self._simulated_cost, simulated)):
+            if amount is not None:
+                counter.labels(*labels).inc(amount)
 
-    def project_paid(self, project: str, cost_usd: float | None) -> None:
-        """An answer was paid for a project."""
-        self._project_cost.labels(self._project(project)).inc(cost_usd or 0.0)
+    def project_paid(self, project: str, cost_usd: float | None, *, simulated: bool = False) -> None:
+        """An answer was paid for a project; where ``simulated`` nothing was."""
+        label = self._project(project)
+        self._project_cost.labels(label).inc(0.0 if simulated else cost_usd or 0.0)
+        if simulated:
+            self._project_simulated_cost.labels(label).inc(cost_usd or 0.0)
 
     def lines_dropped(self, process: str, count: int = 1) -> None:
         """Log lines of a process are lost."""

@@ -93,5 +93,6 @@ def _reused(result: AssistantResult, run_id: str) -> AssistantResult:
         cached_input_tokens=0,
         output_tokens=0,
         cost_usd=0.0,
+        price_note="",
         possibly_paid_twice=0,
     )

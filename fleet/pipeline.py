@@ -45,6 +45,7 @@ with workflow.unsafe.imports_passed_through():
         PipelineState,
         Progress,
         RetryOf,
+        Spent,
     )
     from fleet.errors import HeldBack, InputError, TooLarge
     from fleet.inputs import PipelineInputs, clean_inputs, parse_csv, refuse_surplus
@@ -339,7 +340,7 @@ class AssistantPipelineWorkflow:
         durations.record(took, {"outcome": self._state.value})
 
     def _result(self) -> PipelineResult:
-        info, outputs = workflow.info(), self._stages.outputs()
+        info, outputs, stages = workflow.info(), self._stages.outputs(), self._stages.records()
         return fitting(
             PipelineResult(
                 topic=self._inputs.topic,
@@ -347,12 +348,13 @@ class AssistantPipelineWorkflow:
                 workflow_id=info.workflow_id,
                 run_id=info.run_id,
                 final_output=list(outputs.values())[-1] if outputs and self._error is None else "",
-                stages=self._stages.records(),
+                stages=stages,
                 assistants_executed=len(outputs),
                 total_assistants=self._total,
                 pipeline_success=self._error is None,
                 error=self._error,
                 warnings=self._warnings,
+                spent=Spent.on(stages),
             )
         )
 

@@ -4,9 +4,9 @@ import json
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from fleet.providers.base import LlmAnswer
+from fleet.providers.base import SIMULATOR_HEADER, LlmAnswer
 
-_BILLED = "fleet-billed"
+_BILLED, _TIER = "fleet-billed", "fleet-tier"
 
 
 @dataclass(frozen=True)
@@ -21,23 +21,37 @@ class Recorded:
     maybe_paid: int = 0
 
     def to_json(self) -> str:
-        """For the journal. Headers are not kept: the budget has read them, and there may be cookies among them.
+        """For the journal. Of the headers only the simulator's is kept: the budget has read the others, and there
+        may be cookies among them.
 
         0.1.0 takes no field that it does not know, and makes nothing of a header that it does not: what came later
         stands among these.
         """
         values = asdict(self)
-        billed = values["answer"].pop("billed")
-        values["answer"]["headers"] = {_BILLED: json.dumps(billed)} if billed else {}
+        answer = values["answer"]
+        billed, tier = answer.pop("billed"), answer.pop("tier")
+        later = {_BILLED: json.dumps(billed) if billed else "", _TIER: tier}
+        answer["headers"] = _simulator_header(answer["headers"]) | {
+            name: one for name, one in later.items() if one
+        }
         return json.dumps(values)
 
     @classmethod
     def from_json(cls, text: str, maybe_paid: int) -> "Recorded":
         """From the journal. During a roll two releases share it, so unknown fields are ignored."""
         values = json.loads(text)
-        billed = values["answer"].pop("headers", {}).get(_BILLED, "{}")
-        answer = LlmAnswer(**(_known(LlmAnswer, values["answer"]) | {"billed": json.loads(billed)}))
+        headers = values["answer"].pop("headers", {})
+        later = {
+            "billed": json.loads(headers.get(_BILLED, "{}")),
+            "tier": headers.get(_TIER, ""),
+            "headers": _simulator_header(headers),
+        }
+        answer = LlmAnswer(**(_known(LlmAnswer, values["answer"]) | later))
         return cls(**(_known(cls, values) | {"answer": answer, "maybe_paid": maybe_paid}))
+
+
+def _simulator_header(headers: dict[str, str]) -> dict[str, str]:
+    return {name: value for name, value in headers.items() if name == SIMULATOR_HEADER}
 
 
 def _known(kind: type[LlmAnswer | Recorded], values: dict[str, Any]) -> dict[str, Any]:

@@ -164,7 +164,7 @@ def _show(outcome: "Outcome", record: "FleetRecord | None", console: "Console", 
     from fleet.cli.screen import show_outcome
 
     if not as_json:
-        show_outcome(console, outcome, simulated=bool(record and record.simulator))
+        show_outcome(console, outcome)
     if outcome.error is not None:
         _complain(outcome.error.message)
     if as_json:

@@ -5,7 +5,7 @@ import base64
 import re
 import secrets
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,7 @@ from fleet.contracts import (
     PipelineResult,
     Progress,
     RetryOf,
+    Spent,
     StageRecord,
 )
 from fleet.errors import InputError, OperationError, TemporalUnavailable
@@ -87,6 +88,17 @@ class Outcome:
         return replace(self, critical_path_seconds=seconds)
 
     @property
+    def spent(self) -> Spent:
+        """What its answers cost."""
+        return Spent.on(self.stages)
+
+    @property
+    def written_by_simulator(self) -> bool:
+        """Whether its output, the last assistant's, is the simulator's."""
+        done = [stage for stage in self.stages if stage.status == AssistantState.DONE]
+        return bool(done and done[-1].metadata.get("simulated"))
+
+    @property
     def completed(self) -> bool:
         """Whether it completed."""
         return self.error is None
@@ -102,6 +114,7 @@ class Outcome:
             "critical_path_seconds": self.critical_path_seconds,
             "assistants": [_assistant_json(stage) for stage in ran],
             "not_run": [stage.stage for stage in self.stages if stage.status not in _SHOWN],
+            **asdict(self.spent),
             "final_output": self.final_output,
             "warnings": self.warnings,
         }
@@ -119,6 +132,9 @@ def _assistant_json(stage: StageRecord) -> dict[str, Any]:
         "input_tokens",
         "output_tokens",
         "cost_usd",
+        "price_note",
+        "service_tier",
+        "simulated",
         "possibly_paid_twice",
     )
     return {

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich import box
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from fleet.contracts import AssistantState, Progress, StageRecord
+from fleet.contracts import AssistantState, Progress, Spent, StageRecord
 from fleet.logger import harmless
 
 if TYPE_CHECKING:  # every command loads this module, and few load those
@@ -24,7 +24,7 @@ if TYPE_CHECKING:  # every command loads this module, and few load those
 
 _STYLES = {"done": "green", "running": "cyan", "queued": "yellow", "failed": "bold red", "waiting": "dim"}
 _FILE_WIDTH = 120
-_SIMULATED = "Written by the provider simulator, not by a model; nothing was paid."
+_SIMULATED = "Written by the provider simulator, not by a model."
 
 
 def shown(text: str) -> str:
@@ -93,7 +93,7 @@ def _progress_table(progress: Progress) -> Table:
     return table
 
 
-def show_outcome(console: Console, outcome: Outcome, *, simulated: bool) -> None:
+def show_outcome(console: Console, outcome: Outcome) -> None:
     """The table of what each assistant did, the output, the figures."""
     names = ("assistant", "provider/model", "state", "tries", "seconds", "tokens", "cost")
     table = Table(*names, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
@@ -103,7 +103,7 @@ def show_outcome(console: Console, outcome: Outcome, *, simulated: bool) -> None
         console.print(table)
     if outcome.final_output:
         console.rule("output")
-        if simulated:
+        if outcome.written_by_simulator:
             console.print(_SIMULATED, style="yellow")
         console.print(shown_lines(outcome.final_output), highlight=False)
         console.rule()
@@ -111,13 +111,14 @@ def show_outcome(console: Console, outcome: Outcome, *, simulated: bool) -> None
         console.print(f"warning: {shown(warning)}", style="yellow")
     path = outcome.critical_path_seconds
     against = f"; its critical path, by the simulator's ledger, is {path:.2f} s" if path else ""
+    if outcome.stages:
+        console.print(f"cost: {_spent(outcome.spent)}")
     word = "completed" if outcome.completed else "failed"
     console.print(f"{outcome.workflow_id} {word} in {outcome.seconds:.2f} s{against}", soft_wrap=True)
 
 
 def _stage_row(stage: StageRecord) -> tuple[str, ...]:
     data = stage.metadata
-    cost = data.get("cost_usd")
     ran = stage.status == "done"
     return (
         shown(stage.stage),
@@ -126,8 +127,26 @@ def _stage_row(stage: StageRecord) -> tuple[str, ...]:
         str(data.get("attempts") or ""),
         f"{stage.duration:.2f}" if stage.started else "",
         f"{data.get('input_tokens')}/{data.get('output_tokens')}" if ran else "",
-        ("unknown" if cost is None else f"${cost:.4f}") if ran else "",
+        _cost(data) if ran else "",
     )
+
+
+def _cost(data: dict[str, Any]) -> str:
+    """What an answer cost, by its stage's metadata."""
+    cost = data.get("cost_usd")
+    about = "about " if data.get("price_note") else ""
+    amount = "unknown" if cost is None else f"{about}${cost:.4f}"
+    return f"{amount} simulated" if data.get("simulated") else amount
+
+
+def _spent(spent: Spent) -> str:
+    """What is paid first; what is not paid is called so."""
+    parts = [f"${spent.cost_usd:.4f}"]
+    if spent.unpriced_calls:
+        parts.append(f"{spent.unpriced_calls} call(s) of unknown price")
+    if spent.simulated_cost_usd:
+        parts.append(f"${spent.simulated_cost_usd:.4f} simulated, not paid")
+    return " + ".join(parts)
 
 
 def show_preview(console: Console, preview: Preview) -> None:

@@ -161,8 +161,11 @@ def _today(state: Json) -> Text:
     today = state["today"]
     tokens = today["input_tokens"] + today["output_tokens"]
     unpriced = f" (+ {today['unpriced_calls']:.0f} calls of unknown price)" if today["unpriced_calls"] else ""
+    not_paid = today.get("simulated_cost_usd", 0.0)  # which a control process of 0.1.0 does not tell
+    simulated = f" + ${not_paid:.4f} simulated, not paid" if not_paid else ""
     return Text(
-        f"today  ${today['cost_usd']:.4f}{unpriced}  {tokens:,.0f} tokens  {today['answered']:,.0f} answers  "
+        f"today  ${today['cost_usd']:.4f}{unpriced}{simulated}  "
+        f"{tokens:,.0f} tokens  {today['answered']:,.0f} answers  "
         f"pipelines {today['completed']:.0f} completed, {today['failed']:.0f} failed",
         "bold",
     )

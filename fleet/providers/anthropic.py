@@ -12,7 +12,7 @@ from fleet.config import ProviderSettings
 from fleet.providers.base import FinishReason, LlmAnswer, LlmRequest, Ticket
 from fleet.providers.bodies import count_in
 from fleet.providers.connections import client_options
-from fleet.providers.prices import billed_in
+from fleet.providers.prices import billed_in, tier_of
 from fleet.providers.profiles import profile_of, sampling_of
 from fleet.providers.translation import answered_with_error, not_answered, not_the_api
 
@@ -98,4 +98,5 @@ def _answer(message: Message, headers: dict[str, str]) -> LlmAnswer:
         cached_input_tokens=cached,
         billed=billed_in("anthropic", "default", {"usage": usage, "model": message.model}),
         headers=headers,
+        tier=tier_of(usage.get("service_tier"), usage.get("speed")),
     )

@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 FinishReason = Literal["stop", "length", "refusal", "other"]
+#: Header of a simulator's answers, whose value is then ``true``: nothing is paid for them.
+SIMULATOR_HEADER = "x-simulator"
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +28,8 @@ class LlmAnswer:
 
     ``input_tokens`` includes ``cached_input_tokens``; ``output_tokens`` includes reasoning. ``headers``
     are the answer's HTTP headers in lower case, empty where the SDK hides them. ``billed`` is what the provider
-    charges for, by :func:`fleet.providers.prices.billed_in`; empty where only the counts above are known.
+    charges for, by :func:`fleet.providers.prices.billed_in`; empty where only the counts above are known. ``tier``
+    is the service tier that it names, by :func:`fleet.providers.prices.tier_of`; empty for the standard one.
     """
 
     text: str
@@ -37,6 +40,12 @@ class LlmAnswer:
     cached_input_tokens: int = 0
     billed: dict[str, int] = field(default_factory=dict)
     headers: dict[str, str] = field(default_factory=dict)
+    tier: str = ""
+
+    @property
+    def simulated(self) -> bool:
+        """Whether a simulator answered, as it says itself: then nothing is paid."""
+        return self.headers.get(SIMULATOR_HEADER) == "true"
 
 
 @dataclass(slots=True)

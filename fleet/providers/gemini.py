@@ -6,9 +6,9 @@ from google.genai import errors, types
 from fleet.config import ProviderSettings
 from fleet.providers.base import LlmAnswer, LlmRequest, Ticket
 from fleet.providers.connections import client_options
-from fleet.providers.gemini_answers import FINISH, OFFICIAL_URL
+from fleet.providers.gemini_answers import FINISH, OFFICIAL_URL, TIER_HEADER
 from fleet.providers.gemini_interactions import Interactions
-from fleet.providers.prices import billed_in
+from fleet.providers.prices import billed_in, tier_of
 from fleet.providers.profiles import profile_of, sampling_of
 from fleet.providers.translation import answered_with_error, not_answered, not_the_api
 
@@ -85,7 +85,8 @@ class GeminiProvider:
         candidate = response.candidates[0] if response.candidates else None
         reason = candidate.finish_reason.name if candidate and candidate.finish_reason else "STOP"
         parts = (candidate.content.parts or []) if candidate and candidate.content else []
-        headers = (response.sdk_http_response.headers or {}) if response.sdk_http_response else {}
+        told = (response.sdk_http_response.headers or {}) if response.sdk_http_response else {}
+        headers = {header.lower(): value for header, value in told.items()}
         return LlmAnswer(
             text="".join(part.text for part in parts if part.text and not part.thought),
             model=response.model_version or request.model,
@@ -94,7 +95,8 @@ class GeminiProvider:
             output_tokens=_output_tokens(usage) if usage else 0,
             cached_input_tokens=(usage.cached_content_token_count or 0) if usage else 0,
             billed=_billed(usage) if usage else {},
-            headers={header.lower(): value for header, value in headers.items()},
+            headers=headers,
+            tier=tier_of(headers.get(TIER_HEADER)),
         )
 
 

@@ -6,6 +6,7 @@ there, so a call runs in a thread of its own, which a passed deadline leaves to 
 """
 
 import asyncio
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -18,7 +19,8 @@ from google.protobuf.json_format import ParseError
 from fleet.config import ProviderSettings
 from fleet.errors import ProviderError
 from fleet.providers.base import LlmAnswer, LlmRequest, Ticket
-from fleet.providers.gemini_answers import FINISH, OFFICIAL_URL
+from fleet.providers.gemini_answers import FINISH, OFFICIAL_URL, TIER_HEADER
+from fleet.providers.prices import tier_of
 from fleet.providers.profiles import profile_of, sampling_of
 from fleet.providers.translation import answered_with_error, not_answered, not_the_api
 
@@ -33,7 +35,11 @@ class LegacyGeminiProvider:
         endpoint = settings.base_url or OFFICIAL_URL
         legacy.configure(api_key=api_key, transport="rest", client_options={"api_endpoint": endpoint})
         # Followed, a redirect would carry the key to another host.
-        get_default_generative_client().transport._session.max_redirects = 0
+        session = get_default_generative_client().transport._session
+        session.max_redirects = 0
+        # The SDK hides them; each call has a thread of its own, in which it also hears of its answer.
+        self._heard = threading.local()
+        session.hooks["response"].append(self._hear)
 
     async def complete(
         self, request: LlmRequest, *, timeout_seconds: float, ticket: Ticket | None = None
@@ -73,6 +79,9 @@ class LegacyGeminiProvider:
             raise not_the_api(name, repr(error)) from error
         return self._answer(request, response)
 
+    def _hear(self, response: requests.Response, **options: object) -> None:
+        self._heard.headers = {name.lower(): value for name, value in response.headers.items()}
+
     def _generation_config(self, request: LlmRequest) -> dict[str, Any]:
         profile = profile_of("gemini", request.model)
         temperature, top_p = sampling_of(profile, request.temperature, request.top_p)
@@ -96,7 +105,7 @@ class LegacyGeminiProvider:
         candidates = list(response.candidates)
         parts = candidates[0].content.parts if candidates else []
         ended = candidates[0].finish_reason.name if candidates else "PROHIBITED_CONTENT"
-        usage = response.usage_metadata
+        usage, headers = response.usage_metadata, getattr(self._heard, "headers", {})
         return LlmAnswer(
             text="".join(part.text for part in parts),
             model=request.model,
@@ -104,4 +113,6 @@ class LegacyGeminiProvider:
             input_tokens=usage.prompt_token_count,
             output_tokens=usage.candidates_token_count,
             cached_input_tokens=usage.cached_content_token_count,
+            headers=headers,
+            tier=tier_of(headers.get(TIER_HEADER)),
         )

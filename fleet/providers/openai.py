@@ -19,7 +19,7 @@ from fleet.providers.background import FAILED, Shown, carried_out
 from fleet.providers.base import FinishReason, LlmAnswer, LlmRequest, Ticket
 from fleet.providers.bodies import count_in, object_answered, object_in, objects_in, text_in
 from fleet.providers.connections import client_options
-from fleet.providers.prices import billed_in
+from fleet.providers.prices import billed_in, tier_of
 from fleet.providers.profiles import profile_of, sampling_of
 from fleet.providers.translation import answered_with_error, not_answered, not_the_api
 
@@ -148,6 +148,7 @@ class OpenAIProvider:
             cached_input_tokens=count_in(object_in(usage, "input_tokens_details"), "cached_tokens"),
             billed=billed_in("openai", "responses", response),
             headers=headers,
+            tier=tier_of(response.get("service_tier")),
         )
 
     def _refuse_failed(self, response: dict[str, Any]) -> None:
@@ -179,6 +180,7 @@ class OpenAIProvider:
             cached_input_tokens=count_in(object_in(usage, "prompt_tokens_details"), "cached_tokens"),
             billed=billed_in("openai", "chat", completion),
             headers=dict(raw.headers),
+            tier=tier_of(completion.get("service_tier")),
         )
 
 

@@ -2,22 +2,37 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import cache
 from importlib.metadata import version
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fleet.config import Kind, ProviderSettings
 from fleet.providers.base import LlmAnswer
 
+if TYPE_CHECKING:  # its price data is large
+    from genai_prices.types import ModelInfo
+
 _PRICE_LIST = {"openai": "openai", "anthropic": "anthropic", "gemini": "google"}
+#: What providers call the tier that list prices are of; Groq's is ``on_demand``.
+_STANDARD = frozenset({"default", "standard", "on_demand", "unspecified"})
+#: By which of these the price library knows a tier differs from provider to provider.
+_TIER_KEYS = ("service_tier", "speed", "processing")
+_TIER_CHARACTERS = 40
 
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """US dollars, and the price data that they were computed with; both None where no price is known."""
+    """US dollars, and the price data that they were computed with; both None where no price is known.
+
+    ``note`` says why the dollars are not exact; it is empty where they are, as far as the price data goes. Where
+    ``simulated``, they are what a provider would have charged, and nothing is paid.
+    """
 
     usd: float | None = None
     price_version: str | None = None
+    note: str = ""
+    simulated: bool = False
 
 
 @cache
@@ -41,33 +56,64 @@ def billed_in(kind: Kind, flavor: str, body: Mapping[str, Any]) -> dict[str, int
     return {name: int(count) for name, count in vars(usage).items() if isinstance(count, int) and count}
 
 
+def tier_of(*said: object) -> str:
+    """The service tier that an answer names, from the values of the fields that may name one; empty for the
+    standard one."""
+    tiers = [str(one).lower()[:_TIER_CHARACTERS] for one in said if one]
+    return "+".join(tier for tier in tiers if tier not in _STANDARD)
+
+
 def cost_of(settings: ProviderSettings, model: str, answer: LlmAnswer) -> Cost:
     """The cost of an answer, unknown (never 0) for a model or an added provider that has no known price.
 
-    ``model`` is the name asked for; the name in the answer may be a dated version or a proxy's own.
+    ``model`` is the name asked for; the name in the answer may be a dated version or a proxy's own. A service tier
+    that the price data does not have is priced as the standard one, with a note.
     """
-    usd = _usd(settings, model, answer.billed) if answer.billed else None
-    if usd is None:
-        usd = usd_for(settings, model, answer.input_tokens, answer.output_tokens, answer.cached_input_tokens)
-    return Cost() if usd is None else Cost(usd, _price_version())
+    found = _priced(settings, model, answer.billed, answer.tier) if answer.billed else None
+    found = found or _priced(settings, model, _counts_of(answer), answer.tier)
+    if found is None:
+        return Cost(simulated=answer.simulated)
+    usd, at_tier = found
+    note = "" if at_tier else f"priced at the standard tier; the answer says {answer.tier}"
+    return Cost(usd, _price_version(), note, answer.simulated)
 
 
 def usd_for(
     settings: ProviderSettings, model: str, input_tokens: int, output_tokens: int, cached_input_tokens: int = 0
 ) -> float | None:
     """US dollars for that many tokens, the cached ones among the input; None where no price is known."""
-    counts = {"input_tokens": input_tokens, "output_tokens": output_tokens}
-    return _usd(settings, model, counts | {"cache_read_tokens": cached_input_tokens})
+    answer = LlmAnswer("", model, "stop", input_tokens, output_tokens, cached_input_tokens)
+    return cost_of(settings, model, answer).usd
 
 
-def _usd(settings: ProviderSettings, model: str, counts: Mapping[str, int]) -> float | None:
+def _counts_of(answer: LlmAnswer) -> dict[str, int]:
+    """The counts that every adapter knows, by the price library's names."""
+    counts = {"input_tokens": answer.input_tokens, "output_tokens": answer.output_tokens}
+    return counts | {"cache_read_tokens": answer.cached_input_tokens}
+
+
+def _priced(
+    settings: ProviderSettings, model: str, counts: Mapping[str, int], tier: str
+) -> tuple[float, bool] | None:
+    """US dollars, and whether they are the tier's; None where no price is known."""
     from genai_prices import Usage, calc_price
 
+    context = dict.fromkeys(_TIER_KEYS, tier) if tier else {}
+    seller = _PRICE_LIST.get(settings.name, settings.name)
     try:
-        price = calc_price(Usage(**counts), model, provider_id=_PRICE_LIST.get(settings.name, settings.name))
+        price = calc_price(Usage(**counts), model, provider_id=seller, price_context=context)
     except (LookupError, ValueError):  # an unknown model, or token counts that contradict each other
         return None
-    return float(price.total_price)
+    return float(price.total_price), not tier or _has_prices_of(price.model, context)
+
+
+def _has_prices_of(model: "ModelInfo", context: Mapping[str, str]) -> bool:
+    """Whether the price data has the model's prices of now in that context; the library does not tell."""
+    now = datetime.now(UTC)
+    return any(
+        variant.when.items() <= context.items() and (variant.constraint is None or variant.constraint.active(now))
+        for variant in model.price_variants or ()
+    )
 
 
 def load_prices() -> None:

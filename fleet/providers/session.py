@@ -79,10 +79,12 @@ class ProviderSession:
         return answer
 
     def _count(self, request: LlmRequest, answer: LlmAnswer) -> None:
-        """What an answer used is paid, whether it is of use or not."""
+        """What an answer used is paid, whether it is of use or not, unless a simulator made it."""
         cached = answer.cached_input_tokens
-        cost = cost_of(self._settings, request.model, answer).usd
-        usage = Usage(request.model, answer.input_tokens, cached, answer.output_tokens, cost)
+        cost = cost_of(self._settings, request.model, answer)
+        usage = Usage(
+            request.model, answer.input_tokens, cached, answer.output_tokens, cost.usd, simulated=cost.simulated
+        )
         self._measures.used(self._settings.name, self._settings.queue_of(request.model), usage)
 
     def _ended(self, request: LlmRequest, outcome: str, began: float) -> None:

@@ -9,7 +9,7 @@ from tests.monitoring.scrape import Scrape
 from tests.waiting import wait_for
 
 TEXT = (PROJECT_ROOT / "docs" / "monitoring.md").read_text("utf-8")
-ONLY_WHEN_ASKED = {"fleet_project_cost_usd_total"}
+ONLY_WHEN_ASKED = {"fleet_project_cost_usd_total", "fleet_project_simulated_cost_usd_total"}
 SUFFIXES = re.compile(r"_(?:bucket|sum|count)$")
 
 

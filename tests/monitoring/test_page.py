@@ -1,6 +1,7 @@
 """The control process's page in a real browser, of a real fleet."""
 
 import asyncio
+import re
 import subprocess
 import sys
 import uuid
@@ -73,7 +74,8 @@ def page(operable: Fleet, browser: Browser) -> Browser:
 def test_a_glance_tells_that_all_is_well_and_what_today_cost(page: Browser) -> None:
     page.wait("all is well", lambda: page.run("return document.querySelector('.verdict').dataset.tone") == "good")
     assert {card.get_attribute("data-provider") for card in page.all(".card")} == {"openai", "anthropic", "gemini"}
-    assert page.text("#glance [data-slot=costValue]").startswith("$0.")
+    assert page.text("#glance [data-slot=costValue]") == "$0.00", "nothing is paid"
+    assert re.fullmatch(r"and \$\d+\.\d+ simulated", page.text("#glance [data-slot=costMore]"))
     assert page.run("return performance.getEntriesByName('first-live-state').length") == 1
     assert page.complaints() == []
 
@@ -96,6 +98,10 @@ def test_a_pipeline_opens_by_keyboard_and_its_outputs_are_text(page: Browser) ->
     assert {row.get_attribute("data-state") for row in page.all(".stages tr[data-stage]")} == {"done"}
     kinds = {span.get_attribute("data-kind") for span in page.all(".timeline .span")}
     assert kinds == {"waiting", "running"}
+    costs = page.text(".stages tr[data-stage] td[data-slot=cost]").splitlines()
+    assert len(costs) == 8 and all(re.fullmatch(r"\$\d+\.\d+ simulated", one) for one in costs)
+    assert page.text("#pipeline .figures [data-slot=cost]") == "$0.00", "nothing is paid"
+    assert page.text("#pipeline .figures [data-slot=costMore]").endswith(" simulated")
     assert EVIL in page.text("details.output pre") and EVIL in page.text("#pipeline-title")
     assert page.run("return window.hacked") is None and page.all("#pipeline img, #pipeline pre script") == []
     page.driver.back()

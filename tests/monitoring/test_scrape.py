@@ -99,7 +99,8 @@ def test_two_hundred_calls_with_faults_are_counted_as_the_provider_saw_them(flee
         assert took == pytest.approx(sum(call["seconds"] for call in answered), rel=0.05)
         wrote = after.gained(before, "fleet_provider_tokens_total", provider=provider, kind="output")
         assert wrote == sum(call["output_tokens"] for call in answered)
-        assert after.gained(before, "fleet_provider_cost_usd_total", provider=provider) > 0
+        assert after.gained(before, "fleet_provider_simulated_cost_usd_total", provider=provider) > 0
+        assert after.gained(before, "fleet_provider_cost_usd_total", provider=provider) == 0, "nothing was paid"
     statuses = Counter(result["status"] for result in results)
     for outcome in ("completed", "failed"):
         told_ended = after.gained(before, "fleet_pipeline_duration_seconds_count", outcome=outcome)

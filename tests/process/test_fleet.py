@@ -27,6 +27,9 @@ ASSISTANT_FIELDS = {
     "input_tokens",
     "output_tokens",
     "cost_usd",
+    "price_note",
+    "service_tier",
+    "simulated",
     "possibly_paid_twice",
     "reused",
 }
@@ -67,6 +70,8 @@ def test_a_pipeline_runs_and_is_reported_in_one_object(fleet: Fleet) -> None:
     assert (result["status"], len(result["assistants"]), result["not_run"]) == ("completed", 8, [])
     assert all(one.keys() == ASSISTANT_FIELDS and one["status"] == "done" for one in result["assistants"])
     assert {one["attempts"] for one in result["assistants"]} == {1}
+    assert all(one["simulated"] and one["cost_usd"] > 0 for one in result["assistants"])
+    assert result["cost_usd"] == 0 < result["simulated_cost_usd"]
     assert "[SIMULATOR]" in result["final_output"]
     # Six calls deep, each of 0.4 s or so; the calls beside them do not count.
     durations = [call["seconds"] for call in fleet.simulator.ledger()]

@@ -40,6 +40,8 @@ async def test_eight_assistants_over_three_providers_complete_and_are_paid_once(
     assert all(
         stage["metadata"]["cost_usd"] > 0 and stage["metadata"]["attempts"] == 1 for stage in result["stages"]
     )
+    assert all(stage["metadata"]["simulated"] for stage in result["stages"])
+    assert result["spent"]["cost_usd"] == 0 < result["spent"]["simulated_cost_usd"]
     calls = fleet.simulator.ledger()
     keys = {stage["metadata"]["idempotency_key"] for stage in result["stages"]}
     assert len(calls) == 8 and {call["idempotency_key"] for call in calls} == keys

@@ -1,7 +1,10 @@
 """An answer that came is paid: nothing that is done with it besides loses it."""
 
+from dataclasses import replace
+
 import pytest
 from anthropic.types import Message, TextBlock, Usage
+from prometheus_client import CollectorRegistry
 
 from fleet.config import ProviderSettings, load_settings
 from fleet.measures import Measures
@@ -64,6 +67,26 @@ async def test_an_answer_that_cannot_be_counted_is_kept(monkeypatch: pytest.Monk
 
     monkeypatch.setattr(measures, "used", full)
     assert await session(answer, measures).complete(REQUEST, timeout_seconds=5) == answer
+
+
+async def test_what_is_counted_as_paid_is_what_no_simulator_answered() -> None:
+    registry = CollectorRegistry()
+    measures, answer = Measures(registry), LlmAnswer("text", "gpt-4o", "stop", 1000, 100)
+    simulated = replace(answer, headers={"x-simulator": "true"})
+    labels = {"provider": "openai", "queue": "llm-openai", "model": "gpt-4o"}
+    for _ in range(2):
+        await session(simulated, measures).complete(REQUEST, timeout_seconds=5)
+    assert registry.get_sample_value("fleet_provider_cost_usd_total", labels) == 0
+    assert registry.get_sample_value("fleet_provider_simulated_cost_usd_total", labels) == pytest.approx(0.007)
+    await session(answer, measures).complete(REQUEST, timeout_seconds=5)
+    assert registry.get_sample_value("fleet_provider_cost_usd_total", labels) == pytest.approx(0.0035)
+    assert registry.get_sample_value("fleet_provider_simulated_cost_usd_total", labels) == pytest.approx(0.007)
+
+
+def test_the_tier_of_an_answer_of_anthropics_is_seen() -> None:
+    usage = {"input_tokens": 1, "output_tokens": 1, "service_tier": "standard", "speed": "fast"}
+    message = Message.construct(content=[], model="claude", stop_reason="end_turn", usage=Usage.construct(**usage))
+    assert _answer(message, {}).tier == "fast"
 
 
 def test_an_endpoint_that_leaves_out_usage_is_understood() -> None:

@@ -1,5 +1,6 @@
 """One pipeline, opened: what its history and what is under way make of its stages."""
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -63,10 +64,21 @@ async def test_a_completed_pipeline_has_all_stages_with_their_spans_and_outputs(
     assert [stage["order"] for stage in found["stages"]] == list(range(1, 9))
     for stage in found["stages"]:
         assert stage.keys() >= KEYS and stage["state"] == "done" and stage["output"] and stage["attempts"] == 1
+        assert stage["cost_usd"] > 0 and stage["simulated"] is False and stage["price_note"] == "", "as in 0.1.0"
         wait, work = stage["spans"]
         assert (wait["kind"], work["kind"]) == ("waiting", "running")
         assert found["started_at"] <= wait["from"] <= wait["until"] == work["from"] < work["until"]
         assert work["until"] <= found["ended_at"]
+
+
+async def test_a_stage_that_a_simulator_answered_or_whose_price_is_not_exact_says_so() -> None:
+    handle = recorded("pipeline-completed", "COMPLETED")
+    completed = [e for e in handle.events if e.HasField("activity_task_completed_event_attributes")]
+    (payload,) = completed[-1].activity_task_completed_event_attributes.result.payloads
+    values = json.loads(payload.data) | {"simulated": True, "price_note": "priced at the standard tier"}
+    payload.data = json.dumps(values).encode()
+    last = (await opened(handle))["stages"][-1]
+    assert (last["simulated"], last["price_note"]) == (True, "priced at the standard tier")
 
 
 async def test_a_failed_pipeline_says_why_and_which_stage_failed() -> None:

@@ -84,6 +84,32 @@ def test_a_price_that_is_not_known_is_counted_and_is_no_zero() -> None:
     assert sample("fleet_provider_tokens_total", labels | {"model": "gpt-4o", "kind": "cached_input"}) == 40
 
 
+def test_what_a_simulator_answered_is_counted_apart_and_nothing_of_it_is_paid() -> None:
+    registry = CollectorRegistry()
+    measures = Measures(registry)
+    measures.used("openai", "llm-openai", Usage("gpt-4o", 100, 0, 10, 0.5))
+    measures.used("openai", "llm-openai", Usage("gpt-4o", 100, 0, 10, 0.25, simulated=True))
+    measures.used("openai", "llm-openai", Usage("my-model", 100, 0, 10, None, simulated=True))
+    labels = {"provider": "openai", "queue": "llm-openai", "model": "gpt-4o"}
+    sample = registry.get_sample_value
+    assert sample("fleet_provider_cost_usd_total", labels) == 0.5
+    assert sample("fleet_provider_simulated_cost_usd_total", labels) == 0.25
+    mine = labels | {"model": "my-model"}
+    assert sample("fleet_provider_unpriced_calls_total", mine) == 0, "what is not paid has no unknown price"
+    assert sample("fleet_provider_cost_usd_total", mine) == 0
+    assert sample("fleet_provider_tokens_total", labels | {"kind": "input"}) == 200
+
+
+def test_a_projects_simulated_answers_are_not_in_what_it_paid() -> None:
+    registry = CollectorRegistry()
+    measures = Measures(registry)
+    measures.project_paid("seo", 0.5)
+    measures.project_paid("seo", 0.25, simulated=True)
+    sample = registry.get_sample_value
+    assert sample("fleet_project_cost_usd_total", {"project": "seo"}) == 0.5
+    assert sample("fleet_project_simulated_cost_usd_total", {"project": "seo"}) == 0.25
+
+
 def test_models_beyond_a_hundred_share_a_label() -> None:
     registry = CollectorRegistry()
     measures = Measures(registry)

@@ -108,6 +108,15 @@ async def test_a_refusal_and_cached_tokens_of_a_chat_completion_are_seen() -> No
     assert (answer.input_tokens, answer.output_tokens, answer.cached_input_tokens) == (9, 2, 4)
 
 
+async def test_the_tier_that_served_is_seen() -> None:
+    response = {"id": "r", "output": [TEXT], "service_tier": "flex"}
+    assert (await answered("responses", response)).tier == "flex"
+    assert (await answered("responses", response | {"service_tier": "default"})).tier == ""
+    completion = {"choices": [{"message": {"content": "ano"}}], "service_tier": "priority"}
+    assert (await answered("chat", completion)).tier == "priority"
+    assert (await answered("chat", completion | {"service_tier": None})).tier == ""
+
+
 async def test_a_response_begun_in_the_background_tells_its_id() -> None:
     begun: list[str] = []
 

@@ -48,6 +48,7 @@ def counted_with(calls: int) -> Counted:
     for _ in range(calls):
         measures.call_ended("openai", "llm-openai", "answered", 2.0)
         measures.used("openai", "llm-openai", Usage("gpt-4o", 100, 0, 10, 0.01))
+        measures.used("gemini", "llm-gemini", Usage("gemini-2.5-flash", 50, 0, 5, 0.03, simulated=True))
     measures.call_ended("openai", "llm-openai", "rate")
     measures.call_ended("openai", "llm-openai", "timed_out")
     return Counted(list(registry.collect()))
@@ -82,6 +83,15 @@ def test_a_provider_shows_the_last_hour_and_today(state: dict[str, Any]) -> None
     assert len(openai["series"]["answered"]) == STEPS and openai["series"]["answered"][-3:] == [0, 10, 10]
     assert openai["series"]["backlog"][-1] == 7 and openai["backlog"] == 7
     assert state["today"]["answered"] == 20 and state["today"]["unpriced_calls"] == 0
+
+
+def test_what_a_simulator_answered_is_shown_apart_from_what_is_paid(state: dict[str, Any]) -> None:
+    by_name = {one["provider"]: one["today"] for one in state["providers"]}
+    assert (by_name["gemini"]["cost_usd"], by_name["gemini"]["simulated_cost_usd"]) == (0.0, 0.6)
+    assert (by_name["openai"]["cost_usd"], by_name["openai"]["simulated_cost_usd"]) == (0.2, 0.0)
+    assert (state["today"]["cost_usd"], state["today"]["simulated_cost_usd"]) == (0.2, 0.6)
+    assert state["series"]["cost_usd"][-2:] == [0.1, 0.1]
+    assert state["series"]["simulated_cost_usd"][-2:] == [0.3, 0.3]
 
 
 def test_a_parked_provider_is_a_problem_with_a_remedy(state: dict[str, Any]) -> None:
@@ -143,7 +153,24 @@ def test_the_terminal_shows_it_without_acting_on_foreign_text(state: dict[str, A
     console = Console(width=200, record=True)
     console.print(picture(state))
     text = console.export_text()
-    assert "PARKED" in text and "$0.2000" in text and "\x1b[31m" not in text and "[bold]text[/bold]" in text
+    assert (
+        "PARKED" in text
+        and "$0.2000 + $0.6000 simulated, not paid" in text
+        and "\x1b[31m" not in text
+        and "[bold]text[/bold]" in text
+    )
+
+
+def test_the_terminal_calls_nothing_simulated_that_is_paid(state: dict[str, Any]) -> None:
+    from rich.console import Console
+
+    state["pipelines"] = {"running": 0, "listed": [], "ended": []}
+    state["progress"] = {}
+    del state["today"]["simulated_cost_usd"]  # as a control process of 0.1.0 tells it
+    console = Console(width=200, record=True)
+    console.print(picture(state))
+    text = console.export_text()
+    assert "today  $0.2000  " in text and "simulated" not in text
 
 
 def test_a_series_is_a_row_of_blocks() -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from fleet.config import Kind, ProviderSettings, load_settings
 from fleet.providers.base import LlmAnswer
-from fleet.providers.prices import billed_in, cost_of
+from fleet.providers.prices import billed_in, cost_of, tier_of
 
 RESPONSES = {
     "model": "gpt-5.6",
@@ -80,3 +80,76 @@ def test_usage_that_cannot_be_read_leaves_the_counts_that_are_known(body: dict[s
 def test_usage_that_contradicts_itself_falls_back_to_the_counts_that_are_known() -> None:
     answer = LlmAnswer("text", "gpt-4o", "stop", 1000, 100, billed={"input_tokens": 1, "cache_read_tokens": 5})
     assert cost_of(provider("openai"), "gpt-4o", answer).usd == pytest.approx((2.5 * 1000 + 10 * 100) / 1e6)
+
+
+USED = {"input_tokens": 1_000, "output_tokens": 100}
+# The tier that an answer names, and dollars a million tokens of input and output at that tier.
+TIERS = [
+    ("openai", "gpt-5", "flex", 0.625, 5),
+    ("openai", "gpt-5", "priority", 2.5, 20),
+    ("anthropic", "claude-opus-4-8", "fast", 10, 50),
+    ("gemini", "gemini-3.8-flash-tts", "flex", 0.25, 4.5),
+]
+# Tiers that the price list does not have, and what it has for the standard one.
+UNPRICED_TIERS = [
+    ("openai", "gpt-5", "scale", 1.25, 10),
+    ("openai", "gpt-4o", "flex", 2.5, 10),
+    ("anthropic", "claude-sonnet-4-5", "priority", 3, 15),
+    ("anthropic", "claude-opus-4-8", "priority+fast", 5, 25),
+    ("gemini", "gemini-2.5-flash", "flex", 0.3, 2.5),
+]
+
+
+def answer_at(tier: str, model: str) -> LlmAnswer:
+    return LlmAnswer("text", model, "stop", 1_000, 100, billed=USED, tier=tier)
+
+
+@pytest.mark.parametrize(("kind", "model", "tier", "into", "out"), TIERS)
+def test_a_tier_that_the_price_list_has_is_priced_exactly(
+    kind: str, model: str, tier: str, into: float, out: float
+) -> None:
+    cost = cost_of(provider(kind), model, answer_at(tier, model))
+    assert cost.usd == pytest.approx((1_000 * into + 100 * out) / 1e6)
+    assert cost.note == ""
+
+
+@pytest.mark.parametrize(("kind", "model", "tier", "into", "out"), UNPRICED_TIERS)
+def test_a_tier_that_the_price_list_does_not_have_is_noted(
+    kind: str, model: str, tier: str, into: float, out: float
+) -> None:
+    cost = cost_of(provider(kind), model, answer_at(tier, model))
+    assert cost.usd == pytest.approx((1_000 * into + 100 * out) / 1e6)
+    assert cost.note == f"priced at the standard tier; the answer says {tier}"
+
+
+def test_a_tier_also_prices_the_counts_that_are_known_where_the_usage_cannot_be_read() -> None:
+    answer = LlmAnswer("text", "gpt-5", "stop", 1_000, 100, tier="flex")
+    assert cost_of(provider("openai"), "gpt-5", answer).usd == pytest.approx((625 + 500) / 1e6)
+
+
+@pytest.mark.parametrize(
+    ("said", "tier"),
+    [
+        ((None,), ""),
+        (("default",), ""),
+        (("on_demand",), ""),
+        (("standard", "standard"), ""),
+        (("standard", "fast"), "fast"),
+        (("priority", None), "priority"),
+        (("FLEX",), "flex"),
+        (("auto",), "auto"),
+        (({"tier": 1},), "{'tier': 1}"),
+        (("x" * 1000,), "x" * 40),
+    ],
+    ids=str,
+)
+def test_only_a_tier_other_than_the_standard_one_is_named(said: tuple[object, ...], tier: str) -> None:
+    assert tier_of(*said) == tier
+
+
+def test_an_answer_that_says_so_is_simulated_also_where_no_price_is_known() -> None:
+    answer = LlmAnswer("text", "gpt-4o", "stop", 1_000, 100, headers={"x-simulator": "true"})
+    assert cost_of(provider("openai"), "gpt-4o", answer).simulated
+    assert cost_of(provider("openai"), "my-model", answer).simulated
+    paid = LlmAnswer("text", "gpt-4o", "stop", 1_000, 100, headers={"x-request-id": "1"})
+    assert not cost_of(provider("openai"), "gpt-4o", paid).simulated

@@ -217,3 +217,4 @@ async def test_what_a_sibling_had_sent_is_awaited_and_kept(workers: Workers) -> 
         found = await asyncio.wait_for(result, 20)
     assert statuses(found) == {"fails": "failed", "sibling": "done"}
     assert found["stages"][1]["metadata"]["cost_usd"] == 0.5
+    assert found["spent"] == {"cost_usd": 0.5, "simulated_cost_usd": 0.0, "unpriced_calls": 0}

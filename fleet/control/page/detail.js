@@ -138,8 +138,11 @@ export class Detail {
 
 // A stage that was reused has cost nothing; one that is done at an unknown price makes the sum a part of the whole.
 function costOf(stages) {
-  const unpriced = stages.filter((one) => one.state === 'done' && !one.reused && one.cost_usd === null);
-  return cost({ cost_usd: stages.reduce((all, one) => all + (one.cost_usd ?? 0), 0), unpriced_calls: unpriced.length });
+  const sum = (those) => those.reduce((all, one) => all + (one.cost_usd ?? 0), 0);
+  const paid = stages.filter((one) => !one.simulated);
+  const unpriced = paid.filter((one) => one.state === 'done' && !one.reused && one.cost_usd === null);
+  const simulated = sum(stages.filter((one) => one.simulated));
+  return cost({ cost_usd: sum(paid), simulated_cost_usd: simulated, unpriced_calls: unpriced.length });
 }
 
 function pause(signal) {

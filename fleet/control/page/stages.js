@@ -69,7 +69,7 @@ class StageRow {
     const done = stage.state === 'done';
     setText(this.slots.input, done || stage.input_tokens ? count(stage.input_tokens) : '–');
     setText(this.slots.output, done || stage.output_tokens ? count(stage.output_tokens) : '–');
-    setText(this.slots.cost, done || stage.cost_usd !== null ? money(stage.cost_usd) : '–');
+    setText(this.slots.cost, done || stage.cost_usd !== null ? costOf(stage) : '–');
   }
 }
 
@@ -93,8 +93,12 @@ function lasted(spans, kind, until) {
   return duration(those.reduce((all, one) => all + Math.max((one.until ?? until) - one.from, 0), 0));
 }
 
-function notesOf({ note, reused, possibly_paid_twice: twice }) {
-  const notes = [note];
+function costOf({ cost_usd: dollars, price_note: note, simulated }) {
+  return [note && 'about', money(dollars), simulated && 'simulated'].filter(Boolean).join(' ');
+}
+
+function notesOf({ note, reused, price_note: price, possibly_paid_twice: twice }) {
+  const notes = [note, price];
   if (reused) notes.push('reused: the answer of an earlier run');
   if (twice) notes.push(`possibly paid twice: ${counted(twice, 'call')}`);
   return notes.filter(Boolean).join(' · ');

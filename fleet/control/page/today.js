@@ -11,6 +11,7 @@ export class Today {
     completed: new Chart({ label: 'Pipelines completed', tone: 'answered' }),
     failed: new Chart({ label: 'Pipelines failed', tone: 'troubled' }),
     cost_usd: new Chart({ label: 'Cost', tone: 'cost', least: 0.01, say: money }),
+    simulated_cost_usd: new Chart({ label: 'Simulated cost, not paid', tone: 'cost', least: 0.01, say: money }),
   };
 
   constructor() {
@@ -30,5 +31,8 @@ export class Today {
     setText(this.#slots.failed, count(today.failed));
     setAttribute(this.#slots.failedBox, 'data-tone', today.failed ? 'bad' : null);
     for (const [name, chart] of Object.entries(this.#charts)) chart.update(series[name], series);
+    const { cost_usd: paid, simulated_cost_usd: simulated } = this.#charts;
+    simulated.root.hidden = !series.simulated_cost_usd.some(Boolean);
+    paid.root.hidden = !simulated.root.hidden && !series.cost_usd.some(Boolean);
   }
 }

@@ -57,14 +57,16 @@ export function money(dollars) {
 }
 
 /**
- * What something cost, and of how many calls nobody knows.
- * @param {{cost_usd: ?number, unpriced_calls: number}} spent
+ * What something cost; of how many calls nobody knows, and what is simulated and so not paid.
+ * @param {{cost_usd: ?number, simulated_cost_usd: number, unpriced_calls: number}} spent
  * @returns {{sum: string, more: string}}
  */
-export function cost({ cost_usd: dollars, unpriced_calls: unpriced }) {
-  if (!unpriced) return { sum: money(dollars), more: '' };
-  const more = `${counted(unpriced, 'call')} of unknown price`;
-  return dollars ? { sum: money(dollars), more: `and ${more}` } : { sum: UNKNOWN, more };
+export function cost({ cost_usd: dollars, simulated_cost_usd: simulated, unpriced_calls: unpriced }) {
+  const unknown = unpriced && !dollars;
+  const more = [];
+  if (unpriced) more.push(`${counted(unpriced, 'call')} of unknown price`);
+  if (simulated) more.push(`${money(simulated)} simulated`);
+  return { sum: unknown ? UNKNOWN : money(dollars), more: (more.length && !unknown ? 'and ' : '') + more.join(', ') };
 }
 
 /** @param {?number} seconds @returns {string} "1.9 s", "3 min 12 s", "2 h 5 min", "3 d 4 h" */

@@ -245,6 +245,8 @@ def _stage(assistant: Assistant, asked: list[_Asked], story: _Story) -> Json:
         "input_tokens": result.input_tokens if result else 0,
         "output_tokens": result.output_tokens if result else 0,
         "cost_usd": result.cost_usd if result else None,
+        "price_note": result.price_note if result else "",
+        "simulated": bool(result and result.simulated),
         "possibly_paid_twice": result.possibly_paid_twice if result else 0,
         "reused": bool(result and result.reused_from),
     }

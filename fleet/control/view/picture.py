@@ -34,6 +34,9 @@ def totals_of(counted: Counted) -> dict[str, float]:
     for (queue,), amount in counted.by("fleet_provider_cost_usd_total", "queue").items():
         add(f"cost/{queue}", amount)
         add("cost", amount)
+    for (queue,), amount in counted.by("fleet_provider_simulated_cost_usd_total", "queue").items():
+        add(f"simulated/{queue}", amount)
+        add("simulated", amount)
     for (queue,), count in counted.by("fleet_provider_unpriced_calls_total", "queue").items():
         add(f"unpriced/{queue}", count)
     for (outcome,), count in counted.by("fleet_pipeline_duration_seconds_count", "outcome").items():
@@ -85,6 +88,7 @@ def state_of(settings: Settings, sight: Sight, trail: Trail, troubles: Iterable[
             "completed": trail.series("completed"),
             "failed": trail.series("failed"),
             "cost_usd": trail.series("cost"),
+            "simulated_cost_usd": trail.series("simulated"),
         },
     }
 
@@ -122,6 +126,7 @@ def _provider(
             "input_tokens": trail.today(f"input/{queue}"),
             "output_tokens": trail.today(f"output/{queue}"),
             "cost_usd": round(trail.today(f"cost/{queue}"), 6),
+            "simulated_cost_usd": round(trail.today(f"simulated/{queue}"), 6),
             "unpriced_calls": trail.today(f"unpriced/{queue}"),
         },
         "series": {
@@ -199,7 +204,7 @@ def _processes(sight: Sight) -> list[Json]:
 
 
 def _sum_of_today(trail: Trail, parts: list[Json]) -> Json:
-    names = ("answered", "input_tokens", "output_tokens", "cost_usd", "unpriced_calls")
+    names = ("answered", "input_tokens", "output_tokens", "cost_usd", "simulated_cost_usd", "unpriced_calls")
     return {
         "since": trail.midnight,
         **{name: round(sum(part[name] for part in parts), 6) for name in names},

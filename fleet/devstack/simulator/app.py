@@ -7,9 +7,11 @@ from dataclasses import replace
 from typing import Any
 
 from starlette.applications import Starlette
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from fleet.devstack.simulator import anthropic_wire as anthropic
 from fleet.devstack.simulator import gemini_wire as gemini
@@ -22,6 +24,8 @@ from fleet.devstack.simulator.latency import number
 from fleet.devstack.simulator.models import MODELS
 
 Handler = Callable[[Request], Awaitable[Response]]
+#: Header of every answer, so that whoever reckons its cost knows that nothing is paid.
+SIMULATED = (b"x-simulator", b"true")
 NOTICE = (
     "This is a simulator of OpenAI, Anthropic and Gemini. No text from here was written by a model, and no call "
     "costs anything. Any key is taken but one with the word revoked in it. Controls: GET/DELETE /ledger, "
@@ -75,7 +79,25 @@ _BACKGROUND_INTERACTIONS = Form(
 
 def create_app(engine: Engine) -> Starlette:
     """The ASGI application around an engine."""
-    return Starlette(routes=[*_provider_routes(engine), *_control_routes(engine)])
+    routes = [*_provider_routes(engine), *_control_routes(engine)]
+    return Starlette(routes=routes, middleware=[Middleware(_Marked)])
+
+
+class _Marked:
+    """Adds the header that says that an answer is simulated."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer, with the header."""
+
+        async def send_marked(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message.get("headers", []), SIMULATED]
+            await send(message)
+
+        await self._app(scope, receive, send_marked)
 
 
 async def _json(request: Request) -> Any:

@@ -117,8 +117,7 @@ class Engine:
         return answer
 
     def _headers(self, wire: Wire, call: Call, entry: Entry) -> dict[str, str]:
-        identity = {wire.request_id_header: f"req_{entry.id}", "x-simulator": "true"}
-        return identity | wire.rate_headers(self.limits.readings(call))
+        return {wire.request_id_header: f"req_{entry.id}"} | wire.rate_headers(self.limits.readings(call))
 
     def finish(self, call: Call, answer: Answer, entry: Entry, fault: Fault | None = None) -> None:
         """The call was answered in full."""

@@ -67,9 +67,10 @@ def _max_tokens(config: Mapping[str, Any], most: int) -> int | None:
 
 
 def over_limit(call: Call, over: OverLimit) -> Refusal:
-    """The 429 of a full bucket."""
+    """The 429 of a bucket without room, or of a request that none ever has room for."""
     refused = error(429, f"{_QUOTA} Limit: {over.limit:.0f} {over.kind}, model: {call.model}.")
-    refused.headers = retry_after_headers(max(over.wait_seconds, 0.001), "ms")
+    if over.wait_seconds is not None:
+        refused.headers = retry_after_headers(max(over.wait_seconds, 0.001), "ms")
     return refused
 
 

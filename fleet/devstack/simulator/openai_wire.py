@@ -214,6 +214,7 @@ def responses_body(call: Call, answer: Answer, number: str, status: str | None =
         "tool_choice": "auto",
         "tools": [],
         "top_p": 1.0,
+        "service_tier": "default",
         "usage": _usage(call, answer) if done else None,
         "metadata": {},
     }
@@ -245,6 +246,7 @@ def chat_body(call: Call, answer: Answer, number: str) -> dict[str, Any]:
         "model": call.model,
         "choices": [{"index": 0, "message": message, "logprobs": None, "finish_reason": _chat_finish(answer)}],
         "usage": _chat_usage(call, answer),
+        "service_tier": "default",
         "system_fingerprint": "fp_simulator",
     }
 

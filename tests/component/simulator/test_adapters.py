@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
+from google.genai import types
 
 from fleet.config import ProviderSettings, load_settings
 from fleet.devstack.simulator.testing import RunningSimulator
@@ -12,6 +13,7 @@ from fleet.errors import ProviderError
 from fleet.meanings import Billed, Meaning
 from fleet.measures import Measures
 from fleet.providers.base import LlmAnswer, LlmRequest, Provider, Ticket
+from fleet.providers.gemini import GeminiProvider
 from fleet.providers.registry import provider_factory
 from fleet.providers.session import ProviderSession
 
@@ -269,3 +271,33 @@ async def test_a_dripping_answer_is_ended_by_a_deadline_around_the_call(
 async def test_a_port_where_nobody_listens_is_lost_before_sending(case: str) -> None:
     error = await failing(case, RunningSimulator("http://127.0.0.1:9"))
     assert error.meaning is Meaning.LOST_BEFORE_SENDING
+
+
+@pytest.mark.parametrize("case", sorted(PROVIDERS))
+async def test_an_answer_of_the_simulator_says_so_and_names_no_tier(
+    case: str, simulator: RunningSimulator
+) -> None:
+    async with provider(case, simulator) as client:
+        answer = await client.complete(request(PROVIDERS[case][0]), timeout_seconds=10)
+    assert answer.simulated and answer.tier == ""
+
+
+async def test_a_response_of_the_simulators_background_says_so(simulator: RunningSimulator) -> None:
+    async def started(response_id: str) -> None:
+        pass
+
+    wanted = settings_for("openai", simulator).model_copy(update={"background": True})
+    client = provider_factory(wanted)("sim-key-12345678")
+    answer = await client.complete(request("gpt-4o"), timeout_seconds=10, ticket=Ticket(None, started))
+    await client.close()
+    assert answer.simulated
+
+
+async def test_the_tier_of_an_answer_of_geminis_is_in_a_header() -> None:
+    candidate = types.Candidate(content=types.Content(parts=[types.Part(text="ano")]), finish_reason="STOP")
+    told = types.HttpResponse(headers={"X-Gemini-Service-Tier": "flex"})
+    response = types.GenerateContentResponse(candidates=[candidate], sdk_http_response=told)
+    client = GeminiProvider(load_settings(api_base_url="http://localhost:1").provider("gemini"), "sim-key")
+    answer = client._answer(request("gemini-2.5-flash"), response)
+    await client.close()
+    assert answer.tier == "flex" and not answer.simulated

@@ -41,6 +41,7 @@ async def test_a_call_is_answered_with_text_usage_and_the_key_of_all_attempts() 
         answer = await client.complete(REQUEST, timeout_seconds=10)
         (call,) = simulator.ledger()
     assert answer.text.startswith("[SIMULATOR]") and answer.finish_reason == "stop"
+    assert answer.simulated and answer.tier == ""
     assert (call["provider"], call["idempotency_key"], call["outcome"]) == ("gemini", "fleet-1", "answered")
     assert (answer.input_tokens, answer.output_tokens) == (call["input_tokens"], call["output_tokens"])
 
