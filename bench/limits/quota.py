@@ -4,34 +4,30 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 
-from bench.limits.feeding import Feeder
 from bench.limits.rows import Row, outcome_of, row_of, taken_in, window_of
 from bench.limits.scenarios import Load, Scenario
 from bench.limits.stage import Stage, staged
 from bench.limits.steady import await_first_call, needed_calls, wait_until
 
 _WITHOUT_QUOTA = "gemini-2.5-pro"
-_FULL = 100
 
 
 def beside_a_spent_quota(scenario: Scenario) -> Iterator[Row]:
     """Two rows of the model that has quota: before, and while the other one has none."""
     (load,) = scenario.loads
     with staged(scenario, "budgets") as stage:
-        stage.add_calls(load, needed_calls(load, scenario.warm_up + scenario.seconds))
-        began = await_first_call(stage)
-        with Feeder(stage, scenario.loads, _FULL) as feeder:
-            wait_until(began + scenario.warm_up)
-            spans = [_span(stage)]
-            stage.fleet.simulator.fault(load.provider, "day_quota", model=_WITHOUT_QUOTA, seconds=3600)
-            stage.add_pipelines(load, "without-quota", scenario.beside, model=_WITHOUT_QUOTA)
-            spans.append(_span(stage))
+        # All of them at first: later, the backlog does not tell how many of them wait.
+        stage.add_calls(load, needed_calls(load, scenario.warm_up + 3 * scenario.seconds))
+        wait_until(await_first_call(stage) + scenario.warm_up)
+        spans = [_span(stage)]
+        stage.fleet.simulator.fault(load.provider, "day_quota", model=_WITHOUT_QUOTA, seconds=3600)
+        stage.add_pipelines(load, "without-quota", scenario.beside, model=_WITHOUT_QUOTA)
+        spans.append(_span(stage))
         calls = [one for one in stage.fleet.simulator.ledger() if one["model"] == load.model]
         for number, span in enumerate(spans):
             yield replace(
                 _row(stage, load, calls, span),
                 fault="day_quota of the other model" if number else "none",
-                least_queued=feeder.least(load.provider, *span[:2]),
                 throughput_ratio=round(_pace(load, calls, span) / _pace(load, calls, spans[0]), 4)
                 if number
                 else None,
