@@ -23,6 +23,8 @@ ASSISTANTS_QUEUE = "assistants"
 CONTROL_QUEUE = "control"
 
 PROGRESS_QUERY = "progress"
+#: Code of the failure of an assistant that another model of its ``fallback`` takes, since this one cannot be used.
+MODEL_UNUSABLE = "model_unusable"
 OUTPUTS_QUERY = "outputs"
 ASSIGNMENT_QUERY = "assignment"
 ASSISTANT_SIGNAL = "assistant_moved"

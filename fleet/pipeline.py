@@ -25,6 +25,7 @@ with workflow.unsafe.imports_passed_through():
         CSV_MAX_BYTES,
         EXECUTE_ASSISTANT,
         LOAD_ASSISTANTS,
+        MODEL_UNUSABLE,
         OUTPUT_ESCAPED_MAX_BYTES,
         OUTPUTS_QUERY,
         PAYLOAD_MAX_BYTES,
@@ -245,7 +246,8 @@ class AssistantPipelineWorkflow:
                 self._executing[key].cancel()
 
     async def _execute(self, assistant: Assistant, plan: PipelinePlan) -> AssistantResult:
-        """The answer of the first of its models that can send it in time; in every round each has longer.
+        """The answer of the first of its models that can send it in time; in every round each has longer. One that
+        does not exist, or not for this key, is left out from then on.
 
         It stays with the provider that its call was *sent* to: a request reached it, or may have, and was not
         refused as unpaid for certain. After a 429, a rejected key, an error in the provider's own words or a
@@ -262,16 +264,24 @@ class AssistantPipelineWorkflow:
             try:
                 return await self._ask(assistant, choice, plan, wait if bounded else None, before)
             except ActivityError as error:
-                late, held_back = _start_timeout(error), _held_back(error)
-                if late is None and held_back is None:
+                late, why = _start_timeout(error), _given_up(error, HeldBack.code)
+                unusable = _given_up(error, MODEL_UNUSABLE)
+                if late is None and why is None and unusable is None:
                     raise
             if late is not None and (self._stages.sent(key) or _may_have_sent(late)):
                 # What was sent is this provider's to the end; the new execution knows what the old one knew.
                 bounded, before = False, _last_details(late) or {"untold": True}
                 continue
-            number += 1
-            why = held_back or f"did not start it within {wait:.0f} s"
-            note = f"{choice.provider}/{choice.model}: {why}"
+            note = (
+                f"{choice.provider}/{choice.model}: {unusable or why or f'did not start it within {wait:.0f} s'}"
+            )
+            if unusable:
+                turn, place = divmod(number, len(choices))
+                del choices[place]
+                number, bounded = turn * len(choices) + place, len(choices) > 1
+                self._warnings.append(f"{assistant.name} moved to its fallback: {note}")
+            else:
+                number += 1
             self._stages.choose(key, choices[number % len(choices)], note)
 
     async def _ask(
@@ -376,10 +386,10 @@ def _start_timeout(error: ActivityError) -> TimeoutError | None:
     return cause if late and isinstance(cause, TimeoutError) else None
 
 
-def _held_back(error: ActivityError) -> str | None:
-    """What its worker said that gave it up unsent, since the provider's limits have it wait for too long."""
+def _given_up(error: ActivityError, code: str) -> str | None:
+    """What its worker said that gave it up unpaid for that reason, so that another model takes it."""
     cause = error.cause
-    given_up = isinstance(cause, ApplicationError) and cause.non_retryable and cause.type == HeldBack.code
+    given_up = isinstance(cause, ApplicationError) and cause.non_retryable and cause.type == code
     return cause.message if given_up and isinstance(cause, ApplicationError) else None
 
 

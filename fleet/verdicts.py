@@ -14,7 +14,7 @@ from typing import TypeGuard
 
 from fleet.attempts import Attempts
 from fleet.config import Settings
-from fleet.contracts import ErrorRecord
+from fleet.contracts import MODEL_UNUSABLE, ErrorRecord
 from fleet.errors import (
     AssignmentRefused,
     AttemptsExhausted,
@@ -23,7 +23,7 @@ from fleet.errors import (
     HeldBack,
     ProviderError,
 )
-from fleet.meanings import Meaning
+from fleet.meanings import Concerns, Meaning
 from fleet.redaction import redact
 
 # Temporal drops a wait of nothing in silence and falls back to its own backoff.
@@ -40,7 +40,8 @@ _MOST_TOO_LARGE = 2
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """``final``: not to be tried again. ``benign``: nothing failed, it was only too early. ``moves``: it is final
-    since another provider takes the call, and its code is ``held_back``."""
+    since another model takes the call; its code is ``held_back``, or ``model_unusable`` where this one will not
+    do."""
 
     record: ErrorRecord
     final: bool
@@ -85,14 +86,15 @@ def judge(
     final = None if goes_on else _final_form(error, attempts, settings, doing, started_at)
     too_late = patience_seconds is not None and waited_seconds + wait > patience_seconds
     moves = too_late and final is None and _goes_to_another(error, attempts)
+    unusable = patience_seconds is not None and final is error and _is_unusable(error, attempts)
     record = ErrorRecord(
-        code=HeldBack.code if moves else _code(final or error),
+        code=HeldBack.code if moves else MODEL_UNUSABLE if unusable else _code(final or error),
         message=_message(final or error),
         provider=provider,
         attempts=attempts.made,
         retryable=error.retryable if isinstance(error, FleetError) else True,
     )
-    return Verdict(record, moves or final is not None, benign, wait, moves)
+    return Verdict(record, moves or final is not None, benign, wait, moves or unusable)
 
 
 def _count(
@@ -151,6 +153,12 @@ def _goes_to_another(error: Exception, attempts: Attempts) -> bool:
     may be paid."""
     limited = isinstance(error, HeldBack) or (isinstance(error, ProviderError) and is_wait(error))
     return limited and not attempts.may_have_sent
+
+
+def _is_unusable(error: Exception, attempts: Attempts) -> bool:
+    """Whether this model will not do, and another one may: it is not there, not for this key, or too small."""
+    of_model = isinstance(error, ProviderError) and error.traits.concerns is Concerns.MODEL
+    return (of_model or _is_too_large(error)) and not attempts.may_have_sent
 
 
 def _code(error: Exception) -> str:

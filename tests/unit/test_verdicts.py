@@ -98,6 +98,16 @@ def test_a_request_larger_than_its_limit_is_refused_twice_before_that_is_final()
     assert not verdict(failure(Meaning.RATE), Attempts(too_large=2)).final
 
 
+@pytest.mark.parametrize("meaning", [Meaning.NOT_FOUND, Meaning.FORBIDDEN, Meaning.TOO_LARGE])
+def test_a_model_that_will_not_do_hands_the_call_to_the_fallback_at_once(meaning: Meaning) -> None:
+    moved = verdict(failure(meaning), Attempts(too_large=2), patience=3600.0)
+    assert (moved.final, moved.moves, moved.record.code) == (True, True, "model_unusable")
+    stays = verdict(failure(meaning), Attempts(too_large=2))
+    assert (stays.final, stays.moves, stays.record.code) == (True, False, "provider_error")
+    paid = verdict(failure(meaning), Attempts(too_large=2, sent=True), patience=3600.0)
+    assert (paid.final, paid.moves) == (True, False)
+
+
 def test_failures_in_quick_succession_are_one_attempt_and_are_told_as_calls() -> None:
     attempts = Attempts(calls=7)
     for at in (0.0, 2.0, 39.0):

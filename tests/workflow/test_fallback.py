@@ -19,6 +19,7 @@ from fleet.contracts import (
     ASSISTANTS_QUEUE,
     EXECUTE_ASSISTANT,
     LOAD_ASSISTANTS,
+    MODEL_UNUSABLE,
     PIPELINE_QUEUE,
     WORKFLOW_TYPE,
     ActivityLimits,
@@ -157,6 +158,26 @@ async def test_what_its_worker_holds_back_for_too_long_moves_on_at_once(stage: S
     assert answered_by(result) == "anthropic"
     assert notes == ["openai/m: the limit leaves no room"]
     assert [call.give_up_after_seconds for call in first.calls] == [PATIENCE_SECONDS]
+
+
+async def test_a_model_that_cannot_be_used_is_left_out_and_the_result_says_so(stage: Stage) -> None:
+    """The second one is held back in the first round; in the second round it is the only one."""
+    rounds = 0
+
+    async def act() -> None:
+        nonlocal rounds
+        rounds += 1
+        if rounds == 1:
+            await refuse(final=False)()
+
+    gone = Acted(refuse(MODEL_UNUSABLE))
+    async with stage.serving("openai", gone), stage.serving("anthropic", Acted(act)) as second:
+        result = await (await stage.pipeline()).result()
+    assert answered_by(result) == "anthropic"
+    assert len(gone.calls) == 1
+    assert [call.give_up_after_seconds for call in second.calls] == [None, None], "nobody else would take it"
+    (warning,) = result["warnings"]
+    assert "Draft moved to its fallback: openai/m: " in warning
 
 
 async def test_every_round_has_longer_patience(stage: Stage) -> None:
