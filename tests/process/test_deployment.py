@@ -386,7 +386,8 @@ def backlog(fleet: Fleet, name: str) -> int:
 
 
 def test_a_release_that_does_not_come_up_gives_way_to_the_old_one(machine: Machine) -> None:
-    release = machine.current
+    """The roll ends at the second program, whose old process stays; only the first has been renewed."""
+    release, before = machine.current, machine.pids()
     machine.publish(
         "workers/assistants.py", '    run_temporal_process("assistants", life)', "    raise SystemExit(3)"
     )
@@ -394,6 +395,9 @@ def test_a_release_that_does_not_come_up_gives_way_to_the_old_one(machine: Machi
     assert back.returncode == 1 and f"back on {release}" in back.stderr, back.stdout + back.stderr
     assert machine.current == release
     wait_for("it is well", machine.is_well)
+    after = machine.pids()
+    assert after.keys() == before.keys()
+    assert {name for name in before if after[name] != before[name]} == {"anthropic_00"}
     done = machine.run("fleet run Kávovar --project seo-demo --json")
     assert json_of(done.stdout)["status"] == "completed", done.stderr
 
