@@ -3,8 +3,8 @@
 #   scripts/update.sh [--ref REF] [--root DIR]    REF: fetched and checked out first; DIR as in install.sh
 # The new release is made beside the old one; recorded histories and those of open pipelines are replayed on it, and it
 # is refused if one fails; then `current` is switched and the processes are rolled one at a time. If something is wrong
-# afterwards that was not before, the old release comes back the same way. One that was interrupted is finished by the
-# next, or undone by it.
+# afterwards that was not before, the old release comes back the same way: the programs that had been renewed are rolled
+# once more. One that was interrupted is finished by the next, or undone by it.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -51,9 +51,17 @@ troubles() { # what is wrong, a line each, without what differs from one look to
         sed -E 's/^(llm-[^ ]+) is (parked|only probed).*/\1 is in trouble/; s/(^|[^_[:alnum:]])[0-9][0-9:.,-]*/\1N/g' |
         LC_ALL=C sort -u
 }
-roll() {
+roll() { # roll [PROGRAM...]: all of them if none is named
     as_user flock -w 700 "$state/operate.lock" true || true # another operator's roll ends first
-    as_user "$prefix/current/.venv/bin/fleet" roll
+    as_user "$prefix/current/.venv/bin/fleet" roll "$@"
+}
+processes() { # what runs, a line each: PROGRAM:PROCESS PID
+    # Its status tells of processes that are not well, too.
+    { as_user "$new/.venv/bin/supervisorctl" -c "$state/supervisord.conf" status 2>/dev/null || true; } |
+        sed -nE 's/^([^ ]+) .* pid ([0-9]+),.*/\1 \2/p' | LC_ALL=C sort
+}
+renewed() { # the programs of which not all is as it was before the update; none where that is not known
+    [ -z "$before" ] || LC_ALL=C comm -3 <(echo "$before") <(processes) | sed -E 's/^\t//; s/:.*//' | sort -u
 }
 well() { # nothing is wrong that was not before
     local given_up=$((SECONDS + patience)) fresh
@@ -102,6 +110,8 @@ if ! as_user "$new/.venv/bin/supervisorctl" -c "$state/supervisord.conf" pid >/d
     say "installed $(basename "$new"); no fleet runs here: systemctl start $name"
     exit 0
 fi
+before=''
+[ -e "$unfinished" ] || before=$(processes)
 if [ ! -e "$unfinished" ] || [ ! -e "$well_known" ]; then
     troubles >"$well_known.new" && mv "$well_known.new" "$well_known"
     echo "$old" >"$unfinished.new" && mv "$unfinished.new" "$unfinished"
@@ -115,7 +125,9 @@ fi
 stop_if_asked "what runs is of both releases. Remedy: scripts/update.sh again finishes it"
 complain "the fleet is not well with $(basename "$new"): going back to $(basename "$old")"
 activate "$old"
-if roll && well; then
+# What was not renewed is of the old release: its calls are not to be waited for once more.
+mapfile -t back < <(renewed)
+if roll "${back[@]}" && well; then
     finish
     complain "back on $(basename "$old")"
     exit 1

@@ -31,7 +31,6 @@ LONGEST_FILES = (
     "tests/monitoring/test_alerts.py",
     "tests/faults/test_healing.py",
     "tests/monitoring/test_page.py",
-    "tests/faults/test_recovery.py",
     "tests/process/test_commands.py",
     "tests/unit/test_budget_law.py",
     "tests/workflow/test_fallback.py",

@@ -1,5 +1,8 @@
-"""Every way of being alive and of no use is found, and mended by a new process."""
+"""Every way of being dead, or alive and of no use, is found and mended: by a new process, long before Temporal's
+heartbeat timeout would tell.
+"""
 
+import asyncio
 import os
 import signal
 import time
@@ -9,22 +12,31 @@ from typing import Any
 
 import pytest
 
-from tests.fleet import Fleet, json_of, running_fleet
+from fleet.contracts import PIPELINE_QUEUE, WORKFLOW_TYPE
+from tests.fleet import QUICK_SECONDS, Fleet, json_of, running_fleet
 from tests.waiting import wait_for
 
 WEDGES = Path(__file__).parents[1] / "wedge"
 HEALED_SECONDS = 60.0
+#: What was killed several times is a problem until it has run for a while.
+WELL_SECONDS = 60.0
 SLOTS = 2
+CALLS = 10
+#: A third of the heartbeat timeout; a machine with nothing else to do takes a few seconds.
+RUNNING_AGAIN_SECONDS = REPORTED_SECONDS = 60.0
 
 
 @pytest.fixture(scope="module")
-def wedged(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
+def usual(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
+    """A fleet with the usual heartbeat timeout, three minutes, whose processes can be usual."""
     environment = {
         "PYTHONPATH": str(WEDGES),
         "FLEET_LOOP_BLOCKED_SECONDS": "6",
-        "FLEET_PROVIDERS__OPENAI__CONCURRENCY": str(SLOTS),
+        "FLEET_PROVIDERS__GEMINI__CONCURRENCY": str(SLOTS),
     }
-    with running_fleet(tmp_path_factory.mktemp("wedged") / "state", environment) as fleet:
+    with running_fleet(tmp_path_factory.mktemp("usual") / "state", environment) as fleet:
+        fleet.add_project("one-call", {})
+        fleet.add_project("one-slot", {"model_provider": "gemini", "model": "gemini-2.5-flash"})
         yield fleet
 
 
@@ -44,24 +56,24 @@ def seconds_to_heal(fleet: Fleet, before: dict[str, int], victims: set[str]) -> 
     return took
 
 
-def test_blocked_stopped_and_pollerless_processes_are_each_replaced_within_a_minute(wedged: Fleet) -> None:
-    before = wait_for("every program runs", wedged.all_run)
-    wait_for("their pulses are known", lambda: wedged.control("health").status_code == 200)
+def test_blocked_stopped_and_pollerless_processes_are_each_replaced_within_a_minute(usual: Fleet) -> None:
+    before = wait_for("every program runs", usual.all_run)
+    wait_for("their pulses are known", lambda: usual.control("health").status_code == 200, WELL_SECONDS)
     os.kill(before["openai"], signal.SIGUSR1)
     os.kill(before["anthropic"], signal.SIGSTOP)
     os.kill(before["gemini"], signal.SIGUSR2)
     os.kill(before["control"], signal.SIGUSR1)
-    took = seconds_to_heal(wedged, before, {"openai", "anthropic", "gemini", "control"})
+    took = seconds_to_heal(usual, before, {"openai", "anthropic", "gemini", "control"})
     assert max(took.values()) < HEALED_SECONDS, took
-    blocked = wedged.log("openai_00")
+    blocked = usual.log("openai_00")
     assert "🧊 EVENT LOOP BLOCKED: openai_00" in blocked and "time.sleep(3600)" in blocked
-    assert "🧊 EVENT LOOP BLOCKED: control_00" in wedged.log("control_00")
-    guardian = wedged.log("guardian_00")
+    assert "🧊 EVENT LOOP BLOCKED: control_00" in usual.log("control_00")
+    guardian = usual.log("guardian_00")
     assert "🚑 PROCESS REPLACED: anthropic_00" in guardian and "stood still" in guardian
     assert "🚑 PROCESS REPLACED: gemini_00" in guardian and "no poller" in guardian
-    pulses = wait_for("all is well", lambda: _pulses_of_the_well(wedged))
+    pulses = wait_for("all is well", lambda: _pulses_of_the_well(usual), WELL_SECONDS)
     assert {name for name, pulse in pulses.items() if pulse["restarts"]} >= took.keys()
-    done = wedged.fleet("run", "Kávovar", "--project", "seo-demo", "--json")
+    done = usual.fleet("run", "Kávovar", "--project", "seo-demo", "--json")
     assert json_of(done.stdout)["status"] == "completed"
 
 
@@ -74,34 +86,78 @@ def _pulses_of_the_well(fleet: Fleet) -> dict[str, Any] | None:
 
 
 @pytest.mark.parametrize(("victim", "healer"), [("control", "guardian"), ("guardian", "control")])
-def test_who_looks_after_the_others_is_looked_after(wedged: Fleet, victim: str, healer: str) -> None:
-    before = wait_for("every program runs", wedged.all_run)
-    wait_for("its pulse is known", lambda: wedged.control("health").status_code == 200)
+def test_who_looks_after_the_others_is_looked_after(usual: Fleet, victim: str, healer: str) -> None:
+    before = wait_for("every program runs", usual.all_run)
+    wait_for("its pulse is known", lambda: usual.control("health").status_code == 200, WELL_SECONDS)
     os.kill(before[victim], signal.SIGSTOP)
-    took = seconds_to_heal(wedged, before, {victim})
+    took = seconds_to_heal(usual, before, {victim})
     assert took[victim] < HEALED_SECONDS
-    assert f"🚑 PROCESS REPLACED: {victim}_00" in wedged.log(f"{healer}_00")
-    wait_for("all is well", lambda: wedged.fleet("health").returncode == 0)
+    assert f"🚑 PROCESS REPLACED: {victim}_00" in usual.log(f"{healer}_00")
+    wait_for("all is well", lambda: usual.fleet("health").returncode == 0, WELL_SECONDS)
 
 
-def test_a_worker_with_its_hands_full_is_known_from_one_that_has_lost_its_pollers(wedged: Fleet) -> None:
-    wait_for("every program runs", wedged.all_run)
-    wedged.add_project("one-call", {})
-    with wedged.latency("openai", 5.0):
-        runs = [wedged.start("run", f"Topic {number}", "--project", "one-call") for number in range(SLOTS)]
-        pulse = wait_for("it has its hands full", lambda: (now := _pulse(wedged)) and _queue(now)["full"] and now)
+def test_a_worker_with_its_hands_full_is_known_from_one_that_has_lost_its_pollers(usual: Fleet) -> None:
+    wait_for("every program runs", usual.all_run)
+    with usual.latency("gemini", 5.0):
+        runs = [usual.start("run", f"Topic {number}", "--project", "one-slot") for number in range(SLOTS)]
+        pulse = wait_for("it has its hands full", lambda: (now := _pulse(usual)) and _queue(now)["full"] and now)
         assert _queue(pulse)["pollers"] == 0 and pulse["connected"]
         for run in runs:
             run.communicate(timeout=60)
             assert run.returncode == 0
-    wait_for("it polls again", lambda: (now := _pulse(wedged)) and not _queue(now)["full"])
+    wait_for("it polls again", lambda: (now := _pulse(usual)) and not _queue(now)["full"])
 
 
 def _pulse(fleet: Fleet) -> dict[str, Any] | None:
-    """OpenAI's process's, where it is known."""
-    return next((one["pulse"] for one in fleet.seen().get("processes", []) if one["program"] == "openai"), None)
+    """Gemini's process's, where it is known."""
+    return next((one["pulse"] for one in fleet.seen().get("processes", []) if one["program"] == "gemini"), None)
 
 
 def _queue(pulse: dict[str, Any]) -> dict[str, Any]:
-    found: dict[str, Any] = pulse["queues"]["llm-openai"]
+    found: dict[str, Any] = pulse["queues"]["llm-gemini"]
     return found
+
+
+async def test_ten_calls_of_a_killed_process_run_again_long_before_the_heartbeat_timeout(usual: Fleet) -> None:
+    pids = wait_for("every program runs", usual.all_run)
+    usual.simulator.clear()
+    with usual.latency("openai", 60.0):
+        client = await usual.client()
+        runs = [
+            await client.start_workflow(
+                WORKFLOW_TYPE, args=[f"Topic {number}", "one-call"], id=f"run-{number}", task_queue=PIPELINE_QUEUE
+            )
+            for number in range(CALLS)
+        ]
+        wait_for("all are on their way", lambda: usual.in_flight("openai") == CALLS)
+        os.kill(pids["openai"], signal.SIGKILL)
+        wait_for("the calls are cut off", lambda: usual.in_flight("openai") == 0)
+        usual.simulator.put("latency", provider="openai", median_seconds=QUICK_SECONDS)
+        wait_for("all run again", lambda: len(usual.simulator.ledger()) == 2 * CALLS, RUNNING_AGAIN_SECONDS)
+        results = await asyncio.gather(*(run.result() for run in runs))
+        assert len(usual.simulator.ledger()) == 2 * CALLS
+    found = [result["stages"][0]["metadata"] for result in results]
+    assert [(one["attempts"], one["possibly_paid_twice"]) for one in found] == [(2, 1)] * CALLS
+
+
+async def test_an_answer_that_a_killed_process_had_not_reported_is_reported_within_seconds(usual: Fleet) -> None:
+    wait_for("every program runs", usual.all_run)
+    usual.simulator.clear()
+    client = await usual.client()
+    with usual.latency("openai", 2.0):
+        run = await client.start_workflow(
+            WORKFLOW_TYPE, args=["Topic", "one-call"], id="unreported", task_queue=PIPELINE_QUEUE
+        )
+        wait_for("the call is on its way", lambda: usual.in_flight("openai"))
+        with usual.without("temporal"):  # the answer cannot be reported
+            wait_for("its activity is over", lambda: _over(usual))
+            os.kill(usual.pids()["openai"], signal.SIGKILL)
+        async with asyncio.timeout(REPORTED_SECONDS):
+            (stage,) = (await run.result())["stages"]
+    assert (stage["metadata"]["attempts"], stage["metadata"]["possibly_paid_twice"]) == (1, 0)
+    assert [call["outcome"] for call in usual.simulator.ledger()] == ["answered"]
+
+
+def _over(fleet: Fleet) -> bool:
+    lines = fleet.log("openai_00").splitlines()
+    return any("workflow_id=unreported" in line and "✅ ACTIVITY SUCCESS" in line for line in lines)

@@ -19,6 +19,11 @@ replay) . $world/on_replay ;;
 roll) release={release}; . $world/on_roll ;;
 esac
 """
+#: `status` shows a file, where there is one.
+FAKE_SUPERVISORCTL = """#!/bin/sh
+[ ! -e {world}/nothing_runs ] || exit 1
+[ "$3" != status ] || cat {world}/status 2>/dev/null
+"""
 
 
 @dataclass
@@ -85,7 +90,7 @@ class World:
         bin_folder = self.prefix / "releases" / release / ".venv/bin"
         bin_folder.mkdir(parents=True)
         self.script(bin_folder / "fleet", FAKE_FLEET.format(world=self.folder, release=release))
-        self.script(bin_folder / "supervisorctl", f"#!/bin/sh\n[ ! -e {self.folder}/nothing_runs ]\n")
+        self.script(bin_folder / "supervisorctl", FAKE_SUPERVISORCTL.format(world=self.folder))
         (bin_folder.parent.parent / ".complete").touch()
         return release
 

@@ -321,10 +321,10 @@ def test_an_update_renews_all_and_pipelines_go_through_it_without_losing_an_atte
             made = machine.made()
             updating = machine.start("sudo scripts/update.sh --ref main")
             wait_for("the release is made", lambda: machine.made() - made, STEP_SECONDS)
-            outcomes = run_until(machine, lambda: updating.poll() is not None)
+            outcomes = run_until(fleet, lambda: updating.poll() is not None)
             said, wrong = updating.communicate(timeout=STEP_SECONDS)
             assert updating.returncode == 0, said + wrong
-            outcomes += run_until(machine, lambda: True)
+            outcomes.append(json_of(machine.run("fleet run Kávovar --project through-update --json").stdout))
     finally:
         fleet.supervisorctl("start", "openai:*")
     assert machine.current != release and f"updated from {release}" in said
@@ -341,11 +341,14 @@ def test_an_update_renews_all_and_pipelines_go_through_it_without_losing_an_atte
     assert {name: pid for name, pid in elsewhere.items() if name != "openai"}.items() <= others.items()
 
 
-def run_until(machine: Machine, over: Callable[[], bool]) -> list[dict[str, Any]]:
-    """The outcomes of pipelines that run, two at a time, one after another, until it is over; of two at least."""
+def run_until(fleet: Fleet, over: Callable[[], bool]) -> list[dict[str, Any]]:
+    """The outcomes of pipelines that run, two at a time, one after another, until it is over; of two at least.
+
+    The other machine starts them: a command that is started anew for each costs more than the update itself.
+    """
     outcomes: list[dict[str, Any]] = []
     while not outcomes or not over():
-        runs = [machine.start("fleet run Kávovar --project through-update --json") for _ in range(2)]
+        runs = [fleet.start("run", "Kávovar", "--project", "through-update", "--json") for _ in range(2)]
         outcomes += [json_of(run.communicate(timeout=120)[0]) for run in runs]
     return outcomes
 
@@ -386,7 +389,8 @@ def backlog(fleet: Fleet, name: str) -> int:
 
 
 def test_a_release_that_does_not_come_up_gives_way_to_the_old_one(machine: Machine) -> None:
-    release = machine.current
+    """The roll ends at the second program, whose old process stays; only the first has been renewed."""
+    release, before = machine.current, machine.pids()
     machine.publish(
         "workers/assistants.py", '    run_temporal_process("assistants", life)', "    raise SystemExit(3)"
     )
@@ -394,6 +398,9 @@ def test_a_release_that_does_not_come_up_gives_way_to_the_old_one(machine: Machi
     assert back.returncode == 1 and f"back on {release}" in back.stderr, back.stdout + back.stderr
     assert machine.current == release
     wait_for("it is well", machine.is_well)
+    after = machine.pids()
+    assert after.keys() == before.keys()
+    assert {name for name in before if after[name] != before[name]} == {"anthropic_00"}
     done = machine.run("fleet run Kávovar --project seo-demo --json")
     assert json_of(done.stdout)["status"] == "completed", done.stderr
 

@@ -70,6 +70,27 @@ def test_when_a_process_does_not_come_up_the_old_release_comes_back(world: Updat
     assert status == 1 and world.current == world.old and f"back on {world.old}" in said
 
 
+STATUS = """\
+anthropic:anthropic_00           RUNNING   pid {anthropic}, uptime 0:01:00
+assistants:assistants_00         {assistants}
+gemini:gemini_00                 RUNNING   pid 13, uptime 0:01:00
+"""
+
+
+def test_going_back_renews_what_the_update_has_renewed_and_nothing_else(world: Updating) -> None:
+    status = world.folder / "status"
+    status.write_text(STATUS.format(anthropic=11, assistants="RUNNING   pid 12, uptime 0:01:00"), "utf-8")
+    half = STATUS.format(anthropic=21, assistants="FATAL     Exited too quickly (process log may have details)")
+    world.happens(
+        "on_roll",
+        f"echo $* >>{world.folder}/rolled\n"
+        f"[ $release = {world.old} ] || {{ printf '%s' {shlex.quote(half)} >{status}; false; }}",
+    )
+    code, said = world.update()
+    assert code == 1 and f"back on {world.old}" in said
+    assert (world.folder / "rolled").read_text("utf-8").splitlines() == ["roll", "roll anthropic assistants"]
+
+
 def test_going_back_that_fails_is_told_and_the_next_update_goes_on(world: Updating) -> None:
     world.happens("on_roll", "false")
     status, said = world.update()
