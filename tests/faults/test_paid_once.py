@@ -266,7 +266,7 @@ import sys
 from fleet.budgets.admission import Admitted
 from workers.llm import main
 
-Admitted._failed = lambda self, error: None
+Admitted._failed = lambda self, error: error
 main(sys.argv[1:])
 """
 
