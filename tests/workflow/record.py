@@ -19,6 +19,7 @@ from typing import Any
 from temporalio.client import Client, WorkflowFailureError, WorkflowHandle
 
 from fleet.budgets.reports import BUDGET_WORKFLOW, OPEN_SIGNAL, REPORT_SIGNAL, Opening, Reading, Report, budget_id
+from fleet.config import PROJECT_ROOT
 from fleet.contracts import CONTROL_QUEUE, PIPELINE_QUEUE, WORKFLOW_TYPE, Limited, LimitSettings, llm_queue
 from tests.fleet import ENVIRONMENT, Fleet, running_fleet
 from tests.waiting import wait_for
@@ -87,6 +88,7 @@ async def record(fleet: Fleet, release: str) -> None:
     for name, workflow_id in names.items():
         history = await client.get_workflow_handle(workflow_id).fetch_history()
         text = history.to_json().replace(f"@{socket.gethostname()}:", "@host:")
+        text = text.replace(f"{fleet.state}/", "state/").replace(f"{PROJECT_ROOT}/", "")
         (HISTORIES / f"{release}-{name}.json").write_text(text + "\n", "utf-8")
 
 
