@@ -100,6 +100,8 @@ class Worker:
     reported_at: float = 0.0
     hold_until: float = 0.0
     held: int = 0
+    turn: float = 0.0
+    waiting: int = 0
 
     def told(self, now: float) -> None:
         """All of it has been reported."""
@@ -162,6 +164,7 @@ class World:
             while self.events and self.events[0][0] <= self.now:
                 heapq.heappop(self.events)[2]()
             self._dispatch()
+            self._pass_gates()
             self._report()
             self._keep()
 
@@ -178,8 +181,20 @@ class World:
                 worker.held += 1
                 continue
             self.in_flight += 1
+            if self.budget.held_models:
+                worker.waiting += 1
+                continue
             lag = self.chance.uniform(0.03, 0.2) + max(worker.hold_until - self.now, 0.0)
             self.later(lag, lambda worker=worker: self._send(worker))
+
+    def _pass_gates(self) -> None:
+        """While a model has no quota each process's gate keeps its part of the rate."""
+        rate = self.budget.rate() / self.processes
+        for worker in self.workers:
+            while worker.waiting and rate and self.now >= max(worker.turn + 1 / rate, worker.hold_until):
+                worker.turn = max(worker.turn + 1 / rate, self.now - max(1.0, 1 / rate))
+                worker.waiting -= 1
+                self.later(self.chance.uniform(0.03, 0.2), lambda worker=worker: self._send(worker))
 
     def _is_of_a_model_without_quota(self) -> bool:
         """Whether the next of the queue is; it holds a minute's worth of the others at any time."""

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 
 from fleet.budgets.costs import Cost, Costs
-from fleet.budgets.gate import LONGEST_HOLD_SECONDS, Gate
+from fleet.budgets.gate import LONGEST_HOLD_SECONDS, Gate, Word
 from fleet.budgets.headers import HeaderReading, limits_in
 from fleet.budgets.held_models import HeldModels
 from fleet.budgets.mixing import Mixing
@@ -60,8 +60,7 @@ class Admission:
             self.reporter.held()
             raise HeldBack(left, f"{request.model} has no quota left")
         cost = self._cost(request)
-        word, look = self.reporter.watch.word, self._open_if_resumed
-        wait = await self.gate.pass_through(cost, word, longest_seconds, look)
+        wait = await self.gate.pass_through(cost, self._word, longest_seconds, self._open_if_resumed)
         if wait is not None:
             raise HeldBack(wait)
         admitted = Admitted(self, request, cost)
@@ -70,6 +69,9 @@ class Admission:
         finally:
             if not admitted.taken:
                 self.gate.give_back(cost)
+
+    async def _word(self, held_seconds: float) -> Word:
+        return await self.reporter.watch.word(held_seconds, holds_model=bool(self.held_models))
 
     def _cost(self, request: LlmRequest) -> Cost:
         """What the call will take of the limits. A request that one of them never has room for takes no tokens: it

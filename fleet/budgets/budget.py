@@ -22,9 +22,11 @@ _FIRST_COST = 800.0
 _AFTER_TROUBLE_RATE = 1.0
 _RECOVERY_SECONDS, _SLOW_SECONDS = 30.0, 120.0
 _SLOWER, _LOWER = 0.5, 0.8
-# How fast it is learned and forgotten how many calls a second go back unsent, and what each adds.
-_HELD_HALF_LIFE_SECONDS = 2.0
-_HELD_RATE_OF_ONE = math.log(2) / _HELD_HALF_LIFE_SECONDS
+# How fast it is learned and forgotten how many calls a second go back unsent, and what each one weighs.
+_WEIGHED_HALF_LIFE_SECONDS = 2.0
+_WEIGHT = math.log(2) / _WEIGHED_HALF_LIFE_SECONDS
+# Of such calls so many more are handed out, at most; processes spend some milliseconds on each.
+_LEAST_UNSENT, _MOST_UNSENT_SHARE, _SURPLUS, _MOST_DISPATCHED = 0.05, 0.95, 1.25, 100.0
 # While processes find out that their budget is kept again, they report seldom; see ``Reporter``.
 _RETURN_SECONDS = 30.0
 
@@ -38,10 +40,9 @@ class Budget:
 
     ``configured`` are the settings' limits, ``chosen`` the operator's, which win. ``flying`` are each process's
     calls that have not ended, and when it told of them. ``heard_rate`` is what the last report was followed by.
-    ``held_models`` have no quota until then; ``held`` is how many of their calls a second go back unsent, as of
-    ``held_at``.
-    ``settling``: nobody kept the budget for a while, until ``missed_at``, and not all is told yet that was done
-    meanwhile.
+    ``held_models`` have no quota until then; ``unsent`` and ``sent`` are how many of the queue's calls a second
+    went back unsent for their sake and how many did not, as of ``weighed_at``. ``settling``: nobody kept
+    the budget for a while, until ``missed_at``, and not all is told yet that was done meanwhile.
     """
 
     queue: str
@@ -66,8 +67,9 @@ class Budget:
     flying: dict[str, list[float]] = field(default_factory=dict)
     resumes: int = 0
     held_models: dict[str, HeldModel] = field(default_factory=dict)
-    held: float = 0.0
-    held_at: float = 0.0
+    unsent: float = 0.0
+    sent: float = 0.0
+    weighed_at: float = 0.0
 
     def open(self, opening: Opening, now: float) -> None:
         """A process will poll the queue."""
@@ -149,8 +151,8 @@ class Budget:
 
     def pass_time(self, now: float) -> None:
         """See what time alone changes."""
-        self.held *= 0.5 ** (max(now - self.held_at, 0.0) / _HELD_HALF_LIFE_SECONDS)
-        self.held_at = max(now, self.held_at)
+        kept = 0.5 ** (max(now - self.weighed_at, 0.0) / _WEIGHED_HALF_LIFE_SECONDS)
+        self.unsent, self.sent, self.weighed_at = self.unsent * kept, self.sent * kept, max(now, self.weighed_at)
         self.held_models = {name: one for name, one in self.held_models.items() if one.until > now}
         for bucket in self.buckets.values():
             bucket.advance(now)
@@ -189,7 +191,8 @@ class Budget:
         """One process's report."""
         self.pass_time(now)
         self.flying[report.process] = [report.in_flight, now]
-        self.held += report.held * _HELD_RATE_OF_ONE
+        self.unsent += report.held * _WEIGHT
+        self.sent += report.calls * _WEIGHT
         if not (report.calls or report.answered or report.troubles or any(report.spent.values())):
             return  # only that calls are on their way
         if self.resting:
@@ -312,9 +315,13 @@ class Budget:
         return 0.0 if shut else self._open_rate()
 
     def dispatch_rate(self) -> float:
-        """Calls a second that the queue may hand out: those that go back unsent take no other's turn."""
+        """Calls a second that the queue may hand out. While calls of a model go back unsent it hands out so many
+        more that none takes another's turn; the processes' gates then keep the rate."""
         rate = self.rate()
-        return rate + self.held if rate and self.held_models else rate
+        if not (rate and self.held_models and self.unsent > _LEAST_UNSENT):
+            return rate
+        share = min(self.unsent / (self.unsent + self.sent), _MOST_UNSENT_SHARE)
+        return min(_SURPLUS * rate / (1 - share), max(rate, _MOST_DISPATCHED))
 
 
 def _refusals(report: Report) -> list[Trouble]:

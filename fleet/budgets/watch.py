@@ -68,9 +68,15 @@ class Watch:
             await asyncio.shield(self._asking)  # others wait for it too
         return self.last if self.kept else None
 
-    async def word(self, held_seconds: float) -> Word:
-        """What the budget says to a call that the gate held for so long."""
-        if self.exact:
+    def _paced_by_queue(self, *, holds_model: bool) -> bool:
+        """Whether the queue hands out no more than may be sent. While a model has no quota it hands out more,
+        since many go back unsent."""
+        return self.exact and not holds_model and not (self.last is not None and self.last.held_models)
+
+    async def word(self, held_seconds: float, *, holds_model: bool = False) -> Word:
+        """What the budget says to a call that the gate held for so long; ``holds_model``: this process knows of a
+        model without quota."""
+        if self._paced_by_queue(holds_model=holds_model):
             if held_seconds < _HELD_SECONDS:
                 return Word()
             standing = await self.standing()
@@ -84,7 +90,7 @@ class Watch:
         kept = True
         try:
             self.last = await self._handle.query(STANDING_QUERY, result_type=Standing, rpc_timeout=_RPC)
-            if not self.exact:
+            if not self._paced_by_queue(holds_model=bool(self.last.held_models)):
                 self._processes = max(await pollers(self._client, self._queue), 1)
         except (RPCError, WorkflowQueryFailedError) as error:
             kept = False

@@ -71,7 +71,7 @@ class QuietReporter:
     def call(self, cost: Cost) -> AbstractContextManager[None]:
         return nullcontext()
 
-    async def word(self, waited_seconds: float) -> Word:
+    async def word(self, waited_seconds: float, *, holds_model: bool = False) -> Word:
         return Word()
 
     async def standing(self, at_most_seconds: float = 1.0) -> Standing:

@@ -1,6 +1,7 @@
 """What one process knows of a queue's budget, and what its gate is told."""
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from temporalio.service import RPCError, RPCStatusCode
 from fleet.budgets import watch as watching
 from fleet.budgets.gate import Word
 from fleet.budgets.queues import QueueRate
-from fleet.budgets.reports import Standing
+from fleet.budgets.reports import HeldModel, Standing
 from fleet.budgets.watch import Watch
 
 EXACT, DIVIDED, NOT_SETTABLE = QueueRate(5.0), QueueRate(5.0, partitions=4), QueueRate(None, settable=False)
@@ -66,6 +67,17 @@ async def test_where_the_queue_obeys_only_a_call_that_was_held_asks(server: Serv
     server.answer = standing("probing", 0.5)
     server.now += 1
     assert await watch.word(1.5) == Word(), "the queue keeps the rate"
+
+
+async def test_while_a_model_has_no_quota_every_call_goes_by_the_budgets_word(server: Server) -> None:
+    """The queue then hands out more than may be sent."""
+    watch = watch_of(server, EXACT)
+    assert await watch.word(0.0, holds_model=True) == Word(pace=6.0), "the budget has not heard of it yet"
+    server.now += 2.1
+    server.answer = replace(standing(), held_models=[HeldModel("m", 1e9, "")])
+    await watch.word(0.0, holds_model=True)
+    server.now += 2.1
+    assert await watch.word(0.0) == Word(pace=2.0), "a third of the fleet's rate"
 
 
 @pytest.mark.parametrize(("opened", "queue_holds"), [(DIVIDED, True), (NOT_SETTABLE, False)])
