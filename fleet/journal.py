@@ -29,6 +29,7 @@ from typing import Self
 
 from fleet.config import Settings
 from fleet.errors import JournalUnavailable
+from fleet.machine_id import machine_id
 from fleet.processes import Owner
 
 # SQLite's lock is not fair: among many processes on a slow disk, one may go hungry for a while.
@@ -39,6 +40,7 @@ _KEPT_SHARE, _LOOKED_AT_SHARE = 0.75, 0.5
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS place (id TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS machine (id TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS calls (
     key TEXT PRIMARY KEY, workflow_id TEXT NOT NULL, function_key TEXT NOT NULL, state TEXT NOT NULL,
     pid INTEGER NOT NULL, started INTEGER NOT NULL, boot TEXT NOT NULL, deadline REAL NOT NULL,
@@ -124,6 +126,7 @@ class Journal:
             settings.state_dir / "journal" / f"{provider}.db",
             max_bytes=int(settings.journal_max_mb * 1_000_000),
             keep_seconds=settings.journal_keep_days * 86_400,
+            machine=machine_id(settings.state_dir),
         )
 
     def __init__(
@@ -134,8 +137,10 @@ class Journal:
         keep_seconds: float,
         owner: Owner | None = None,
         clock: Callable[[], float] = time.time,
+        machine: str = "",
     ) -> None:
         self._path = path
+        self._machine = machine
         self._max_bytes = max_bytes
         self._keep_seconds = keep_seconds
         self._owner = owner or Owner.current()
@@ -407,11 +412,28 @@ class Journal:
                 connection.execute("PRAGMA journal_mode=WAL")
                 connection.execute("PRAGMA synchronous=FULL")
                 connection.executescript(_SCHEMA)
+                self._see_machine(connection)
             except BaseException:
                 connection.close()
                 raise
             self._connection = connection
         return self._connection
+
+    def _see_machine(self, connection: sqlite3.Connection) -> None:
+        """A journal that was copied from another machine is another place, and holds none of its tasks: the
+        processes that work on them may live on there."""
+        known = connection.execute("SELECT id FROM machine").fetchone()
+        if known is not None and known["id"] == self._machine:
+            return
+        with connection:
+            connection.execute("BEGIN IMMEDIATE")
+            known = connection.execute("SELECT id FROM machine").fetchone()
+            if known is None:
+                connection.execute("INSERT INTO machine VALUES (?)", (self._machine,))
+            elif known["id"] != self._machine:
+                connection.execute("DELETE FROM tasks")
+                connection.execute("DELETE FROM place")
+                connection.execute("UPDATE machine SET id = ?", (self._machine,))
 
     def _unavailable(self, what: str) -> JournalUnavailable:
         return JournalUnavailable(

@@ -7,9 +7,7 @@ gives a program up that cannot start. Bad settings and bad code are: they end th
 import asyncio
 import hashlib
 import math
-import os
 import re
-import socket
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -27,6 +25,7 @@ from fleet.config import PROJECT_ROOT, Settings
 from fleet.errors import TemporalUnavailable
 from fleet.exits import EXIT_FAILED, EXIT_OK
 from fleet.life import Life, happens_within, run_process
+from fleet.machine_id import identity_on, machine_id
 from fleet.payloads import data_converter
 from fleet.pulse import Pulse
 from fleet.signals import stop_on_signal
@@ -45,6 +44,7 @@ async def connect_once(settings: Settings, *, identity: str | None = None, timeo
         TemporalUnavailable: it cannot be reached in time, or has no such namespace.
     """
     address, namespace = settings.temporal_host, settings.temporal_namespace
+    identity = identity or identity_on(machine_id(settings.state_dir), "fleet")
     try:
         async with asyncio.timeout(timeout_seconds):
             client = await Client.connect(
@@ -145,7 +145,7 @@ class WorkerProcess:
                     await self.close()
 
     async def _serve(self, stop: asyncio.Event) -> int:
-        identity = f"{self.name}@{socket.gethostname()}:{os.getpid()}"
+        identity = identity_on(machine_id(self.settings.state_dir), self.name)
         client = await connect_patiently(self.settings, identity=identity, stop=stop)
         if client is None:
             return EXIT_OK

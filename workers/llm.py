@@ -19,6 +19,7 @@ from fleet.config import Settings
 from fleet.errors import BackendError
 from fleet.journal import Journal
 from fleet.life import loading
+from fleet.machine_id import machine_id, process_on
 from fleet.measures import Measures
 from fleet.providers.prices import load_prices
 from fleet.providers.registry import provider_factory
@@ -48,10 +49,11 @@ async def life(settings: Settings, name: str, pulse: Pulse, measures: Measures, 
     runner = CallRunner(settings, provider, session, journal, admissions, measures)
     reporters: list[Reporter] = []
     cost = first_cost(provider.kind)
+    process = process_on(machine_id(settings.state_dir), name)
 
     async def prepare(client: Client) -> None:
         reporters[:] = [
-            Reporter(client, queue, limits, name, cost, provider.timeout_seconds, session.present_key)
+            Reporter(client, queue, limits, process, cost, provider.timeout_seconds, session.present_key)
             for queue, limits in provider.limits.items()
         ]
         for reporter in reporters:

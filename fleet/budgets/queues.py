@@ -7,7 +7,6 @@ partition is given the whole rate, and what is handed out too soon waits in the 
 Source: ``UpdateTaskQueueConfig`` and ``DescribeTaskQueue`` of Temporal's workflow service.
 """
 
-import socket
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -25,6 +24,7 @@ from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
 from fleet.budgets.reports import SET_QUEUE_RATE
+from fleet.machine_id import pid_here
 
 _RPC = timedelta(seconds=5)
 # A poll waits on the server for up to a minute; one that is older has been given up by its process.
@@ -98,19 +98,18 @@ async def pollers(client: Client, queue: str) -> int:
         report_pollers=True,
     )
     described = await client.workflow_service.describe_task_queue(request, timeout=_RPC)
-    return len({one.identity for one in described.pollers if still_polls(one)})
+    return len({one.identity for one in described.pollers if still_polls(one, client.identity)})
 
 
-def still_polls(poller: PollerInfo) -> bool:
-    """Whether its process still polls; the server lists those that ended for some minutes."""
+def still_polls(poller: PollerInfo, own_identity: str) -> bool:
+    """Whether its process still polls; the server lists those that ended for some minutes. ``own_identity`` is
+    this process's."""
     age = datetime.now(UTC) - poller.last_access_time.ToDatetime(UTC)
     if age.total_seconds() > _POLLER_SECONDS:
         return False
-    _, _, place = poller.identity.rpartition("@")
-    host, _, pid = place.partition(":")
-    if host != socket.gethostname() or not pid.isdigit():
-        return True  # on another machine: its processes cannot be looked at from here
-    return Path("/proc", pid).exists()
+    pid = pid_here(poller.identity, own_identity)
+    # Another machine's processes cannot be looked at from here.
+    return pid is None or Path("/proc", str(pid)).exists()
 
 
 async def set_rate(client: Client, queue: str, rate: float, why: str, partitions: int = 1) -> bool:

@@ -57,7 +57,7 @@ class Trouble:
 
 @dataclass(frozen=True)
 class Report:
-    """What one process did since its last report.
+    """What one process, of one machine, did since its last report.
 
     ``calls`` were sent, of which ``charged`` were not refused; ``spent`` is what those were reckoned to cost,
     corrected by what earlier ones turned out to, and ``largest`` the most that one of them cost. ``answered``

@@ -226,5 +226,5 @@ async def _queue(client: Client, name: str) -> QueueStatus:
     answer = await client.workflow_service.describe_task_queue(request, timeout=timedelta(seconds=_RPC_SECONDS))
     stats = answer.stats
     age = stats.approximate_backlog_age.ToTimedelta().total_seconds() if stats.approximate_backlog_count else 0.0
-    pollers = {one.identity for one in answer.pollers if still_polls(one)}
+    pollers = {one.identity for one in answer.pollers if still_polls(one, client.identity)}
     return QueueStatus(name, len(pollers), stats.approximate_backlog_count, round(age, 3))

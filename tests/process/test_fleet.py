@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import subprocess
 import time
 from functools import partial
@@ -9,6 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from temporalio.api.enums.v1 import TaskQueueKind, TaskQueueType
+from temporalio.api.taskqueue.v1 import TaskQueue
+from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest
 
 from fleet.config import PROJECT_ROOT
 from tests.fleet import PROGRAMS, Fleet, json_of
@@ -58,6 +62,22 @@ def test_status_shows_servers_processes_and_queues(fleet: Fleet) -> None:
     assert {one["pollers"] for one in queues.values()} == {1}
     fleet.wait_for_open_pipelines()  # of other tests
     wait_for("nothing waits", lambda: {one["backlog"] for one in fleet.seen().get("queues", [])} == {0})
+
+
+async def test_a_process_is_known_by_its_machine_and_not_by_the_hosts_name_alone(fleet: Fleet) -> None:
+    machine = json_of((fleet.state / "machine.json").read_text("utf-8"))["id"]
+    queue = TaskQueue(name="llm-openai", kind=TaskQueueKind.TASK_QUEUE_KIND_NORMAL)
+    client = await fleet.client()
+    described = await client.workflow_service.describe_task_queue(
+        DescribeTaskQueueRequest(
+            namespace=client.namespace,
+            task_queue=queue,
+            task_queue_type=TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY,
+            report_pollers=True,
+        )
+    )
+    identities = {one.identity for one in described.pollers}
+    assert f"openai_00@{socket.gethostname()}+{machine}:{fleet.pids()['openai']}" in identities
 
 
 def test_a_pipeline_runs_and_is_reported_in_one_object(fleet: Fleet) -> None:

@@ -1,5 +1,7 @@
 """Reports that come late, and clocks that are off."""
 
+import pytest
+
 from fleet.budgets.budget import Budget
 from fleet.budgets.hearing import Hearing
 from fleet.budgets.reports import Opening, Report, Trouble
@@ -43,6 +45,20 @@ def test_a_clock_that_is_behind_is_told_of_once_and_then_allowed_for() -> None:
     told = [ear.take(at_work(sent_at=980.0 + second), 1000.0 + second) for second in range(1, 20)]
     assert [behind for behind in told if behind is not None] == [20.0]
     ear.take(at_work(sent_at=1000.0, troubles=OUTAGE), 1020.0)
+    assert budget.breaker.state == "probing", "its news is fresh"
+
+
+@pytest.mark.parametrize("apart", [3.0, 20.0, -20.0])
+def test_machines_whose_clocks_differ_are_each_heard_by_their_own(apart: float) -> None:
+    """A process has the same name on every machine; its reports tell which one it is on."""
+    budget, ear = hearing()
+    settled = []
+    for second in range(1, 90):
+        ear.take(at_work("openai_00@vm+1", sent_at=1000.0 + second), 1000.1 + second)
+        ear.take(at_work("openai_00@vm+2", sent_at=1000.0 + second - apart), 1000.2 + second)
+        settled.append(not budget.settling)
+    assert all(settled[45:]), "a clock that is off is found out once"
+    ear.take(at_work("openai_00@vm+2", sent_at=1090.0 - apart, troubles=OUTAGE), 1090.2)
     assert budget.breaker.state == "probing", "its news is fresh"
 
 

@@ -1,6 +1,7 @@
 """The journal: what it says of a call, over crashes at every step and many processes at once."""
 
 import os
+import shutil
 import stat
 import tempfile
 import threading
@@ -29,8 +30,16 @@ class Clock:
         return self.now
 
 
-def opened(path: Path, owner: Owner | None = None, clock: Clock | None = None, max_bytes: int = LARGE) -> Journal:
-    return Journal(path, max_bytes=max_bytes, keep_seconds=3600, owner=owner, clock=clock or Clock())
+def opened(
+    path: Path,
+    owner: Owner | None = None,
+    clock: Clock | None = None,
+    max_bytes: int = LARGE,
+    machine: str = "",
+) -> Journal:
+    return Journal(
+        path, max_bytes=max_bytes, keep_seconds=3600, owner=owner, clock=clock or Clock(), machine=machine
+    )
 
 
 def begun(journal: Journal, **options: bool) -> object:
@@ -93,6 +102,24 @@ def test_it_vouches_for_its_own_host_only(path: Path) -> None:
     with opened(path) as journal:
         assert begun(journal, unknown_before=True, send_ambiguous=False) == Ambiguous(1)
         assert begun(journal, unknown_before=True) == Send(1)
+
+
+def test_a_journal_that_was_copied_to_another_machine_is_another_place_and_holds_none_of_its_tasks(
+    path: Path,
+) -> None:
+    with opened(path, dead(), machine="one") as there:
+        place = there.place()
+        there.hold(b"token")
+        begun(there)
+        there.answered(NAME, "answer")
+    copied = path.with_name("copied.db")
+    shutil.copy(path, copied)
+    with opened(copied, machine="two") as here:
+        assert here.place() != place
+        assert here.take_orphans() == [], "whoever works on it may live on there"
+        assert begun(here) == Answered("answer", 0)
+    with opened(path, machine="one") as there:
+        assert there.place() == place and there.take_orphans() == [b"token"]
 
 
 def test_a_call_that_comes_back_from_another_host_counts_what_was_sent_there(path: Path) -> None:
