@@ -11,7 +11,7 @@ from typing import TypeVar
 from loguru import logger
 
 from fleet.errors import JournalUnavailable
-from fleet.journal import CallName, Journal, Send, Standing
+from fleet.journal import Answered, CallName, Journal, Send, Standing
 
 # By then a task that has ended is reported, if Temporal can be reached at all.
 _REPORTED_SECONDS = 60.0
@@ -50,6 +50,10 @@ class AsyncJournal:
             yield
         finally:
             self._over.append((self._clock(), token))
+
+    async def answer(self, name: CallName) -> Answered | None:
+        """What the call has been answered with, if it has."""
+        return await self._run(lambda: self._journal.answer(name))
 
     async def begin(
         self, name: CallName, *, seconds: float, maybe_paid: int, unknown_before: bool, send_ambiguous: bool

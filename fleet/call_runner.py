@@ -93,6 +93,8 @@ class CallRunner:
             BackendError: there is no key to make it with.
             JournalUnavailable: nothing was sent.
         """
+        if (known := await self._journal.answer(call.name)) is not None:
+            return _known(known)  # no limit is to be waited for
         admission, number = self._admissions[call.queue], attempts.made + 1
         async with admission.admitted(call.request, call.hold_seconds) as admitted:
             telling = asyncio.create_task(pipeline.sending(number))
@@ -144,9 +146,8 @@ class CallRunner:
             send_ambiguous=call.send_ambiguous,
         )
         match standing:
-            case Answered(answer, maybe_paid):
-                logger.info("answered before: taken from the journal, not sent again")
-                return Recorded.from_json(answer, maybe_paid)
+            case Answered() as known:  # meanwhile
+                return _known(known)
             case Wait(owner):
                 logger.debug("process {} is at this call: waiting for its answer", owner.pid)
                 return None
@@ -258,6 +259,11 @@ class CallRunner:
                 task.cancel()
             if late:
                 await asyncio.wait(late)
+
+
+def _known(answered: Answered) -> Recorded:
+    logger.info("answered before: taken from the journal, not sent again")
+    return Recorded.from_json(answered.answer, answered.maybe_paid)
 
 
 async def _excused(error: ProviderError, attempts: Attempts, admission: Admission) -> bool:

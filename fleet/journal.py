@@ -174,6 +174,14 @@ class Journal:
                 connection.execute("INSERT INTO place VALUES (?)", row)
             return str(row[0])
 
+    def answer(self, name: CallName) -> Answered | None:
+        """What the call has been answered with, if it has; nothing is recorded."""
+        with self._reading() as connection:
+            row = connection.execute(
+                "SELECT answer, maybe_paid FROM calls WHERE key = ? AND state = 'answered'", (name.key,)
+            ).fetchone()
+        return None if row is None else Answered(row["answer"], int(row["maybe_paid"]))
+
     def begin(
         self,
         name: CallName,

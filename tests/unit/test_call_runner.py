@@ -41,6 +41,16 @@ async def test_what_was_answered_before_takes_nothing_of_the_limit(opened: Opene
     assert not second.gate._sent
 
 
+async def test_what_was_answered_before_waits_for_no_limit(opened: Opened) -> None:
+    provider = Provider(at_once=True)
+    await Process(opened(), provider).make()
+    second = Process(opened(), provider)
+    second.gate.refused(86_400.0)
+    second.admission.held_models.hold("gpt-4o", 86_400.0)
+    assert (await second.make()).answer == ANSWER
+    assert provider.asked == 1
+
+
 async def test_two_attempts_at_once_share_one_call(opened: Opened) -> None:
     provider = Provider()
     process = Process(opened(), provider)
