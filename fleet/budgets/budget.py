@@ -274,8 +274,10 @@ class Budget:
         if not self.buckets:
             self._add(Limited.REQUESTS, max(self.pace * 0.9, _LEAST_LEARNED_RATE), now).learned = True
         read = {str(reading.what): reading.remaining for reading in report.readings if reading.refused}
+        ample = bool(read) and all(self.buckets[what].ample(left) for what, left in read.items())
         short = [what for what, left in read.items() if left < self.buckets[what].largest_cost]
-        for what in short or [min(self.buckets, key=self._headroom)]:
+        # Where enough is left of all that the provider tells of, it counts something else too.
+        for what in short or ([] if ample else [min(self.buckets, key=self._headroom)]):
             self.buckets[what].refuse(wait, whole=read[what] if short else None)
             self.buckets[what].unsure = self.settling
         for what, left in read.items():
@@ -283,8 +285,7 @@ class Budget:
                 self.buckets[what].observe(left, 0.0)
         if any(one.meaning == Meaning.RAMP for one in refusals):
             self._slow_down(_SLOWER, before, now)
-        elif read and all(self.buckets[what].ample(left) for what, left in read.items()):
-            # Of all that the provider tells of enough is left: it counts something else too.
+        elif ample:
             self._slow_down(_LOWER, before, now)
 
     def _slow_down(self, share: float, before: float, now: float) -> None:

@@ -5,6 +5,7 @@ from itertools import pairwise
 
 import pytest
 
+from fleet.budgets.breaker import PROBE_RATE
 from fleet.budgets.budget import SHUT_BEFORE, Budget
 from fleet.budgets.describe import describe
 from fleet.budgets.reports import Opening, Reading, Report, Trouble
@@ -139,6 +140,15 @@ def test_a_refusal_slows_the_queue_whatever_headers_say_is_left(left: float) -> 
     before = budget.rate()
     budget.take(troubled(Meaning.RATE, left=left), 30.0)
     assert budget.rate() < 0.9 * before
+
+
+def test_a_storm_of_refusals_for_no_known_limit_is_asked_into_as_often_as_a_provider_in_trouble() -> None:
+    """A rate of a call each five seconds would take minutes to see that the storm is over."""
+    budget = opened()
+    busy(budget, 1, 30)
+    for second in range(30, 50):
+        budget.take(troubled(Meaning.RATE, left=55.0, wait=0.05), float(second))
+    assert budget.rate() >= PROBE_RATE
 
 
 def test_a_limit_that_headers_do_not_tell_of_is_found_out() -> None:
