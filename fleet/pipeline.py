@@ -61,6 +61,7 @@ _LONGEST_PATIENCE_SECONDS = 3600.0
 _COLLECTS_IN_PARTS = "collects-in-parts"
 _REFUSES_TOO_LARGE = "refuses-too-large"
 _CHECKS_CSV = "checks-csv-in-an-activity"
+_LEAVES_OUT_UNUSABLE = "leaves-out-what-cannot-be-used"
 _CANCELS_UNSENT = "cancels-what-is-not-sent"
 #: Source: Temporal's limit on fairness keys, in bytes.
 _FAIRNESS_KEY_MAX = 64
@@ -266,6 +267,8 @@ class AssistantPipelineWorkflow:
             except ActivityError as error:
                 late, why = _start_timeout(error), _given_up(error, HeldBack.code)
                 unusable = _given_up(error, MODEL_UNUSABLE)
+                if unusable is not None and not workflow.patched(_LEAVES_OUT_UNUSABLE):
+                    unusable = None
                 if late is None and why is None and unusable is None:
                     raise
             if late is not None and (self._stages.sent(key) or _may_have_sent(late)):

@@ -1,4 +1,7 @@
-"""Open pipelines and budgets survive an update: what was recorded replays on this code."""
+"""Open pipelines and budgets survive an update: what was recorded replays on this code.
+
+``mixed`` is what comes of a roll, in which a new process answers what the old pipeline process does not know yet.
+"""
 
 from pathlib import Path
 
