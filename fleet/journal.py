@@ -430,6 +430,8 @@ class Journal:
     def _see_machine(self, connection: sqlite3.Connection) -> None:
         """A journal that was copied from another machine is another place, and holds none of its tasks: the
         processes that work on them may live on there."""
+        if not self._machine:
+            return
         known = connection.execute("SELECT id FROM machine").fetchone()
         if known is not None and known["id"] == self._machine:
             return

@@ -3,14 +3,17 @@ that was copied has its files.
 """
 
 import fcntl
-import hashlib
 import json
 import os
 import socket
 import uuid
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
+
+from loguru import logger
+
+from fleet.processes import boot_id
 
 _FILE, _LOCK = "machine.json", "machine.lock"
 
@@ -18,55 +21,68 @@ _FILE, _LOCK = "machine.json", "machine.lock"
 @dataclass(frozen=True)
 class Marks:
     """What tells one machine from another. ``system`` is the installation's id, which a clone may share;
-    ``networks`` are the addresses of its network cards, which it does not."""
+    ``networks`` are the addresses of its network cards, which it does not; ``boot`` is this boot's."""
 
     system: str
     networks: tuple[str, ...]
+    boot: str = ""
 
     @classmethod
     def here(cls) -> "Marks":
-        """Those of this machine. Sources: machine-id(5), sysfs."""
+        """Those of this machine. Sources: machine-id(5), sysfs, random(4)."""
         cards = [path.parent for path in Path("/sys/class/net").glob("*/address") if path.parent.name != "lo"]
         real = [card for card in cards if (card / "device").exists()] or cards
         networks = {_text(card / "address") for card in real} - {"", "00:00:00:00:00:00"}
-        return cls(_text(Path("/etc/machine-id")), tuple(sorted(networks)))
+        return cls(_text(Path("/etc/machine-id")), tuple(sorted(networks)), boot_id())
 
     def may_be(self, other: "Marks") -> bool:
         """Whether both may be of one machine, which may have got another card meanwhile."""
+        if self.boot and self.boot == other.boot:
+            return True
         known = self.networks and other.networks
         return self.system == other.system and (not known or bool({*self.networks} & {*other.networks}))
 
 
-def machine_id(state_dir: Path, marks: Callable[[], Marks] = Marks.here) -> str:
+@cache
+def machine_id(state_dir: Path) -> str:
     """Twelve hexadecimal digits, made at this machine's first start and kept in its state folder; made anew where
-    the folder was copied from another machine. Where the folder cannot be written they follow from the marks."""
-    here = marks()
+    the folder was copied from another machine. Empty where it can be neither read nor made."""
+    return kept_id(state_dir, Marks.here())
+
+
+def kept_id(state_dir: Path, here: Marks) -> str:
+    """The id of a machine with these marks, from its state folder; see :func:`machine_id`."""
+    path = state_dir / _FILE
     try:
-        if (known := _known(state_dir / _FILE, here)) is not None:
-            return known
+        if (found := _kept(path)) is not None and found[1] == here:
+            return found[0]
         state_dir.mkdir(parents=True, exist_ok=True)
         with (state_dir / _LOCK).open("a") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)  # the processes of a machine start together
-            return _known(state_dir / _FILE, here) or _made(state_dir / _FILE, here)
-    except OSError:
-        return hashlib.sha256(repr(here).encode()).hexdigest()[:12]
+            found = _kept(path)
+            known = found[0] if found is not None and found[1].may_be(here) else uuid.uuid4().hex[:12]
+            _keep(path, known, here)
+            return known
+    except OSError as error:
+        logger.warning("the machine's id in {} cannot be read or made: {}", path, error)
+        return ""
 
 
-def _known(path: Path, here: Marks) -> str | None:
+def _kept(path: Path) -> tuple[str, Marks] | None:
     try:
         found = json.loads(path.read_text("utf-8"))
-        marks = Marks(str(found["system"]), tuple(map(str, found["networks"])))
-        return str(found["id"]) if marks.may_be(here) else None
+        return str(found["id"]), Marks(
+            str(found["system"]), tuple(map(str, found["networks"])), str(found["boot"])
+        )
     except (FileNotFoundError, ValueError, KeyError, TypeError):
         return None
 
 
-def _made(path: Path, here: Marks) -> str:
-    made = uuid.uuid4().hex[:12]
+def _keep(path: Path, known: str, here: Marks) -> None:
+    """Write it with the marks of now: cards come and go."""
     fresh = path.with_suffix(".new")
-    fresh.write_text(json.dumps({"id": made} | asdict(here)) + "\n", "utf-8")
+    fresh.write_text(json.dumps({"id": known} | asdict(here)) + "\n", "utf-8")
     fresh.replace(path)
-    return made
 
 
 def _text(path: Path) -> str:
@@ -77,8 +93,9 @@ def _text(path: Path) -> str:
 
 
 def process_on(machine: str, name: str) -> str:
-    """The name of a supervised process of this machine among those of all machines: ``NAME@HOST+MACHINE``."""
-    return f"{name}@{socket.gethostname()}+{machine}"
+    """The name of a supervised process of this machine among those of all machines: ``NAME@HOST+MACHINE``. Where
+    the machine has no id, its host name has to do."""
+    return f"{name}@{socket.gethostname()}" + (f"+{machine}" if machine else "")
 
 
 def identity_on(machine: str, name: str) -> str:

@@ -3,56 +3,65 @@
 import json
 import os
 import shutil
+import socket
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from fleet.machine_id import Marks, identity_on, machine_id, pid_here, process_on
+from fleet.machine_id import Marks, identity_on, kept_id, pid_here, process_on
 
-HERE = Marks("4f1c", ("52:54:00:00:00:01",))
+HERE = Marks("4f1c", ("52:54:00:00:00:01",), "boot 1")
 
 
 def test_a_machine_keeps_its_id(tmp_path: Path) -> None:
-    made = machine_id(tmp_path / "state")
+    made = kept_id(tmp_path / "state", Marks.here())
     assert len(made) == 12 and int(made, 16) >= 0
-    assert machine_id(tmp_path / "state") == made
+    assert kept_id(tmp_path / "state", Marks.here()) == made
+
+
+def test_cards_may_change_one_after_the_other(tmp_path: Path) -> None:
+    made = kept_id(tmp_path, HERE)
+    assert kept_id(tmp_path, Marks("4f1c", ("52:54:00:00:00:01", "52:54:00:00:00:09"), "boot 2")) == made
+    assert kept_id(tmp_path, Marks("4f1c", ("52:54:00:00:00:09",), "boot 3")) == made
+    assert kept_id(tmp_path, Marks("4f1c", ("52:54:00:00:00:77",), "boot 3")) == made, "while it runs"
 
 
 def test_processes_that_start_together_agree(tmp_path: Path) -> None:
     with ThreadPoolExecutor(8) as threads:
-        assert len(set(threads.map(lambda _: machine_id(tmp_path), range(40)))) == 1
+        assert len(set(threads.map(lambda _: kept_id(tmp_path, HERE), range(40)))) == 1
 
 
 @pytest.mark.parametrize(
     ("there", "same"),
     [
-        (Marks("4f1c", ("52:54:00:00:00:02",)), False),
-        (Marks("99aa", ("52:54:00:00:00:01",)), False),
-        (Marks("4f1c", ("52:54:00:00:00:01", "52:54:00:00:00:09")), True),
-        (Marks("4f1c", ()), True),
+        (Marks("4f1c", ("52:54:00:00:00:02",), "boot 2"), False),
+        (Marks("99aa", ("52:54:00:00:00:01",), "boot 2"), False),
+        (Marks("4f1c", ("52:54:00:00:00:01", "52:54:00:00:00:09"), "boot 2"), True),
+        (Marks("4f1c", (), "boot 2"), True),
     ],
     ids=["a clone", "another installation", "another card", "no card"],
 )
 def test_a_state_folder_that_was_copied_to_another_machine_gets_an_id_of_its_own(
     tmp_path: Path, there: Marks, same: bool
 ) -> None:
-    made = machine_id(tmp_path / "here", lambda: HERE)
+    made = kept_id(tmp_path / "here", HERE)
     shutil.copytree(tmp_path / "here", tmp_path / "there")
-    assert (machine_id(tmp_path / "there", lambda: there) == made) is same
-    assert machine_id(tmp_path / "here", lambda: HERE) == made
+    assert (kept_id(tmp_path / "there", there) == made) is same
+    assert kept_id(tmp_path / "here", HERE) == made
 
 
 @pytest.mark.parametrize("damaged", ["", "null", "[]", "{}", '{"id": "x", "system": "4f1c", "networks": 1}'])
 def test_a_damaged_file_is_written_anew(tmp_path: Path, damaged: str) -> None:
     (tmp_path / "machine.json").write_text(damaged, "utf-8")
-    made = machine_id(tmp_path, lambda: HERE)
+    made = kept_id(tmp_path, HERE)
     assert json.loads((tmp_path / "machine.json").read_text("utf-8"))["id"] == made
 
 
-def test_where_nothing_can_be_written_the_id_follows_from_the_machine(tmp_path: Path) -> None:
+def test_where_it_cannot_be_made_the_host_name_has_to_do(tmp_path: Path) -> None:
     (tmp_path / "state").write_text("no folder", "utf-8")
-    assert machine_id(tmp_path / "state", lambda: HERE) == machine_id(tmp_path / "state", lambda: HERE)
+    assert kept_id(tmp_path / "state", HERE) == ""
+    assert process_on("", "openai_00") == f"openai_00@{socket.gethostname()}"
 
 
 def test_a_process_is_looked_for_on_its_own_machine_alone() -> None:
