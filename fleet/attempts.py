@@ -41,7 +41,7 @@ class Attempts:
     not refused as unpaid for certain. ``excused_at`` is when the provider's trouble first excused a failure
     (unix seconds), 0 if it never did. ``backend_away_since`` is the start of the first of the latest attempts
     that all found the backend away, or had an error for the pipeline's answer (unix seconds, by Temporal's
-    clock), 0 otherwise. ``too_large``: times that it was refused as larger than a limit.
+    clock), 0 otherwise. ``too_large``: times in a row that it was refused as larger than a limit.
     """
 
     provider_failures: int = 0
@@ -109,7 +109,7 @@ class Attempts:
 
     def failed(self, error: ProviderError) -> None:
         """The call that was sent has failed."""
-        self.too_large += error.meaning is Meaning.TOO_LARGE
+        self.too_large = self.too_large + 1 if error.meaning is Meaning.TOO_LARGE else 0
         self.sent = self.sent or error.may_be_billed
         if not error.may_be_billed:
             self.open_at, self.response_id = "", ""

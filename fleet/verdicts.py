@@ -33,8 +33,9 @@ _MOST_DOUBLINGS = 10
 _BACK_TO_QUEUE_SECONDS = 5.0
 # How long a pipeline that answers with an error is asked again: a broken release may be mended meanwhile.
 _REFUSED_SECONDS = 24 * 3600.0
-# The size is an estimate, so that one refusal may be due to what others sent.
-_MOST_TOO_LARGE = 2
+# How often in a row a request is refused as larger than a limit before that is final: its size is an estimate, so
+# that one refusal may be due to what others sent; a limit that no header tells of may be a part of the real one.
+_TOLD_TOO_LARGE, _UNTOLD_TOO_LARGE = 2, 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,8 +122,9 @@ def _final_form(
     """The error that ends it for good; None if it may be tried again."""
     if isinstance(error, FleetError) and not error.retryable:
         return error
-    if _is_too_large(error) and attempts.too_large >= _MOST_TOO_LARGE:
-        return error
+    if _is_too_large(error):
+        told = any("ratelimit" in name for name in error.headers)
+        return error if attempts.too_large >= (_TOLD_TOO_LARGE if told else _UNTOLD_TOO_LARGE) else None
     if is_wait(error):
         # A provider's limit is waited for without end, and a pipeline that no worker runs for.
         away_seconds = started_at - attempts.backend_away_since

@@ -9,6 +9,8 @@ from fleet.contracts import Limited, LimitSettings
 
 #: Limits that a call is charged with at its arrival, by its size. Output is counted as it is written.
 _BY_SIZE = (Limited.TOKENS, Limited.INPUT_TOKENS)
+# A size is an estimate: it must be so much larger than the limit.
+_SURELY = 1.2
 # How close to its whole a limit counts as unused, and how large an estimate must be for it to be this request's
 # size and no hidden limit that an unused one refuses it for.
 _UNUSED_SHARE, _LARGE_SHARE = 0.99, 0.5
@@ -26,20 +28,34 @@ class Oversize:
 
 
 class SizeLimits:
-    """The token limits of one queue: as the provider's headers told them last, else as the settings say."""
+    """The token limits of one queue's models: as headers told them last, else as the settings say."""
 
     def __init__(self, settings: LimitSettings) -> None:
-        self._limits = {what: 60 * refill for what, refill in settings.refills().items() if what in _BY_SIZE}
+        self._settings = {what: 60 * refill for what, refill in settings.refills().items() if what in _BY_SIZE}
+        self._told: dict[str, dict[Limited, float]] = {}
 
-    def heard(self, readings: Iterable[HeaderReading]) -> None:
-        """An answer told of these limits."""
-        self._limits |= {one.what: one.limit for one in readings if one.what in _BY_SIZE}
+    def heard(self, model: str, readings: Iterable[HeaderReading]) -> None:
+        """An answer of that model told of these limits."""
+        if found := {one.what: one.limit for one in readings if one.what in _BY_SIZE}:
+            self._told[model] = found
 
-    def exceeded_by(self, cost: Cost) -> Oversize | None:
+    def exceeded_by(self, model: str, cost: Cost) -> Oversize | None:
         """The limit that a call of this estimated cost exceeds all alone."""
+        limits = self._told.get(model, self._settings)
         return next(
-            (Oversize(cost[what], most) for what, most in self._limits.items() if cost.get(what, 0.0) > most), None
+            (Oversize(cost[what], most) for what, most in limits.items() if cost.get(what, 0.0) > _SURELY * most),
+            None,
         )
+
+    def refused_for(self, model: str, cost: Cost, readings: Iterable[HeaderReading]) -> Oversize | None:
+        """The limit that a refusal, which told of these, shows to be too small for a call of that cost."""
+        told = list(readings)
+        exceeded = self.exceeded_by(model, cost)
+        if exceeded is not None:
+            # Where another limit has no room, the call was refused for its sake.
+            short = any(one.remaining < cost.get(one.what, 0.0) <= one.limit for one in told)
+            return None if short else exceeded
+        return self.refused_unused(cost, told)
 
     def refused_unused(self, cost: Cost, readings: Iterable[HeaderReading]) -> Oversize | None:
         """The limit that had no room for a call of this estimated cost although a refusal, which told of all these
@@ -55,4 +71,5 @@ class SizeLimits:
 
 def _unused(reading: HeaderReading) -> bool:
     used = reading.limit - reading.remaining
-    return used <= (1 - _UNUSED_SHARE) * reading.limit or (reading.what is Limited.REQUESTS and used <= 1)
+    itself = reading.what is Limited.REQUESTS and used <= 1 < reading.limit
+    return used <= (1 - _UNUSED_SHARE) * reading.limit or itself

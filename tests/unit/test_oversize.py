@@ -24,19 +24,27 @@ def cost(tokens: float) -> Cost:
 
 def test_the_limit_that_a_request_exceeds_alone_is_named_with_both_numbers() -> None:
     sizes = SizeLimits(LimitSettings())
-    assert sizes.exceeded_by(cost(36_278)) is None, "no limit is known yet"
-    sizes.heard(limits_in(told(tokens_left=0)))
-    assert str(sizes.exceeded_by(cost(36_278))) == (
+    assert sizes.exceeded_by("m", cost(36_278)) is None, "no limit is known yet"
+    sizes.heard("m", limits_in(told(tokens_left=0)))
+    assert str(sizes.exceeded_by("m", cost(36_278))) == (
         "the request has about 36,278 tokens, the limit is 30,000 a minute"
     )
-    assert sizes.exceeded_by(cost(30_000)) is None
+    assert sizes.exceeded_by("m", cost(32_000)) is None, "the size is an estimate"
+    assert sizes.exceeded_by("another", cost(36_278)) is None, "its limits may be others"
+
+
+def test_a_refusal_for_the_sake_of_another_limit_says_nothing_of_the_size() -> None:
+    sizes = SizeLimits(LimitSettings())
+    sizes.heard("m", limits_in(told()))
+    assert sizes.refused_for("m", cost(40_000), limits_in(told(tokens_left=27_000))) is not None
+    assert sizes.refused_for("m", cost(40_000), limits_in(told(requests_left=0, tokens_left=27_000))) is None
 
 
 def test_the_settings_tell_the_limit_until_headers_do() -> None:
     sizes = SizeLimits(LimitSettings(rpm=10, tpm=20_000))
-    assert sizes.exceeded_by(cost(25_000)) is not None
-    sizes.heard(limits_in(told()))
-    assert sizes.exceeded_by(cost(25_000)) is None
+    assert sizes.exceeded_by("m", cost(25_000)) is not None
+    sizes.heard("m", limits_in(told()))
+    assert sizes.exceeded_by("m", cost(25_000)) is None
 
 
 @pytest.mark.parametrize(

@@ -89,22 +89,27 @@ def test_a_provider_that_is_away_for_two_minutes_fails_nobody() -> None:
 
 
 def test_a_request_larger_than_its_limit_is_refused_twice_before_that_is_final() -> None:
-    error = ProviderError(Meaning.TOO_LARGE, "openai", "about 36,278 tokens, the limit is 30,000 a minute")
+    told = {"x-ratelimit-limit-tokens": "30000"}
+    said = "about 36,278 tokens, the limit is 30,000 a minute"
+    error = ProviderError(Meaning.TOO_LARGE, "openai", said, headers=told)
     first = verdict(error, Attempts(too_large=1))
     assert not first.final and first.benign
     assert first.wait_seconds == 60, "by then a limit a minute is whole again"
     last = verdict(error, Attempts(too_large=2))
     assert last.final and "36,278" in last.record.message and "30,000" in last.record.message
     assert not verdict(failure(Meaning.RATE), Attempts(too_large=2)).final
+    untold = ProviderError(Meaning.TOO_LARGE, "gemini", said)
+    finals = [verdict(untold, Attempts(too_large=times)).final for times in (2, 4, 5)]
+    assert finals == [False, False, True], "the settings may tell of a part of the real limit"
 
 
 @pytest.mark.parametrize("meaning", [Meaning.NOT_FOUND, Meaning.FORBIDDEN, Meaning.TOO_LARGE])
 def test_a_model_that_will_not_do_hands_the_call_to_the_fallback_at_once(meaning: Meaning) -> None:
-    moved = verdict(failure(meaning), Attempts(too_large=2), patience=3600.0)
+    moved = verdict(failure(meaning), Attempts(too_large=5), patience=3600.0)
     assert (moved.final, moved.moves, moved.record.code) == (True, True, "model_unusable")
-    stays = verdict(failure(meaning), Attempts(too_large=2))
+    stays = verdict(failure(meaning), Attempts(too_large=5))
     assert (stays.final, stays.moves, stays.record.code) == (True, False, "provider_error")
-    paid = verdict(failure(meaning), Attempts(too_large=2, sent=True), patience=3600.0)
+    paid = verdict(failure(meaning), Attempts(too_large=5, sent=True), patience=3600.0)
     assert (paid.final, paid.moves) == (True, False)
 
 
