@@ -127,7 +127,7 @@ complain "the fleet is not well with $(basename "$new"): going back to $(basenam
 activate "$old"
 # What was not renewed is of the old release: its calls are not to be waited for once more.
 mapfile -t back < <(renewed)
-if roll "${back[@]}" && well; then
+if { [ -n "$before" ] && [ ${#back[@]} = 0 ] || roll "${back[@]}"; } && well; then
     finish
     complain "back on $(basename "$old")"
     exit 1
