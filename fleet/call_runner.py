@@ -96,7 +96,8 @@ class CallRunner:
         if (known := await self._journal.answer(call.name)) is not None:
             return _known(known)  # no limit is to be waited for
         admission, number = self._admissions[call.queue], attempts.made + 1
-        async with admission.admitted(call.request, call.hold_seconds) as admitted:
+        begun = bool(attempts.response_id)
+        async with admission.admitted(call.request, call.hold_seconds, begun=begun) as admitted:
             telling = asyncio.create_task(pipeline.sending(number))
             try:
                 return await self._answer(call, attempts, admitted)

@@ -140,7 +140,7 @@ class ProviderError(FleetError):
 
     def as_meaning(self, meaning: Meaning, detail: str) -> "ProviderError":
         """The same failure, of which more is known than the answer says."""
-        return ProviderError(
+        known = ProviderError(
             meaning,
             self.provider,
             detail,
@@ -148,6 +148,8 @@ class ProviderError(FleetError):
             wait_seconds=self.wait_seconds,
             headers=self.headers,
         )
+        known.goes_on = self.goes_on
+        return known
 
     @property
     def traits(self) -> Traits:

@@ -113,7 +113,7 @@ def traits_of(meaning: Meaning) -> Traits:
             remedy = "wait until the quota's reset or ask the provider for a larger one"
             return Traits(Concerns.ACCOUNT, Billed.NO, remedy, counts=False)
         case Meaning.MODEL_QUOTA:
-            remedy = "wait until the model's quota resets, ask for a larger one, or give its assistants a fallback"
+            remedy = "wait for its reset, or raise it and run `fleet resume`, or give the assistants a fallback"
             return Traits(Concerns.MODEL, Billed.NO, remedy, counts=False)
         case Meaning.KEY_REJECTED:
             remedy = "store a valid API key for this provider in the backend"

@@ -46,17 +46,17 @@ class Admission:
 
     @asynccontextmanager
     async def admitted(
-        self, request: LlmRequest, longest_seconds: float = LONGEST_HOLD_SECONDS
+        self, request: LlmRequest, longest_seconds: float = LONGEST_HOLD_SECONDS, *, begun: bool = False
     ) -> AsyncIterator["Admitted"]:
         """Wait until the call may be made; it is to be taken within the block. One that was not, since it had been
-        answered before, takes nothing of the limit.
+        answered before, takes nothing of the limit. ``begun``: it runs at the provider already.
 
         Raises:
             HeldBack: it has to wait for longer than that.
         """
         if self.held_models:
             await self._open_if_resumed()
-        if (left := self.held_models.wait_for(request.model)) is not None:
+        if not begun and (left := self.held_models.wait_for(request.model)) is not None:
             self.reporter.held()
             raise HeldBack(left, f"{request.model} has no quota left")
         cost = self._cost(request)
@@ -77,7 +77,7 @@ class Admission:
         """What the call will take of the limits. A request that one of them never has room for takes no tokens: it
         is refused, and must neither wait for them nor have others wait."""
         cost = self.costs.estimate(request)
-        return {Limited.REQUESTS: 1.0} if self.sizes.exceeded_by(cost) else cost
+        return {Limited.REQUESTS: 1.0} if self.sizes.exceeded_by(request.model, cost) else cost
 
     async def _open_if_resumed(self) -> None:
         """After ``fleet resume`` no earlier refusal holds a call, however long a wait the provider asked for."""
@@ -134,13 +134,13 @@ class Admitted:
         actual = admission.costs.actual(self._request, answer)
         admission.reporter.answered(self._cost, actual, readings, self._sent_at)
         admission.gate.heard(readings, self._sent_at)
-        admission.sizes.heard(readings)
+        admission.sizes.heard(self._request.model, readings)
         admission.mixing.heard(self._request.model, readings)
 
     def _failed(self, error: ProviderError) -> ProviderError:
         """Tell gate and budget; the error as it is understood here."""
         admission, readings = self._admission, limits_in(error.headers)
-        admission.sizes.heard(readings)
+        admission.sizes.heard(self._request.model, readings)
         if error.meaning is Meaning.RATE and (oversize := self._oversize(readings)):
             error = error.as_meaning(Meaning.TOO_LARGE, f"{oversize} ({error.detail})")
         elif error.meaning is Meaning.MODEL_QUOTA and admission.of_one_model:
@@ -153,5 +153,5 @@ class Admitted:
         return error
 
     def _oversize(self, readings: list[HeaderReading]) -> Oversize | None:
-        sizes, cost = self._admission.sizes, self._admission.costs.estimate(self._request)
-        return sizes.exceeded_by(cost) or sizes.refused_unused(cost, readings)
+        cost = self._admission.costs.estimate(self._request)
+        return self._admission.sizes.refused_for(self._request.model, cost, readings)

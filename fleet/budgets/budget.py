@@ -126,8 +126,14 @@ class Budget:
 
     def new_key(self, mark: str, now: float) -> None:
         """The provider's key is another one now."""
-        if self.breaker.rejected_key and mark != self.breaker.rejected_key:
+        if (known := self.key_in_trouble) and mark != known:
+            self.resumes += 1
             self._open_again(now)
+
+    @property
+    def key_in_trouble(self) -> str:
+        """The mark of the key that was rejected, or of which a model has no quota; empty where there is none."""
+        return self.breaker.rejected_key or next((one.key for one in self.held_models.values()), "")
 
     def _open_again(self, now: float) -> None:
         troubled = self.breaker.state != "closed"
@@ -218,7 +224,7 @@ class Budget:
         for one in report.troubles:
             if one.model:
                 wait = RESET_UNKNOWN_SECONDS if one.wait_seconds is None else one.wait_seconds
-                self.held_models[one.model] = HeldModel(one.model, now + wait, one.detail)
+                self.held_models[one.model] = HeldModel(one.model, now + wait, one.detail, one.key)
         self.breaker.take(report.answered, report.troubles, now)
         if before == "probing" and self.breaker.state == "closed":
             self.bound.begin(_AFTER_TROUBLE_RATE, now, _RECOVERY_SECONDS)

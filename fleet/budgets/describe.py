@@ -22,7 +22,7 @@ def describe(budget: Budget) -> Standing:
         refused=budget.refused,
         limits=[_limit(what, bucket) for what, bucket in budget.buckets.items()],
         until=budget.breaker.until,
-        rejected_key=budget.breaker.rejected_key,
+        rejected_key=budget.key_in_trouble,
         calls_per_minute=round(budget.pace * 60, 1),
         set_limits=budget.chosen,
         resumes=budget.resumes,

@@ -14,7 +14,7 @@ class HeldModels:
         self._until: dict[str, float] = {}
 
     def __bool__(self) -> bool:
-        return bool(self._until)
+        return any(until > self._clock() for until in self._until.values())
 
     def hold(self, model: str, wait_seconds: float | None) -> None:
         """The provider refused the model's call: it has no quota for so long."""

@@ -109,11 +109,13 @@ class LimitStanding:
 
 @dataclass(frozen=True)
 class HeldModel:
-    """A model without quota until then (unix seconds): its calls wait, those of others go on."""
+    """A model without quota until then (unix seconds): its calls wait, those of others go on. ``key`` marks the
+    API key whose quota that is."""
 
     model: str
     until: float
     why: str
+    key: str = ""
 
 
 @dataclass(frozen=True)

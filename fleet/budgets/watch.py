@@ -48,6 +48,7 @@ class Watch:
         self._asking: asyncio.Task[None] | None = None
         self.last: Standing | None = None
         self.kept = True
+        self._by_gates = False
 
     def opened(self, found: QueueRate) -> None:
         """The server has told what it does with the queue's rate."""
@@ -76,7 +77,8 @@ class Watch:
     async def word(self, held_seconds: float, *, holds_model: bool = False) -> Word:
         """What the budget says to a call that the gate held for so long; ``holds_model``: this process knows of a
         model without quota."""
-        if self._paced_by_queue(holds_model=holds_model):
+        self._by_gates = not self._paced_by_queue(holds_model=holds_model)
+        if not self._by_gates:
             if held_seconds < _HELD_SECONDS:
                 return Word()
             standing = await self.standing()
@@ -90,7 +92,7 @@ class Watch:
         kept = True
         try:
             self.last = await self._handle.query(STANDING_QUERY, result_type=Standing, rpc_timeout=_RPC)
-            if not self._paced_by_queue(holds_model=bool(self.last.held_models)):
+            if self._by_gates or not self._paced_by_queue(holds_model=False):
                 self._processes = max(await pollers(self._client, self._queue), 1)
         except (RPCError, WorkflowQueryFailedError) as error:
             kept = False

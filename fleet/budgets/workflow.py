@@ -62,7 +62,7 @@ class ProviderBudgetWorkflow:
         self._wake_at = wake_at
         self._heard = 0
         self._state = ""
-        self._without_quota: set[str] = set()
+        self._without_quota = set(self._budget.held_models)  # told in the history before
 
     @workflow.run
     async def run(

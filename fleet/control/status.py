@@ -73,7 +73,9 @@ class FleetStatus:
         found += self.complaints
         found += self._unpolled()
         found += [_trouble(one) for one in self.budgets.values() if one.breaker in ("parked", "probing")]
-        found += [_without_quota(held) for one in self.budgets.values() for held in one.held_models]
+        held = [held for one in self.budgets.values() for held in one.held_models]
+        # A budget that nobody calls sleeps, and forgets none.
+        found += [_without_quota(one) for one in held if one.until > time.time()]
         return found
 
     def not_ready(self) -> list[str]:

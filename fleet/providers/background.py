@@ -74,7 +74,7 @@ async def _wait_after(failure: ProviderError, ticket: Ticket) -> float:
         detail = f"call {ticket.response_id} was started and no longer exists"
         await ticket.gone()
         raise ProviderError(Meaning.LOST_AFTER_SENDING, failure.provider, detail) from failure
-    if failure.traits.parks:
+    if failure.traits.parks or failure.traits.holds_model:
         failure.goes_on = True
         raise failure
     logger.debug("looking at call {} failed: {}", ticket.response_id, failure)

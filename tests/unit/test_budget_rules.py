@@ -142,6 +142,18 @@ def test_a_refusal_slows_the_queue_whatever_headers_say_is_left(left: float) -> 
     assert budget.rate() < 0.9 * before
 
 
+def test_a_new_key_ends_the_hold_of_a_model_without_quota() -> None:
+    budget = opened()
+    trouble = Trouble(Meaning.MODEL_QUOTA, 1, "", 86_400.0, "old", "gemini-2.5-pro")
+    budget.take(replace(troubled(Meaning.MODEL_QUOTA), troubles=[trouble]), 1.0)
+    assert describe(budget).rejected_key == "old"
+    budget.new_key("old", 2.0)
+    assert describe(budget).held_models and budget.resumes == 0
+    budget.new_key("new", 3.0)
+    assert not describe(budget).held_models
+    assert budget.resumes == 1, "the processes release it, too"
+
+
 def test_a_storm_of_refusals_for_no_known_limit_is_asked_into_as_often_as_a_provider_in_trouble() -> None:
     """A rate of a call each five seconds would take minutes to see that the storm is over."""
     budget = opened()

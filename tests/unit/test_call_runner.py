@@ -157,11 +157,11 @@ async def test_a_model_with_a_queue_of_its_own_has_that_parked(opened: Opened) -
 async def test_a_request_larger_than_its_limit_is_the_requests_own_failure_and_holds_no_other(
     opened: Opened,
 ) -> None:
-    headers = {"x-ratelimit-limit-tokens": "90", "x-ratelimit-remaining-tokens": "0"}
+    headers = {"x-ratelimit-limit-tokens": "80", "x-ratelimit-remaining-tokens": "0"}
     provider = Provider(ProviderError(Meaning.RATE, "openai", "…", status=429, headers=headers), at_once=True)
     process, attempts = Process(opened(), provider), Attempting()
     for number in (1, 2):
-        with pytest.raises(ProviderError, match="about 100 tokens, the limit is 90 a minute") as caught:
+        with pytest.raises(ProviderError, match="about 100 tokens, the limit is 80 a minute") as caught:
             await process.make(attempts=attempts)
         assert (caught.value.meaning, attempts.too_large) == (Meaning.TOO_LARGE, number)
         assert not process.gate.stopped, "the limit has room for others"

@@ -7,6 +7,7 @@ import pytest
 
 from fleet.budgets.gate import BACK_SECONDS, LONGEST_HOLD_SECONDS, Gate, Word
 from fleet.budgets.headers import HeaderReading
+from fleet.budgets.held_models import HeldModels
 from fleet.contracts import Limited
 
 yield_now = asyncio.sleep
@@ -206,3 +207,12 @@ async def test_a_call_says_for_how_long_it_was_held_when_it_asks(clock: Clock) -
     gate.refused(4.0)
     await gate.pass_through(COST, ask)
     assert asked == pytest.approx([0.0, 4.0], abs=0.01)
+
+
+def test_a_model_whose_quota_is_back_is_held_no_longer() -> None:
+    now = [100.0]
+    held = HeldModels(lambda: now[0])
+    held.hold("pro", 60.0)
+    assert held and held.wait_for("pro") == 60.0 and held.wait_for("flash") is None
+    now[0] += 61.0
+    assert not held, "though nobody has asked for it since"

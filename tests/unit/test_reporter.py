@@ -126,11 +126,11 @@ async def test_nothing_is_lost_where_the_budget_cannot_be_told(server: Server) -
 
 
 async def test_a_request_larger_than_its_limit_lowers_no_rate(server: Server) -> None:
-    headers = {"x-ratelimit-limit-tokens": "100", "x-ratelimit-remaining-tokens": "0"}
+    headers = {"x-ratelimit-limit-tokens": "80", "x-ratelimit-remaining-tokens": "0"}
     refused = ProviderError(Meaning.RATE, "openai", "…", status=429, headers=headers)
     async with reporting_to(server) as (_, admission):
         for told in (1, 2):
-            with pytest.raises(ProviderError, match="the limit is 100 a minute"):
+            with pytest.raises(ProviderError, match="the limit is 80 a minute"):
                 await call(admission, error=refused)
             await until("it is told", lambda told=told: server.told(lambda report: report.calls) == told)  # type: ignore[misc]
     assert not any(report.troubles for report in server.reports)
