@@ -120,15 +120,31 @@ def _refusing(handler: Handler) -> Handler:
     return handle
 
 
+#: Method, path and handler of each address of a provider.
+Addresses = list[tuple[str, str, Handler]]
+
+
 def _provider_routes(engine: Engine) -> list[Route]:
-    made_responses = Backgrounds(engine, _BACKGROUND_RESPONSES)
-    made_interactions = Backgrounds(engine, _BACKGROUND_INTERACTIONS)
+    async def messages(request: Request) -> Response:
+        return await engine.serve(_MESSAGES, anthropic.parse(await _json(request), request.headers), request)
+
+    addresses: Addresses = [
+        *_openai_addresses(engine),
+        ("POST", "/v1/messages", messages),
+        *_gemini_addresses(engine),
+        ("GET", "/v1/models", _list_models),
+    ]
+    return [Route(path, _refusing(handler), methods=[method]) for method, path, handler in addresses]
+
+
+def _openai_addresses(engine: Engine) -> Addresses:
+    made = Backgrounds(engine, _BACKGROUND_RESPONSES)
 
     async def responses(request: Request) -> Response:
         body = await _json(request)
         call = openai.parse("responses", _provider(request), body, request.headers)
         if wants_background(body):
-            return await made_responses.start(call, request)
+            return await made.start(call, request)
         return await engine.serve(_RESPONSES, call, request)
 
     async def chat(request: Request) -> Response:
@@ -138,8 +154,20 @@ def _provider_routes(engine: Engine) -> list[Route]:
         wire = _CHAT_WITH_USAGE if options.get("include_usage") else _CHAT
         return await engine.serve(wire, call, request)
 
-    async def messages(request: Request) -> Response:
-        return await engine.serve(_MESSAGES, anthropic.parse(await _json(request), request.headers), request)
+    return [
+        ("POST", "/v1/responses", responses),
+        ("POST", "/{provider}/v1/responses", responses),
+        ("POST", "/v1/chat/completions", chat),
+        ("POST", "/{provider}/v1/chat/completions", chat),
+        ("POST", "/v1/responses/{id}/cancel", made.cancel),
+        ("GET", "/v1/responses/{id}", made.show),
+        ("GET", "/{provider}/v1/responses/{id}", made.show),
+        ("DELETE", "/v1/responses/{id}", made.delete),
+    ]
+
+
+def _gemini_addresses(engine: Engine) -> Addresses:
+    made = Backgrounds(engine, _BACKGROUND_INTERACTIONS)
 
     async def generate(request: Request) -> Response:
         model, _, method = request.path_params["model"].rpartition(":")
@@ -154,35 +182,16 @@ def _provider_routes(engine: Engine) -> list[Route]:
         body = await _json(request)
         call = interactions.parse(body, request.headers, request.query_params)
         if wants_background(body):
-            return await made_interactions.start(call, request)
+            return await made.start(call, request)
         return await engine.serve(_INTERACTION, call, request)
 
-    posts: list[tuple[str, Handler]] = [
-        ("/v1/responses", responses),
-        ("/{provider}/v1/responses", responses),
-        ("/v1/chat/completions", chat),
-        ("/{provider}/v1/chat/completions", chat),
-        ("/v1/messages", messages),
-        ("/v1beta/models/{model:path}", generate),
-        ("/v1beta/interactions", interact),
-        ("/v1/responses/{id}/cancel", made_responses.cancel),
-        ("/v1beta/interactions/{id}/cancel", made_interactions.cancel),
-    ]
-    gets: list[tuple[str, Handler]] = [
-        ("/v1/responses/{id}", made_responses.show),
-        ("/{provider}/v1/responses/{id}", made_responses.show),
-        ("/v1beta/interactions/{id}", made_interactions.show),
-        ("/v1/models", _list_models),
-        ("/v1beta/models", _list_gemini_models),
-    ]
-    deletions: list[tuple[str, Handler]] = [
-        ("/v1/responses/{id}", made_responses.delete),
-        ("/v1beta/interactions/{id}", made_interactions.delete),
-    ]
     return [
-        Route(path, _refusing(handler), methods=[method])
-        for method, routes in {"POST": posts, "GET": gets, "DELETE": deletions}.items()
-        for path, handler in routes
+        ("POST", "/v1beta/models/{model:path}", generate),
+        ("GET", "/v1beta/models", _list_gemini_models),
+        ("POST", "/v1beta/interactions", interact),
+        ("POST", "/v1beta/interactions/{id}/cancel", made.cancel),
+        ("GET", "/v1beta/interactions/{id}", made.show),
+        ("DELETE", "/v1beta/interactions/{id}", made.delete),
     ]
 
 
