@@ -50,6 +50,15 @@ def machine_id(state_dir: Path) -> str:
     return kept_id(state_dir, Marks.here())
 
 
+def known_id(state_dir: Path) -> str:
+    """The id that the state folder has; empty where it has none. Nothing is made: for commands."""
+    try:
+        found = _kept(state_dir / _FILE)
+    except OSError:
+        return ""
+    return "" if found is None else found[0]
+
+
 def kept_id(state_dir: Path, here: Marks) -> str:
     """The id of a machine with these marks, from its state folder; see :func:`machine_id`."""
     path = state_dir / _FILE
@@ -103,15 +112,28 @@ def identity_on(machine: str, name: str) -> str:
     return f"{process_on(machine, name)}:{os.getpid()}"
 
 
+@dataclass(frozen=True)
+class Place:
+    """Which process an identity names, and where. ``machine`` is empty for one of 0.1.0."""
+
+    process: str
+    host: str
+    machine: str
+    pid: int
+
+
+def place_of(identity: str) -> Place | None:
+    """What an identity tells; None if it is none of the fleet's."""
+    process, _, place = identity.rpartition("@")
+    host, _, pid = place.partition(":")
+    host, _, machine = host.partition("+")
+    return Place(process, host, machine, int(pid)) if process and pid.isdigit() else None
+
+
 def pid_here(identity: str, own_identity: str) -> int | None:
     """The pid of the process of that identity if it is on the machine of ``own_identity``; None if it is on
     another one, or nobody of the fleet. Processes of 0.1.0 do not tell their machine, only its host name."""
-    host, pid = _place(identity)
-    own_host, _ = _place(own_identity)
-    here = {own_host, own_host.partition("+")[0]}
-    return int(pid) if pid.isdigit() and host in here else None
-
-
-def _place(identity: str) -> tuple[str, str]:
-    host, _, pid = identity.rpartition("@")[2].partition(":")
-    return host, pid
+    place, own = place_of(identity), place_of(own_identity)
+    if place is None or own is None or place.host != own.host:
+        return None
+    return place.pid if place.machine in ("", own.machine) else None

@@ -25,7 +25,7 @@ from fleet.config import PROJECT_ROOT, Settings
 from fleet.errors import TemporalUnavailable
 from fleet.exits import EXIT_FAILED, EXIT_OK
 from fleet.life import Life, happens_within, run_process
-from fleet.machine_id import identity_on, machine_id
+from fleet.machine_id import identity_on, known_id, machine_id
 from fleet.payloads import data_converter
 from fleet.pulse import Pulse
 from fleet.signals import stop_on_signal
@@ -44,7 +44,7 @@ async def connect_once(settings: Settings, *, identity: str | None = None, timeo
         TemporalUnavailable: it cannot be reached in time, or has no such namespace.
     """
     address, namespace = settings.temporal_host, settings.temporal_namespace
-    identity = identity or identity_on(machine_id(settings.state_dir), "fleet")
+    identity = identity or identity_on(known_id(settings.state_dir), "fleet")
     try:
         async with asyncio.timeout(timeout_seconds):
             client = await Client.connect(

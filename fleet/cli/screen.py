@@ -191,6 +191,14 @@ def show_status(console: Console, status: FleetStatus) -> None:
         queues.add_row(shown(queue.queue), _number(queue.pollers), _number(queue.backlog), age)
     console.print(processes)
     console.print(queues)
+    if status.machines:
+        others = Table("other machine", "id", "processes", "polled")
+        for machine in status.machines:
+            names = shown(", ".join(machine.processes))
+            others.add_row(
+                shown(machine.host), shown(machine.machine), names, f"{machine.polled_seconds:.0f} s ago"
+            )
+        console.print(others)
     for problem in status.problems():
         console.print(f"[bold red]problem:[/] {shown(problem)}", soft_wrap=True)
 

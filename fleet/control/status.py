@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from temporalio.api.enums.v1 import TaskQueueKind, TaskQueueType
-from temporalio.api.taskqueue.v1 import TaskQueue
+from temporalio.api.taskqueue.v1 import PollerInfo, TaskQueue
 from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest
 from temporalio.client import Client
 from temporalio.service import RPCError
@@ -22,6 +22,7 @@ from fleet.budgets.reports import HeldModel, Standing
 from fleet.config import Settings
 from fleet.contracts import ASSISTANTS_QUEUE, CONTROL_QUEUE, PIPELINE_QUEUE
 from fleet.control.home import Home
+from fleet.control.other_machines import OtherMachine, other_machines
 from fleet.control.pulses import Vitals, complaint, record_of
 from fleet.control.supervisor import ProcessStatus, Supervisor
 from fleet.errors import FleetError, OperationError, TemporalUnavailable
@@ -54,7 +55,8 @@ class QueueStatus:
 @dataclass(frozen=True)
 class FleetStatus:
     """Everything that ``fleet status`` shows. ``budgets`` has those that somebody keeps, by queue; ``complaints``
-    is what the processes' pulses show that is wrong, ``vitals`` what they show at all, by process."""
+    is what the processes' pulses show that is wrong, ``vitals`` what they show at all, by process. ``machines``
+    are the others on the same Temporal server."""
 
     temporal: Reachable
     backend: Reachable
@@ -64,6 +66,7 @@ class FleetStatus:
     budgets: dict[str, Standing] = field(default_factory=dict)
     complaints: list[str] = field(default_factory=list)
     vitals: dict[str, Vitals] = field(default_factory=dict)
+    machines: list[OtherMachine] = field(default_factory=list)
 
     def problems(self) -> list[str]:
         """One line for each thing that is not as it should be."""
@@ -122,12 +125,12 @@ async def status_of(
     """Ask all four at once; what does not answer is reported and not raised. Without a ``client`` a new one
     connects to Temporal, and so it is with the backend."""
     home = Home.of(settings)
-    (temporal, queues, budgets), reachable, (processes, problem) = await asyncio.gather(
+    (temporal, queues, budgets, machines), reachable, (processes, problem) = await asyncio.gather(
         _temporal(settings, client), _backend(settings, backend), asyncio.to_thread(_processes, home)
     )
     vitals, complaints = await asyncio.to_thread(_look_at_pulses, home, processes, temporal.ok)
     served = with_the_busy(queues, vitals)
-    return FleetStatus(temporal, reachable, processes, served, problem, budgets, complaints, vitals)
+    return FleetStatus(temporal, reachable, processes, served, problem, budgets, complaints, vitals, machines)
 
 
 def with_the_busy(queues: list[QueueStatus], vitals: Mapping[str, Vitals]) -> list[QueueStatus]:
@@ -177,18 +180,20 @@ async def _backend(settings: Settings, backend: Backend | None) -> Reachable:
 
 async def _temporal(
     settings: Settings, client: Client | None
-) -> tuple[Reachable, list[QueueStatus], dict[str, Standing]]:
+) -> tuple[Reachable, list[QueueStatus], dict[str, Standing], list[OtherMachine]]:
     address = settings.temporal_host
     unknown = [QueueStatus(name, None, None, None) for name in queues_of(settings)]
     try:
         client = client or await connect_once(settings)
-        queues, budgets = await asyncio.gather(queue_statuses(client, settings), budgets_of(client, settings))
+        (queues, machines), budgets = await asyncio.gather(
+            _queues_and_machines(client, settings), budgets_of(client, settings)
+        )
     except TemporalUnavailable as error:
-        return Reachable(address, ok=False, problem=str(error)), unknown, {}
+        return Reachable(address, ok=False, problem=str(error)), unknown, {}, []
     except RPCError as error:
         problem = f"Temporal at {address} does not describe its queues: {error}"
-        return Reachable(address, ok=False, problem=problem), unknown, {}
-    return Reachable(address, ok=True), queues, budgets
+        return Reachable(address, ok=False, problem=problem), unknown, {}, []
+    return Reachable(address, ok=True), queues, budgets, machines
 
 
 async def budgets_of(client: Client, settings: Settings) -> dict[str, Standing]:
@@ -209,10 +214,17 @@ async def queue_statuses(client: Client, settings: Settings) -> list[QueueStatus
     Raises:
         RPCError: it does not.
     """
-    return list(await asyncio.gather(*(_queue(client, name) for name in queues_of(settings))))
+    queues, _ = await _queues_and_machines(client, settings)
+    return queues
 
 
-async def _queue(client: Client, name: str) -> QueueStatus:
+async def _queues_and_machines(client: Client, settings: Settings) -> tuple[list[QueueStatus], list[OtherMachine]]:
+    found = await asyncio.gather(*(_queue(client, name) for name in queues_of(settings)))
+    pollers = [poller for _, polling in found for poller in polling]
+    return [status for status, _ in found], other_machines(pollers, client.identity)
+
+
+async def _queue(client: Client, name: str) -> tuple[QueueStatus, list[PollerInfo]]:
     kind = (
         TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW
         if name in (PIPELINE_QUEUE, CONTROL_QUEUE)
@@ -229,4 +241,5 @@ async def _queue(client: Client, name: str) -> QueueStatus:
     stats = answer.stats
     age = stats.approximate_backlog_age.ToTimedelta().total_seconds() if stats.approximate_backlog_count else 0.0
     pollers = {one.identity for one in answer.pollers if still_polls(one, client.identity)}
-    return QueueStatus(name, len(pollers), stats.approximate_backlog_count, round(age, 3))
+    status = QueueStatus(name, len(pollers), stats.approximate_backlog_count, round(age, 3))
+    return status, list(answer.pollers)

@@ -60,6 +60,7 @@ def test_status_shows_servers_processes_and_queues(fleet: Fleet) -> None:
         "llm-enduring",
     }
     assert {one["pollers"] for one in queues.values()} == {1}
+    assert status["machines"] == [], "there is no other one on this server"
     fleet.wait_for_open_pipelines()  # of other tests
     wait_for("nothing waits", lambda: {one["backlog"] for one in fleet.seen().get("queues", [])} == {0})
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from fleet.machine_id import Marks, identity_on, kept_id, pid_here, process_on
+from fleet.machine_id import Marks, identity_on, kept_id, known_id, pid_here, process_on
 
 HERE = Marks("4f1c", ("52:54:00:00:00:01",), "boot 1")
 
@@ -18,6 +18,12 @@ def test_a_machine_keeps_its_id(tmp_path: Path) -> None:
     made = kept_id(tmp_path / "state", Marks.here())
     assert len(made) == 12 and int(made, 16) >= 0
     assert kept_id(tmp_path / "state", Marks.here()) == made
+
+
+def test_a_command_makes_no_id(tmp_path: Path) -> None:
+    assert known_id(tmp_path / "state") == "" and not (tmp_path / "state").exists()
+    made = kept_id(tmp_path / "state", HERE)
+    assert known_id(tmp_path / "state") == made
 
 
 def test_cards_may_change_one_after_the_other(tmp_path: Path) -> None:
