@@ -97,8 +97,8 @@ class LoadActivities:
     @activity.defn(name=CHECK_CSV)
     @safe_activity
     async def check_csv(self, csv_text: str) -> None:
-        """Read a pipeline's CSV, which fails the pipeline if that cannot be. It takes up to a second of CPU, and a
-        workflow must not."""
+        """Read a pipeline's large CSV, which fails the pipeline if that cannot be. It takes up to a second of CPU,
+        and a workflow must not."""
         await asyncio.to_thread(parse_csv, csv_text)
 
     @activity.defn(name=COLLECT_FINISHED)

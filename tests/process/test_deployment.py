@@ -217,8 +217,11 @@ def test_health_is_asked_from_python_as_the_guide_has_it(
 def test_two_machines_share_limits_and_pause_and_nothing_else(machine: Machine, fleet: Fleet) -> None:
     assert machine.run("fleet scale openai 2").returncode == 0
     assert [one["process"] for one in fleet.status()["processes"] if one["program"] == "openai"] == ["openai_00"]
-    (queue,) = (one for one in fleet.status()["queues"] if one["queue"] == "llm-openai")
-    assert queue["pollers"] == 3, "the server sees the pollers of both machines"
+    status = fleet.status()
+    (queue,) = (one for one in status["queues"] if one["queue"] == "llm-openai")
+    assert queue["pollers"] >= 3, "the server sees the pollers of both machines, ended ones for a while"
+    (other,) = status["machines"]
+    assert {"openai_00", "openai_01"} <= {*other["processes"]}
     assert machine.run("fleet pause openai --why shared").returncode == 0
     here = json_of(fleet.fleet("limits", "openai", "--json").stdout)["queues"]["llm-openai"]
     assert (here["breaker"], here["why"]) == ("paused", "shared")

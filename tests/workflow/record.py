@@ -66,7 +66,7 @@ async def record(fleet: Fleet, release: str) -> None:
     client = await fleet.client()
     fleet.add_project("one", {"fallback": FALLBACK})
     await ended(await pipeline(client, "completed", "seo-demo"))
-    await ended(await pipeline(client, "csv", "one", "a;b\n1;2\n"))
+    await ended(await pipeline(client, "csv", "one", "a;b\n" + "1;2\n" * 6_000))
     fleet.simulator.fault("anthropic", "404")
     await ended(await pipeline(client, "failed", "seo-demo"))
     killed = await pipeline(client, "worker-killed", "one")

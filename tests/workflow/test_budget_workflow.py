@@ -170,7 +170,8 @@ async def test_orders_of_the_operator_outlive_a_new_history(stage: Stage) -> Non
         stage.rates.asked.clear()
         await stage.report(calls=1, charged=1, answered=1)
         await asyncio.wait_for(stage.rates.asked.wait(), 60)
-        assert await stage.events() < 2_100
+        # On a slow machine workflow tasks time out, and each that does adds some.
+        assert await stage.events() < 2_500
     standing = await stage.standing()
     assert (standing.breaker, standing.why) == ("paused", "by hand")
     assert standing.set_limits == LimitSettings(rpm=120)
