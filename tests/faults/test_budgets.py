@@ -156,8 +156,8 @@ async def test_a_models_quota_of_the_day_holds_that_model_alone_and_says_until_w
 
 async def test_a_request_larger_than_its_limit_fails_alone_and_slows_no_other(fleet: Fleet) -> None:
     fleet.simulator.clear()
-    with limited(fleet, "anthropic", input_tpm=900):
-        name = project(fleet, model_provider="anthropic", model="claude-sonnet-4-5", system_prompt="word " * 1500)
+    with limited(fleet, "anthropic", input_tpm=9_000):
+        name = project(fleet, model_provider="anthropic", model="claude-sonnet-4-5", system_prompt="word " * 8_000)
         before = ask(fleet, "limits", "anthropic")
         large = await start(fleet, name)
         with pytest.raises(WorkflowFailureError) as caught:
@@ -166,7 +166,7 @@ async def test_a_request_larger_than_its_limit_fails_alone_and_slows_no_other(fl
         small = project(fleet, model_provider="anthropic", model="claude-sonnet-4-5")
         assert (await (await start(fleet, small)).result())["pipeline_success"]
     assert re.search(
-        r"too_large .*about 2,\d\d\d tokens, the limit is 900 a minute.* Remedy: shorten", said(caught)
+        r"too_large .*about 11,\d\d\d tokens, the limit is 9,000 a minute.* Remedy: shorten", said(caught)
     )
     assert [call["status"] for call in fleet.simulator.ledger()] == [429, 429, 200]
     assert after["refused"] == before["refused"] and after["breaker"] == "closed"
