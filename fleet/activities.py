@@ -170,7 +170,10 @@ class ExecuteActivities:
         """The assistant's answer: from the journal, or from one call to its provider."""
         pipeline = PipelineLink(self._temporal, call)
         assignment = await pipeline.assignment()
-        request = await asyncio.to_thread(_request, call, assignment)  # a large CSV takes a second to be read
+        if assignment.csv_data:  # a large one takes a second to read
+            request = await asyncio.to_thread(_request, call, assignment)
+        else:
+            request = _request(call, assignment)
         policy = assignment.assistant.on_ambiguous or self.settings.on_ambiguous
         attempts = current_attempts()
         # Whoever had the pipeline tried again has seen to what may have been paid before that.

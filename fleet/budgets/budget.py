@@ -41,8 +41,8 @@ class Budget:
     ``configured`` are the settings' limits, ``chosen`` the operator's, which win. ``flying`` are each process's
     calls that have not ended, and when it told of them. ``heard_rate`` is what the last report was followed by.
     ``held_models`` have no quota until then; ``unsent`` and ``sent`` are how many of the queue's calls a second
-    went back unsent for their sake and how many did not, as of ``weighed_at``. ``settling``: nobody kept
-    the budget for a while, until ``missed_at``, and not all is told yet that was done meanwhile.
+    went back unsent for their sake and how many did not, as of ``weighed_at``. ``settling``: the
+    budget was not kept until ``missed_at``, and not every process has reported since.
     """
 
     queue: str
@@ -317,7 +317,7 @@ class Budget:
         return max(min(bounds), LEAST_RATE)
 
     def rate(self) -> float:
-        """Calls a second that may be sent, as of the last time that was told."""
+        """Calls a second that may be sent. Time is as of the last report or :meth:`pass_time`."""
         shut = self.paused is not None or self.breaker.state == "parked"
         return 0.0 if shut else self._open_rate()
 

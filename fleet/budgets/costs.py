@@ -1,4 +1,4 @@
-"""What a call costs of each limit: reckoned before it is sent, corrected when its usage is known.
+"""What a call costs of each limit: estimated before it is sent, corrected when its usage is known.
 
 OpenAI charges the larger of ``max_tokens`` and its own estimate of the input, when the call arrives; Anthropic
 input and output apart, the output as it is written; Gemini the input. Sources: the providers' rate limit pages.

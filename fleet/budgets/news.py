@@ -45,7 +45,7 @@ class News:
     held: int = 0
 
     def sent(self, cost: Cost) -> None:
-        """A call of that reckoned cost was sent."""
+        """A call was sent that costs about so much."""
         self.calls += 1
         self.charged += 1
         self._spend(cost, 1)
@@ -59,10 +59,10 @@ class News:
         for what, amount in cost.items():
             self.largest[what] = max(self.largest.get(what, 0.0), amount)
 
-    def answered_well(self, reckoned: Cost, actual: Cost, readings: list[HeaderReading], sent_at: float) -> None:
+    def answered_well(self, estimated: Cost, actual: Cost, readings: list[HeaderReading], sent_at: float) -> None:
         """The call was answered."""
         self.answered += 1
-        self._spend(reckoned, -1)
+        self._spend(estimated, -1)
         self._spend(actual, 1)
         self._read(readings, sent_at, refused=False)
 
@@ -70,7 +70,7 @@ class News:
         self,
         error: ProviderError,
         model: str,
-        reckoned: Cost,
+        estimated: Cost,
         readings: list[HeaderReading],
         sent_at: float,
         key: str,
@@ -79,10 +79,10 @@ class News:
         refused = error.traits.limit
         if not error.traits.uses_limit:
             self.charged -= 1
-            self._spend(reckoned, -1)
+            self._spend(estimated, -1)
         if error.meaning is Meaning.TOO_LARGE:
             # No room is to be kept for what never finds any.
-            self.largest = {what: most for what, most in self.largest.items() if most > reckoned.get(what, 0.0)}
+            self.largest = {what: most for what, most in self.largest.items() if most > estimated.get(what, 0.0)}
         self._read(readings, time.monotonic() if refused else sent_at, refused=refused)
         self.answered += error.traits.works
         if error.traits.holds_model or not error.traits.works:

@@ -88,7 +88,7 @@ class Reporter:
 
     @contextmanager
     def call(self, cost: Cost) -> Iterator[None]:
-        """A call of that reckoned cost is on its way within the block."""
+        """A call of that estimated cost is on its way within the block."""
         self._news.sent(cost)
         self._in_flight += 1
         self._told.set()
@@ -99,21 +99,21 @@ class Reporter:
             self._in_flight -= 1
             self._told.set()
 
-    def answered(self, reckoned: Cost, actual: Cost, readings: list[HeaderReading], sent_at: float) -> None:
+    def answered(self, estimated: Cost, actual: Cost, readings: list[HeaderReading], sent_at: float) -> None:
         """The call was answered; ``sent_at`` is in monotonic seconds."""
-        self._news.answered_well(reckoned, actual, readings, sent_at)
+        self._news.answered_well(estimated, actual, readings, sent_at)
 
     def failed(
         self,
         error: ProviderError,
         model: str,
-        reckoned: Cost,
+        estimated: Cost,
         readings: list[HeaderReading],
         sent_at: float,
         key: str,
     ) -> None:
         """The call to that model failed; ``key`` marks the API key that it was made with."""
-        self._news.failed(error, model, reckoned, readings, sent_at, key)
+        self._news.failed(error, model, estimated, readings, sent_at, key)
 
     def held(self) -> None:
         """A call was handed out, and goes back unsent since its model has no quota."""

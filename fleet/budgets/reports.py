@@ -59,7 +59,7 @@ class Trouble:
 class Report:
     """What one process, of one machine, did since its last report.
 
-    ``calls`` were sent, of which ``charged`` were not refused; ``spent`` is what those were reckoned to cost,
+    ``calls`` were sent, of which ``charged`` were not refused; ``spent`` is what those were estimated to cost,
     corrected by what earlier ones turned out to, and ``largest`` the most that one of them cost. ``answered``
     counts usable answers and what failed for reasons that are the assistant's own. ``in_flight`` are this
     process's calls that have not ended. ``held`` were handed out and went back unsent, since their model has no
@@ -84,7 +84,7 @@ class Opening:
     """A process tells that it will poll the queue, which hands out ``rate`` calls a second now; None: the server
     does not let that be known or set. ``exact`` is False where the server divides the queue.
 
-    ``costs`` is what a call is reckoned to cost of which nothing is known, ``timeout_seconds`` how long one may
+    ``costs`` is what a call is estimated to cost of which nothing is known, ``timeout_seconds`` how long one may
     take before it counts as failed.
     """
 

@@ -1,6 +1,6 @@
 """``ProviderBudgetWorkflow``: one budget, kept durably; it hears the processes and sets its queue's rate.
 
-What is recorded is what was heard and that a rate was ordered, never how it was reckoned: the order of commands
+What is recorded is what was heard and that a rate was ordered, never how it was computed: the order of commands
 follows from the signals alone, so a release may change the law while budgets run.
 """
 

@@ -24,7 +24,7 @@ from fleet.devstack.simulator.latency import number
 from fleet.devstack.simulator.models import MODELS
 
 Handler = Callable[[Request], Awaitable[Response]]
-#: Header of every answer, so that whoever reckons its cost knows that nothing is paid.
+#: Header of every answer: the call is simulated, so nothing is paid for it.
 SIMULATED = (b"x-simulator", b"true")
 NOTICE = (
     "This is a simulator of OpenAI, Anthropic and Gemini. No text from here was written by a model, and no call "
