@@ -14,44 +14,24 @@ calls stand the *tasks* that processes work on, with Temporal's token for each, 
 what a dead process held.
 """
 
-import os
 import shutil
 import sqlite3
-import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Self
 
 from fleet.config import Settings
-from fleet.errors import JournalUnavailable
+from fleet.journal_file import JournalFile
 from fleet.machine_id import machine_id
 from fleet.processes import Owner
 
-# SQLite's lock is not fair: among many processes on a slow disk, one may go hungry for a while.
-_BUSY_SECONDS = 30.0
 #: Room that an intent makes sure of, for the answer that it will become.
 ANSWER_ROOM_BYTES = 4_000_000
 _KEPT_SHARE, _LOOKED_AT_SHARE = 0.75, 0.5
-
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS place (id TEXT NOT NULL);
-CREATE TABLE IF NOT EXISTS machine (id TEXT NOT NULL);
-CREATE TABLE IF NOT EXISTS calls (
-    key TEXT PRIMARY KEY, workflow_id TEXT NOT NULL, function_key TEXT NOT NULL, state TEXT NOT NULL,
-    pid INTEGER NOT NULL, started INTEGER NOT NULL, boot TEXT NOT NULL, deadline REAL NOT NULL,
-    response_id TEXT, answer TEXT, maybe_paid INTEGER NOT NULL, updated REAL NOT NULL
-);
-CREATE INDEX IF NOT EXISTS calls_updated ON calls (updated);
-CREATE TABLE IF NOT EXISTS settled (key TEXT PRIMARY KEY);
-CREATE TABLE IF NOT EXISTS tasks (
-    token BLOB PRIMARY KEY, pid INTEGER NOT NULL, started INTEGER NOT NULL, boot TEXT NOT NULL
-);
-"""
 
 
 class State(StrEnum):
@@ -139,14 +119,11 @@ class Journal:
         clock: Callable[[], float] = time.time,
         machine: str = "",
     ) -> None:
-        self._path = path
-        self._machine = machine
+        self._file = JournalFile(path, machine)
         self._max_bytes = max_bytes
         self._keep_seconds = keep_seconds
         self._owner = owner or Owner.current()
         self._clock = clock
-        self._lock = threading.Lock()
-        self._connection: sqlite3.Connection | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -156,10 +133,7 @@ class Journal:
 
     def close(self) -> None:
         """Close the file."""
-        with self._lock:
-            if self._connection is not None:
-                self._connection.close()
-                self._connection = None
+        self._file.close()
 
     def place(self) -> str:
         """The name of this journal, unlike every other host's.
@@ -167,7 +141,7 @@ class Journal:
         Raises:
             JournalUnavailable: the file cannot be used. So does every other method.
         """
-        with self._writing() as connection:
+        with self._file.writing() as connection:
             row = connection.execute("SELECT id FROM place").fetchone()
             if row is None:
                 row = (uuid.uuid4().hex,)
@@ -176,7 +150,7 @@ class Journal:
 
     def answer(self, name: CallName) -> Answered | None:
         """What the call has been answered with, if it has; nothing is recorded."""
-        with self._reading() as connection:
+        with self._file.reading() as connection:
             row = connection.execute(
                 "SELECT answer, maybe_paid FROM calls WHERE key = ? AND state = 'answered'", (name.key,)
             ).fetchone()
@@ -197,7 +171,7 @@ class Journal:
         that were or may have been paid. ``unknown_before``: beside these it may have been sent from a place that
         this journal does not know of. ``send_ambiguous``: send what may have been paid again.
         """
-        with self._writing() as connection:
+        with self._file.writing() as connection:
             row = connection.execute("SELECT * FROM calls WHERE key = ?", (name.key,)).fetchone()
             connection.execute("DELETE FROM settled WHERE key = ?", (name.key,))
             elsewhere = maybe_paid + unknown_before
@@ -281,7 +255,7 @@ class Journal:
     def _settle(self, name: CallName, state: State, answer: str | None = None) -> None:
         # An answer counts whoever owns the call by now; anything else is said by its owner only, and once.
         owned = " AND state = 'intent' AND pid = :pid AND started = :started AND boot = :boot"
-        with self._writing() as connection:
+        with self._file.writing() as connection:
             connection.execute(
                 "UPDATE calls SET state = :state, answer = :answer, updated = :now WHERE key = :key AND state != "
                 f"'answered'{'' if answer is not None else owned}",
@@ -298,34 +272,34 @@ class Journal:
 
     def resumable(self, name: CallName, response_id: str | None) -> None:
         """The call runs at the provider under this id, even if this process dies; None: it no longer does."""
-        with self._writing() as connection:
+        with self._file.writing() as connection:
             connection.execute("UPDATE calls SET response_id = ? WHERE key = ?", (response_id, name.key))
 
     def hold(self, token: bytes, reported: Sequence[bytes] = ()) -> None:
         """This process works on the task of that token; those others that it held have been reported."""
         owner = self._owner
-        with self._writing() as connection:
+        with self._file.writing() as connection:
             connection.executemany("DELETE FROM tasks WHERE token = ?", [(one,) for one in reported])
             row = (token, owner.pid, owner.started, owner.boot)
             connection.execute("INSERT OR REPLACE INTO tasks VALUES (?, ?, ?, ?)", row)
 
     def take_orphans(self) -> list[bytes]:
         """The tokens of tasks whose process is dead; each is given out once."""
-        with self._reading() as connection:
+        with self._file.reading() as connection:
             rows = connection.execute("SELECT * FROM tasks").fetchall()
         owners = {row["token"]: Owner(row["pid"], row["started"], row["boot"]) for row in rows}
         gone = {owner for owner in set(owners.values()) if not owner.alive}
         dead = [token for token, owner in owners.items() if owner in gone]
         taken = []
         for token in dead:
-            with self._writing() as connection:
+            with self._file.writing() as connection:
                 if connection.execute("DELETE FROM tasks WHERE token = ?", (token,)).rowcount:
                     taken.append(bytes(token))
         return taken
 
     def counts(self) -> Counts:
         """What is in it now."""
-        with self._reading() as connection:
+        with self._file.reading() as connection:
             rows = connection.execute(
                 "SELECT state, count(*), sum(maybe_paid) FROM calls GROUP BY state"
             ).fetchall()
@@ -336,7 +310,7 @@ class Journal:
 
     def prune(self) -> int:
         """Forget what is too old; how many calls that were."""
-        with self._writing() as connection:
+        with self._file.writing() as connection:
             oldest = self._clock() - self._keep_seconds
             forgotten = connection.execute(
                 "DELETE FROM calls WHERE updated < ? AND deadline < ?", (oldest, self._clock())
@@ -347,8 +321,8 @@ class Journal:
     def unsettled(self, most: int = 100) -> list[CallName]:
         """Once the journal is half full: its oldest calls that have ended, and of which their pipelines are not
         known to need nothing more."""
-        with self._reading() as connection:
-            if self._used(connection) <= self._max_bytes * _LOOKED_AT_SHARE:
+        with self._file.reading() as connection:
+            if self._file.used_bytes(connection) <= self._max_bytes * _LOOKED_AT_SHARE:
                 return []
             rows = connection.execute(
                 "SELECT key, workflow_id, function_key FROM calls WHERE (state != 'intent' OR deadline < ?) "
@@ -359,94 +333,24 @@ class Journal:
 
     def settled(self, names: Sequence[CallName]) -> None:
         """Their pipelines have heard of these, or have ended: they go when room is needed."""
-        with self._writing() as connection:
+        with self._file.writing() as connection:
             connection.executemany("INSERT OR IGNORE INTO settled VALUES (?)", [(name.key,) for name in names])
 
     def _make_room(self, connection: sqlite3.Connection) -> None:
         """See that an answer will fit, at the cost of the oldest calls that nobody needs any more."""
-        if shutil.disk_usage(self._path.parent).free < ANSWER_ROOM_BYTES:
-            raise self._unavailable("the disk is full")
-        if self._used(connection) + ANSWER_ROOM_BYTES <= self._max_bytes:
+        if shutil.disk_usage(self._file.path.parent).free < ANSWER_ROOM_BYTES:
+            raise self._file.unavailable("the disk is full")
+        if self._file.used_bytes(connection) + ANSWER_ROOM_BYTES <= self._max_bytes:
             return
         enough = min(self._max_bytes * _KEPT_SHARE, self._max_bytes - ANSWER_ROOM_BYTES)
-        while self._used(connection) > enough:
+        while self._file.used_bytes(connection) > enough:
             dropped = connection.execute(
                 "DELETE FROM calls WHERE key IN (SELECT key FROM calls WHERE key IN (SELECT key FROM settled) "
                 "ORDER BY updated LIMIT 10)"
             ).rowcount
             if not dropped:
                 break
-        if self._used(connection) + ANSWER_ROOM_BYTES > self._max_bytes:
-            raise self._unavailable(
+        if self._file.used_bytes(connection) + ANSWER_ROOM_BYTES > self._max_bytes:
+            raise self._file.unavailable(
                 f"it has reached its {self._max_bytes:,} bytes with answers that pipelines still need"
             )
-
-    def _used(self, connection: sqlite3.Connection) -> int:
-        size, pages, free = (
-            int(connection.execute(f"PRAGMA {name}").fetchone()[0])
-            for name in ("page_size", "page_count", "freelist_count")
-        )
-        return size * (pages - free)
-
-    @contextmanager
-    def _reading(self) -> Iterator[sqlite3.Connection]:
-        with self._lock:
-            try:
-                yield self._opened()
-            except (sqlite3.Error, OSError) as error:
-                raise self._unavailable(str(error)) from error
-
-    @contextmanager
-    def _writing(self) -> Iterator[sqlite3.Connection]:
-        """One transaction, alone in the file; on the disk when the block ends."""
-        with self._reading() as connection:
-            connection.execute("BEGIN IMMEDIATE")
-            try:
-                yield connection
-            except BaseException:
-                connection.execute("ROLLBACK")
-                raise
-            connection.execute("COMMIT")
-
-    def _opened(self) -> sqlite3.Connection:
-        if self._connection is None:
-            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            os.close(os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600))
-            connection = sqlite3.connect(
-                self._path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
-            )
-            try:
-                connection.row_factory = sqlite3.Row
-                connection.execute("PRAGMA journal_mode=WAL")
-                connection.execute("PRAGMA synchronous=FULL")
-                connection.executescript(_SCHEMA)
-                self._see_machine(connection)
-            except BaseException:
-                connection.close()
-                raise
-            self._connection = connection
-        return self._connection
-
-    def _see_machine(self, connection: sqlite3.Connection) -> None:
-        """A journal that was copied from another machine is another place, and holds none of its tasks: the
-        processes that work on them may live on there."""
-        if not self._machine:
-            return
-        known = connection.execute("SELECT id FROM machine").fetchone()
-        if known is not None and known["id"] == self._machine:
-            return
-        with connection:
-            connection.execute("BEGIN IMMEDIATE")
-            known = connection.execute("SELECT id FROM machine").fetchone()
-            if known is None:
-                connection.execute("INSERT INTO machine VALUES (?)", (self._machine,))
-            elif known["id"] != self._machine:
-                connection.execute("DELETE FROM tasks")
-                connection.execute("DELETE FROM place")
-                connection.execute("UPDATE machine SET id = ?", (self._machine,))
-
-    def _unavailable(self, what: str) -> JournalUnavailable:
-        return JournalUnavailable(
-            f"the journal {self._path} cannot be written: {what}. No call is sent without it. Remedy: make room, "
-            "raise FLEET_JOURNAL_MAX_MB, correct the folder's owner, or move a damaged file away"
-        )

@@ -49,7 +49,7 @@ async def test_the_id_of_a_call_that_goes_on_is_no_reason_to_end_it(opened: Open
     journal.begin(NAME, deadline=9e9)
     journal.close()
     damaged = opened()
-    damaged._path.write_bytes(b"no database" * 100)
+    damaged._file.path.write_bytes(b"no database" * 100)
     await AsyncJournal(damaged).resumable(NAME, "r-1")
 
 
@@ -66,5 +66,5 @@ async def test_a_task_is_held_until_what_came_of_it_is_surely_reported(opened: O
 
 
 def tokens(journal: Journal) -> set[bytes]:
-    with journal._reading() as connection:
+    with journal._file.reading() as connection:
         return {bytes(row["token"]) for row in connection.execute("SELECT token FROM tasks")}
