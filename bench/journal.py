@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 from statistics import median, quantiles
 
-from fleet.journal import CallName, Journal
+from fleet.journal import Asked, CallName, Journal, Task
 
 CALLS, ROUNDS = 300, 3
 ANSWER = "x" * 3000
@@ -22,9 +22,9 @@ ANSWER = "x" * 3000
 def journaled(journal: Journal, number: str, before: str) -> float:
     """Seconds that one call's writes take."""
     began = time.perf_counter()
-    name = CallName(number, "workflow", "draft")
-    journal.hold(number.encode(), [before.encode()])
-    journal.begin(name, deadline=time.time() + 600)
+    name = CallName(number, "workflow", number)
+    journal.hold(Task(number.encode(), "workflow", "run", number), [before.encode()])
+    journal.begin(name, deadline=time.time() + 600, asked=Asked("run", "about"))
     journal.answered(name, ANSWER)
     return time.perf_counter() - began
 

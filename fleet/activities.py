@@ -4,7 +4,7 @@ import asyncio
 import hashlib
 import json
 from contextlib import AbstractAsyncContextManager, nullcontext
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 from loguru import logger
 from temporalio import activity
@@ -12,6 +12,7 @@ from temporalio.client import Client
 from temporalio.service import RPCError
 
 from fleet.activity_wrappers import safe_activity
+from fleet.answers import About, result_of
 from fleet.async_journal import AsyncJournal
 from fleet.attempts import current_attempts
 from fleet.backend import Backend
@@ -23,8 +24,6 @@ from fleet.contracts import (
     COLLECT_FINISHED,
     EXECUTE_ASSISTANT,
     LOAD_ASSISTANTS,
-    OUTPUT_ESCAPED_MAX_BYTES,
-    OUTPUT_MAX_BYTES,
     PAYLOAD_MAX_BYTES,
     ActivityLimits,
     Assignment,
@@ -36,16 +35,14 @@ from fleet.contracts import (
 )
 from fleet.errors import AssignmentUnavailable, TooLarge
 from fleet.inputs import parse_csv
-from fleet.journal import CallName
+from fleet.journal import Asked, CallName, Task
 from fleet.loading import load_assistants
 from fleet.measures import Measures
 from fleet.past_runs import finished_results
 from fleet.pipeline_link import PipelineLink
 from fleet.prompts import build_user_message
 from fleet.providers.base import LlmRequest
-from fleet.providers.prices import cost_of
-from fleet.recorded import Recorded
-from fleet.sizes import cut_to_fit, payload_bytes
+from fleet.sizes import payload_bytes
 
 
 class LoadActivities:
@@ -61,7 +58,7 @@ class LoadActivities:
         """Nothing here is paid, so there is no journal."""
         return ""
 
-    def holding(self, token: bytes) -> AbstractAsyncContextManager[None]:
+    def holding(self) -> AbstractAsyncContextManager[None]:
         """Temporal soon notices by itself: these are silent for no longer than half a minute."""
         return nullcontext()
 
@@ -160,9 +157,12 @@ class ExecuteActivities:
         """The journal of this process's calls."""
         return await self._journal.place()
 
-    def holding(self, token: bytes) -> AbstractAsyncContextManager[None]:
+    def holding(self) -> AbstractAsyncContextManager[None]:
         """Note in the journal that this process works on the task."""
-        return self._journal.holding(token)
+        info = activity.info()
+        return self._journal.holding(
+            Task(info.task_token, info.workflow_id or "", info.workflow_run_id or "", info.activity_id)
+        )
 
     @activity.defn(name=EXECUTE_ASSISTANT)
     @safe_activity
@@ -178,42 +178,21 @@ class ExecuteActivities:
         attempts = current_attempts()
         # Whoever had the pipeline tried again has seen to what may have been paid before that.
         send_again = policy == "send" or (assignment.retried and not attempts.may_have_sent)
+        info = activity.info()
+        about = About(call.model, request.idempotency_key, attempts.calls + 1)
         to_make = Call(
             name=_call_name(call, assignment, request),
-            queue=activity.info().task_queue,
+            queue=info.task_queue,
             request=request,
             hold_seconds=_hold_seconds(call),
             send_ambiguous=send_again,
+            asked=Asked(info.workflow_run_id or "", about.to_json()),
+            started_at=info.started_time.timestamp(),
+            project_id=call.project_id,
         )
-        return self._result(call, request, await self._runner.run(to_make, attempts, pipeline))
-
-    def _result(self, call: AssistantCall, request: LlmRequest, recorded: Recorded) -> AssistantResult:
-        answer = recorded.answer
-        cost = cost_of(self._provider, call.model, answer)
-        output = _sendable(answer.text)
-        if self.settings.metrics_by_project:
-            self.measures.project_paid(call.project_id, cost.usd, simulated=cost.simulated)
-        return AssistantResult(
-            function_key=call.function_key,
-            output=output,
-            provider=self._provider.name,
-            model=call.model,
-            finish_reason=answer.finish_reason if output == answer.text else "length",
-            input_tokens=answer.input_tokens,
-            cached_input_tokens=answer.cached_input_tokens,
-            output_tokens=answer.output_tokens,
-            cost_usd=cost.usd,
-            price_version=cost.price_version,
-            attempts=recorded.attempts,
-            calls=max(current_attempts().calls, 1),
-            seconds=recorded.seconds,
-            started=recorded.started,
-            idempotency_key=request.idempotency_key,
-            possibly_paid_twice=max(recorded.maybe_paid, current_attempts().maybe_paid),
-            simulated=cost.simulated,
-            service_tier=answer.tier,
-            price_note=cost.note,
-        )
+        recorded = await self._runner.run(to_make, attempts, pipeline)
+        about = replace(about, calls=attempts.calls)
+        return result_of(self._provider, call.function_key, about, recorded, attempts.maybe_paid)
 
 
 def _hold_seconds(call: AssistantCall) -> float:
@@ -251,12 +230,3 @@ def idempotency_key(info: activity.Info, function_key: str) -> str:
     """A header-safe name of one assistant's call in one pipeline, equal over all its attempts."""
     parts = "\x1f".join((info.workflow_id or "", info.workflow_run_id or "", function_key))
     return f"fleet-{hashlib.sha256(parts.encode()).hexdigest()[:32]}"
-
-
-def _sendable(text: str) -> str:
-    """The text as Temporal can carry it: valid UTF-8, within the payload limit."""
-    encoded = text.encode("utf-8", "replace")
-    sendable = cut_to_fit(encoded[:OUTPUT_MAX_BYTES].decode("utf-8", "ignore"), OUTPUT_ESCAPED_MAX_BYTES)
-    if len(sendable) < len(text):
-        logger.warning("the output has {} bytes; it is cut to fit into what Temporal carries", len(encoded))
-    return sendable

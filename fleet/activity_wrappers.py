@@ -22,6 +22,7 @@ from fleet.attempts import Attempts, seconds_used
 from fleet.config import Settings
 from fleet.contracts import AssistantCall
 from fleet.errors import HeldBack, WorkerLost
+from fleet.machine_id import machine_name
 from fleet.measures import Measures
 from fleet.verdicts import SHORTEST_WAIT_SECONDS, judge
 
@@ -36,8 +37,8 @@ class HasSettings(Protocol):
         """The name of the journal that its calls stand in, empty where it makes none."""
         ...
 
-    def holding(self, token: bytes) -> AbstractAsyncContextManager[None]:
-        """Let a survivor hand the task of that token back if this process dies within the block."""
+    def holding(self) -> AbstractAsyncContextManager[None]:
+        """Let a survivor answer for the task that is running if this process dies within the block."""
         ...
 
 
@@ -61,8 +62,8 @@ def safe_activity(
             logger.info("🚀 ACTIVITY START: {}", info.activity_type)
             try:
                 # Before all else: what a process dies under before this waits for the heartbeat timeout.
-                async with self.holding(info.task_token):
-                    attempts.at = await self.place()
+                async with self.holding():
+                    attempts.at, attempts.machine = await self.place(), machine_name(self.settings.state_dir)
                     async with _beating(attempts, self.settings.heartbeat_interval_seconds):
                         _refuse_after_losses(attempts, self.settings)
                         result = await function(self, argument)

@@ -2,16 +2,16 @@
 
 import asyncio
 import time
-from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from loguru import logger
 
 from fleet.errors import JournalUnavailable
-from fleet.journal import Answered, CallName, Journal, Send, Standing
+from fleet.journal import Answered, Asked, CallName, Journal, Left, Send, Standing, Task
 
 # By then a task that has ended is reported, if Temporal can be reached at all.
 _REPORTED_SECONDS = 60.0
@@ -19,13 +19,23 @@ _REPORTED_SECONDS = 60.0
 Done = TypeVar("Done")
 
 
+@dataclass
+class Holding:
+    """A task that this process holds: ``ended`` is when its attempt was over, None while it works on it;
+    ``doubtful``: Temporal may not hear of it. ``orphaned``: it was that of a process that is dead."""
+
+    ended: float | None = None
+    doubtful: bool = False
+    orphaned: bool = False
+
+
 class AsyncJournal:
     """See :class:`~fleet.journal.Journal` for what its methods record."""
 
-    def __init__(self, journal: Journal, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, journal: Journal) -> None:
         self._journal = journal
-        self._clock = clock
-        self._over: deque[tuple[float, bytes]] = deque()
+        self._held: dict[bytes, Holding] = {}
+        self._awake = 0.0
         self._place = ""
         # Not the default executor: blocking provider calls may occupy all of its threads.
         self._thread = ThreadPoolExecutor(1, "journal")
@@ -39,24 +49,76 @@ class AsyncJournal:
         return self._place
 
     @asynccontextmanager
-    async def holding(self, token: bytes) -> AsyncIterator[None]:
-        """Let a survivor hand Temporal's task of that token back if this process dies within the block, or soon
-        after it: only then is reported what came of the task. One that was reported in time is refused."""
-        reported: list[bytes] = []
-        while self._over and self._clock() - self._over[0][0] > _REPORTED_SECONDS:
-            reported.append(self._over.popleft()[1])
-        await self._run(lambda: self._journal.hold(token, reported))
+    async def holding(self, task: Task) -> AsyncIterator[None]:
+        """Let a survivor answer for Temporal's task if this process dies within the block, or soon after it: only
+        then is reported what came of the task."""
+        reported = [
+            token
+            for token, one in self._held.items()
+            if one.ended is not None and not one.doubtful and self._awake - one.ended > _REPORTED_SECONDS
+        ]
+        for token in reported:
+            del self._held[token]
+        running = await self._run(lambda: self._journal.hold(task, reported))
+        self._held |= {token: Holding(self._awake, doubtful=True) for token in running}
+        held = self._held[task.token] = Holding()
         try:
             yield
         finally:
-            self._over.append((self._clock(), token))
+            held.ended = self._awake
 
-    async def answer(self, name: CallName) -> Answered | None:
+    def passed(self, seconds: float) -> None:
+        """So much time has passed for this process: not what it stood still for, since it reported nothing
+        then."""
+        self._awake += seconds
+
+    def doubt(self) -> None:
+        """Temporal may not hear of what is held now."""
+        for one in self._held.values():
+            one.doubtful = True
+
+    async def left(self) -> list[Left]:
+        """Of the tasks whose attempts are over and which Temporal may not have heard of: what became of them."""
+        tokens = [token for token, one in self._held.items() if one.doubtful and one.ended is not None]
+        found = await self._run(lambda: self._journal.left(tokens)) if tokens else []
+        held = [(one, self._held.get(one.task.token)) for one in found]
+        return [replace(one, orphaned=holding.orphaned) for one, holding in held if holding is not None]
+
+    async def let_go(self, task: Task) -> None:
+        """Temporal has heard of it."""
+        await self._run(lambda: self._journal.let_go([task.token]))
+        self._held.pop(task.token, None)
+
+    async def take_orphans(self) -> None:
+        """Hold what dead processes held, in doubt."""
+        for token in await self._run(self._journal.take_orphans):
+            self._held[token] = Holding(self._awake, doubtful=True, orphaned=True)
+
+    async def prune(self) -> None:
+        """Forget what is too old."""
+        await self._run(self._journal.prune)
+
+    async def unsettled(self) -> list[CallName]:
+        """Calls that the journal, being half full, may be able to forget."""
+        return await self._run(self._journal.unsettled)
+
+    async def settled(self, names: Sequence[CallName]) -> None:
+        """Their pipelines need them no more."""
+        await self._run(lambda: self._journal.settled(names))
+
+    async def answer(self, name: CallName, asked: Asked) -> Answered | None:
         """What the call has been answered with, if it has."""
-        return await self._run(lambda: self._journal.answer(name))
+        return await self._run(lambda: self._journal.answer(name, asked))
 
     async def begin(
-        self, name: CallName, *, seconds: float, maybe_paid: int, unknown_before: bool, send_ambiguous: bool
+        self,
+        name: CallName,
+        *,
+        seconds: float,
+        maybe_paid: int,
+        unknown_before: bool,
+        send_ambiguous: bool,
+        asked: Asked,
     ) -> Standing:
         """How a call stands that is to be over within ``seconds``.
 
@@ -73,6 +135,7 @@ class AsyncJournal:
                     maybe_paid=maybe_paid,
                     unknown_before=unknown_before,
                     send_ambiguous=send_ambiguous,
+                    asked=asked,
                 )
             )
         )

@@ -34,15 +34,16 @@ class Attempts:
     died or were cut off under the call. ``waits``: times in a row that it was too early to call. ``under_way``:
     an attempt began and has not ended; found set by the next attempt, it tells of a lost worker.
 
-    ``at`` names the journal of the process that the attempt runs in; ``open_at`` the journal in which a call of
-    an earlier attempt may stand open, empty where none can. ``untold``: there was an earlier attempt and
-    nothing is known of it. ``response_id`` is the provider's own name of a call that goes on there.
-    ``maybe_paid``: earlier calls that were or may have been paid. ``sent``: a call reached the provider and was
-    not refused as unpaid for certain. ``excused_at`` is when the provider's trouble first excused a failure
-    (unix seconds), 0 if it never did. ``backend_away_since`` is the start of the first of the latest attempts
-    that all found the backend away, or had an error for the pipeline's answer (unix seconds, by Temporal's
-    clock), 0 otherwise. ``too_large``: times in a row that it was refused as larger than a limit.
-    """
+    ``at`` names the journal of the process that the attempt runs in; ``open_at`` the journal in which a call of an
+    earlier attempt may stand open, empty where none can. ``untold``: there was an earlier attempt and nothing is
+    known of it. ``response_id`` is the provider's own name of a call that goes on there. ``maybe_paid``: earlier
+    calls that were or may have been paid. ``sent``: a call reached the provider and was not refused as unpaid for
+    certain. ``excused_at`` is when the provider's trouble first excused a failure (unix seconds), 0 if it never
+    did. ``backend_away_since`` is the start of the first of the latest attempts that all found the backend away,
+    or had an error for the pipeline's answer (unix seconds, by Temporal's clock), 0 otherwise. ``too_large``:
+    times in a row that it was refused as larger than a limit. ``machine`` is the one that the attempt runs on
+    (HOST+ID), ``open_on`` that of ``open_at``; ``elsewhere_since`` is when an attempt began to wait for its answer
+    (unix seconds, by Temporal's clock), 0 if none does."""
 
     provider_failures: int = 0
     lost_workers: int = 0
@@ -60,6 +61,9 @@ class Attempts:
     outage_at: float = 0.0
     outage_tries: int = 0
     too_large: int = 0
+    machine: str = ""
+    open_on: str = ""
+    elsewhere_since: float = 0.0
 
     @classmethod
     def resume(
@@ -74,11 +78,12 @@ class Attempts:
         """
         own = details[-1] if details and isinstance(details[-1], dict) else {}
         last = own or before or {}
+        under_way = bool(last.get("under_way"))
         attempts = cls(
             provider_failures=int(last.get("provider_failures", 0)),
-            lost_workers=int(last.get("lost_workers", 0)) + bool(last.get("under_way")),
+            lost_workers=int(last.get("lost_workers", 0)) + under_way,
             waits=int(last.get("waits", 0)),
-            open_at=str(last.get("open_at", "") or (last.get("at", "") if last.get("under_way") else "")),
+            open_at=str(last.get("open_at", "") or (last.get("at", "") if under_way else "")),
             response_id=str(last.get("response_id", "")),
             untold=bool(last.get("untold")) or (number > 1 and not own),
             maybe_paid=int(last.get("maybe_paid", 0)),
@@ -89,9 +94,27 @@ class Attempts:
             outage_at=float(last.get("outage_at", 0.0)),
             outage_tries=int(last.get("outage_tries", 0)),
             too_large=int(last.get("too_large", 0)),
+            open_on=str(last.get("open_on", "") or (last.get("machine", "") if under_way else "")),
+            elsewhere_since=float(last.get("elsewhere_since", 0.0)),
         )
         attempts.under_way = True
         return attempts
+
+    @staticmethod
+    def handed_back(last: Mapping[str, Any], maybe_paid: int, response_id: str) -> dict[str, Any]:
+        """What the next attempt is to know of one whose process is dead, by the journal of its machine: how many
+        of its calls were or may have been paid, and which one goes on at the provider. ``last`` are the details of
+        its last heartbeat."""
+        if last.get("open_at", "") not in ("", last.get("at", "")):
+            return dict(last)  # of what a third machine may have sent this one knows nothing
+        return dict(last) | {
+            "under_way": False,
+            "lost_workers": int(last.get("lost_workers", 0)) + 1,
+            "open_at": "",
+            "response_id": response_id,
+            "maybe_paid": max(int(last.get("maybe_paid", 0)), maybe_paid),
+            "sent": bool(last.get("sent")) or maybe_paid > 0,
+        }
 
     @property
     def made(self) -> int:
@@ -123,6 +146,7 @@ class Attempts:
         """A call is about to be sent, and stands in this process's journal."""
         self.calls += 1
         self.open_at, self.untold, self.maybe_paid = self.at, False, max(self.maybe_paid, maybe_paid)
+        self.open_on, self.elsewhere_since = self.machine, 0.0
         self.sent = self.sent or maybe_paid > 0
         self.beat()
 
@@ -141,6 +165,14 @@ class Attempts:
     def may_be_open_elsewhere(self) -> bool:
         """Whether a call may have been sent that this process's journal does not know of."""
         return self.untold or self.open_at not in ("", self.at)
+
+    def seconds_for_elsewhere(self, now: float, bound_seconds: float) -> float:
+        """How long another machine still has to deliver the answer of a call that it may have sent; ``now`` is by
+        Temporal's clock. A call that goes on at the provider is asked for there instead."""
+        if self.open_at in ("", self.at) or self.response_id:
+            return 0.0
+        self.elsewhere_since = self.elsewhere_since or now
+        return max(self.elsewhere_since + bound_seconds - now, 0.0)
 
     @property
     def may_have_sent(self) -> bool:

@@ -20,15 +20,18 @@ from fleet.async_journal import AsyncJournal
 from fleet.attempts import Attempts, seconds_used
 from fleet.budgets.admission import Admission, Admitted
 from fleet.config import ProviderSettings, Settings
-from fleet.errors import AmbiguousCall, BackendError, ProviderError
-from fleet.journal import Ambiguous, Answered, CallName, Send, Wait
+from fleet.errors import AmbiguousCall, BackendError, OpenElsewhere, ProviderError
+from fleet.journal import Ambiguous, Answered, Asked, CallName, Send, Wait
 from fleet.meanings import Meaning
 from fleet.measures import CUT_OFF, Measures
 from fleet.providers.base import LlmAnswer, LlmRequest, Ticket
+from fleet.providers.prices import cost_of
 from fleet.providers.session import ProviderSession
 from fleet.recorded import Recorded
 
 _LOOK_SECONDS = 0.25
+# What another machine delivers ends the assistant whenever it comes; this is how soon the wait is seen to be over.
+_LOOK_AGAIN_SECONDS = 10.0
 _CLOSE_SECONDS = 20.0
 # An attempt must report before Temporal gives it up.
 _REPORTING_SECONDS = 5.0
@@ -37,13 +40,18 @@ _REPORTING_SECONDS = 5.0
 @dataclass(frozen=True)
 class Call:
     """A call to be made at most once, for the task queue that it came from. ``hold_seconds`` is how long it may be
-    held here for the sake of a limit; ``send_ambiguous``: send again what was or may have been paid."""
+    held here for the sake of a limit; ``send_ambiguous``: send again what was or may have been paid. ``asked`` is
+    what its answer is delivered with if Temporal does not take it from this attempt, which started at
+    ``started_at`` (unix seconds, by Temporal's clock)."""
 
     name: CallName
     queue: str
     request: LlmRequest
     hold_seconds: float
     send_ambiguous: bool
+    asked: Asked
+    started_at: float
+    project_id: str
 
 
 class Told(Protocol):
@@ -89,12 +97,17 @@ class CallRunner:
         Raises:
             HeldBack: the provider's limit leaves no room for it yet.
             ProviderError: the call failed.
+            OpenElsewhere: another machine may have sent it, and may still deliver its answer.
             AmbiguousCall: it was or may have been paid, and by policy it is not sent again.
             BackendError: there is no key to make it with.
             JournalUnavailable: nothing was sent.
         """
-        if (known := await self._journal.answer(call.name)) is not None:
+        if (known := await self._journal.answer(call.name, call.asked)) is not None:
             return _known(known)  # no limit is to be waited for
+        left = attempts.seconds_for_elsewhere(call.started_at, self._settings.other_machine_seconds)
+        if left:
+            wait = min(left, _LOOK_AGAIN_SECONDS)
+            raise OpenElsewhere(call.name.function_key, attempts.open_on, left, wait)
         admission, number = self._admissions[call.queue], attempts.made + 1
         begun = bool(attempts.response_id)
         async with admission.admitted(call.request, call.hold_seconds, begun=begun) as admitted:
@@ -145,6 +158,7 @@ class CallRunner:
             maybe_paid=attempts.maybe_paid,
             unknown_before=attempts.may_be_open_elsewhere and goes_on is None,
             send_ambiguous=call.send_ambiguous,
+            asked=call.asked,
         )
         match standing:
             case Answered() as known:  # meanwhile
@@ -215,6 +229,10 @@ class CallRunner:
             maybe_paid=maybe_paid,
         )
         await self._journal.answered(call.name, recorded.to_json())
+        if self._settings.metrics_by_project:
+            with answer_kept("counting what the project paid"):
+                cost = cost_of(self._provider, call.request.model, answer)
+                self._measures.project_paid(call.project_id, cost.usd, simulated=cost.simulated)
         with answer_kept("telling the budget of the answer"):
             admitted.answered(answer)
         return recorded

@@ -237,6 +237,9 @@ class Settings(BaseSettings):
     """What becomes of a call that was or may have been paid and gave no usable answer: sent again and counted, or
     failed for good.
     An assistant's own `on_ambiguous` wins."""
+    other_machine_seconds: float = Field(60.0, ge=0, le=3600)
+    """How long the answer of a call that another machine may have sent is waited for, before that counts as a call
+    that may have been paid."""
     journal_keep_days: float = Field(7.0, gt=0, le=365)
     """How long the journal keeps what calls were answered with."""
     journal_max_mb: float = Field(500.0, ge=20, le=1_000_000)

@@ -18,6 +18,7 @@
     ├── WorkerLost               too many worker processes died under the same call
     ├── AssignmentUnavailable    the pipeline could not be asked for an assistant's inputs: waiting helps
     │   └── AssignmentRefused    it answered with an error: waiting helps while a release is being mended
+    ├── OpenElsewhere            another machine may have sent the call: its answer is waited for
     ├── AmbiguousCall            a call may have been paid, and by policy is not sent again
     ├── TooLarge                 something is larger than what Temporal carries
     ├── JournalUnavailable       the journal cannot be written, so no call may be sent: waiting helps
@@ -216,6 +217,20 @@ class AssignmentRefused(AssignmentUnavailable):
     """The pipeline answered with an error when it was asked for an assistant's inputs."""
 
     code = "assignment_refused"
+
+
+class OpenElsewhere(FleetError):
+    """Another machine may have sent the call: its answer is waited for."""
+
+    code = "open_elsewhere"
+    retryable = True
+
+    def __init__(self, function_key: str, machine: str, seconds_left: float, wait_seconds: float) -> None:
+        super().__init__(
+            f"{function_key}: {machine or 'another machine'} may have sent this call; its answer is waited for, "
+            f"{seconds_left:.0f} s at most. Remedy: see that it reaches the Temporal server"
+        )
+        self.wait_seconds = wait_seconds
 
 
 class AmbiguousCall(FleetError):

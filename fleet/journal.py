@@ -8,11 +8,11 @@ One SQLite file per provider, shared by its processes, each write on the disk be
        └─────► unsure, cut off, or its process died: ambiguous. It was or may have been billed: a retry is counted,
                                             or by policy not sent
 
-It vouches for its host only. Room for new calls is made at the cost of those whose pipelines need them no more,
-as ``fleet.recovery`` finds out; where there are none, new calls are refused before they are sent. Beside the
-calls stand the *tasks* that processes work on, with Temporal's token for each, so that a survivor can hand back
-what a dead process held.
-"""
+It vouches for its host only. Room for new calls is made at the cost of those whose pipelines need them no more, as
+``fleet.recovery`` finds out; where there are none, new calls are refused before they are sent. Beside the calls
+stand the *tasks* that processes work on, with Temporal's token for each, until Temporal has surely heard what came
+of them: an answer that it may not have taken is delivered from here, and a survivor hands back what a dead process
+held."""
 
 import shutil
 import sqlite3
@@ -96,6 +96,43 @@ class CallName:
     function_key: str
 
 
+@dataclass(frozen=True)
+class Task:
+    """A task of Temporal's, by its ``token``: one assistant of one run of a pipeline."""
+
+    token: bytes
+    workflow_id: str
+    run_id: str
+    function_key: str
+
+
+@dataclass(frozen=True)
+class Asked:
+    """The run that asked for a call last, and what else its answer is delivered with (JSON)."""
+
+    run_id: str
+    about: str
+
+
+@dataclass(frozen=True)
+class Left:
+    """What is known of the calls that were made for a task which its process does not work on any more.
+
+    ``answer`` is the recorded one and ``about`` that of :class:`Asked`, both empty where there is none.
+    ``maybe_paid`` counts the calls that were or may have been paid, beside the answered one. ``response_id`` is
+    that of a call which goes on at the provider. ``running``: a living process is at it. ``untold``: the journal
+    does not know which assistant the task is of. ``orphaned``: the process that held the task is dead."""
+
+    task: Task
+    answer: str = ""
+    about: str = ""
+    maybe_paid: int = 0
+    response_id: str = ""
+    running: bool = False
+    untold: bool = False
+    orphaned: bool = False
+
+
 class Journal:
     """One provider's journal on this host. Its calls block for a disk write; use it from a thread."""
 
@@ -148,13 +185,18 @@ class Journal:
                 connection.execute("INSERT INTO place VALUES (?)", row)
             return str(row[0])
 
-    def answer(self, name: CallName) -> Answered | None:
-        """What the call has been answered with, if it has; nothing is recorded."""
+    def answer(self, name: CallName, asked: Asked | None = None) -> Answered | None:
+        """What the call has been answered with, if it has; only then it is recorded who asked."""
         with self._file.reading() as connection:
             row = connection.execute(
                 "SELECT answer, maybe_paid FROM calls WHERE key = ? AND state = 'answered'", (name.key,)
             ).fetchone()
-        return None if row is None else Answered(row["answer"], int(row["maybe_paid"]))
+        if row is None:
+            return None
+        if asked is not None:
+            with self._file.writing() as connection:
+                _note_asked(connection, name, asked)
+        return Answered(row["answer"], int(row["maybe_paid"]))
 
     def begin(
         self,
@@ -164,8 +206,9 @@ class Journal:
         maybe_paid: int = 0,
         unknown_before: bool = False,
         send_ambiguous: bool = True,
+        asked: Asked | None = None,
     ) -> Standing:
-        """How a call stands; with :class:`Send` it is recorded as this process's intent.
+        """How a call stands; with :class:`Send` it is recorded as this process's intent, and who ``asked``.
 
         ``deadline`` is when it will be over at the latest. ``maybe_paid`` counts the times, by other journals too,
         that were or may have been paid. ``unknown_before``: beside these it may have been sent from a place that
@@ -175,6 +218,8 @@ class Journal:
             row = connection.execute("SELECT * FROM calls WHERE key = ?", (name.key,)).fetchone()
             connection.execute("DELETE FROM settled WHERE key = ?", (name.key,))
             elsewhere = maybe_paid + unknown_before
+            if asked is not None:
+                _note_asked(connection, name, asked)
             if row is not None:
                 return self._again(connection, row, name, deadline, elsewhere, send_ambiguous)
             if elsewhere and not send_ambiguous:
@@ -275,27 +320,48 @@ class Journal:
         with self._file.writing() as connection:
             connection.execute("UPDATE calls SET response_id = ? WHERE key = ?", (response_id, name.key))
 
-    def hold(self, token: bytes, reported: Sequence[bytes] = ()) -> None:
-        """This process works on the task of that token; those others that it held have been reported."""
+    def hold(self, task: Task, reported: Sequence[bytes] = ()) -> list[bytes]:
+        """This process works on the task; of those others that it held, Temporal has heard. Those of them whose
+        call is still on its way: they are held on, since its answer is to be delivered."""
         owner = self._owner
         with self._file.writing() as connection:
-            connection.executemany("DELETE FROM tasks WHERE token = ?", [(one,) for one in reported])
-            row = (token, owner.pid, owner.started, owner.boot)
+            running = [token for token in reported if _left(connection, _task(connection, token)).running]
+            _let_go(connection, [token for token in reported if token not in running])
+            row = (task.token, owner.pid, owner.started, owner.boot)
             connection.execute("INSERT OR REPLACE INTO tasks VALUES (?, ?, ?, ?)", row)
+            names = (task.token, task.workflow_id, task.run_id, task.function_key)
+            connection.execute("INSERT OR REPLACE INTO held VALUES (?, ?, ?, ?)", names)
+        return running
+
+    def let_go(self, tokens: Sequence[bytes]) -> None:
+        """Temporal has heard what came of these tasks."""
+        with self._file.writing() as connection:
+            _let_go(connection, tokens)
 
     def take_orphans(self) -> list[bytes]:
-        """The tokens of tasks whose process is dead; each is given out once."""
+        """The tokens of tasks whose process is dead. This process holds them from now on, and no other one is
+        given them unless it dies, too."""
         with self._file.reading() as connection:
             rows = connection.execute("SELECT * FROM tasks").fetchall()
-        owners = {row["token"]: Owner(row["pid"], row["started"], row["boot"]) for row in rows}
+        owners = {bytes(row["token"]): Owner(row["pid"], row["started"], row["boot"]) for row in rows}
         gone = {owner for owner in set(owners.values()) if not owner.alive}
-        dead = [token for token, owner in owners.items() if owner in gone]
         taken = []
-        for token in dead:
+        for token in [token for token, owner in owners.items() if owner in gone]:
+            was, now = owners[token], self._owner
             with self._file.writing() as connection:
-                if connection.execute("DELETE FROM tasks WHERE token = ?", (token,)).rowcount:
-                    taken.append(bytes(token))
+                changed = connection.execute(
+                    "UPDATE tasks SET pid = ?, started = ?, boot = ? WHERE token = ? AND pid = ? AND started = ? "
+                    "AND boot = ?",
+                    (now.pid, now.started, now.boot, token, was.pid, was.started, was.boot),
+                ).rowcount
+            if changed:
+                taken.append(token)
         return taken
+
+    def left(self, tokens: Sequence[bytes]) -> list[Left]:
+        """What is known of the calls of these tasks."""
+        with self._file.reading() as connection:
+            return [_left(connection, _task(connection, token)) for token in tokens]
 
     def counts(self) -> Counts:
         """What is in it now."""
@@ -315,7 +381,8 @@ class Journal:
             forgotten = connection.execute(
                 "DELETE FROM calls WHERE updated < ? AND deadline < ?", (oldest, self._clock())
             ).rowcount
-            connection.execute("DELETE FROM settled WHERE key NOT IN (SELECT key FROM calls)")
+            for table in ("settled", "asked"):
+                connection.execute(f"DELETE FROM {table} WHERE key NOT IN (SELECT key FROM calls)")
             return forgotten
 
     def unsettled(self, most: int = 100) -> list[CallName]:
@@ -354,3 +421,39 @@ class Journal:
             raise self._file.unavailable(
                 f"it has reached its {self._max_bytes:,} bytes with answers that pipelines still need"
             )
+
+
+def _note_asked(connection: sqlite3.Connection, name: CallName, asked: Asked) -> None:
+    connection.execute("INSERT OR REPLACE INTO asked VALUES (?, ?, ?)", (name.key, asked.run_id, asked.about))
+
+
+def _let_go(connection: sqlite3.Connection, tokens: Sequence[bytes]) -> None:
+    for table in ("tasks", "held"):
+        connection.executemany(f"DELETE FROM {table} WHERE token = ?", [(one,) for one in tokens])
+
+
+def _task(connection: sqlite3.Connection, token: bytes) -> Task:
+    """The task of that token; without names where a process of 0.1.0 held it."""
+    row = connection.execute("SELECT * FROM held WHERE token = ?", (token,)).fetchone()
+    return Task(token, *((row["workflow_id"], row["run_id"], row["function_key"]) if row else ("", "", "")))
+
+
+def _left(connection: sqlite3.Connection, task: Task) -> Left:
+    if not task.workflow_id:
+        return Left(task, untold=True)
+    rows = connection.execute(
+        "SELECT calls.*, asked.about FROM calls JOIN asked USING (key) WHERE workflow_id = ? AND function_key = ? "
+        "AND run_id = ? ORDER BY updated",
+        (task.workflow_id, task.function_key, task.run_id),
+    ).fetchall()
+    maybe_paid, response_id = 0, ""
+    for row in rows:
+        state, owner = State(row["state"]), Owner(row["pid"], row["started"], row["boot"])
+        if state is State.ANSWERED:
+            return Left(task, row["answer"], row["about"], int(row["maybe_paid"]))
+        if state is State.INTENT and owner.alive:
+            return Left(task, running=True)
+        goes_on = row["response_id"] if state is not State.FAILED else None
+        maybe_paid += int(row["maybe_paid"]) + (state is not State.FAILED and goes_on is None)
+        response_id = goes_on or response_id
+    return Left(task, maybe_paid=maybe_paid, response_id=response_id)

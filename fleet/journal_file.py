@@ -21,9 +21,14 @@ CREATE TABLE IF NOT EXISTS calls (
     response_id TEXT, answer TEXT, maybe_paid INTEGER NOT NULL, updated REAL NOT NULL
 );
 CREATE INDEX IF NOT EXISTS calls_updated ON calls (updated);
+CREATE INDEX IF NOT EXISTS calls_pipeline ON calls (workflow_id);
+CREATE TABLE IF NOT EXISTS asked (key TEXT PRIMARY KEY, run_id TEXT NOT NULL, about TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS settled (key TEXT PRIMARY KEY);
 CREATE TABLE IF NOT EXISTS tasks (
     token BLOB PRIMARY KEY, pid INTEGER NOT NULL, started INTEGER NOT NULL, boot TEXT NOT NULL
+);
+CREATE TABLE IF NOT EXISTS held (
+    token BLOB PRIMARY KEY, workflow_id TEXT NOT NULL, run_id TEXT NOT NULL, function_key TEXT NOT NULL
 );
 """
 
@@ -112,6 +117,7 @@ class JournalFile:
                 connection.execute("INSERT INTO machine VALUES (?)", (self._machine,))
             elif known["id"] != self._machine:
                 connection.execute("DELETE FROM tasks")
+                connection.execute("DELETE FROM held")
                 connection.execute("DELETE FROM place")
                 connection.execute("UPDATE machine SET id = ?", (self._machine,))
 

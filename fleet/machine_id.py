@@ -101,6 +101,11 @@ def _text(path: Path) -> str:
         return ""
 
 
+def machine_name(state_dir: Path) -> str:
+    """What people are told of this machine: ``HOST+MACHINE``."""
+    return process_on(machine_id(state_dir), "")[1:]
+
+
 def process_on(machine: str, name: str) -> str:
     """The name of a supervised process of this machine among those of all machines: ``NAME@HOST+MACHINE``. Where
     the machine has no id, its host name has to do."""

@@ -28,6 +28,15 @@ _POLL_ENDED, _POLL_FAILED = "temporal_long_request_latency", "temporal_long_requ
 _REQUEST_ENDED, _REQUEST_FAILED = "temporal_request_latency", "temporal_request_failure"
 # What a request fails with when the server has not answered it; all else is an answer.
 _UNANSWERED = frozenset({"TRANSPORT_ERROR", "UNAVAILABLE", "DEADLINE_EXCEEDED", "CANCELLED"})
+# What says of a task that was handed out again meanwhile.
+_ON_TASKS = frozenset(
+    {
+        "RespondActivityTaskCompleted",
+        "RespondActivityTaskFailed",
+        "RespondActivityTaskCanceled",
+        "RecordActivityTaskHeartbeat",
+    }
+)
 
 
 @dataclass
@@ -93,16 +102,19 @@ class Ends:
     ended: int = 0
     failed: int = 0
     unanswered: int = 0
+    late: int = 0
 
     def add(self, other: "Ends") -> None:
         """Count those, too."""
         self.ended += other.ended
         self.failed += other.failed
         self.unanswered += other.unanswered
+        self.late += other.late
 
 
 class Polls:
-    """What this process polls, and whether Temporal answers it."""
+    """What this process polls, and whether Temporal answers it. ``doubts`` counts the signs that it may not have
+    heard what came of a task."""
 
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
         self.queues: dict[str, QueuePolls] = {}
@@ -112,6 +124,7 @@ class Polls:
         self._lines: dict[str, Line] = {}
         self._connection = Line()
         self._answered = False
+        self.doubts = 0
 
     def expect(self, queues: Iterable[str]) -> None:
         """These are to be polled from now on."""
@@ -134,6 +147,7 @@ class Polls:
             queue = update.attributes.get("task_queue")
             if isinstance(queue, str) and update.metric.name in (_POLL_ENDED, _POLL_FAILED):
                 polls.setdefault(queue, Ends()).add(ends)
+        self.doubts += requests.unanswered + requests.late
         now = self._clock()
         self._answered |= self._connection.take(requests.ended, requests.unanswered, now)
         for queue, seen in self.queues.items():
@@ -168,6 +182,8 @@ def _ends_of(update: "BufferedMetricUpdate") -> Ends:
         return Ends(ended=1)
     if update.metric.name in (_POLL_FAILED, _REQUEST_FAILED):
         count = int(update.value)
-        unanswered = str(update.attributes.get("status_code")) in _UNANSWERED
-        return Ends(failed=count, unanswered=count if unanswered else 0)
+        status, operation = (str(update.attributes.get(name)) for name in ("status_code", "operation"))
+        late = status == "NOT_FOUND" and operation in _ON_TASKS
+        unanswered = status in _UNANSWERED
+        return Ends(failed=count, unanswered=count if unanswered else 0, late=count if late else 0)
     return Ends()

@@ -171,6 +171,11 @@ class Pulse:
         self.record.stage, self.record.serving_since = "serving", time.time()
         self._turned.set()
 
+    @property
+    def doubts(self) -> int:
+        """How many signs there were that Temporal has not heard what came of a task."""
+        return self._polls.doubts
+
     def end(self, *, well: bool) -> None:
         """Count what was measured last, and write down whether it ended as it should; to be called when all else
         has ended."""

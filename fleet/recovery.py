@@ -1,92 +1,172 @@
-"""Hands back what a dead process held: its tasks fail at once, by their tokens, and are tried again.
+"""Answers for what Temporal may not have heard: the tasks of dead processes, and answers that it has not taken.
 
-Temporal alone would notice after the heartbeat timeout, by default three minutes. That it still takes for a task
-whose token nobody has: one that Temporal had handed out and that the process had not begun. A process that is
-killed has such tasks for the milliseconds from their arrival until the journal has their tokens; one that stood
-still, or whose event loop was blocked, before it was replaced may have one for each of its pollers. What has no
-journal, such as loading a project's assistants, waits for Temporal's word too, which is given after half a minute.
-"""
+A task whose process is dead is completed with its answer where the journal has one. Otherwise it fails at once, by
+its token, and is tried again; the next attempt, on whichever machine, is told what the journal knows of its calls.
+Temporal alone would notice after the heartbeat timeout, by default three minutes.
+
+An answer that comes when Temporal is away, or while its process stands still, finds its task given to another
+machine. It is delivered by the pipeline's and the assistant's names, which ends whatever attempt there is; the
+other machine waits for that before it sends the call itself.
+
+After the heartbeat timeout only is handed out again what Temporal had handed out and the process had not begun. A
+process that is killed has such tasks for the milliseconds from their arrival until the journal has their tokens;
+one that stood still, or whose event loop was blocked, before it was replaced may have one for each of its pollers.
+What has no journal, such as loading a project's assistants, waits for Temporal's word too, which is given after
+half a minute."""
 
 import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
 from loguru import logger
-from temporalio.client import Client, WorkflowExecutionStatus
+from temporalio.api.workflow.v1 import PendingActivityInfo
+from temporalio.client import Client, WorkflowExecutionDescription, WorkflowExecutionStatus
 from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 from temporalio.service import RPCError, RPCStatusCode
 
+from fleet.answers import About, result_of
+from fleet.async_journal import AsyncJournal
+from fleet.attempts import Attempts
+from fleet.config import ProviderSettings
 from fleet.errors import JournalUnavailable
-from fleet.journal import CallName, Journal
+from fleet.journal import CallName, Left
+from fleet.recorded import Recorded
 
 _LOOK_SECONDS = 1.0
 _PRUNE_SECONDS = 600.0
 _SETTLE_SECONDS = 10.0
 _AGAIN_SECONDS = 0.1
 _AFTER_TROUBLE_SECONDS = 30.0
+_RPC = timedelta(seconds=10)
 _AWAY = (RPCStatusCode.UNAVAILABLE, RPCStatusCode.DEADLINE_EXCEEDED, RPCStatusCode.CANCELLED)
 
 
-async def recover_for_ever(client: Client, journal: Journal) -> None:
-    """Look for tasks of dead processes on this host, and now and then for what the journal may forget. Never
-    returns."""
-    since_pruned = since_settled = _PRUNE_SECONDS
-    while True:
+@dataclass(frozen=True)
+class Recovery:
+    """That of one provider's process. ``doubts`` counts what Temporal's SDK saw that an answer may be lost by:
+    requests that were not answered, or that came too late."""
+
+    client: Client
+    provider: ProviderSettings
+    journal: AsyncJournal
+    doubts: Callable[[], int]
+
+    async def run_for_ever(self) -> None:
+        """Look every second for what Temporal may not have heard, and now and then for what the journal may
+        forget. Never returns."""
+        since_pruned = since_settled = _PRUNE_SECONDS
+        known_doubts = 0
+        while True:
+            try:
+                if since_pruned >= _PRUNE_SECONDS:
+                    since_pruned = 0.0
+                    await self.journal.prune()
+                if since_settled >= _SETTLE_SECONDS:
+                    since_settled = 0.0
+                    await self.settle()
+                if (doubts := self.doubts()) != known_doubts:
+                    known_doubts = doubts
+                    self.journal.doubt()
+                await self.journal.take_orphans()
+                await self.answer_for_all()
+            except JournalUnavailable as error:
+                logger.error("{}", error)
+                await asyncio.sleep(_AFTER_TROUBLE_SECONDS)
+            await asyncio.sleep(_LOOK_SECONDS)
+            self.journal.passed(_LOOK_SECONDS)
+            since_pruned += _LOOK_SECONDS
+            since_settled += _LOOK_SECONDS
+
+    async def answer_for_all(self) -> None:
+        """Tell Temporal what became of each task that it may not have heard of; while it is away, the next
+        time."""
+        for left in await self.journal.left():
+            try:
+                if left.running:
+                    continue
+                if left.answer:
+                    await self._deliver(left)
+                elif left.orphaned:
+                    await self._hand_back(left)
+            except RPCError as error:
+                if error.status in _AWAY:
+                    return
+                logger.debug("Temporal had heard of a task, or handed it out again: {}", error.message)
+            except (ValueError, KeyError, TypeError) as error:
+                logger.error("{} of {}: what its journal has cannot be read: {!r}", *_names(left), error)
+            await self.journal.let_go(left.task)
+
+    async def _deliver(self, left: Left) -> None:
+        """Complete the assistant with its answer, unless the pipeline has gone on without it."""
+        pending = await self._pending(left)
+        if pending is None:
+            return
+        task, last = left.task, await self._last_details(pending)
+        answer = Recorded.from_json(left.answer, left.maybe_paid)
+        paid_beside = int(last.get("maybe_paid", 0))
+        result = result_of(self.provider, task.function_key, About.from_json(left.about), answer, paid_beside)
+        assistant = self.client.get_async_activity_handle(
+            workflow_id=task.workflow_id, run_id=task.run_id, activity_id=task.function_key
+        )
+        await assistant.complete(result, rpc_timeout=_RPC)
+        logger.warning("📬 ANSWER DELIVERED: {} of {}: Temporal had not taken it", *_names(left))
+
+    async def _hand_back(self, left: Left) -> None:
+        """Have the task of a dead process tried again, with what is known of its calls."""
+        error = ApplicationError(
+            "worker lost: the process that worked on this is gone",
+            type="worker_process_lost",
+            category=ApplicationErrorCategory.BENIGN,
+            next_retry_delay=timedelta(seconds=_AGAIN_SECONDS),
+        )
+        details: list[Any] = []
+        pending = None if left.untold else await self._pending(left)
+        if pending is not None and ((last := await self._last_details(pending)) or pending.attempt <= 1):
+            details = [Attempts.handed_back(last, left.maybe_paid, left.response_id)]
+        task = self.client.get_async_activity_handle(task_token=left.task.token)
+        await task.fail(error, last_heartbeat_details=details, rpc_timeout=_RPC)
+        logger.warning("a process died: what it worked on is handed out again")
+
+    async def _pending(self, left: Left) -> PendingActivityInfo | None:
+        """The assistant's activity, as long as its pipeline waits for it."""
+        run = self.client.get_workflow_handle(left.task.workflow_id, run_id=left.task.run_id)
+        for one in _pending_in(await run.describe(rpc_timeout=_RPC)):
+            if one.activity_id == left.task.function_key:
+                return one
+        return None
+
+    async def _last_details(self, pending: PendingActivityInfo) -> dict[str, Any]:
+        """What its last heartbeat told; see :class:`fleet.attempts.Attempts`."""
+        details = await self.client.data_converter.decode(pending.heartbeat_details.payloads)
+        return details[-1] if details and isinstance(details[-1], dict) else {}
+
+    async def settle(self) -> None:
+        """Tell a journal that fills up of which calls the pipelines need nothing more: those that have ended, or
+        whose activity is not open any more."""
+        calls: dict[str, list[CallName]] = {}
+        for name in await self.journal.unsettled():
+            calls.setdefault(name.workflow_id, []).append(name)
+        for workflow_id, names in calls.items():
+            open_ones = await self._open_assistants(workflow_id)
+            if open_ones is not None:
+                await self.journal.settled([name for name in names if name.function_key not in open_ones])
+
+    async def _open_assistants(self, workflow_id: str) -> set[str] | None:
+        """The functionKeys that a pipeline still executes; None where Temporal does not say."""
         try:
-            if since_pruned >= _PRUNE_SECONDS:
-                since_pruned = 0.0
-                await asyncio.to_thread(journal.prune)
-            if since_settled >= _SETTLE_SECONDS:
-                since_settled = 0.0
-                await settle(client, journal)
-            for token in await asyncio.to_thread(journal.take_orphans):
-                await _hand_back(client, token)
-        except JournalUnavailable as error:
-            logger.error("{}", error)
-            await asyncio.sleep(_AFTER_TROUBLE_SECONDS)
-        await asyncio.sleep(_LOOK_SECONDS)
-        since_pruned += _LOOK_SECONDS
-        since_settled += _LOOK_SECONDS
+            description = await self.client.get_workflow_handle(workflow_id).describe()
+        except RPCError as error:
+            return set() if error.status is RPCStatusCode.NOT_FOUND else None
+        return {one.activity_id for one in _pending_in(description)}
 
 
-async def settle(client: Client, journal: Journal) -> None:
-    """Tell a journal that fills up of which calls the pipelines need nothing more: those that have ended, or whose
-    activity is not open any more."""
-    calls: dict[str, list[CallName]] = {}
-    for name in await asyncio.to_thread(journal.unsettled):
-        calls.setdefault(name.workflow_id, []).append(name)
-    for workflow_id, names in calls.items():
-        open_ones = await _open_assistants(client, workflow_id)
-        if open_ones is not None:
-            settled = [name for name in names if name.function_key not in open_ones]
-            await asyncio.to_thread(journal.settled, settled)
-
-
-async def _open_assistants(client: Client, workflow_id: str) -> set[str] | None:
-    """The functionKeys that a pipeline still executes; None where Temporal does not say."""
-    try:
-        description = await client.get_workflow_handle(workflow_id).describe()
-    except RPCError as error:
-        return set() if error.status is RPCStatusCode.NOT_FOUND else None
+def _pending_in(description: WorkflowExecutionDescription) -> list[PendingActivityInfo]:
     if description.status is not WorkflowExecutionStatus.RUNNING:
-        return set()
-    return {one.activity_id for one in description.raw_description.pending_activities}
+        return []
+    return list(description.raw_description.pending_activities)
 
 
-async def _hand_back(client: Client, token: bytes) -> None:
-    error = ApplicationError(
-        "worker lost: the process that worked on this is gone",
-        type="worker_process_lost",
-        category=ApplicationErrorCategory.BENIGN,
-        next_retry_delay=timedelta(seconds=_AGAIN_SECONDS),
-    )
-    while True:
-        try:
-            await client.get_async_activity_handle(task_token=token).fail(error)
-        except RPCError as refused:
-            if refused.status in _AWAY:
-                await asyncio.sleep(_LOOK_SECONDS)
-                continue
-            logger.debug("a dead process's task had been reported, or handed out again: {}", refused.message)
-        else:
-            logger.warning("a process died: what it worked on is handed out again")
-        return
+def _names(left: Left) -> tuple[str, str]:
+    return left.task.function_key, left.task.workflow_id

@@ -63,6 +63,10 @@ CZECH = {
         "Co se stane s voláním, které bylo nebo mohlo být zaplaceno a nedalo použitelnou odpověď: `send` je pošle "
         "znovu a započítá, `fail` je nechá definitivně selhat. Přednost má vlastní `on_ambiguous` asistenta."
     ),
+    "FLEET_OTHER_MACHINE_SECONDS": (
+        "Jak dlouho se čeká na odpověď volání, které mohl odeslat jiný stroj, než se započítá jako volání, které "
+        "mohlo být zaplaceno."
+    ),
     "FLEET_JOURNAL_KEEP_DAYS": "Kolik dní žurnál uchovává odpovědi na volání.",
     "FLEET_JOURNAL_MAX_MB": (
         "Velikost žurnálu jednoho poskytovatele na jednom stroji; místo uvolňují nejstarší volání, která už žádná "

@@ -25,7 +25,7 @@ from fleet.providers.prices import load_prices
 from fleet.providers.registry import provider_factory
 from fleet.providers.session import ProviderSession
 from fleet.pulse import Pulse
-from fleet.recovery import recover_for_ever
+from fleet.recovery import Recovery
 from fleet.runtime import WorkerProcess, run_temporal_process, worker_options
 
 
@@ -39,8 +39,7 @@ async def life(settings: Settings, name: str, pulse: Pulse, measures: Measures, 
     session = ProviderSession(
         provider, factory, lambda fresh: backend.api_key(provider.name, fresh=fresh), measures
     )
-    file = Journal.of(settings, provider.name)
-    journal = AsyncJournal(file)
+    journal = AsyncJournal(Journal.of(settings, provider.name))
     for queue in provider.limits:
         measures.serves(provider.name, queue)
     with loading():
@@ -80,15 +79,16 @@ async def life(settings: Settings, name: str, pulse: Pulse, measures: Measures, 
     async def report(client: Client) -> None:
         await asyncio.gather(*(one.report_for_ever() for one in reporters))
 
+    async def recover(client: Client) -> None:
+        await Recovery(client, provider, journal, lambda: pulse.doubts).run_for_ever()
+
     async def close() -> None:
         await runner.close()
         await journal.close()
         await session.close()
         await backend.aclose()
 
-    return await WorkerProcess(
-        settings, name, pulse, build, prepare, [lambda client: recover_for_ever(client, file), report], close
-    ).run()
+    return await WorkerProcess(settings, name, pulse, build, prepare, [recover, report], close).run()
 
 
 async def prepared(session: ProviderSession) -> None:

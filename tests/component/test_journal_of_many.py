@@ -8,13 +8,13 @@ from pathlib import Path
 MANY = """
 import sys, time
 from pathlib import Path
-from fleet.journal import CallName, Journal
+from fleet.journal import Asked, CallName, Journal, Task
 number = sys.argv[2]
 with Journal(Path(sys.argv[1]), max_bytes=10**8, keep_seconds=3600) as journal:
     for call in range(10):
         name = CallName(f"{number}-{call}", "workflow", "draft")
-        journal.hold(name.key.encode(), [f"{number}-{call - 1}".encode()])
-        journal.begin(name, deadline=time.time() + 600)
+        journal.hold(Task(name.key.encode(), "workflow", "run", name.key), [f"{number}-{call - 1}".encode()])
+        journal.begin(name, deadline=time.time() + 600, asked=Asked("run", "about"))
         journal.answered(name, name.key)
 """
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from fleet.answers import About
 from fleet.async_journal import AsyncJournal
 from fleet.attempts import Attempts
 from fleet.budgets.admission import Admission
@@ -17,12 +18,14 @@ from fleet.budgets.reports import Standing
 from fleet.call_runner import Call, CallRunner
 from fleet.config import load_settings
 from fleet.contracts import LimitSettings
-from fleet.journal import CallName, Journal
+from fleet.journal import Asked, CallName, Journal, Task
 from fleet.measures import Measures
 from fleet.providers.base import LlmAnswer, LlmRequest, Ticket
 from fleet.recorded import Recorded
 
 NAME = CallName("key of gpt-4o", "workflow", "draft")
+TASK = Task(b"token", NAME.workflow_id, "run", NAME.function_key)
+ASKED = Asked(TASK.run_id, About("gpt-4o", "fleet-1").to_json())
 REQUEST = LlmRequest("gpt-4o", "Write.", "Topic", 0.7, None, 100, "fleet-1")
 ANSWER = LlmAnswer("text", "gpt-4o", "stop", 10, 20)
 QUEUE = "llm-openai"
@@ -147,11 +150,19 @@ class Process:
         pipeline: Pipeline | None = None,
         model: str = REQUEST.model,
         hold_seconds: float = 1.0,
+        started_at: float = 1000.0,
     ) -> Recorded:
         """One attempt at the call."""
         name = replace(NAME, key=f"key of {model}")
         call = Call(
-            name, QUEUE, replace(REQUEST, model=model), hold_seconds=hold_seconds, send_ambiguous=send_ambiguous
+            name,
+            QUEUE,
+            replace(REQUEST, model=model),
+            hold_seconds=hold_seconds,
+            send_ambiguous=send_ambiguous,
+            asked=ASKED,
+            started_at=started_at,
+            project_id="project",
         )
         attempts = attempts or Attempting()
         attempts.make_current()

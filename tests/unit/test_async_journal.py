@@ -2,13 +2,14 @@
 
 import asyncio
 import threading
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from fleet.async_journal import AsyncJournal
-from fleet.journal import Journal, Standing
-from tests.unit.call_world import NAME, Opened, Process, Provider, opened
+from fleet.journal import Journal, Standing, Task
+from tests.unit.call_world import ASKED, NAME, TASK, Opened, Process, Provider, opened
 
 __all__ = ["opened"]
 
@@ -54,15 +55,48 @@ async def test_the_id_of_a_call_that_goes_on_is_no_reason_to_end_it(opened: Open
 
 
 async def test_a_task_is_held_until_what_came_of_it_is_surely_reported(opened: Opened) -> None:
-    held, now = opened(), 0.0
-    journal = AsyncJournal(held, lambda: now)
+    held = opened()
+    journal = AsyncJournal(held)
     for token in (b"first", b"second"):
-        async with journal.holding(token):
+        async with journal.holding(task(token)):
             assert token in tokens(held)
     assert tokens(held) == {b"first", b"second"}, "they have ended, and may not have been reported"
-    now = 61.0
-    async with journal.holding(b"third"):
+    journal.passed(61.0)
+    async with journal.holding(task(b"third")):
         assert tokens(held) == {b"third"}
+
+
+async def test_a_task_in_doubt_is_held_until_somebody_lets_it_go(opened: Opened) -> None:
+    held = opened()
+    journal = AsyncJournal(held)
+    async with journal.holding(task(b"in doubt")):
+        journal.doubt()
+        assert await journal.left() == [], "its attempt may still report it"
+    journal.passed(61.0)
+    async with journal.holding(task(b"next")):
+        (left,) = await journal.left()
+    assert left.task == task(b"in doubt")
+    await journal.let_go(left.task)
+    assert tokens(held) == {b"next"} and await journal.left() == []
+
+
+async def test_a_task_whose_call_goes_on_is_held_until_it_has_ended(opened: Opened) -> None:
+    held = opened()
+    journal = AsyncJournal(held)
+    async with journal.holding(TASK):
+        held.begin(NAME, deadline=9e9, asked=ASKED)
+    journal.passed(61.0)
+    async with journal.holding(task(b"next")):
+        pass
+    (left,) = await journal.left()
+    assert left.running and tokens(held) == {TASK.token, b"next"}
+    held.answered(NAME, "text")
+    (left,) = await journal.left()
+    assert left.answer == "text"
+
+
+def task(token: bytes) -> Task:
+    return replace(TASK, token=token, function_key=token.decode())
 
 
 def tokens(journal: Journal) -> set[bytes]:

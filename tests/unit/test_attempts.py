@@ -119,3 +119,15 @@ def test_trouble_excuses_for_a_day_and_however_often() -> None:
 
 def test_details_of_another_shape_are_no_harm() -> None:
     assert Attempts.resume(["text"], 2).made == 0
+
+
+def test_another_machines_answer_is_waited_for_within_the_bound_over_all_attempts() -> None:
+    resumed = after(at=THERE, machine="vm1+0a", under_way=True)
+    assert (resumed.open_on, resumed.seconds_for_elsewhere(1000.0, 60.0)) == ("vm1+0a", 60.0)
+    later = after(**asdict(resumed) | {"at": HERE, "machine": "vm2+0b", "under_way": False})
+    assert (later.open_on, later.seconds_for_elsewhere(1050.0, 60.0)) == ("vm1+0a", 10.0)
+    assert later.seconds_for_elsewhere(1060.0, 60.0) == 0.0
+    here = after(at=HERE, under_way=True)
+    goes_on = after(at=THERE, under_way=True, response_id="resp_1")
+    untold = Attempts.resume([], 2)
+    assert [one.seconds_for_elsewhere(1000.0, 60.0) for one in (here, goes_on, untold)] == [0.0, 0.0, 0.0]

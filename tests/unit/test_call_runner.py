@@ -7,11 +7,18 @@ from pathlib import Path
 
 import pytest
 
-from fleet.errors import AmbiguousCall, BackendUnavailable, HeldBack, JournalUnavailable, ProviderError
+from fleet.errors import (
+    AmbiguousCall,
+    BackendUnavailable,
+    HeldBack,
+    JournalUnavailable,
+    OpenElsewhere,
+    ProviderError,
+)
 from fleet.journal import CallName
 from fleet.meanings import Billed, Meaning, traits_of
 from fleet.providers.base import LlmAnswer, LlmRequest, Ticket
-from tests.unit.call_world import ANSWER, NAME, Attempting, Opened, Pipeline, Process, Provider, opened
+from tests.unit.call_world import ANSWER, NAME, TASK, Attempting, Opened, Pipeline, Process, Provider, opened
 
 __all__ = ["opened"]
 
@@ -333,8 +340,21 @@ async def test_calls_are_made_while_all_other_threads_are_busy(opened: Opened) -
     busy.submit(lambda: asyncio.run_coroutine_threadsafe(over.wait(), loop).result())
     try:
         process = Process(opened(), Provider(at_once=True))
-        async with asyncio.timeout(10), process.journal.holding(b"token"):
+        async with asyncio.timeout(10), process.journal.holding(TASK):
             assert (await process.make()).answer == ANSWER
             await process.journal.close()
     finally:
         over.set()
+
+
+async def test_a_call_that_another_machine_may_have_sent_waits_for_its_answer_and_is_then_counted(
+    opened: Opened,
+) -> None:
+    provider = Provider(at_once=True)
+    process = Process(opened(), provider)
+    attempts = Attempting(at="here", open_at="there", open_on="vm1+0a")
+    with pytest.raises(OpenElsewhere, match=r"vm1\+0a may have sent this call.* 60 s at most") as waits:
+        await process.make(attempts=attempts)
+    assert (waits.value.wait_seconds, provider.asked, process.reporter.held_calls) == (10.0, 0, 0)
+    assert (await process.make(attempts=attempts, started_at=1060.0)).maybe_paid == 1
+    assert attempts.elsewhere_since == 0.0

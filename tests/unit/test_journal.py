@@ -14,11 +14,18 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from fleet.errors import JournalUnavailable, ProviderError
-from fleet.journal import ANSWER_ROOM_BYTES, Ambiguous, Answered, CallName, Journal, Send, Wait
+from fleet.journal import ANSWER_ROOM_BYTES, Ambiguous, Answered, Asked, CallName, Journal, Left, Send, Task, Wait
 from fleet.meanings import Meaning
 from fleet.processes import Owner, boot_id, start_ticks
 
 NAME = CallName("key", "workflow", "draft")
+ASKED = Asked("run", "about")
+
+
+def task(token: bytes, run_id: str = ASKED.run_id) -> Task:
+    return Task(token, NAME.workflow_id, run_id, NAME.function_key)
+
+
 LARGE = 100_000_000
 
 
@@ -109,7 +116,7 @@ def test_a_journal_that_was_copied_to_another_machine_is_another_place_and_holds
 ) -> None:
     with opened(path, dead(), machine="one") as there:
         place = there.place()
-        there.hold(b"token")
+        there.hold(task(b"token"))
         begun(there)
         there.answered(NAME, "answer")
     copied = path.with_name("copied.db")
@@ -142,12 +149,50 @@ def test_a_call_that_goes_on_at_the_provider_is_picked_up_and_not_counted(path: 
 
 def test_what_a_dead_process_held_is_given_out_once(path: Path) -> None:
     with opened(path, dead()) as theirs, opened(path) as ours:
-        theirs.hold(b"held")
-        theirs.hold(b"done")
-        theirs.hold(b"held too", [b"done"])
-        ours.hold(b"mine")
+        theirs.hold(task(b"held"))
+        theirs.hold(task(b"done"))
+        theirs.hold(task(b"held too"), [b"done"])
+        ours.hold(task(b"mine"))
         assert sorted(ours.take_orphans()) == [b"held", b"held too"]
         assert ours.take_orphans() == []
+
+
+def test_what_is_known_of_a_tasks_calls_is_told(path: Path) -> None:
+    ours_alone = task(b"token")
+    with opened(path, dead()) as theirs, opened(path) as ours:
+
+        def left() -> Left:
+            (found,) = ours.left([b"token"])
+            return found
+
+        theirs.hold(ours_alone)
+        assert left() == Left(ours_alone), "nothing was sent"
+        theirs.begin(NAME, deadline=1600.0, asked=ASKED)
+        assert left() == Left(ours_alone, maybe_paid=1), "its process is dead"
+        theirs.resumable(NAME, "resp_1")
+        assert left() == Left(ours_alone, response_id="resp_1")
+        ours.begin(NAME, deadline=1600.0, asked=ASKED)
+        assert left() == Left(ours_alone, running=True)
+        ours.failed(NAME)
+        assert left() == Left(ours_alone)
+        ours.answered(NAME, "text")
+        assert left() == Left(ours_alone, answer="text", about="about")
+        ours.hold(task(b"a new run", "another run"))
+        assert ours.left([b"a new run"]) == [Left(task(b"a new run", "another run"))]
+        assert ours.answer(NAME, Asked("another run", "about")) == Answered("text", 0)
+        assert ours.left([b"a new run"])[0].answer == "text", "a retry found it"
+        assert ours.left([b"of 0.1.0"])[0].untold
+
+
+def test_a_task_whose_call_is_on_its_way_is_held_on(path: Path) -> None:
+    with opened(path) as journal:
+        journal.hold(task(b"given up"))
+        journal.begin(NAME, deadline=1600.0, asked=ASKED)
+        assert journal.hold(task(b"next"), [b"given up"]) == [b"given up"]
+        journal.answered(NAME, "text")
+        assert journal.hold(task(b"third"), [b"given up"]) == []
+        journal.let_go([b"next"])
+        assert [one.untold for one in journal.left([b"given up", b"next", b"third"])] == [True, True, False]
 
 
 def test_its_calls_are_counted_by_state(path: Path) -> None:

@@ -172,3 +172,20 @@ def test_a_worker_with_all_it_may_take_polls_nothing_and_serves(process: Process
     assert not process.overdue, "its poll was sent 80 s ago"
     process.live(1, [pollers(0), free_slots(10)])
     assert not process.polls.queues[QUEUE].served
+
+
+@pytest.mark.parametrize(
+    ("operation", "status", "doubts"),
+    [
+        ("RespondActivityTaskCompleted", "NOT_FOUND", 1),  # handed out again meanwhile
+        ("RecordActivityTaskHeartbeat", "NOT_FOUND", 1),
+        ("RespondActivityTaskCompleted", "TRANSPORT_ERROR", 1),
+        ("DescribeNamespace", "UNAVAILABLE", 1),
+        ("DescribeWorkflow", "NOT_FOUND", 0),
+        ("RespondActivityTaskCompleted", "INVALID_ARGUMENT", 0),
+    ],
+)
+def test_what_the_server_may_not_have_heard_is_noticed(operation: str, status: str, doubts: int) -> None:
+    process = Process()
+    process.live(1, [update("request_failure", operation=operation, status_code=status), *ANSWERED])
+    assert process.polls.doubts == doubts

@@ -1,76 +1,134 @@
-"""What a dead process held is handed back, however long that takes; what it had reported is not."""
+"""What Temporal may not have heard is answered for, however long that takes; what it has heard of is not."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from temporalio.client import Client, WorkflowExecutionStatus
+from temporalio.converter import DataConverter
 from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
 from temporalio.testing import ActivityEnvironment
 
 from fleet import recovery
 from fleet.activity_wrappers import safe_activity
+from fleet.async_journal import AsyncJournal
 from fleet.config import load_settings
+from fleet.contracts import AssistantResult
 from fleet.journal import CallName, Journal
 from fleet.measures import Measures
 from fleet.processes import Owner
+from fleet.recorded import Recorded
+from fleet.recovery import Recovery
+from tests.unit.call_world import ANSWER, ASKED, NAME, TASK
+from tests.waiting import wait_for
 
 AWAY = RPCError("no connection", RPCStatusCode.UNAVAILABLE, b"")
 STALE = RPCError("no such task", RPCStatusCode.NOT_FOUND, b"")
+RECORDED = Recorded(ANSWER, attempts=1).to_json()
 
 
 @dataclass
 class Server:
-    """Takes tasks back, after it has said these things; each of them is said once."""
+    """Hears what became of tasks, after it has said these things; each of them is said once.
+
+    ``details`` are those of the last heartbeat of the one assistant that ``pending`` says is open.
+    """
 
     says: list[RPCError] = field(default_factory=list)
-    taken: list[bytes] = field(default_factory=list)
-    asked: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(0))
+    details: dict[str, Any] = field(default_factory=dict)
+    pending: bool = True
+    failed: dict[bytes, list[dict[str, Any]]] = field(default_factory=dict)
+    completed: list[AssistantResult] = field(default_factory=list)
+    asked: int = 0
+    data_converter = DataConverter.default
 
-    def get_async_activity_handle(self, task_token: bytes) -> "Handle":
-        return Handle(self, task_token)
+    def get_async_activity_handle(self, **names: Any) -> "Handle":
+        return Handle(self, **names)
+
+    def get_workflow_handle(self, workflow_id: str, run_id: str) -> "Server":
+        assert (workflow_id, run_id) == (TASK.workflow_id, TASK.run_id)
+        return self
+
+    def hears(self) -> None:
+        self.asked += 1
+        if self.says:
+            raise self.says.pop(0)
+
+    async def describe(self, **options: Any) -> SimpleNamespace:
+        self.hears()
+        details = SimpleNamespace(payloads=await self.data_converter.encode([self.details]))
+        open_one = SimpleNamespace(activity_id=TASK.function_key, heartbeat_details=details, attempt=1)
+        raw = SimpleNamespace(pending_activities=[open_one] if self.pending else [])
+        return SimpleNamespace(status=WorkflowExecutionStatus.RUNNING, raw_description=raw)
 
 
 @dataclass
 class Handle:
     server: Server
-    token: bytes
+    task_token: bytes = b""
+    workflow_id: str = ""
+    run_id: str = ""
+    activity_id: str = ""
 
-    async def fail(self, error: ApplicationError) -> None:
-        self.server.asked.release()
-        if self.server.says:
-            raise self.server.says.pop(0)
+    async def fail(self, error: ApplicationError, last_heartbeat_details: list[Any], **options: Any) -> None:
+        self.server.hears()
         assert error.type == "worker_process_lost" and not error.non_retryable
-        self.server.taken.append(self.token)
+        self.server.failed[self.task_token] = last_heartbeat_details
+
+    async def complete(self, result: AssistantResult, **options: Any) -> None:
+        self.server.hears()
+        assert (self.workflow_id, self.run_id, self.activity_id) == (
+            TASK.workflow_id,
+            TASK.run_id,
+            TASK.function_key,
+        )
+        self.server.completed.append(result)
+
+
+@dataclass
+class World:
+    """One journal of a dead process and a living one, and a server."""
+
+    theirs: Journal
+    ours: Journal
+    server: Server = field(default_factory=Server)
+    doubts: int = 0
+
+    def __post_init__(self) -> None:
+        self.journal = AsyncJournal(self.ours)
+
+    def in_doubt(self) -> bool:
+        return any(one.doubtful and one.ended is not None for one in self.journal._held.values())
+
+    async def recover(self, asked: int) -> None:
+        """Until the server has been asked so often, and nothing more is left to be told."""
+        client: Client = self.server  # type: ignore[assignment]
+        provider = load_settings(api_base_url="http://localhost").provider("openai")
+        task = asyncio.create_task(Recovery(client, provider, self.journal, lambda: self.doubts).run_for_ever())
+
+        def told() -> bool:
+            return self.journal._awake > 0.02 and self.server.asked >= asked and not self.in_doubt()
+
+        await asyncio.to_thread(wait_for, "all is told", told)
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
 
 
 @pytest.fixture
-def journal(tmp_path: Path) -> Iterator[Journal]:
-    """That of a living process, in which a dead one holds two tasks."""
+def world(tmp_path: Path) -> Iterator[World]:
     path = tmp_path / "openai.db"
-    with Journal(path, max_bytes=10**8, keep_seconds=3600, owner=Owner(1, 1, "another boot")) as theirs:
-        theirs.hold(b"one")
-        theirs.hold(b"two")
-    with Journal(path, max_bytes=10**8, keep_seconds=3600) as ours:
-        yield ours
-
-
-async def recovered(server: Server, journal: Journal, asked: int) -> set[bytes]:
-    """What is handed back by the time that the server has been asked so often."""
-    client: Client = server  # type: ignore[assignment]
-    task = asyncio.create_task(recovery.recover_for_ever(client, journal))
-    async with asyncio.timeout(20):
-        for _ in range(asked):
-            await server.asked.acquire()
-    task.cancel()
-    with suppress(asyncio.CancelledError):
-        await task
-    return set(server.taken)
+    with (
+        Journal(path, max_bytes=10**8, keep_seconds=3600, owner=Owner(1, 1, "another boot")) as theirs,
+        Journal(path, max_bytes=10**8, keep_seconds=3600) as ours,
+    ):
+        yield World(theirs, ours)
 
 
 @pytest.fixture(autouse=True)
@@ -78,16 +136,90 @@ def quickly(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(recovery, "_LOOK_SECONDS", 0.01)
 
 
-async def test_what_a_dead_process_held_is_handed_back(journal: Journal) -> None:
-    assert await recovered(Server(), journal, 2) == {b"one", b"two"}
+async def test_what_a_dead_process_had_not_sent_is_handed_back(world: World) -> None:
+    world.server.details = {"under_way": True, "at": "here", "machine": "one", "calls": 2}
+    world.theirs.hold(TASK)
+    world.theirs.hold(replace(TASK, token=b"second"))
+    await world.recover(4)
+    told = world.server.details | {
+        "under_way": False,
+        "lost_workers": 1,
+        "open_at": "",
+        "response_id": "",
+        "maybe_paid": 0,
+        "sent": False,
+    }
+    assert world.server.failed == {b"token": [told], b"second": [told]}
 
 
-async def test_a_server_that_is_away_is_asked_until_it_is_there(journal: Journal) -> None:
-    assert await recovered(Server([AWAY] * 5), journal, 7) == {b"one", b"two"}
+async def test_a_call_that_a_dead_process_had_sent_is_handed_back_as_one_that_may_be_paid(world: World) -> None:
+    world.server.details = {"under_way": True, "at": "here", "open_at": "here", "maybe_paid": 1}
+    world.theirs.hold(TASK)
+    world.theirs.begin(NAME, deadline=9e9, asked=ASKED, maybe_paid=1)
+    await world.recover(2)
+    ((told,),) = world.server.failed.values()
+    assert (told["maybe_paid"], told["open_at"], told["sent"]) == (2, "", True)
 
 
-async def test_a_task_that_had_been_reported_is_let_alone(journal: Journal) -> None:
-    assert len(await recovered(Server([STALE]), journal, 2)) == 1
+async def test_what_a_third_machine_may_have_sent_is_left_open(world: World) -> None:
+    world.server.details = {"under_way": True, "at": "here", "open_at": "there"}
+    world.theirs.hold(TASK)
+    await world.recover(2)
+    assert world.server.failed == {b"token": [world.server.details]}
+
+
+async def test_an_answer_of_a_dead_process_is_delivered(world: World) -> None:
+    world.server.details = {"open_at": "another machine's", "maybe_paid": 1}
+    world.theirs.hold(TASK)
+    world.theirs.begin(NAME, deadline=9e9, asked=ASKED)
+    world.theirs.answered(NAME, RECORDED)
+    await world.recover(2)
+    (result,) = world.server.completed
+    assert (result.output, result.possibly_paid_twice, result.model) == (ANSWER.text, 1, "gpt-4o")
+    assert not world.server.failed
+
+
+async def test_a_server_that_is_away_is_asked_until_it_is_there(world: World) -> None:
+    world.server.says = [AWAY] * 5
+    world.theirs.hold(TASK)
+    await world.recover(7)
+    assert set(world.server.failed) == {b"token"}
+
+
+async def test_a_task_that_had_been_reported_is_let_alone(world: World) -> None:
+    world.server.says = [STALE]
+    world.theirs.hold(TASK)
+    await world.recover(1)
+    assert not world.server.failed
+
+
+async def test_an_answer_is_delivered_where_the_server_may_not_have_heard_it(world: World) -> None:
+    async with world.journal.holding(TASK):
+        world.ours.begin(NAME, deadline=9e9, asked=ASKED)
+    world.doubts = 1  # the attempt is over, and its call goes on
+    recovering = asyncio.create_task(world.recover(2))
+    await asyncio.to_thread(wait_for, "it is in doubt", world.in_doubt)
+    world.ours.answered(NAME, RECORDED)
+    await recovering
+    assert len(world.server.completed) == 1
+
+
+async def test_an_answer_that_the_pipeline_has_is_not_delivered(world: World) -> None:
+    world.server.pending = False
+    async with world.journal.holding(TASK):
+        world.ours.begin(NAME, deadline=9e9, asked=ASKED)
+        world.ours.answered(NAME, RECORDED)
+    world.doubts = 1
+    await world.recover(1)
+    assert not world.server.completed
+
+
+async def test_where_nothing_is_in_doubt_the_server_is_asked_nothing(world: World) -> None:
+    async with world.journal.holding(TASK):
+        world.ours.begin(NAME, deadline=9e9, asked=ASKED)
+        world.ours.answered(NAME, RECORDED)
+    await world.recover(0)
+    assert (world.server.asked, world.server.completed) == (0, [])
 
 
 class Work:
@@ -103,8 +235,8 @@ class Work:
         return "here"
 
     @asynccontextmanager
-    async def holding(self, token: bytes) -> AsyncIterator[None]:
-        self.did.append(f"hold {token.decode()}")
+    async def holding(self) -> AsyncIterator[None]:
+        self.did.append("hold")
         yield
         self.did.append("over")
 
@@ -119,7 +251,7 @@ async def test_a_task_is_held_before_all_else(tmp_path: Path) -> None:
     environment.on_heartbeat = lambda *details: work.did.append("beat")
     work = Work(tmp_path)
     assert await environment.run(work.work, "work") == "work"
-    assert work.did == ["hold test", "place", "beat", "work", "over"]
+    assert work.did == ["hold", "place", "beat", "work", "over"]
 
 
 class Pipelines:
@@ -160,5 +292,6 @@ async def test_a_journal_that_fills_up_may_forget_what_no_pipeline_waits_for(tmp
                     large.answered(name, "x" * 20_000)
         server = Pipelines(runs=["qa"], ended=None)
         server.away = {"away"}
-        await recovery.settle(server, filling)  # type: ignore[arg-type]
+        provider = load_settings(api_base_url="http://localhost").provider("openai")
+        await Recovery(server, provider, AsyncJournal(filling), lambda: 0).settle()  # type: ignore[arg-type]
         assert {name.key for name in filling.unsettled()} == {"runs qa", "away draft", "away qa"}

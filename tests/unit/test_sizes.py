@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fleet.activities import LoadActivities, _at_once, _sendable
+from fleet.activities import LoadActivities, _at_once
+from fleet.answers import sendable
 from fleet.config import load_settings
 from fleet.contracts import (
     OUTPUT_ESCAPED_MAX_BYTES,
@@ -51,7 +52,7 @@ def test_a_text_is_cut_to_fit(text: str, most: int) -> None:
 
 @EVERY_LETTER
 def test_every_output_can_be_sent(letter: str) -> None:
-    sent = _sendable(letter * OUTPUT_MAX_BYTES)
+    sent = sendable(letter * OUTPUT_MAX_BYTES)
     assert text_bytes(sent) <= OUTPUT_ESCAPED_MAX_BYTES
     assert len(sent.encode()) > OUTPUT_MAX_BYTES / 8, "no more than needed is cut"
 
@@ -69,7 +70,7 @@ def result(outputs: list[str]) -> PipelineResult:
 @EVERY_LETTER
 @pytest.mark.parametrize(("count", "length"), [(3, 300_000), (7, 300_000), (1000, 500), (2, 1_000_000)])
 def test_every_result_can_be_sent_and_says_what_is_left_out(letter: str, count: int, length: int) -> None:
-    whole = result([_sendable(letter * length)] * count)
+    whole = result([sendable(letter * length)] * count)
     sent = fitting(whole)
     assert payload_bytes(sent) < TEMPORALS_LIMIT
     for before, after in zip(whole.stages, sent.stages, strict=True):
@@ -85,7 +86,7 @@ def test_a_result_keeps_as_many_outputs_as_fit() -> None:
 
 
 def answered(number: int, letter: str) -> AssistantResult:
-    text = _sendable(letter * 300_000)
+    text = sendable(letter * 300_000)
     return AssistantResult(f"key_{number}", text, "openai", "m", "stop", 1, 0, 1, 0.1, None, 1, 0.1, "", "key")
 
 

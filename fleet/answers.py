@@ -1,0 +1,71 @@
+"""A recorded answer as its pipeline gets it: by the attempt that asked for it, or delivered later."""
+
+import json
+from dataclasses import asdict, dataclass
+
+from loguru import logger
+
+from fleet.config import ProviderSettings
+from fleet.contracts import OUTPUT_ESCAPED_MAX_BYTES, OUTPUT_MAX_BYTES, AssistantResult
+from fleet.providers.prices import cost_of
+from fleet.recorded import Recorded
+from fleet.sizes import cut_to_fit
+
+
+@dataclass(frozen=True)
+class About:
+    """What an answer is handed on with, beside what was recorded of it: the ``model`` that was asked for, and how
+    many ``calls`` were sent, this one included."""
+
+    model: str
+    idempotency_key: str
+    calls: int = 1
+
+    def to_json(self) -> str:
+        """For the journal."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> "About":
+        """From the journal, of whichever release."""
+        found = json.loads(text)
+        return cls(str(found["model"]), str(found["idempotency_key"]), int(found.get("calls", 1)))
+
+
+def result_of(
+    provider: ProviderSettings, function_key: str, about: About, recorded: Recorded, maybe_paid: int
+) -> AssistantResult:
+    """The assistant's result; ``maybe_paid`` counts the other calls for it that were or may have been paid."""
+    answer = recorded.answer
+    cost = cost_of(provider, about.model, answer)
+    output = sendable(answer.text)
+    return AssistantResult(
+        function_key=function_key,
+        output=output,
+        provider=provider.name,
+        model=about.model,
+        finish_reason=answer.finish_reason if output == answer.text else "length",
+        input_tokens=answer.input_tokens,
+        cached_input_tokens=answer.cached_input_tokens,
+        output_tokens=answer.output_tokens,
+        cost_usd=cost.usd,
+        price_version=cost.price_version,
+        attempts=recorded.attempts,
+        calls=max(about.calls, 1),
+        seconds=recorded.seconds,
+        started=recorded.started,
+        idempotency_key=about.idempotency_key,
+        possibly_paid_twice=max(recorded.maybe_paid, maybe_paid),
+        simulated=cost.simulated,
+        service_tier=answer.tier,
+        price_note=cost.note,
+    )
+
+
+def sendable(text: str) -> str:
+    """The text as Temporal can carry it: valid UTF-8, within the payload limit."""
+    encoded = text.encode("utf-8", "replace")
+    sendable = cut_to_fit(encoded[:OUTPUT_MAX_BYTES].decode("utf-8", "ignore"), OUTPUT_ESCAPED_MAX_BYTES)
+    if len(sendable) < len(text):
+        logger.warning("the output has {} bytes; it is cut to fit into what Temporal carries", len(encoded))
+    return sendable

@@ -1,0 +1,240 @@
+"""Two machines on one Temporal server: what one of them has an answer for is not paid again by the other.
+
+Each is a worker of OpenAI's with a state folder of its own; only what tells machines apart is different, so that
+all of it runs on one. The first one's way to the server can be cut."""
+
+import asyncio
+import json
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import uuid
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from temporalio.client import WorkflowFailureError, WorkflowHandle
+
+from fleet.config import load_settings
+from fleet.contracts import PIPELINE_QUEUE, WORKFLOW_TYPE
+from fleet.devstack.environment import simulated_providers
+from fleet.devstack.processes import end_processes
+from fleet.devstack.stack import Ports, Stack
+from tests.fleet import Fleet
+from tests.ports import free_port_base
+from tests.relay import Relay
+from tests.waiting import wait_for
+
+HEARTBEAT_TIMEOUT_SECONDS = 6.0
+ENVIRONMENT = {
+    "FLEET_HEARTBEAT_TIMEOUT_SECONDS": str(HEARTBEAT_TIMEOUT_SECONDS),
+    "FLEET_HEARTBEAT_INTERVAL_SECONDS": "0.5",
+    "FLEET_ATTEMPT_SPACING_SECONDS": "0",
+    "FLEET_RETRY_MAX_SECONDS": "2",
+}
+
+
+@dataclass
+class Machine:
+    """A worker process, or several of different programs, with one state folder."""
+
+    state: Path
+    variables: dict[str, str]
+    relay: Relay
+    running: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+
+    def start(self, module: str = "workers.llm", *arguments: str, **variables: str) -> None:
+        """Start a worker and wait until it polls."""
+        own = {"FLEET_STATE_DIR": str(self.state), "TEMPORAL_HOST": f"127.0.0.1:{self.relay.port}"}
+        self.state.mkdir(exist_ok=True)
+        with (self.state / "output.log").open("ab") as output:
+            self.running[module] = subprocess.Popen(
+                [sys.executable, "-m", module, *arguments],
+                env=self.variables | own | variables,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                cwd=self.state,
+            )
+        wait_for(f"{module} polls", self._polls, 60)
+
+    def openai(self, **variables: str) -> None:
+        """Start a worker of OpenAI's with one slot: busy, it polls nothing. The server goes on handing tasks to
+        polls that it has of a machine which was cut off, and those come back after the heartbeat timeout only."""
+        self.start("workers.llm", "openai", **variables, FLEET_PROVIDERS__OPENAI__CONCURRENCY="1")
+
+    def _polls(self) -> bool:
+        pulses = list((self.state / "pulse").glob("*.json"))
+        records = [json.loads(one.read_text("utf-8")) for one in pulses]
+        alive = {one.pid for one in self.running.values() if one.poll() is None}
+        polling = [one["pid"] for one in records if any(q["pollers"] for q in one["queues"].values())]
+        return alive <= set(polling)
+
+    def signal(self, number: int, module: str = "workers.llm") -> None:
+        self.running[module].send_signal(number)
+        if number == signal.SIGKILL:
+            self.running.pop(module).wait()
+
+    def end(self) -> None:
+        for one in self.running.values():
+            one.send_signal(signal.SIGCONT)
+            one.kill()
+            one.wait()
+        self.relay.close()
+
+    def log(self) -> str:
+        return (self.state / "logs" / "openai.log").read_text("utf-8")
+
+
+@dataclass
+class World:
+    """The servers, what serves the pipelines themselves, and two machines that make the calls. Once there is a
+    call, ``first`` is the one that has sent it."""
+
+    fleet: Fleet
+    first: Machine
+    second: Machine
+
+    async def call(self, on_ambiguous: str = "send", **variables: str) -> WorkflowHandle[Any, Any]:
+        """A pipeline whose one call is on its way; the other machine has nothing to do."""
+        self.first.openai(**variables)
+        self.second.openai(**variables)
+        name = f"one-{uuid.uuid4().hex[:8]}"
+        self.fleet.add_project(name, {"on_ambiguous": on_ambiguous})
+        self.fleet.simulator.clear()
+        client = await self.fleet.client()
+        handle = await client.start_workflow(
+            WORKFLOW_TYPE, args=["Kávovar", name], id=name, task_queue=PIPELINE_QUEUE
+        )
+        wait_for("the call is on its way", lambda: self.fleet.in_flight("openai"))
+        if "LLM REQUEST" in self.second.log():
+            self.first, self.second = self.second, self.first
+        return handle
+
+    def outcomes(self) -> list[str]:
+        return [one["outcome"] for one in self.fleet.simulator.ledger()]
+
+    def wait_until_the_second_waits(self) -> None:
+        """Until the other machine has been handed the task, and knows that the first one may have sent the
+        call."""
+        wait_for("the second machine waits", lambda: "may have sent this call" in self.second.log())
+
+
+async def ended(handle: WorkflowHandle[Any, Any]) -> tuple[int, int]:
+    """Attempts and calls that may have been paid beside, of the one assistant of a pipeline that completed."""
+    result = await handle.result()
+    (stage,) = result["stages"]
+    return stage["metadata"]["attempts"], stage["metadata"]["possibly_paid_twice"]
+
+
+def in_journal(machine: Machine) -> list[str]:
+    """The states of the calls that it has recorded."""
+    with closing(sqlite3.connect(machine.state / "journal" / "openai.db")) as connection:
+        return [state for (state,) in connection.execute("SELECT state FROM calls")]
+
+
+@pytest.fixture(scope="module")
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Fleet, dict[str, str]]]:
+    folder, base = tmp_path_factory.mktemp("servers"), free_port_base()
+    stack = Stack(folder / "devstack", folder / "logs", Ports.from_base(base)).start()
+    fleet = Fleet(folder, base, further=stack)
+    api = f"http://127.0.0.1:{base + 2}"
+    providers = load_settings(api_base_url=api).providers.values()
+    simulator = simulated_providers(fleet.simulator.base_url, providers)
+    variables = {name: value for name, value in os.environ.items() if not name.startswith(("FLEET_", "TEMPORAL_"))}
+    variables |= ENVIRONMENT | simulator | {"API_BASE_URL": api}
+    relay = Relay(base)
+    pipelines = Machine(folder / "pipelines", variables, relay)
+    fleet.simulator.put("latency", provider="openai", median_seconds=1.5, sigma=0, seconds_per_output_token=0)
+    try:
+        pipelines.start("workers.pipeline")
+        pipelines.start("workers.assistants")
+        yield fleet, variables
+    finally:
+        pipelines.end()
+        end_processes(stack)
+
+
+@pytest.fixture
+def world(servers: tuple[Fleet, dict[str, str]], tmp_path: Path) -> Iterator[World]:
+    fleet, variables = servers
+    first, second = (Machine(tmp_path / name, variables, Relay(fleet.port_base)) for name in ("first", "second"))
+    try:
+        yield World(fleet, first, second)
+    finally:
+        first.end()
+        second.end()
+
+
+async def test_an_answer_of_a_machine_that_was_cut_off_is_delivered_and_not_paid_again(world: World) -> None:
+    handle = await world.call()
+    with world.first.relay.cut():
+        wait_for("the call is answered", lambda: world.outcomes() == ["answered"])
+        world.wait_until_the_second_waits()
+    assert await ended(handle) == (1, 0)
+    assert world.outcomes() == ["answered"]
+    assert "ANSWER DELIVERED" in world.first.log()
+
+
+async def test_an_answer_whose_process_was_killed_is_delivered_by_the_next_one(world: World) -> None:
+    handle = await world.call()
+    with world.first.relay.cut():
+        wait_for("the answer is in the journal", lambda: in_journal(world.first) == ["answered"])
+        world.first.signal(signal.SIGKILL)
+        world.wait_until_the_second_waits()
+    world.first.openai()
+    assert await ended(handle) == (1, 0)
+    assert world.outcomes() == ["answered"]
+
+
+async def test_an_answer_of_a_machine_that_stood_still_is_delivered_and_not_paid_again(world: World) -> None:
+    handle = await world.call()
+    world.first.signal(signal.SIGSTOP)
+    world.wait_until_the_second_waits()
+    world.first.signal(signal.SIGCONT)
+    assert await ended(handle) == (1, 0)
+    assert world.outcomes() == ["answered"]
+
+
+async def test_a_temporal_outage_over_two_machines_costs_nothing(world: World) -> None:
+    handle = await world.call()
+    temporal = next(one for one in world.fleet.further if one.name == "temporal")
+    os.kill(temporal.pid, signal.SIGSTOP)
+    try:
+        wait_for("the call is answered", lambda: world.outcomes() == ["answered"])
+        await asyncio.sleep(HEARTBEAT_TIMEOUT_SECONDS + 2)  # what is tested is exactly this time
+    finally:
+        os.kill(temporal.pid, signal.SIGCONT)
+    assert await ended(handle) == (1, 0)
+    assert world.outcomes() == ["answered"]
+
+
+@pytest.mark.parametrize("policy", ["send", "fail"])
+async def test_the_call_of_a_machine_that_never_returns_is_counted_or_by_policy_not_sent_again(
+    world: World, policy: str
+) -> None:
+    handle = await world.call(policy, FLEET_OTHER_MACHINE_SECONDS="3")
+    world.first.signal(signal.SIGKILL)
+    if policy == "send":
+        assert await ended(handle) == (2, 1)
+        assert world.outcomes() == ["client_gone", "answered"]
+    else:
+        with pytest.raises(WorkflowFailureError) as failed:
+            await handle.result()
+        assert "was or may have been paid" in str(failed.value.cause)
+        assert world.outcomes() == ["client_gone"]
+    assert "may have sent this call" in world.second.log()
+
+
+async def test_what_a_survivor_knows_of_a_killed_process_is_not_waited_for(world: World) -> None:
+    """It hands the task back with that, so that whoever takes it counts the call in mid-air at once."""
+    handle = await world.call(FLEET_OTHER_MACHINE_SECONDS="600", FLEET_HEARTBEAT_TIMEOUT_SECONDS="600")
+    world.first.signal(signal.SIGKILL)
+    world.first.openai()
+    assert await ended(handle) == (2, 1)
+    assert world.outcomes() == ["client_gone", "answered"]
+    assert "may have sent this call" not in world.first.log() + world.second.log()

@@ -1,0 +1,75 @@
+"""A TCP relay in a thread, between a machine and a server: cut, it lets nothing through and closes nothing."""
+
+import selectors
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
+
+
+class Relay:
+    """Listens on a port of its own from :meth:`open` on, and hands all on to a server on loopback."""
+
+    def __init__(self, server_port: int) -> None:
+        self._server_port = server_port
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self._listener.getsockname()[1]
+        self._peers: dict[socket.socket, socket.socket] = {}
+        self._through = threading.Event()
+        self._through.set()
+        self._ending = False
+        self._thread = threading.Thread(target=self._carry_for_ever, name="relay", daemon=True)
+        self._thread.start()
+
+    @contextmanager
+    def cut(self) -> Iterator[None]:
+        """Nothing comes through until the block ends; what was sent meanwhile does then."""
+        self._through.clear()
+        try:
+            yield
+        finally:
+            self._through.set()
+
+    def close(self) -> None:
+        """End all connections."""
+        self._ending = True
+        self._through.set()
+        self._thread.join(10)
+        self._listener.close()
+        for one in list(self._peers):
+            one.close()
+
+    def _carry_for_ever(self) -> None:
+        with closing(selectors.DefaultSelector()) as ready:
+            ready.register(self._listener, selectors.EVENT_READ)
+            while not self._ending:
+                for key, _ in ready.select(0.1):
+                    self._through.wait()
+                    if key.fileobj is self._listener:
+                        self._join(ready)
+                    else:
+                        self._carry(ready, key.fileobj)  # type: ignore[arg-type]
+
+    def _join(self, ready: selectors.BaseSelector) -> None:
+        client, _ = self._listener.accept()
+        try:
+            server = socket.create_connection(("127.0.0.1", self._server_port), 5)
+        except OSError:
+            client.close()
+            return
+        for one, other in ((client, server), (server, client)):
+            self._peers[one] = other
+            ready.register(one, selectors.EVENT_READ)
+
+    def _carry(self, ready: selectors.BaseSelector, one: socket.socket) -> None:
+        other = self._peers.get(one)
+        if other is None:
+            return
+        with suppress(OSError):
+            if received := one.recv(65_536):
+                other.sendall(received)
+                return
+        for end in (one, other):
+            ready.unregister(end)
+            del self._peers[end]
+            end.close()
