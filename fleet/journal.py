@@ -383,6 +383,8 @@ class Journal:
             ).rowcount
             for table in ("settled", "asked"):
                 connection.execute(f"DELETE FROM {table} WHERE key NOT IN (SELECT key FROM calls)")
+            # A process of 0.1.0 hands tasks back without these.
+            connection.execute("DELETE FROM held WHERE token NOT IN (SELECT token FROM tasks)")
             return forgotten
 
     def unsettled(self, most: int = 100) -> list[CallName]:
