@@ -13,6 +13,7 @@ from temporalio.service import RPCError
 
 from fleet.activity_wrappers import safe_activity
 from fleet.answers import About, result_of
+from fleet.arrivals import Arrivals
 from fleet.async_journal import AsyncJournal
 from fleet.attempts import current_attempts
 from fleet.backend import Backend
@@ -152,6 +153,7 @@ class ExecuteActivities:
         self._journal = journal
         self._runner = runner
         self._temporal = temporal
+        self._arrivals = Arrivals()
 
     async def place(self) -> str:
         """The journal of this process's calls."""
@@ -169,6 +171,7 @@ class ExecuteActivities:
     async def execute(self, call: AssistantCall) -> AssistantResult:
         """The assistant's answer: from the journal, or from one call to its provider."""
         pipeline = PipelineLink(self._temporal, call)
+        late = self._arrivals.late(activity.info().started_time.timestamp())
         assignment = await pipeline.assignment()
         if assignment.csv_data:  # a large one takes a second to read
             request = await asyncio.to_thread(_request, call, assignment)
@@ -188,6 +191,7 @@ class ExecuteActivities:
             send_ambiguous=send_again,
             asked=Asked(info.workflow_run_id or "", about.to_json()),
             started_at=info.started_time.timestamp(),
+            late=late,
             project_id=call.project_id,
         )
         recorded = await self._runner.run(to_make, attempts, pipeline)

@@ -1,6 +1,7 @@
 """The journal for the event loop of one process: its disk writes wait in a thread of their own."""
 
 import asyncio
+import math
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +16,7 @@ from fleet.journal import Answered, Asked, CallName, Journal, Left, Send, Standi
 
 # By then a task that has ended is reported, if Temporal can be reached at all.
 _REPORTED_SECONDS = 60.0
+_STOOD_STILL_SECONDS, _DOUBTED_SECONDS = 5.0, 120.0
 
 Done = TypeVar("Done")
 
@@ -36,6 +38,7 @@ class AsyncJournal:
         self._journal = journal
         self._held: dict[bytes, Holding] = {}
         self._awake = 0.0
+        self._passed_at, self._doubted_at = time.monotonic(), -math.inf
         self._place = ""
         # Not the default executor: blocking provider calls may occupy all of its threads.
         self._thread = ThreadPoolExecutor(1, "journal")
@@ -71,9 +74,21 @@ class AsyncJournal:
         """So much time has passed for this process: not what it stood still for, since it reported nothing
         then."""
         self._awake += seconds
+        if self._stood_still():
+            self.doubt()
+        self._passed_at = time.monotonic()
+
+    def _stood_still(self) -> bool:
+        return time.monotonic() - self._passed_at > _STOOD_STILL_SECONDS
+
+    @property
+    def in_doubt(self) -> bool:
+        """Whether Temporal may lately have given up what this process works on."""
+        return self._stood_still() or time.monotonic() - self._doubted_at < _DOUBTED_SECONDS
 
     def doubt(self) -> None:
         """Temporal may not hear of what is held now."""
+        self._doubted_at = time.monotonic()
         for one in self._held.values():
             one.doubtful = True
 

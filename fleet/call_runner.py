@@ -39,10 +39,12 @@ _REPORTING_SECONDS = 5.0
 
 @dataclass(frozen=True)
 class Call:
-    """A call to be made at most once, for the task queue that it came from. ``hold_seconds`` is how long it may be
-    held here for the sake of a limit; ``send_ambiguous``: send again what was or may have been paid. ``asked`` is
-    what its answer is delivered with if Temporal does not take it from this attempt, which started at
-    ``started_at`` (unix seconds, by Temporal's clock)."""
+    """A call to be made at most once, for the task queue that it came from.
+
+    ``hold_seconds`` is how long it may be held here for the sake of a limit; ``send_ambiguous``: send again what
+    was or may have been paid. ``asked`` is what its answer is delivered with if Temporal does not take it from
+    this attempt. That started at ``started_at`` (unix seconds, by Temporal's clock); ``late``: long before it came
+    here."""
 
     name: CallName
     queue: str
@@ -51,11 +53,16 @@ class Call:
     send_ambiguous: bool
     asked: Asked
     started_at: float
+    late: bool
     project_id: str
 
 
 class Told(Protocol):
     """Receives the progress of a call: :class:`~fleet.pipeline_link.PipelineLink`."""
+
+    async def confirm(self) -> None:
+        """See that the task is still this worker's."""
+        ...
 
     async def sending(self, attempt: int) -> None:
         """The call is sent, or on its way already."""
@@ -98,6 +105,7 @@ class CallRunner:
             HeldBack: the provider's limit leaves no room for it yet.
             ProviderError: the call failed.
             OpenElsewhere: another machine may have sent it, and may still deliver its answer.
+            TaskTaken: another worker has the task by now; nothing was sent.
             AmbiguousCall: it was or may have been paid, and by policy it is not sent again.
             BackendError: there is no key to make it with.
             JournalUnavailable: nothing was sent.
@@ -113,6 +121,8 @@ class CallRunner:
         async with admission.admitted(call.request, call.hold_seconds, begun=begun) as admitted:
             telling = asyncio.create_task(pipeline.sending(number))
             try:
+                if call.late or self._journal.in_doubt:
+                    await pipeline.confirm()
                 return await self._answer(call, attempts, admitted)
             except ProviderError as error:
                 attempts.failed(error)

@@ -19,6 +19,7 @@
     ├── AssignmentUnavailable    the pipeline could not be asked for an assistant's inputs: waiting helps
     │   └── AssignmentRefused    it answered with an error: waiting helps while a release is being mended
     ├── OpenElsewhere            another machine may have sent the call: its answer is waited for
+    ├── TaskTaken                the task was given to another worker meanwhile, or its pipeline has ended
     ├── AmbiguousCall            a call may have been paid, and by policy is not sent again
     ├── TooLarge                 something is larger than what Temporal carries
     ├── JournalUnavailable       the journal cannot be written, so no call may be sent: waiting helps
@@ -231,6 +232,13 @@ class OpenElsewhere(FleetError):
             f"{seconds_left:.0f} s at most. Remedy: see that it reaches the Temporal server"
         )
         self.wait_seconds = wait_seconds
+
+
+class TaskTaken(FleetError):
+    """The task was given to another worker meanwhile, or its pipeline has ended: nothing was sent from here."""
+
+    code = "task_taken"
+    retryable = True
 
 
 class AmbiguousCall(FleetError):

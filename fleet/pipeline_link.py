@@ -1,12 +1,14 @@
 """The pipeline that an activity works for: asked for an assistant's inputs, and told how the call moves."""
 
+from dataclasses import asdict
 from datetime import timedelta
 
 from loguru import logger
 from temporalio import activity
-from temporalio.client import Client, WorkflowQueryFailedError
-from temporalio.service import RPCError
+from temporalio.client import AsyncActivityCancelledError, Client, WorkflowQueryFailedError
+from temporalio.service import RPCError, RPCStatusCode
 
+from fleet.attempts import current_attempts
 from fleet.contracts import (
     ASSIGNMENT_QUERY,
     ASSISTANT_SIGNAL,
@@ -15,7 +17,7 @@ from fleet.contracts import (
     AssistantMoved,
     AssistantState,
 )
-from fleet.errors import AssignmentRefused, AssignmentUnavailable
+from fleet.errors import AssignmentRefused, AssignmentUnavailable, TaskTaken
 
 _ASK_SECONDS = 15.0
 _TELL_SECONDS = 5.0
@@ -27,6 +29,7 @@ class PipelineLink:
     def __init__(self, temporal: Client, call: AssistantCall) -> None:
         info = activity.info()
         self._call = call
+        self._task = temporal.get_async_activity_handle(task_token=info.task_token)
         self._pipeline = temporal.get_workflow_handle(info.workflow_id or "", run_id=info.workflow_run_id)
 
     async def assignment(self) -> Assignment:
@@ -54,6 +57,25 @@ class PipelineLink:
                 "Remedy: see that a pipeline worker runs; it is asked again"
             ) from error
         return assignment
+
+    async def confirm(self) -> None:
+        """See that Temporal has not given the task to another worker meanwhile.
+
+        Raises:
+            TaskTaken: it has, or the pipeline does not wait for it any more.
+            AssignmentUnavailable: Temporal does not answer.
+        """
+        try:
+            await self._task.heartbeat(asdict(current_attempts()), rpc_timeout=timedelta(seconds=_TELL_SECONDS))
+        except AsyncActivityCancelledError as error:
+            raise TaskTaken from error
+        except RPCError as error:
+            if error.status is RPCStatusCode.NOT_FOUND:
+                raise TaskTaken from error
+            raise AssignmentUnavailable(
+                f"{self._call.name}: Temporal did not say whether the task is still this one's ({error.message}). "
+                "Remedy: see that the server can be reached; it is asked again"
+            ) from error
 
     async def sending(self, attempt: int) -> None:
         """The call is sent, or on its way already; ``attempt`` is its number."""

@@ -103,17 +103,21 @@ class World:
         """A pipeline whose one call is on its way; the other machine has nothing to do."""
         self.first.openai(**variables)
         self.second.openai(**variables)
-        name = f"one-{uuid.uuid4().hex[:8]}"
-        self.fleet.add_project(name, {"on_ambiguous": on_ambiguous})
         self.fleet.simulator.clear()
-        client = await self.fleet.client()
-        handle = await client.start_workflow(
-            WORKFLOW_TYPE, args=["Kávovar", name], id=name, task_queue=PIPELINE_QUEUE
-        )
+        handle = await self.pipeline(on_ambiguous)
         wait_for("the call is on its way", lambda: self.fleet.in_flight("openai"))
         if "LLM REQUEST" in self.second.log():
             self.first, self.second = self.second, self.first
         return handle
+
+    async def pipeline(self, on_ambiguous: str = "send") -> WorkflowHandle[Any, Any]:
+        """A pipeline of one call that has been started."""
+        name = f"one-{uuid.uuid4().hex[:8]}"
+        self.fleet.add_project(name, {"on_ambiguous": on_ambiguous})
+        client = await self.fleet.client()
+        return await client.start_workflow(
+            WORKFLOW_TYPE, args=["Kávovar", name], id=name, task_queue=PIPELINE_QUEUE
+        )
 
     def outcomes(self) -> list[str]:
         return [one["outcome"] for one in self.fleet.simulator.ledger()]
@@ -129,6 +133,12 @@ async def ended(handle: WorkflowHandle[Any, Any]) -> tuple[int, int]:
     result = await handle.result()
     (stage,) = result["stages"]
     return stage["metadata"]["attempts"], stage["metadata"]["possibly_paid_twice"]
+
+
+def ends_of_attempts(machine: Machine) -> int:
+    """How many have been made, or given up."""
+    said = ("ACTIVITY SUCCESS", "ACTIVITY WAITS", "ACTIVITY CANCELLED")
+    return sum(machine.log().count(one) for one in said)
 
 
 def in_journal(machine: Machine) -> list[str]:
@@ -189,6 +199,24 @@ async def test_an_answer_whose_process_was_killed_is_delivered_by_the_next_one(w
     world.first.openai()
     assert await ended(handle) == (1, 0)
     assert world.outcomes() == ["answered"]
+
+
+async def test_a_task_that_comes_long_after_it_was_handed_out_is_not_worked_on(world: World) -> None:
+    """As it comes to a machine that is connected again: the server had handed it to a poll of that machine."""
+    await (await world.call()).result()
+    while "LLM REQUEST" not in world.second.log():
+        await (await world.pipeline()).result()  # both know by now how soon a task comes
+    world.fleet.simulator.clear()
+    with world.first.relay.cut():
+        pipelines = [await world.pipeline() for _ in range(4)]
+        for one in pipelines:
+            await one.result()
+        sent = world.first.log().count("LLM REQUEST")
+        begun = world.first.log().count("ACTIVITY START")
+    wait_for("the old task comes", lambda: world.first.log().count("ACTIVITY START") > begun)
+    wait_for("it is let go", lambda: ends_of_attempts(world.first) > begun)
+    assert world.outcomes() == ["answered"] * 4
+    assert world.first.log().count("LLM REQUEST") == sent
 
 
 async def test_an_answer_of_a_machine_that_stood_still_is_delivered_and_not_paid_again(world: World) -> None:

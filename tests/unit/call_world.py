@@ -18,6 +18,7 @@ from fleet.budgets.reports import Standing
 from fleet.call_runner import Call, CallRunner
 from fleet.config import load_settings
 from fleet.contracts import LimitSettings
+from fleet.errors import TaskTaken
 from fleet.journal import Asked, CallName, Journal, Task
 from fleet.measures import Measures
 from fleet.providers.base import LlmAnswer, LlmRequest, Ticket
@@ -95,6 +96,12 @@ class Pipeline:
 
     def __init__(self) -> None:
         self.heard: list[tuple[str, int, bool]] = []
+        self.taken = False
+
+    async def confirm(self) -> None:
+        self.heard.append(("asked", 0, False))
+        if self.taken:
+            raise TaskTaken
 
     async def sending(self, attempt: int) -> None:
         self.heard.append(("sending", attempt, False))
@@ -151,6 +158,7 @@ class Process:
         model: str = REQUEST.model,
         hold_seconds: float = 1.0,
         started_at: float = 1000.0,
+        late: bool = False,
     ) -> Recorded:
         """One attempt at the call."""
         name = replace(NAME, key=f"key of {model}")
@@ -162,6 +170,7 @@ class Process:
             send_ambiguous=send_ambiguous,
             asked=ASKED,
             started_at=started_at,
+            late=late,
             project_id="project",
         )
         attempts = attempts or Attempting()

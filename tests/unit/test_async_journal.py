@@ -102,3 +102,20 @@ def task(token: bytes) -> Task:
 def tokens(journal: Journal) -> set[bytes]:
     with journal._file.reading() as connection:
         return {bytes(row["token"]) for row in connection.execute("SELECT token FROM tasks")}
+
+
+async def test_a_process_that_stood_still_doubts(opened: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 1000.0
+    monkeypatch.setattr("fleet.async_journal.time.monotonic", lambda: now)
+    journal = AsyncJournal(opened())
+    now += 2.0
+    journal.passed(1.0)
+    assert not journal.in_doubt
+    now += 6.0
+    assert journal.in_doubt
+    journal.passed(1.0)
+    assert journal.in_doubt
+    for _ in range(121):
+        now += 1.0
+        journal.passed(1.0)
+    assert not journal.in_doubt

@@ -14,6 +14,7 @@ from fleet.errors import (
     JournalUnavailable,
     OpenElsewhere,
     ProviderError,
+    TaskTaken,
 )
 from fleet.journal import CallName
 from fleet.meanings import Billed, Meaning, traits_of
@@ -358,3 +359,17 @@ async def test_a_call_that_another_machine_may_have_sent_waits_for_its_answer_an
     assert (waits.value.wait_seconds, provider.asked, process.reporter.held_calls) == (10.0, 0, 0)
     assert (await process.make(attempts=attempts, started_at=1060.0)).maybe_paid == 1
     assert attempts.elsewhere_since == 0.0
+
+
+async def test_a_call_whose_task_another_worker_has_by_now_is_not_sent(opened: Opened) -> None:
+    provider, pipeline = Provider(at_once=True), Pipeline()
+    process = Process(opened(), provider)
+    await process.make(pipeline=pipeline)
+    assert ("asked", 0, False) not in pipeline.heard, "it costs a request"
+    pipeline.taken = True
+    with pytest.raises(TaskTaken):
+        await process.make(pipeline=pipeline, model="late", late=True)
+    process.journal.doubt()
+    with pytest.raises(TaskTaken):
+        await process.make(pipeline=pipeline, model="in doubt")
+    assert provider.asked == 1
