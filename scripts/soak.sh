@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# A fleet that is scaled, rolled, restarted and killed while pipelines run: soak.sh [--minutes M] [--seed N] [--json]
+# A fleet that is scaled, rolled, restarted and killed while pipelines run: soak.sh [--minutes M] [--seed N]
+#   [--machines K] [--json]
 # The merged log under rotations and kills: soak.sh logs [--lines N]
 set -euo pipefail
 cd "$(dirname "$0")/.."

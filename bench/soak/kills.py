@@ -5,11 +5,12 @@ import random
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench.soak.answers import Kill, open_calls
+from fleet.control.home import Home
 from fleet.control.supervisor import ProcessStatus, Supervisor, SupervisorAway
 from fleet.processes import start_ticks
 from tests.waiting import wait_for
@@ -26,8 +27,7 @@ _DEATH_SECONDS = 5.0
 class Killer:
     """Kills whatever worker chance names: one that has just begun, drains or stands in for another, too."""
 
-    state: Path
-    supervisor: Supervisor
+    states: Sequence[Path]
     chance: random.Random
     say: Callable[[str], None]
     kills: list[Kill] = field(default_factory=list)
@@ -51,7 +51,7 @@ class Killer:
         victims = self._workers()
         if not victims:
             return False
-        victim = self.chance.choice(victims)
+        state, victim = self.chance.choice(victims)
         assert victim.pid is not None
         at = time.time()
         try:
@@ -59,15 +59,19 @@ class Killer:
         except ProcessLookupError:
             return False  # it has left by itself
         wait_for(f"{victim.process} is gone", lambda: start_ticks(victim.pid or 0) is None, _DEATH_SECONDS)
-        cut = (
-            open_calls(self.state, victim.pid) if victim.program not in ("pipeline", "assistants") else frozenset()
-        )
+        cut = open_calls(state, victim.pid) if victim.program not in ("pipeline", "assistants") else frozenset()
         self.kills.append(Kill(victim.process, at, cut))
-        self.say(f"kill {victim.process} ({victim.state}, {len(cut)} calls in the air)")
+        where = f" of {state.name}" if len(self.states) > 1 else ""
+        self.say(f"kill {victim.process}{where} ({victim.state}, {len(cut)} calls in the air)")
         return True
 
-    def _workers(self) -> list[ProcessStatus]:
-        try:
-            return [one for one in self.supervisor.processes() if one.program in WORKERS and one.pid is not None]
-        except SupervisorAway:
-            return []
+    def _workers(self) -> list[tuple[Path, ProcessStatus]]:
+        """Those of all machines, each with its state folder."""
+        found: list[tuple[Path, ProcessStatus]] = []
+        for state in self.states:
+            try:
+                processes = Supervisor(Home.at(state).socket).processes()
+            except SupervisorAway:
+                continue
+            found += [(state, one) for one in processes if one.program in WORKERS and one.pid is not None]
+        return found

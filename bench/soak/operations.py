@@ -7,12 +7,14 @@ import time
 import uuid
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from temporalio.client import Client, WorkflowFailureError
 
 from bench.soak.answers import Told, sent_again, told_by
 from bench.soak.kills import RESTART_SECONDS, Killer
+from bench.soak.machines import CUTS_AT, FurtherMachine
 from bench.soak.presence import Presence, longest_gaps
 from fleet.contracts import PIPELINE_QUEUE, WORKFLOW_TYPE
 from fleet.control.home import Home
@@ -39,6 +41,7 @@ class Soak:
     seconds: float
     chance: random.Random
     say: Callable[[str], None]
+    further: list[FurtherMachine] = field(default_factory=list)
     completed: int = 0
     failed: int = 0
     scales: int = 0
@@ -51,7 +54,8 @@ class Soak:
 
     def __post_init__(self) -> None:
         self.supervisor = Supervisor(Home.at(self.fleet.state).socket)
-        self.killer = Killer(self.fleet.state, self.supervisor, self.chance, self.say)
+        states = [self.fleet.state, *(one.fleet.state for one in self.further)]
+        self.killer = Killer(states, self.chance, self.say)
         self.presence = Presence(self.fleet.state)
 
     def run(self) -> dict[str, Any]:
@@ -60,12 +64,16 @@ class Soak:
         wait_for("every queue is polled", lambda: self.presence.polled(QUEUES, 0.0), RESTART_SECONDS)
         began = time.time()
         operating = self._beside("operating", self._operate)
-        killing = self._beside("killing", lambda: self.killer.run(self.stepped))
+        others = [self._beside("killing", lambda: self.killer.run(self.stepped))]
+        for one in self.further:
+            chance = random.Random(self.chance.random())
+            cut = partial(one.run, self.stepped, self.seconds, chance)
+            others.append(self._beside(f"machine {one.number}", cut))
         self._guarded("pipelines", lambda: asyncio.run(self._pipelines()))
         ended = time.time()
         self.stepped.set()
         self.over.set()
-        for thread in (operating, killing, looking):
+        for thread in (operating, looking, *others):
             thread.join()
         return self._result(began, ended)
 
@@ -193,6 +201,11 @@ class Soak:
         gaps = longest_gaps(self.presence.spans.values(), QUEUES, began, ended, self.restarts)
         if (self.scales, self.rolls, len(self.restarts)) != (2, 2, 1):
             self.trouble.append("not every step has been done")
+        for one in self.further:
+            if (one.cuts, one.rolls) != (len(CUTS_AT), 1):
+                self.trouble.append(
+                    f"machine {one.number} was cut off {one.cuts} times and rolled {one.rolls} times"
+                )
         if self.completed < LEAST_PIPELINES or len(self.killer.kills) < LEAST_KILLS:
             self.trouble.append(f"only {self.completed} pipelines and {len(self.killer.kills)} kills")
         if len(calls) < CALLS_A_PIPELINE * self.completed:
@@ -213,5 +226,7 @@ class Soak:
             "scales": self.scales,
             "rolls": self.rolls,
             "restarts": len(self.restarts),
+            "machines": 1 + len(self.further),
+            "cuts": sum(one.cuts for one in self.further),
             "max_seconds_without_poller": {queue: round(seconds, 1) for queue, seconds in sorted(gaps.items())},
         }
