@@ -44,6 +44,7 @@ from fleet.pipeline_link import PipelineLink
 from fleet.prompts import build_user_message
 from fleet.providers.base import LlmRequest
 from fleet.providers.prices import cost_of
+from fleet.reach import Reach
 from fleet.recorded import Recorded
 from fleet.sizes import cut_to_fit, payload_bytes
 
@@ -64,6 +65,9 @@ class LoadActivities:
     def holding(self, token: bytes) -> AbstractAsyncContextManager[None]:
         """Temporal soon notices by itself: these are silent for no longer than half a minute."""
         return nullcontext()
+
+    def ended(self, error: Exception | None) -> None:
+        """Nothing follows from one for others."""
 
     @activity.defn(name=LOAD_ASSISTANTS)
     @safe_activity
@@ -148,9 +152,11 @@ class ExecuteActivities:
         runner: CallRunner,
         temporal: Client,
         measures: Measures,
+        reach: Reach,
     ) -> None:
         self.settings = settings
         self.measures = measures
+        self._reach = reach
         self._provider = provider
         self._journal = journal
         self._runner = runner
@@ -163,6 +169,10 @@ class ExecuteActivities:
     def holding(self, token: bytes) -> AbstractAsyncContextManager[None]:
         """Note in the journal that this process works on the task."""
         return self._journal.holding(token)
+
+    def ended(self, error: Exception | None) -> None:
+        """Several that fail before they are sent have the process take no more."""
+        self._reach.ended(error)
 
     @activity.defn(name=EXECUTE_ASSISTANT)
     @safe_activity

@@ -51,6 +51,14 @@ class AsyncJournal:
         finally:
             self._over.append((self._clock(), token))
 
+    async def see_writable(self) -> None:
+        """See that a call could be written down.
+
+        Raises:
+            JournalUnavailable: it could not.
+        """
+        await self._run(self._journal.see_writable)
+
     async def answer(self, name: CallName) -> Answered | None:
         """What the call has been answered with, if it has."""
         return await self._run(lambda: self._journal.answer(name))

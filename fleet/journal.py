@@ -323,6 +323,13 @@ class Journal:
                     taken.append(bytes(token))
         return taken
 
+    def see_writable(self) -> None:
+        """See that a call could be written down, by writing what is taken back at once."""
+        with self._writing() as connection:
+            self._make_room(connection)
+            connection.execute("INSERT OR REPLACE INTO settled VALUES ('')")
+            connection.execute("DELETE FROM settled WHERE key = ''")
+
     def counts(self) -> Counts:
         """What is in it now."""
         with self._reading() as connection:

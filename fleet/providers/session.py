@@ -29,6 +29,7 @@ class ProviderSession:
         self._factory = factory
         self._key_source = key_source
         self._clients: dict[str, Provider] = {}
+        self._given_up: list[Provider] = []
         self._used = ""
 
     async def prepare(self) -> None:
@@ -105,8 +106,14 @@ class ProviderSession:
 
     async def close(self) -> None:
         """Close the clients of all keys that were used."""
-        for client in self._clients.values():
+        for client in (*self._clients.values(), *self._given_up):
             await client.close()
+
+    def renew(self) -> None:
+        """Make new clients from now on, which read the machine's certificates anew."""
+        # Calls that outlive their attempts may still be running.
+        self._given_up += self._clients.values()
+        self._clients = {}
 
     async def _key(self, *, fresh: bool) -> str:
         if not self._settings.needs_key:
