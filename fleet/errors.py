@@ -76,6 +76,7 @@ class BackendUnavailable(BackendError):
 
     code = "backend_unavailable"
     retryable = True
+    before_sending = True
 
 
 class BackendAnswerError(BackendError):

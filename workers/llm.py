@@ -53,6 +53,7 @@ async def life(settings: Settings, name: str, pulse: Pulse, measures: Measures, 
         {
             f"reach {provider.name}": lambda: see_reachable(provider.name, provider_address(provider)),
             "write its journal": journal.see_writable,
+            "get its API key": session.see_key,
         },
         renew=lambda: renewed(session),
     )

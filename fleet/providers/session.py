@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 
 from fleet.answer_kept import answer_kept
 from fleet.config import ProviderSettings
-from fleet.errors import BackendError, ProviderError
+from fleet.errors import BackendError, BackendUnavailable, ProviderError
 from fleet.meanings import Meaning
 from fleet.measures import ANSWERED, Measures, Usage
 from fleet.providers.base import LlmAnswer, LlmRequest, Provider, Ticket
@@ -96,6 +96,19 @@ class ProviderSession:
     def used_key(self) -> str:
         """A mark of the key that the last call was made with."""
         return mark(self._used)
+
+    async def see_key(self) -> None:
+        """See that there is a key to make calls with, or that the backend says there is none.
+
+        Raises:
+            BackendUnavailable: it cannot be asked, and no key is known.
+        """
+        try:
+            await self._key(fresh=False)
+        except BackendUnavailable:
+            raise
+        except BackendError:
+            return  # a call says so
 
     async def present_key(self) -> str:
         """A mark of the key that the backend has now; empty where it cannot be asked or has none."""

@@ -9,7 +9,15 @@ import pytest
 
 from fleet import runtime
 from fleet.config import load_settings
-from fleet.errors import BackendUnavailable, FleetError, HeldBack, JournalUnavailable, ProviderError
+from fleet.errors import (
+    ApiKeyMissing,
+    AssignmentUnavailable,
+    BackendUnavailable,
+    FleetError,
+    HeldBack,
+    JournalUnavailable,
+    ProviderError,
+)
 from fleet.exits import EXIT_FAILED, EXIT_OK
 from fleet.meanings import Meaning, traits_of
 from fleet.pulse import PulseRecord, Unreachable
@@ -17,6 +25,7 @@ from fleet.reach import FAILURES_IN_A_ROW, LONGEST_WAIT_SECONDS, Reach, wait_aft
 from fleet.runtime import WorkerProcess
 
 LOST = ProviderError(Meaning.LOST_BEFORE_SENDING, "openai", "no connection could be made")
+AWAY = BackendUnavailable("the backend is not available, and no key is known")
 FULL = JournalUnavailable("the journal cannot be written: the disk is full")
 BOUND = 5.0
 
@@ -66,11 +75,11 @@ async def is_lost(reach: Reach) -> Unreachable | None:
 
 def test_one_trait_says_what_failed_before_it_was_sent() -> None:
     assert [meaning for meaning in Meaning if traits_of(meaning).before_sending] == [Meaning.LOST_BEFORE_SENDING]
-    assert LOST.before_sending and FULL.before_sending
-    assert not any(one.before_sending for one in (HeldBack(5.0), BackendUnavailable("…")))
+    assert LOST.before_sending and FULL.before_sending and AWAY.before_sending
+    assert not any(one.before_sending for one in (HeldBack(5.0), ApiKeyMissing("…")))
 
 
-@pytest.mark.parametrize("error", [LOST, FULL], ids=["connection", "journal"])
+@pytest.mark.parametrize("error", [LOST, FULL, AWAY], ids=["connection", "journal", "key"])
 async def test_five_failures_before_sending_and_a_probe_that_fails_too_end_the_taking_of_calls(
     error: FleetError,
 ) -> None:
@@ -104,7 +113,7 @@ async def test_a_call_that_was_sent_ends_the_row(sent: Exception | None) -> None
     assert await is_lost(reach) is None
 
 
-@pytest.mark.parametrize("neither", [HeldBack(5.0), BackendUnavailable("…")])
+@pytest.mark.parametrize("neither", [HeldBack(5.0), ApiKeyMissing("…"), AssignmentUnavailable("…")])
 async def test_what_tells_nothing_of_the_way_neither_counts_nor_ends_the_row(neither: Exception) -> None:
     machine = Machine(out_of_order=LOST)
     reach = machine.reach()
