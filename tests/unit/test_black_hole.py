@@ -1,5 +1,7 @@
 """A machine that cannot send calls: the breaker tells it from a provider that nobody reaches; the others go on."""
 
+import json
+
 import pytest
 
 from fleet.budgets.breaker import Breaker
@@ -8,6 +10,7 @@ from fleet.budgets.describe import describe
 from fleet.budgets.reports import Opening, Report, Trouble
 from fleet.contracts import LimitSettings
 from fleet.meanings import Meaning
+from fleet.payloads import data_converter
 from tests.budget_world import Provider, World
 
 LOST = Meaning.LOST_BEFORE_SENDING
@@ -93,6 +96,20 @@ def test_a_budget_names_the_machine_that_does_not_reach_its_provider() -> None:
     budget.take(Report("openai_00@vm2+bbbb", calls=9, troubles=lost(9)), 1.1)
     assert describe(budget).breaker == "closed"
     assert describe(budget).why.endswith("vm2+bbbb does not reach it, others do")
+
+
+def test_what_a_budget_knows_of_its_machines_is_carried_on_and_is_not_needed() -> None:
+    """Its workflow is continued as new, and the release before this one did not know of them."""
+    budget = Budget("llm-openai")
+    budget.take(Report("openai_00@vm1+aaaa", calls=5, answered=5), 1.0)
+    budget.take(Report("openai_00@vm2+bbbb", calls=9, troubles=lost(9)), 1.1)
+    converter = data_converter().payload_converter
+    (payload,) = converter.to_payloads([budget])
+    assert converter.from_payload(payload, Budget) == budget
+    told = json.loads(payload.data)
+    del told["breaker"]["machines"], told["breaker"]["unsent"]
+    payload.data = json.dumps(told | {"of_a_later_release": 1}).encode()
+    assert converter.from_payload(payload, Budget).breaker.machines.lines == {}
 
 
 # A whole queue: vm2 is always free.
