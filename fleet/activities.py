@@ -43,6 +43,7 @@ from fleet.past_runs import finished_results
 from fleet.pipeline_link import PipelineLink
 from fleet.prompts import build_user_message
 from fleet.providers.base import LlmRequest
+from fleet.reach import Reach
 from fleet.sizes import payload_bytes
 
 
@@ -62,6 +63,9 @@ class LoadActivities:
     def holding(self) -> AbstractAsyncContextManager[None]:
         """Temporal soon notices by itself: these are silent for no longer than half a minute."""
         return nullcontext()
+
+    def ended(self, error: Exception | None) -> None:
+        """Nothing follows from one for others."""
 
     @activity.defn(name=LOAD_ASSISTANTS)
     @safe_activity
@@ -146,9 +150,11 @@ class ExecuteActivities:
         runner: CallRunner,
         temporal: Client,
         measures: Measures,
+        reach: Reach,
     ) -> None:
         self.settings = settings
         self.measures = measures
+        self._reach = reach
         self._provider = provider
         self._journal = journal
         self._runner = runner
@@ -165,6 +171,10 @@ class ExecuteActivities:
         return self._journal.holding(
             Task(info.task_token, info.workflow_id or "", info.workflow_run_id or "", info.activity_id)
         )
+
+    def ended(self, error: Exception | None) -> None:
+        """Several that fail before they are sent have the process take no more."""
+        self._reach.ended(error)
 
     @activity.defn(name=EXECUTE_ASSISTANT)
     @safe_activity

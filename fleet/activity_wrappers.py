@@ -41,6 +41,10 @@ class HasSettings(Protocol):
         """Let a survivor answer for the task that is running if this process dies within the block."""
         ...
 
+    def ended(self, error: Exception | None) -> None:
+        """Hear how an attempt ended: with that error, or well."""
+        ...
+
 
 Self = TypeVar("Self", bound=HasSettings)
 Argument = TypeVar("Argument")
@@ -70,8 +74,10 @@ def safe_activity(
             except asyncio.CancelledError:
                 raise _cancelled(attempts) from None
             except Exception as error:
+                self.ended(error)
                 # Without its cause: a vendor's exception may quote more than belongs into the history.
                 raise _failed(error, attempts, argument, self.settings) from None
+            self.ended(None)
             logger.info("✅ ACTIVITY SUCCESS: {}", info.activity_type)
             return result
 

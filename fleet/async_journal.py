@@ -70,6 +70,14 @@ class AsyncJournal:
         finally:
             held.ended = self._awake
 
+    async def see_writable(self) -> None:
+        """See that a call could be written down.
+
+        Raises:
+            JournalUnavailable: it could not.
+        """
+        await self._run(self._journal.see_writable)
+
     def passed(self, seconds: float) -> None:
         """So much time has passed for this process: not what it stood still for, since it reported nothing
         then."""

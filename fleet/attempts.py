@@ -134,6 +134,7 @@ class Attempts:
         """The call that was sent has failed."""
         self.too_large = self.too_large + 1 if error.meaning is Meaning.TOO_LARGE else 0
         self.sent = self.sent or error.may_be_billed
+        self.calls -= error.before_sending and self.calls > 0
         if not error.may_be_billed:
             self.open_at, self.response_id = "", ""
 

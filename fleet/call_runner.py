@@ -296,9 +296,11 @@ def _known(answered: Answered) -> Recorded:
 
 
 async def _excused(error: ProviderError, attempts: Attempts, admission: Admission) -> bool:
-    """Whether the provider was known to be in trouble: then the failure is not the call's own."""
+    """Whether the failure is not the call's own: it was not sent, or the provider was known to be in trouble."""
     if not (error.retryable and error.traits.counts):
         return False
+    if error.before_sending:
+        return attempts.excuse(time.time())
     standing = await admission.standing()
     return standing is not None and standing.breaker != "closed" and attempts.excuse(time.time())
 

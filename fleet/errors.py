@@ -28,7 +28,8 @@
 
 A message says what happened, to which thing, and what to do about it. ``code`` is stable and is what
 machines look at; ``retryable`` says whether the same thing may succeed later without anybody's help, and
-``wait_seconds`` when, where that is known.
+``wait_seconds`` when, where that is known. ``before_sending``: it failed on this machine, and no part of a call
+left it, so that another machine may well make the call.
 """
 
 from collections.abc import Mapping
@@ -42,6 +43,7 @@ class FleetError(Exception):
 
     code: ClassVar[str] = "fleet_error"
     retryable: bool = False
+    before_sending: bool = False
     wait_seconds: float | None = None
 
     def __init__(self, message: str | None = None) -> None:
@@ -76,6 +78,7 @@ class BackendUnavailable(BackendError):
 
     code = "backend_unavailable"
     retryable = True
+    before_sending = True
 
 
 class BackendAnswerError(BackendError):
@@ -178,6 +181,11 @@ class ProviderError(FleetError):
         """Whether the same call may succeed later."""
         return self.traits.retryable
 
+    @property
+    def before_sending(self) -> bool:  # type: ignore[override]
+        """Whether nothing of the call left this machine."""
+        return self.traits.before_sending
+
 
 class HeldBack(FleetError):
     """The provider's limit leaves no room for this call yet."""
@@ -267,6 +275,7 @@ class JournalUnavailable(FleetError):
 
     code = "journal_unavailable"
     retryable = True
+    before_sending = True
 
 
 class TemporalUnavailable(FleetError):

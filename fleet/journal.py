@@ -363,6 +363,13 @@ class Journal:
         with self._file.reading() as connection:
             return [_left(connection, _task(connection, token)) for token in tokens]
 
+    def see_writable(self) -> None:
+        """See that a call could be written down, by writing what is taken back at once."""
+        with self._file.writing() as connection:
+            self._make_room(connection)
+            connection.execute("INSERT OR REPLACE INTO settled VALUES ('')")
+            connection.execute("DELETE FROM settled WHERE key = ''")
+
     def counts(self) -> Counts:
         """What is in it now."""
         with self._file.reading() as connection:

@@ -61,7 +61,8 @@ class Traits:
 
     ``retryable``: the same call may succeed later. ``counts``: it used up one of the call's attempts. ``billed``:
     whether the provider charges for it. ``limit``: it was refused for the sake of a limit, too early and otherwise
-    well. ``outage``: a sign that the provider's calls fail altogether. ``remedy``: what a person can do.
+    well. ``outage``: a sign that the provider's calls fail altogether. ``before_sending``: no part of the call
+    left this machine. ``remedy``: what a person can do.
     """
 
     concerns: Concerns
@@ -71,6 +72,7 @@ class Traits:
     counts: bool = True
     limit: bool = False
     outage: bool = False
+    before_sending: bool = False
 
     @property
     def parks(self) -> bool:
@@ -141,8 +143,8 @@ def traits_of(meaning: Meaning) -> Traits:
             remedy = "raise the provider's timeout_seconds if answers of this size are wanted"
             return Traits(Concerns.PROVIDER, Billed.UNKNOWN, remedy, outage=True)
         case Meaning.LOST_BEFORE_SENDING:
-            remedy = "check that this machine reaches the provider's base_url"
-            return Traits(Concerns.HOST, Billed.NO, remedy, outage=True)
+            remedy = "see that this machine reaches base_url: names, route, proxy, certificates, clock"
+            return Traits(Concerns.HOST, Billed.NO, remedy, outage=True, before_sending=True)
         case Meaning.LOST_AFTER_SENDING:
             return Traits(Concerns.PROVIDER, Billed.UNKNOWN, _RETRY, outage=True)
 

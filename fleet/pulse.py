@@ -49,13 +49,27 @@ class Gauge:
 
 
 @dataclass
+class Unreachable:
+    """No call can be sent from here: what the process ``cannot``, such as "reach openai", and ``why``. ``since``
+    then (unix seconds), asked for ``probes`` times, and again at ``next_at``."""
+
+    cannot: str
+    why: str
+    since: float = 0.0
+    probes: int = 0
+    next_at: float = 0.0
+
+
+@dataclass
 class PulseRecord:
     """What a process writes down. Points in time are unix seconds; ``stage`` is ``starting``, ``serving``,
-    ``draining``, or ``ended`` once it has ended as it should.
+    ``probing`` (it takes no calls, since it could not send them), ``draining``, or ``ended`` once it has ended as
+    it should.
 
     ``lag_seconds`` is how long the loop took to answer; ``connected``: to Temporal, None where it asks nothing of
     it. ``starts`` are the latest starts since it last ended as it should, ``restarts`` how many they were beyond
     the first. ``alive_at`` is the last sign of life, which needs no room on the disk: the time of the file.
+    ``unreachable`` is what keeps it from sending calls; it stays over a restart, until it polls.
     """
 
     process: str
@@ -71,6 +85,7 @@ class PulseRecord:
     starts: list[float] = field(default_factory=list)
     restarts: int = 0
     alive_at: float = 0.0
+    unreachable: Unreachable | None = None
 
     @classmethod
     def read(cls, path: Path) -> Self | None:
@@ -80,6 +95,8 @@ class PulseRecord:
             record = cls(**_known(cls, found))
             record.queues = {name: QueuePolls(**_known(QueuePolls, one)) for name, one in found["queues"].items()}
             record.gauges = [Gauge(**_known(Gauge, one)) for one in found.get("gauges", [])]
+            if record.unreachable is not None:
+                record.unreachable = Unreachable(**_known(Unreachable, found["unreachable"]))
             record.alive_at = path.stat().st_mtime
             return record
         except (OSError, ValueError, TypeError, KeyError, AttributeError):
@@ -98,6 +115,7 @@ class PulseRecord:
 
     def follows(self, last: Self | None) -> None:
         """This process comes after that one."""
+        self.unreachable = None if last is None else last.unreachable
         if last is None or last.stage == "ended":
             self.starts, self.restarts = [self.started_at], 0
         else:
@@ -168,6 +186,7 @@ class Pulse:
             self._polls.expect(queues)
             # Before it says that it serves: without queues that would be believed.
             self.record.queues = self._polls.queues
+        self.record.unreachable = None
         self.record.stage, self.record.serving_since = "serving", time.time()
         self._turned.set()
 
@@ -175,6 +194,11 @@ class Pulse:
     def doubts(self) -> int:
         """How many signs there were that Temporal has not heard what came of a task."""
         return self._polls.doubts
+
+    def probing(self, unreachable: Unreachable) -> None:
+        """From now on it takes nothing new until that is mended."""
+        self.record.stage, self.record.unreachable = "probing", unreachable
+        self._turned.set()
 
     def end(self, *, well: bool) -> None:
         """Count what was measured last, and write down whether it ended as it should; to be called when all else

@@ -27,7 +27,8 @@ from fleet.exits import EXIT_FAILED, EXIT_OK
 from fleet.life import Life, happens_within, run_process
 from fleet.machine_id import identity_on, known_id, machine_id
 from fleet.payloads import data_converter
-from fleet.pulse import Pulse
+from fleet.pulse import Pulse, Unreachable
+from fleet.reach import Reach
 from fleet.signals import stop_on_signal
 
 _CONNECT_SECONDS = 10.0
@@ -122,7 +123,8 @@ class WorkerProcess:
     Once there is a connection, ``prepare`` sees that all is ready for polling (an RPCError has it tried again),
     and ``build`` makes the workers. What is ``beside`` runs as long as they do; the first end of any of them is
     the process's. ``close`` gives back what all of them used. ``most_drain_seconds`` bounds the drain of one
-    that has no paid call in hand.
+    that has no paid call in hand. While ``reach`` knows that no call can be sent, nothing is polled; what is
+    ``beside`` goes on.
     """
 
     settings: Settings
@@ -133,6 +135,7 @@ class WorkerProcess:
     beside: Sequence[Callable[[Client], Coroutine[Any, Any, None]]] = ()
     close: Callable[[], Awaitable[None]] | None = None
     most_drain_seconds: float = math.inf
+    reach: Reach | None = None
 
     async def run(self) -> int:
         """Connect, work until a signal comes, drain. The exit status."""
@@ -151,22 +154,66 @@ class WorkerProcess:
             return EXIT_OK
         if not await self._prepared(client, stop):
             return EXIT_OK
-        workers = self.build(client)
-        working = {asyncio.create_task(one.run(), name=f"worker of {one.task_queue}"): one for one in workers}
         others: set[asyncio.Task[Any]] = {
             asyncio.create_task(run(client), name="side task") for run in self.beside
         }
         others.add(asyncio.create_task(stop.wait(), name="stop"))
+        try:
+            return await self._work(client, stop, others)
+        finally:
+            for task in others:
+                task.cancel()
+
+    async def _work(self, client: Client, stop: asyncio.Event, others: set[asyncio.Task[Any]]) -> int:
+        """Poll, but not while no call can be sent, until one of the others ends."""
+        lost = self.pulse.record.unreachable if self.reach is not None else None
+        if lost is not None and (ended := await self._regained(lost, others, at_once=True)):
+            return self._left(stop, ended)
+        while True:
+            status, lost = await self._poll(client, stop, others)
+            if lost is None or status != EXIT_OK:
+                return status
+            if ended := await self._regained(lost, others):
+                return self._left(stop, ended)
+
+    async def _poll(
+        self, client: Client, stop: asyncio.Event, others: set[asyncio.Task[Any]]
+    ) -> tuple[int, Unreachable | None]:
+        """Poll until there is a reason not to, then drain; exit status, and what keeps calls from being sent."""
+        workers = self.build(client)
+        working = {asyncio.create_task(one.run(), name=f"worker of {one.task_queue}"): one for one in workers}
+        losing = set() if self.reach is None else {asyncio.create_task(self.reach.lost(), name="reach")}
         queues = [worker.task_queue for worker in workers]
         logger.info("{} polls {} on {}", self.name, ", ".join(queues), self.settings.temporal_host)
         self.pulse.serving(queues)
-        done, _ = await asyncio.wait({*working, *others}, return_when=asyncio.FIRST_COMPLETED)
-        self.pulse.draining()
-        status = EXIT_OK if stop.is_set() else _ended_by_itself(done)
-        status = max(status, await self._drain({task: one for task, one in working.items() if task not in done}))
-        for task in others:
+        done, _ = await asyncio.wait({*working, *losing, *others}, return_when=asyncio.FIRST_COMPLETED)
+        lost = next((task.result() for task in losing), None) if done == losing else None
+        if lost is not None:
+            self.pulse.probing(lost)
+        else:
+            self.pulse.draining()
+        for task in losing:
             task.cancel()
-        return status
+        status = EXIT_OK if lost is not None else self._left(stop, done - losing)
+        status = max(status, await self._drain({task: one for task, one in working.items() if task not in done}))
+        return status, lost
+
+    async def _regained(
+        self, lost: Unreachable, others: set[asyncio.Task[Any]], *, at_once: bool = False
+    ) -> set[asyncio.Task[Any]]:
+        """Wait until calls can be sent; those of the others that have ended first."""
+        assert self.reach is not None
+        regaining = asyncio.create_task(
+            self.reach.regained(lost, self.pulse.probing, at_once=at_once), name="probes"
+        )
+        try:
+            done, _ = await asyncio.wait({regaining, *others}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            regaining.cancel()
+        return done if regaining not in done else done & others or _failed(regaining)
+
+    def _left(self, stop: asyncio.Event, done: Iterable[asyncio.Task[Any]]) -> int:
+        return EXIT_OK if stop.is_set() else _ended_by_itself(done)
 
     async def _prepared(self, client: Client, stop: asyncio.Event) -> bool:
         """Whether all is ready for polling; False when the signal came first."""
@@ -197,6 +244,11 @@ class WorkerProcess:
         await asyncio.wait(working, timeout=_AFTER_DRAIN_SECONDS)
         logger.info("{} has drained", self.name)
         return EXIT_OK
+
+
+def _failed(task: asyncio.Task[Any]) -> set[asyncio.Task[Any]]:
+    """The task, if an error ended it."""
+    return {task} if task.exception() is not None else set()
 
 
 def _ended_by_itself(done: Iterable[asyncio.Task[Any]]) -> int:

@@ -175,6 +175,10 @@ def _wait_seconds(error: Exception, attempts: Attempts, settings: Settings) -> f
     """The wait that was asked for, else the backoff. Where the queue itself is shut or slowed until the provider
     is well, the call goes back to it soon."""
     asked = error.wait_seconds if isinstance(error, FleetError) else None
+    if is_wait(error) and error.before_sending and not isinstance(error, BackendUnavailable):
+        # Another machine may well send it.
+        growth = settings.backoff_coefficient ** min(attempts.waits - 1, _MOST_DOUBLINGS)
+        return min(settings.retry_initial_seconds / 2 * growth, _BACK_TO_QUEUE_SECONDS)
     if isinstance(error, ProviderError) and (error.traits.parks or error.excused):
         return random.uniform(_BACK_TO_QUEUE_SECONDS / 2, _BACK_TO_QUEUE_SECONDS)
     if _is_too_large(error):

@@ -12,6 +12,7 @@ from fleet.budgets.hearing import LATE_SECONDS, Hearing
 from fleet.budgets.reports import Opening, Reading, Report, Trouble
 from fleet.contracts import Limited, LimitSettings
 from fleet.meanings import Meaning
+from fleet.reach import Row, wait_after
 
 TICK = 0.02
 # As the budget's workflow does: a look after so much silence, then after twice as much, and at last none.
@@ -102,6 +103,14 @@ class Worker:
     held: int = 0
     turn: float = 0.0
     waiting: int = 0
+    busy: int = 0
+    row: Row = field(default_factory=Row)
+    tries: int = 0
+    away_until: float = 0.0
+
+    @property
+    def machine(self) -> str:
+        return self.name.partition("@")[2]
 
     def told(self, now: float) -> None:
         """All of it has been reported."""
@@ -113,7 +122,11 @@ class Worker:
 @dataclass
 class World:
     """Runs until told; ``calls`` are (sent at, cost, whether it was taken). Among those that wait in the queue are
-    ``without_quota`` of a model whose calls go back unsent for a minute each time that they are handed out."""
+    ``without_quota`` of a model whose calls go back unsent for a minute each time that they are handed out.
+
+    Of several ``machines`` each has its part of the processes; ``cut_off`` says which one reaches nothing at a
+    time, and its processes stop taking calls as real ones do, unless they are not to ``leave``. A process has as
+    many ``slots``; ``lost`` are its calls that were not sent, as (at, machine)."""
 
     provider: Provider
     limits: LimitSettings = field(default_factory=LimitSettings)
@@ -128,6 +141,10 @@ class World:
     first: float = 2.0
     costs: dict[str, float] = field(default_factory=dict)
     without_quota: int = 0
+    machines: int = 0
+    cut_off: Callable[[str, float], bool] = lambda machine, now: False
+    leave: bool = True
+    slots: int = 10_000
 
     def __post_init__(self) -> None:
         self.away: list[float] = []
@@ -139,7 +156,10 @@ class World:
         self.budget = Budget("llm-test")
         self.budget.open(Opening(self.limits, self.first, costs=self.costs), self.now)
         self.hearing = Hearing(self.budget)
-        self.workers = [Worker(f"w{number}") for number in range(self.processes)]
+        places = [f"@vm{number % self.machines + 1}" if self.machines else "" for number in range(self.processes)]
+        self.workers = [Worker(f"w{number}{place}") for number, place in enumerate(places)]
+        self.lost: list[tuple[float, str]] = []
+        self.states: set[str] = set()
         self.calls: list[tuple[float, float, bool]] = []
         self.rates: list[tuple[float, float]] = []
         self.events: list[tuple[float, int, Callable[[], None]]] = []
@@ -174,11 +194,15 @@ class World:
         self.news = True
 
     def _dispatch(self) -> None:
-        while self.in_flight < self.concurrency and self.working(self.now) and self.queue.hand_out(self.now):
-            worker = self.chance.choice(self.workers)
+        while self.in_flight < self.concurrency and self.working(self.now) and (polling := self._polling()):
+            if not self.queue.hand_out(self.now):
+                break
+            worker = self.chance.choice(polling)
+            worker.busy += 1
             if self._is_of_a_model_without_quota():
                 heapq.heappush(self.away, self.now + AWAY * self.chance.uniform(1.0, 1.1))
                 worker.held += 1
+                worker.busy -= 1
                 continue
             self.in_flight += 1
             if self.budget.held_models:
@@ -186,6 +210,36 @@ class World:
                 continue
             lag = self.chance.uniform(0.03, 0.2) + max(worker.hold_until - self.now, 0.0)
             self.later(lag, lambda worker=worker: self._send(worker))
+
+    def _polling(self) -> list[Worker]:
+        return [one for one in self.workers if one.away_until <= self.now and one.busy < self.slots]
+
+    def _is_lost(self, worker: Worker, cost: float) -> bool:
+        """Whether the call cannot be sent; the process asks for itself then, and stops taking calls."""
+        if not self.cut_off(worker.machine, self.now):
+            worker.row.end()
+            worker.tries = 0
+            return False
+        self.lost.append((self.now, worker.machine))
+        self.retries.append(cost)
+        self.in_flight -= 1
+        worker.busy -= 1
+        worker.troubles[Meaning.LOST_BEFORE_SENDING] = worker.troubles.get(Meaning.LOST_BEFORE_SENDING, 0) + 1
+        if worker.row.fails(self.now) and self.leave and worker.away_until <= self.now:
+            self._leave(worker)
+        return True
+
+    def _leave(self, worker: Worker) -> None:
+        wait = wait_after(worker.tries)
+        worker.tries += 1
+        worker.away_until = self.now + wait + 2 * TICK
+
+        def probe() -> None:
+            worker.row.end()
+            if self.cut_off(worker.machine, self.now):
+                self._leave(worker)
+
+        self.later(wait, probe)
 
     def _pass_gates(self) -> None:
         """While a model has no quota each process's gate keeps its part of the rate."""
@@ -210,7 +264,10 @@ class World:
         provider = self.provider
         cost = self.retries.popleft() if self.retries else self.cost(self.chance)
         worker.calls += 1
+        if self._is_lost(worker, cost):
+            return
         if provider.down is not None:
+            worker.busy -= 1
             self.calls.append((self.now, cost, False))
             self.retries.append(cost)
             self.in_flight -= 1
@@ -235,6 +292,7 @@ class World:
         worker.wait = max(worker.wait or 0.0, wait)
         worker.hold_until = self.now + wait
         self.in_flight -= 1
+        worker.busy -= 1
         self.retries.append(cost)
         if provider.headers:
             worker.reading = (sent, left, provider.refill, True)
@@ -242,6 +300,7 @@ class World:
     def _answered(self, worker: Worker, sent: float, left: float) -> None:
         worker.answered += 1
         worker.in_flight -= 1
+        worker.busy -= 1
         self.in_flight -= 1
         if self.provider.headers and not (worker.reading and worker.reading[3]):
             worker.reading = (sent, left, self.provider.refill, False)
@@ -298,6 +357,7 @@ class World:
         self.news = False
         self.look_at = self.now + self.look if self.look <= LAST_LOOK else math.inf
         self.budget.pass_time(self.now)
+        self.states.add(self.budget.breaker.state)
         self._order(self.budget.dispatch_rate())
 
     def _order(self, wanted: float) -> None:

@@ -30,6 +30,7 @@ LONGEST_FILES = (
     # Up to here they share a fleet.
     "tests/monitoring/test_alerts.py",
     "tests/faults/test_healing.py",
+    "tests/faults/test_black_hole.py",
     "tests/monitoring/test_page.py",
     "tests/process/test_commands.py",
     "tests/unit/test_budget_law.py",

@@ -21,10 +21,12 @@ from fleet.journal import Journal
 from fleet.life import loading
 from fleet.machine_id import machine_id, process_on
 from fleet.measures import Measures
+from fleet.providers.connections import forget_certificates, see_reachable
 from fleet.providers.prices import load_prices
-from fleet.providers.registry import provider_factory
+from fleet.providers.registry import provider_address, provider_factory
 from fleet.providers.session import ProviderSession
 from fleet.pulse import Pulse
+from fleet.reach import Reach
 from fleet.recovery import Recovery
 from fleet.runtime import WorkerProcess, run_temporal_process, worker_options
 
@@ -46,6 +48,14 @@ async def life(settings: Settings, name: str, pulse: Pulse, measures: Measures, 
         await prepared(session)
     admissions: dict[str, Admission] = {}
     runner = CallRunner(settings, provider, session, journal, admissions, measures)
+    reach = Reach(
+        {
+            f"reach {provider.name}": lambda: see_reachable(provider.name, provider_address(provider)),
+            "write its journal": journal.see_writable,
+            "get its API key": session.see_key,
+        },
+        renew=lambda: renewed(session),
+    )
     reporters: list[Reporter] = []
     cost = first_cost(provider.kind)
     process = process_on(machine_id(settings.state_dir), name)
@@ -61,10 +71,10 @@ async def life(settings: Settings, name: str, pulse: Pulse, measures: Measures, 
     def build(client: Client) -> list[Worker]:
         costs = Costs(provider.kind)
         for one in reporters:
-            admissions[one.queue] = Admission(
+            admissions[one.queue] = admissions.get(one.queue) or Admission(
                 Gate(), costs, one, lambda: session.used_key, of_one_model=one.queue != provider.queue
             )
-        execute = ExecuteActivities(settings, provider, journal, runner, client, measures).execute
+        execute = ExecuteActivities(settings, provider, journal, runner, client, measures, reach).execute
         return [
             Worker(
                 client,
@@ -88,7 +98,8 @@ async def life(settings: Settings, name: str, pulse: Pulse, measures: Measures, 
         await session.close()
         await backend.aclose()
 
-    return await WorkerProcess(settings, name, pulse, build, prepare, [recover, report], close).run()
+    beside = [recover, report]
+    return await WorkerProcess(settings, name, pulse, build, prepare, beside, close, reach=reach).run()
 
 
 async def prepared(session: ProviderSession) -> None:
@@ -97,6 +108,12 @@ async def prepared(session: ProviderSession) -> None:
         await session.prepare()
     except BackendError as error:
         logger.warning("no API key yet: {}", error)
+
+
+def renewed(session: ProviderSession) -> None:
+    """What kept calls from being sent may have been of the clients: certificates, say."""
+    forget_certificates()
+    session.renew()
 
 
 def main(arguments: list[str]) -> None:

@@ -2,6 +2,7 @@
 
 ``bucket``    one limit as the fleet believes it to be: level, refill, what others take. No I/O.
 ``breaker``   what a provider's failures mean for its queue. No I/O.
+``machines``  which machines reach the provider. No I/O.
 ``ramp``      bounds a rate after a start, a rest or trouble. No I/O.
 ``budget``    all limits of one queue together: reports in, a rate out. No I/O.
 ``hearing``   which reports tell of the present. No I/O.

@@ -7,10 +7,13 @@
        └────────(three answers in a row, or nothing called for a minute)────────────────────────┘
     any ──(credit spent, key rejected)──► parked until an operator's word or another key
     any ──(quota of the day)────────────► parked until its reset
+
+Calls that one machine could not send, while another one's arrive, are not the provider's fault and change nothing.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from fleet.budgets.machines import Machines
 from fleet.budgets.reports import Trouble
 from fleet.meanings import Meaning, traits_of
 
@@ -33,7 +36,8 @@ _FORGOTTEN_SECONDS = 60.0
 @dataclass(slots=True)
 class Breaker:
     """``state`` is ``closed``, ``probing`` or ``parked``; ``why`` says what brought it there. ``until`` is when a
-    parked one opens by itself (unix seconds), None: not before somebody does something."""
+    parked one opens by itself (unix seconds), None: not before somebody does something. ``unsent`` are calls in a
+    row that failed before they were sent, on any of the ``machines``."""
 
     state: str = "closed"
     why: str = ""
@@ -45,11 +49,16 @@ class Breaker:
     answers: int = 0
     until: float | None = None
     rejected_key: str = ""
+    unsent: float = 0.0
+    machines: Machines = field(default_factory=Machines)
 
-    def take(self, answered: int, troubles: list[Trouble], now: float) -> None:
-        """Calls that were answered, and those that failed, since the last time."""
+    def take(self, answered: int, troubles: list[Trouble], now: float, machine: str = "") -> None:
+        """Calls of that machine which were answered, and those that failed, since the last time. Where it is not
+        known, what was not sent counts like the rest."""
         self._fade(now)
         self.good += answered
+        if machine:
+            troubles = self._apart(machine, answered, troubles, now)
         for trouble in troubles:
             traits = traits_of(_meaning(trouble))
             if traits.parks:
@@ -60,28 +69,47 @@ class Breaker:
             elif traits.limit:
                 self.refused += trouble.count
         if answered:
-            self.in_a_row = 0.0
+            self.in_a_row = self.unsent = 0.0
         worst = max((one for one in troubles if _troubles(one)), key=lambda one: one.count, default=None)
-        if self.state == "closed" and worst is not None and self._sick():
-            self.state, self.answers = "probing", 0
-            self.why = f"{worst.meaning}: {worst.detail}".strip(": ")
+        if self.state == "closed" and worst is not None and self._sick(0.0, self.in_a_row):
+            self._try(f"{worst.meaning}: {worst.detail}".strip(": "))
+        elif self.state == "closed":
+            self._see_whether_all_are_cut_off(now)
         elif self.state == "probing":
             self.answers = 0 if worst is not None else self.answers + answered
             if self.answers >= _ANSWERS_TO_CLOSE:
                 self.close()
 
-    def _sick(self) -> bool:
-        called = self.good + self.failed + self.refused
+    def _apart(self, machine: str, answered: int, troubles: list[Trouble], now: float) -> list[Trouble]:
+        """The troubles without those of calls that were not sent."""
+        lost = [one for one in troubles if traits_of(_meaning(one)).before_sending]
+        rest = [one for one in troubles if one not in lost]
+        count, why = sum(one.count for one in lost), "".join(f"{one.meaning}: {one.detail}" for one in lost[-1:])
+        self.machines.take(machine, count, why, now, arrived=bool(answered or rest))
+        self.unsent += count
+        return rest
+
+    def _see_whether_all_are_cut_off(self, now: float) -> None:
+        lost = self.machines.lost_everywhere(now)
+        if lost and self._sick(lost, self.in_a_row + self.unsent):
+            self._try(self.machines.why().strip(": "))
+
+    def _try(self, why: str) -> None:
+        self.state, self.answers, self.why = "probing", 0, why
+
+    def _sick(self, lost: float, in_a_row: float) -> bool:
+        failed = self.failed + lost
+        called = self.good + failed + self.refused
         return (
-            self.in_a_row >= _FAILED_IN_A_ROW
-            or (self.failed >= _LEAST_FAILURES and self.failed >= _FAILED_SHARE * called)
-            or (self.refused >= _LEAST_REFUSALS and self.failed + self.refused >= _REFUSED_SHARE * called)
+            in_a_row >= _FAILED_IN_A_ROW
+            or (failed >= _LEAST_FAILURES and failed >= _FAILED_SHARE * called)
+            or (self.refused >= _LEAST_REFUSALS and failed + self.refused >= _REFUSED_SHARE * called)
         )
 
     def _fade(self, now: float) -> None:
         kept = 0.5 ** (max(now - self.at, 0.0) / _HALF_LIFE_SECONDS)
         self.good, self.failed, self.refused = self.good * kept, self.failed * kept, self.refused * kept
-        self.in_a_row *= kept
+        self.in_a_row, self.unsent = self.in_a_row * kept, self.unsent * kept
         self.at = max(now, self.at)
 
     def _park(self, trouble: Trouble, now: float) -> None:
@@ -96,6 +124,8 @@ class Breaker:
     def pass_time(self, now: float, *, in_flight: bool = False) -> bool:
         """Open what was parked until now, and what nobody has had a use for; whether it was. Calls ``in_flight``
         that nothing is heard of are no sign of health."""
+        if self.state == "closed":
+            self._see_whether_all_are_cut_off(max(now, self.at))
         if self.state == "probing" and not in_flight and now - self.at > _FORGOTTEN_SECONDS:
             self.close()
             return True
@@ -107,8 +137,9 @@ class Breaker:
     def close(self) -> None:
         """All is well again, or somebody says so."""
         self.state, self.why, self.until, self.rejected_key = "closed", "", None, ""
-        self.good = self.failed = self.refused = self.in_a_row = 0.0
+        self.good = self.failed = self.refused = self.in_a_row = self.unsent = 0.0
         self.answers = 0
+        self.machines.forget()
 
 
 def _troubles(trouble: Trouble) -> bool:

@@ -200,6 +200,7 @@ class Budget:
         self.unsent += report.held * _WEIGHT
         self.sent += report.calls * _WEIGHT
         if not (report.calls or report.answered or report.troubles or any(report.spent.values())):
+            self.breaker.machines.take(report.machine, 0, "", now, arrived=False)
             return  # only that calls are on their way
         if self.resting:
             self.bound.at = now
@@ -225,7 +226,7 @@ class Budget:
             if one.model:
                 wait = RESET_UNKNOWN_SECONDS if one.wait_seconds is None else one.wait_seconds
                 self.held_models[one.model] = HeldModel(one.model, now + wait, one.detail, one.key)
-        self.breaker.take(report.answered, report.troubles, now)
+        self.breaker.take(report.answered, report.troubles, now, report.machine)
         if before == "probing" and self.breaker.state == "closed":
             self.bound.begin(_AFTER_TROUBLE_RATE, now, _RECOVERY_SECONDS)
 

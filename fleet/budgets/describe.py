@@ -15,7 +15,7 @@ def describe(budget: Budget) -> Standing:
         queue=budget.queue,
         rate=round(budget.rate(), 4),
         breaker="paused" if budget.paused is not None else budget.breaker.state,
-        why="; ".join([_why(budget), *map(_without_quota, budget.held_models.values())]),
+        why="; ".join([_why(budget), *map(_without_quota, budget.held_models.values()), *_cut_off(budget)]),
         exact=budget.exact,
         calls=budget.calls,
         answered=budget.answered,
@@ -44,6 +44,11 @@ def _limit(what: str, bucket: Bucket) -> LimitStanding:
 def _without_quota(held: HeldModel) -> str:
     until = datetime.fromtimestamp(held.until, UTC)
     return f"{held.model} has no quota until {until:%Y-%m-%d %H:%M} UTC"
+
+
+def _cut_off(budget: Budget) -> list[str]:
+    machines = budget.breaker.machines.cut_off(budget.breaker.at)
+    return [f"{machine} does not reach it, others do" for machine in machines]
 
 
 def _why(budget: Budget) -> str:

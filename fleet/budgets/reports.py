@@ -78,6 +78,12 @@ class Report:
     in_flight: int = 0
     held: int = 0
 
+    @property
+    def machine(self) -> str:
+        """Host name and machine of the process; empty where it does not say."""
+        _, at, machine = self.process.rpartition("@")
+        return machine if at else ""
+
 
 @dataclass(frozen=True)
 class Opening:

@@ -193,11 +193,12 @@ def _pipelines(state: Json) -> RenderableType:
 def _processes(state: Json) -> Table:
     table = Table("process", "state", "up", "lag", "restarts", box=None, pad_edge=False, header_style="dim")
     for one in state["processes"]:
-        well = one["state"] == "RUNNING"
+        runs = one["state"] == "RUNNING"
+        well = runs and one["stage"] != "probing"
         table.add_row(
             harmless(one["process"]),
             Text(
-                harmless(one["state"] if not well else one["stage"] or "running"), "green" if well else "bold red"
+                harmless(one["state"] if not runs else one["stage"] or "running"), "green" if well else "bold red"
             ),
             _seconds(one["uptime_seconds"]),
             _seconds(one["lag_seconds"]),

@@ -13,7 +13,7 @@ from pathlib import Path
 from fleet.control.home import Home
 from fleet.control.interruption import Interruption
 from fleet.control.programs import processes_of, program_section
-from fleet.control.pulses import pulse_of, serves
+from fleet.control.pulses import comes_up, pulse_of, serves
 from fleet.control.supervisor import ProcessStatus, Supervisor
 from fleet.errors import OperationError
 
@@ -36,6 +36,7 @@ class Machine:
         *,
         supervisor: Supervisor | None = None,
         looks_well: Callable[[Home, ProcessStatus], bool] = serves,
+        looks_up: Callable[[Home, ProcessStatus], bool] = comes_up,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
@@ -44,6 +45,7 @@ class Machine:
         self.interruption = interruption or Interruption()
         self._say = say
         self._looks_well = looks_well
+        self._looks_up = looks_up
         self._clock = clock
         self._sleep = sleep
 
@@ -84,6 +86,10 @@ class Machine:
     def serves(self, process: ProcessStatus) -> bool:
         """Whether a process does what it is there for."""
         return self._looks_well(self.home, process)
+
+    def is_up(self, process: ProcessStatus) -> bool:
+        """Whether a process serves, or would if calls could be sent from this machine."""
+        return self.serves(process) or self._looks_up(self.home, process)
 
     def add(self, program: str, number: int) -> ProcessStatus:
         """Start one process more."""
@@ -139,7 +145,7 @@ class Machine:
             self._sleep(_LOOK_SECONDS)
 
     def wait_until_serving(self, program: str, names: Collection[str], *, interruptible: bool = False) -> None:
-        """Until these processes poll their queues; one that dies meanwhile is waited for.
+        """Until these processes poll their queues, or probe whether calls can be sent; one that dies is awaited.
 
         Raises:
             OperationError: one does not within a minute, or supervisord has given it up.
@@ -148,7 +154,7 @@ class Machine:
         given_up = self._clock() + _READY_SECONDS
         while True:
             found = {one.process: one for one in self.processes_of(program)}
-            missing = [name for name in names if name not in found or not self.serves(found[name])]
+            missing = [name for name in names if name not in found or not self.is_up(found[name])]
             if not missing:
                 return
             if interruptible:

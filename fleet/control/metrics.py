@@ -125,6 +125,9 @@ def _process_metrics(status: FleetStatus, pulses: Pulses) -> Iterator[Metric]:
         "fleet_process_loop_lag_seconds", "How long its event loop took to answer.", labels=labels
     )
     age = GaugeMetricFamily("fleet_process_pulse_age_seconds", "Since when its pulse is known.", labels=labels)
+    lost = GaugeMetricFamily(
+        "fleet_process_unreachable", "1 while it takes no calls, since it could not send them.", labels=labels
+    )
     for process in status.processes:
         names = [process.program, process.process]
         up.add_metric(names, int(process.pid is not None))
@@ -132,7 +135,8 @@ def _process_metrics(status: FleetStatus, pulses: Pulses) -> Iterator[Metric]:
         if pulse := pulses[process.process]:
             lag.add_metric(names, pulse.lag_seconds)
             age.add_metric(names, max(time.time() - pulse.at, 0.0))
-    yield from (up, uptime, lag, age)
+            lost.add_metric(names, int(pulse.stage == "probing"))
+    yield from (up, uptime, lag, age, lost)
 
 
 def _queue_metrics(status: FleetStatus) -> Iterator[Metric]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from fleet.control.home import Home
 from fleet.control.supervisor import ProcessStatus
 from fleet.polls import OVERDUE_SECONDS, QueuePolls
-from fleet.pulse import PulseRecord, pulse_file
+from fleet.pulse import PulseRecord, Unreachable, pulse_file
 
 RUNNING = "RUNNING"
 #: Silence after which a stopped process is replaced; also the time that one may be without pollers.
@@ -55,6 +55,13 @@ def serves(home: Home, process: ProcessStatus) -> bool:
     )
 
 
+def comes_up(home: Home, process: ProcessStatus) -> bool:
+    """Whether a process serves, or would if a call could be sent from this machine: no restart mends that."""
+    pulse = pulse_of(home, process)
+    probes = pulse is not None and pulse.stage == "probing" and _answers(pulse, time.time())
+    return probes or serves(home, process)
+
+
 def _answers(pulse: PulseRecord, now: float) -> bool:
     return now - pulse.alive_at <= STOPPED_SECONDS and pulse.lag_seconds <= _LAG_SECONDS
 
@@ -72,7 +79,8 @@ class QueueVitals:
 @dataclass(frozen=True)
 class Vitals:
     """How a process is. ``connected``: to Temporal, None where it asks nothing of it or that is not known;
-    ``restarts``: how often it was started again since it last ended as it should."""
+    ``restarts``: how often it was started again since it last ended as it should. ``unreachable``: why it takes no
+    calls, if so."""
 
     stage: str
     pulse_age_seconds: float
@@ -81,6 +89,7 @@ class Vitals:
     connected: bool | None
     restarts: int
     queues: dict[str, QueueVitals]
+    unreachable: Unreachable | None = None
 
     @classmethod
     def of(cls, pulse: PulseRecord, now: float) -> "Vitals":
@@ -93,6 +102,7 @@ class Vitals:
             connected=pulse.connected if pulse.current else None,
             restarts=pulse.restarts,
             queues={name: _queue_vitals(polls, now) for name, polls in pulse.queues.items()},
+            unreachable=pulse.unreachable if pulse.stage == "probing" else None,
         )
 
 
@@ -112,6 +122,8 @@ def complaint(
     name, pulse = process.process, _own(record, process)
     if process.state not in (RUNNING, "STARTING"):
         return None
+    if pulse is not None and pulse.stage == "probing" and pulse.unreachable is not None and _answers(pulse, now):
+        return _unreachable(name, pulse.unreachable, now)
     if process.uptime_seconds < _STARTING_SECONDS:
         return _keeps_ending(process, record, now)
     if pulse is None:
@@ -125,6 +137,10 @@ def complaint(
     if pulse.stage == "starting":
         return f"{name} is not connected to Temporal"
     return _of_its_polls(name, pulse, now, temporal_up) if pulse.stage == "serving" else None
+
+
+def _unreachable(name: str, lost: Unreachable, now: float) -> str:
+    return f"{name} cannot {lost.cannot}: probing, next in {max(lost.next_at - now, 0.0):.0f} s: {lost.why}"
 
 
 def _keeps_ending(process: ProcessStatus, record: PulseRecord | None, now: float) -> str | None:

@@ -1,10 +1,17 @@
 """How the clients of all providers connect."""
 
+import asyncio
 import ssl
 from functools import cache
 from typing import Any
 
 import httpx2
+
+from fleet.providers.translation import not_answered
+
+#: How long making a connection may take: where packets vanish, the call would wait for its whole deadline.
+CONNECT_SECONDS = 15.0
+_PROBE_SECONDS = 20.0
 
 
 def client_options() -> dict[str, Any]:
@@ -16,6 +23,8 @@ def client_options() -> dict[str, Any]:
         # after it was sent, and may have been paid. So the client closes it first.
         "limits": httpx2.Limits(max_connections=1000, max_keepalive_connections=100, keepalive_expiry=4),
         "verify": _certificates(),
+        # The SDKs know of one timeout for everything.
+        "event_hooks": {"request": [_connect_soon]},
     }
 
 
@@ -23,3 +32,39 @@ def client_options() -> dict[str, Any]:
 def _certificates() -> ssl.SSLContext:
     """Reading them takes 40 ms, so the clients of a process share them."""
     return httpx2.create_ssl_context()
+
+
+def forget_certificates() -> None:
+    """Clients that are made from now on read them anew."""
+    _certificates.cache_clear()
+
+
+async def _connect_soon(request: httpx2.Request) -> None:
+    timeout = request.extensions.get("timeout")
+    if isinstance(timeout, dict):
+        known = timeout.get("connect")
+        request.extensions["timeout"] = timeout | {"connect": min(known or CONNECT_SECONDS, CONNECT_SECONDS)}
+
+
+async def see_reachable(provider: str, address: str) -> None:
+    """See that a connection to the provider can be made, its name, the way and the certificate included. It is
+    asked for nothing, without a key, and any answer will do.
+
+    Raises:
+        ProviderError: it cannot.
+    """
+    options = client_options() | {"verify": httpx2.create_ssl_context(), "timeout": CONNECT_SECONDS}
+    try:
+        async with asyncio.timeout(_PROBE_SECONDS), httpx2.AsyncClient(**options) as client:
+            await client.head(address)
+    except (httpx2.HTTPError, TimeoutError, OSError) as error:
+        lost = not_answered(provider, error)
+        if lost.before_sending:
+            raise lost.as_meaning(lost.meaning, f"{address}: {lost.detail}: {_cause_of(error)}") from None
+
+
+def _cause_of(error: BaseException) -> str:
+    """What the operating system said, as far as it is known."""
+    while (cause := error.__cause__ or error.__context__) is not None:
+        error = cause
+    return str(error) or type(error).__name__

@@ -39,6 +39,11 @@ def provider_factory(settings: ProviderSettings) -> ProviderFactory:
     return lambda api_key: adapter(settings, api_key)
 
 
+def provider_address(settings: ProviderSettings) -> str:
+    """Where its calls are sent to."""
+    return settings.base_url or str(import_module(_adapter_of(settings)[0]).OFFICIAL_URL)
+
+
 def _installed(module: str) -> bool:
     try:
         return find_spec(module) is not None

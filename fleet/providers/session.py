@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 
 from fleet.answer_kept import answer_kept
 from fleet.config import ProviderSettings
-from fleet.errors import BackendError, ProviderError
+from fleet.errors import BackendError, BackendUnavailable, ProviderError
 from fleet.meanings import Meaning
 from fleet.measures import ANSWERED, Measures, Usage
 from fleet.providers.base import LlmAnswer, LlmRequest, Provider, Ticket
@@ -29,6 +29,7 @@ class ProviderSession:
         self._factory = factory
         self._key_source = key_source
         self._clients: dict[str, Provider] = {}
+        self._given_up: list[Provider] = []
         self._used = ""
 
     async def prepare(self) -> None:
@@ -96,6 +97,19 @@ class ProviderSession:
         """A mark of the key that the last call was made with."""
         return mark(self._used)
 
+    async def see_key(self) -> None:
+        """See that there is a key to make calls with, or that the backend says there is none.
+
+        Raises:
+            BackendUnavailable: it cannot be asked, and no key is known.
+        """
+        try:
+            await self._key(fresh=False)
+        except BackendUnavailable:
+            raise
+        except BackendError:
+            return  # a call says so
+
     async def present_key(self) -> str:
         """A mark of the key that the backend has now; empty where it cannot be asked or has none."""
         try:
@@ -105,8 +119,14 @@ class ProviderSession:
 
     async def close(self) -> None:
         """Close the clients of all keys that were used."""
-        for client in self._clients.values():
+        for client in (*self._clients.values(), *self._given_up):
             await client.close()
+
+    def renew(self) -> None:
+        """Make new clients from now on, which read the machine's certificates anew."""
+        # Calls that outlive their attempts may still be running.
+        self._given_up += self._clients.values()
+        self._clients = {}
 
     async def _key(self, *, fresh: bool) -> str:
         if not self._settings.needs_key:

@@ -74,6 +74,7 @@ _TRANSPORT: dict[str, tuple[Meaning, str]] = {
     "NewConnectionError": (Meaning.LOST_BEFORE_SENDING, "no connection could be made"),
     "PoolTimeout": (Meaning.LOST_BEFORE_SENDING, "no connection was free in time"),
     "ProxyError": (Meaning.LOST_BEFORE_SENDING, "the proxy refused the connection"),
+    "SSLCertVerificationError": (Meaning.LOST_BEFORE_SENDING, "the server's certificate was not accepted"),
     "UnsupportedProtocol": (Meaning.LOST_BEFORE_SENDING, "base_url is not an http(s) address"),
     "ReadTimeout": (Meaning.TIMED_OUT, "no answer came in time"),
     "WriteTimeout": (Meaning.TIMED_OUT, "the request could not be sent in time"),

@@ -240,8 +240,11 @@ def the_disk_is_full(watched: Watched) -> None:
 
 
 def what_everything_hangs_on_is_away(watched: Watched) -> None:
-    """The backend, supervisord, the control process."""
+    """The way to the providers, the backend, supervisord, the control process."""
     fleet = watched.fleet
+    with fleet.without("simulator"):
+        calls_of(fleet, "openai", "gpt-4o", 8)
+        watched.fires("FleetProcessUnreachable")
     with fleet.without("backend"):
         watched.fires("FleetServerUnreachable")
     socket = fleet.state / "supervisor.sock"

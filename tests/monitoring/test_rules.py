@@ -27,6 +27,7 @@ ALERTS = {
     "FleetSupervisorUnreachable",
     "FleetProcessDown",
     "FleetProcessRestarts",
+    "FleetProcessUnreachable",
     "FleetEventLoopLag",
     "FleetDiskNearlyFull",
     "FleetJournalDown",

@@ -1,6 +1,7 @@
 """Calls under the journal: made once, whoever waits for them and however often they are asked for."""
 
 import asyncio
+import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from pathlib import Path
@@ -238,6 +239,16 @@ async def test_a_provider_known_to_be_in_trouble_excuses_its_failures(opened: Op
         with pytest.raises(ProviderError) as caught:
             await process.make()
         assert caught.value.excused == in_trouble
+
+
+async def test_a_call_that_could_not_be_sent_is_no_attempt_for_a_day(opened: Opened) -> None:
+    process = Process(opened(), Provider(failure(Meaning.LOST_BEFORE_SENDING), at_once=True))
+    for excused_at, excused in ((0.0, True), (time.time() - 86_000, True), (time.time() - 86_500, False)):
+        attempts = Attempting(excused_at=excused_at)
+        with pytest.raises(ProviderError) as caught:
+            await process.make(attempts=attempts)
+        assert caught.value.excused == excused
+        assert attempts.calls == 0 and not attempts.may_have_sent, "nothing was sent"
 
 
 class Background(Provider):

@@ -259,6 +259,14 @@ def test_processes_and_pollers_are_counted() -> None:
     assert checks["pollers of llm-openai"].says == "1, 5 wait, the oldest for 12 s"
 
 
+def test_a_process_that_cannot_send_says_what_to_look_at() -> None:
+    said = "openai_00 cannot reach openai: probing, next in 12 s: openai: lost_before_sending: …"
+    check = looked_at(replace(WELL, complaints=[f"{said}. Remedy: see that this machine reaches base_url"]))[
+        "processes"
+    ]
+    assert (check.ok, check.says, check.remedy) == (False, f"{said}.", "see that this machine reaches base_url")
+
+
 def test_a_process_that_does_not_run_and_a_queue_without_pollers_are_told() -> None:
     fatal = ProcessStatus("openai", "openai_00", "FATAL", None, 0, "Exited too quickly")
     checks = looked_at(

@@ -241,6 +241,20 @@ def test_a_full_journal_drops_the_oldest_of_what_pipelines_need_no_more(path: Pa
             assert isinstance(journal.begin(name, deadline=1e9), Answered)
 
 
+def test_a_probe_finds_what_a_call_would_and_leaves_nothing(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with opened(path) as journal:
+        journal.see_writable()
+        assert journal.counts().by_state == dict.fromkeys(journal.counts().by_state, 0)
+        full = shutil.disk_usage(path.parent)._replace(free=1_000)
+        monkeypatch.setattr(shutil, "disk_usage", lambda folder: full)
+        with pytest.raises(JournalUnavailable, match="the disk is full"):
+            journal.see_writable()
+    path.unlink()
+    path.mkdir()
+    with opened(path) as journal, pytest.raises(JournalUnavailable):
+        journal.see_writable()
+
+
 def test_a_journal_full_of_what_pipelines_need_refuses_calls_before_they_are_sent(path: Path) -> None:
     clock = Clock()
     with opened(path, clock=clock, max_bytes=ANSWER_ROOM_BYTES * 2) as journal:

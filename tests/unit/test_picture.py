@@ -1,5 +1,6 @@
 """The one object that the page and ``fleet top`` show."""
 
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from fleet.control.view.runs import MOST_LISTED, Run, Runs
 from fleet.control.view.trail import STEPS, Trail
 from fleet.control.view.troubles import MOST, Troubles
 from fleet.measures import Measures, Usage
+from fleet.pulse import PulseRecord, Unreachable
 
 NOW = datetime(2026, 3, 2, 12, 0).timestamp()
 PARKED = Standing(
@@ -52,6 +54,17 @@ def counted_with(calls: int) -> Counted:
     measures.call_ended("openai", "llm-openai", "rate")
     measures.call_ended("openai", "llm-openai", "timed_out")
     return Counted(list(registry.collect()))
+
+
+def test_a_process_that_takes_no_calls_says_what_it_cannot(settings: Settings) -> None:
+    lost = Unreachable("reach openai", "no route to host")
+    pulse = PulseRecord("openai_00", 7, stage="probing", unreachable=lost)
+    sight = replace(sight_at(settings, NOW, calls=1), pulses={"openai_00": pulse})
+    shown = state_of(settings, sight, Trail(), [])
+    (process,) = shown["processes"]
+    assert (process["stage"], process["cannot"]) == ("probing", "reach openai")
+    pulse.stage = "serving"
+    assert state_of(settings, sight, Trail(), [])["processes"][0]["cannot"] is None
 
 
 def sight_at(settings: Settings, at: float, calls: int) -> Sight:

@@ -16,12 +16,12 @@ import pytest
 from fleet.config import load_settings
 from fleet.control.healing import Healer
 from fleet.control.home import Home
-from fleet.control.pulses import STILL_SECONDS, Vitals, Watch, complaint, serves
+from fleet.control.pulses import STILL_SECONDS, Vitals, Watch, comes_up, complaint, serves
 from fleet.control.status import FleetStatus, QueueStatus, Reachable, with_the_busy
 from fleet.control.supervisor import ProcessStatus
 from fleet.measures import Measures
 from fleet.polls import QueuePolls
-from fleet.pulse import Pulse, PulseRecord, pulse_file
+from fleet.pulse import Pulse, PulseRecord, Unreachable, pulse_file
 from tests.waiting import wait_for
 
 QUEUE = "llm-openai"
@@ -109,6 +109,43 @@ def test_a_process_that_keeps_ending_is_told_however_young_it_is() -> None:
         complaint(replace(OPENAI, uptime_seconds=31), started(87, 62, 31), NOW),
     ):
         assert well is None
+
+
+LOST = Unreachable("reach openai", "no route to host", NOW - 90, probes=6, next_at=NOW + 12)
+
+
+def test_a_process_that_cannot_send_says_what_it_cannot_and_when_it_asks_again(home: Home) -> None:
+    probing = pulse(stage="probing", unreachable=LOST, queues=polls(pollers=0))
+    said = "openai_00 cannot reach openai: probing, next in 12 s: no route to host"
+    assert complaint(OPENAI, probing, NOW) == said
+    assert complaint(replace(OPENAI, uptime_seconds=2), probing, NOW) == said
+    assert Vitals.of(probing, NOW).unreachable == LOST
+    assert "stood still" in (complaint(OPENAI, replace(probing, alive_at=NOW - 25), NOW) or "")
+    now = time.time()
+    write(home, replace(probing, at=now, alive_at=now), now)
+    assert not serves(home, OPENAI) and comes_up(home, OPENAI), "a restart would not mend it"
+    watch = Watch(home, lambda: 1e6)
+    assert watch.patient(OPENAI) is None, "nor would the guardian's"
+
+
+def test_what_keeps_calls_from_being_sent_is_known_over_a_restart_until_it_polls(tmp_path: Path) -> None:
+    settings = load_settings(api_base_url="http://b", state_dir=tmp_path)
+    path = pulse_file(tmp_path, "openai_00")
+    path.parent.mkdir()
+    first = Pulse(settings, "openai_00", Measures())
+    first.probing(LOST)
+    first.end(well=True)
+    second = Pulse(settings, "openai_00", Measures())
+    second.record.follows(PulseRecord.read(path))
+    assert second.record.unreachable == LOST
+    second.serving([QUEUE])
+    second.end(well=True)
+    found = PulseRecord.read(path)
+    assert found is not None and found.unreachable is None
+    later = json.loads(path.read_text("utf-8")) | {"unreachable": asdict(LOST) | {"of_a_later_release": 1}}
+    path.write_text(json.dumps(later), "utf-8")
+    known = PulseRecord.read(path)
+    assert known is not None and known.unreachable == LOST
 
 
 def test_starts_count_from_the_last_end_that_was_meant() -> None:
@@ -334,6 +371,7 @@ def test_status_shows_each_process_with_its_pulse() -> None:
         "connected": True,
         "restarts": 2,
         "queues": {QUEUE: {"pollers": 5, "full": False, "polled_seconds_ago": 41.0}},
+        "unreachable": None,
     }
 
 

@@ -240,6 +240,9 @@ class Work:
         yield
         self.did.append("over")
 
+    def ended(self, error: Exception | None) -> None:
+        assert error is None
+
     @safe_activity
     async def work(self, what: str) -> str:
         self.did.append(what)

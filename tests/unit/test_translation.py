@@ -1,5 +1,6 @@
 """The table of meanings, against bodies written from the providers' documentation."""
 
+import ssl
 from datetime import UTC, datetime
 from typing import Any
 
@@ -144,6 +145,7 @@ def test_a_key_quoted_in_an_error_is_removed() -> None:
         (httpx2.ConnectError("refused"), Meaning.LOST_BEFORE_SENDING),
         (httpx2.ConnectTimeout("slow"), Meaning.LOST_BEFORE_SENDING),
         (httpx2.PoolTimeout("busy"), Meaning.LOST_BEFORE_SENDING),
+        (ssl.SSLCertVerificationError("certificate is not yet valid"), Meaning.LOST_BEFORE_SENDING),
         (httpx2.ReadTimeout("silence"), Meaning.TIMED_OUT),
         (httpx2.ReadError("reset"), Meaning.LOST_AFTER_SENDING),
         (httpx2.RemoteProtocolError("cut"), Meaning.LOST_AFTER_SENDING),

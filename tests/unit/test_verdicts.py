@@ -13,6 +13,7 @@ from fleet.errors import (
     BackendUnavailable,
     FleetError,
     HeldBack,
+    JournalUnavailable,
     ProviderError,
 )
 from fleet.meanings import Meaning
@@ -163,6 +164,18 @@ def test_a_call_is_back_in_its_queue_every_minute_however_long_the_provider_aske
 
 CONNECTION_REFUSED = failure(Meaning.LOST_BEFORE_SENDING)
 CONNECTION_REFUSED.excused = True
+
+
+@pytest.mark.parametrize("error", [CONNECTION_REFUSED, JournalUnavailable("…")], ids=["connection", "journal"])
+def test_what_this_machine_could_not_send_is_no_attempt_and_soon_anothers(error: FleetError) -> None:
+    attempts, waits = Attempts(), []
+    for _ in range(30):
+        found = verdict(error, attempts)
+        assert found.benign and not found.final and attempts.made == 0
+        waits.append(found.wait_seconds)
+    assert waits[:4] == [0.5, 1.0, 2.0, 4.0] and max(waits) == 5.0
+
+
 LIMITED = [HeldBack(50.0), failure(Meaning.RATE, wait=50.0), CONNECTION_REFUSED]
 
 

@@ -34,10 +34,15 @@ def _processes(home: Home, settings: Settings, status: FleetStatus) -> Iterator[
         remedy += f"{one.process}.log in {settings.logs}; then `fleet roll {one.program}`"
         yield Check(f"process {one.process}", False, says, remedy)
     for complaint in status.complaints:
-        remedy = f"read its log in {settings.logs}; one that stands still is replaced within a minute"
-        yield Check("processes", False, complaint, remedy)
+        yield Check("processes", False, *_mended(complaint, settings))
     if not ill and not status.complaints:
         yield Check("processes", True, f"{len(status.processes)} run: {_counted(status)}")
+
+
+def _mended(complaint: str, settings: Settings) -> tuple[str, str]:
+    """What is wrong, and what to do; some know that better."""
+    says, _, remedy = complaint.partition(" Remedy: ")
+    return says, remedy or f"read its log in {settings.logs}; one that stands still is replaced within a minute"
 
 
 def _counted(status: FleetStatus) -> str:

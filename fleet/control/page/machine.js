@@ -14,6 +14,8 @@ const LOOKS = {
   BACKOFF: { tone: 'bad', shape: 'bad' },
   FATAL: { tone: 'bad', shape: 'bad' },
 };
+// It takes no calls, since it could not send them.
+const PROBING_LOOK = { tone: 'bad', shape: 'probing' };
 const UNKNOWN_LOOK = { tone: 'unknown', shape: 'unknown' };
 // These always have one process; the server would refuse to scale them.
 const ALONE = new Set(['control', 'guardian', 'logs']);
@@ -66,11 +68,11 @@ class ProcessRow {
     Object.assign(this, cloned('process-row'));
   }
 
-  update({ program, process, state, uptime_seconds: uptime, lag_seconds: lag, stage, restarts, pid }) {
+  update({ program, process, state, uptime_seconds: uptime, lag_seconds: lag, stage, cannot, restarts, pid }) {
     Object.assign(this.root.dataset, { process, program, state });
     setText(this.slots.name, process);
-    setText(this.slots.word, stage && stage !== 'serving' ? `${state}, ${stage}` : state);
-    setLook(this.slots.state, LOOKS[state] ?? UNKNOWN_LOOK);
+    setText(this.slots.word, cannot ? `probing, cannot ${cannot}` : stage && stage !== 'serving' ? `${state}, ${stage}` : state);
+    setLook(this.slots.state, cannot ? PROBING_LOOK : LOOKS[state] ?? UNKNOWN_LOOK);
     setAttribute(this.slots.name, 'title', pid === null ? null : `pid ${pid}`);
     setText(this.slots.uptime, pid === null ? '–' : whole(uptime));
     setText(this.slots.lag, lag === null ? '–' : duration(lag));

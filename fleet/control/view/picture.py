@@ -197,6 +197,9 @@ def _processes(sight: Sight) -> list[Json]:
             "uptime_seconds": one.uptime_seconds,
             "lag_seconds": pulse.lag_seconds if (pulse := sight.pulses.get(one.process)) else None,
             "stage": pulse.stage if pulse else None,
+            "cannot": pulse.unreachable.cannot
+            if pulse and pulse.stage == "probing" and pulse.unreachable
+            else None,
             "restarts": max(int(starts.get((one.process,), 1)) - 1, 0),
         }
         for one in sight.status.processes

@@ -1,0 +1,128 @@
+"""Whether this process can send calls at all, and what becomes of one that cannot: it takes none.
+
+A machine without a route, names, a right clock or room on its disk fails every call within milliseconds. So it is
+always free, and would get most of a queue's calls::
+
+    takes calls ──(five in a row fail before they are sent)──► asks for itself ──(it works)──► takes calls
+         ▲                                                             │ it does not
+         └────────────────(a probe comes through)──────────── probing ◄┘  after 1, 2, 4 … 60 s, with no call
+
+A probe asks the provider for nothing that is paid, and writes to the journal what is taken back at once.
+"""
+
+import asyncio
+import random
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field, replace
+
+from loguru import logger
+
+from fleet.errors import FleetError, ProviderError
+from fleet.pulse import Unreachable
+
+#: So many failures in a row, over at least so long, are no accident.
+FAILURES_IN_A_ROW, IN_A_ROW_SECONDS = 5, 1.0
+FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS = 1.0, 60.0
+_SPREAD = 0.1
+# Where calls fail all the same, they are believed, not the probe.
+_MOST_FALSE_ALARMS = 2
+
+#: Does one thing that every call needs, and raises a FleetError where that fails.
+Probe = Callable[[], Awaitable[None]]
+
+
+@dataclass
+class Row:
+    """Calls that failed before they were sent, with none between that was. Times are monotonic seconds."""
+
+    failures: int = 0
+    since: float = 0.0
+
+    def fails(self, now: float) -> bool:
+        """One more; whether that is no accident."""
+        self.since = self.since if self.failures else now
+        self.failures += 1
+        return self.failures >= FAILURES_IN_A_ROW and now - self.since >= IN_A_ROW_SECONDS
+
+    def end(self) -> None:
+        """One was sent."""
+        self.failures = 0
+
+
+def wait_after(tries: int) -> float:
+    """How long to wait for the next probe after so many."""
+    return float(min(FIRST_WAIT_SECONDS * 2 ** min(tries, 10), LONGEST_WAIT_SECONDS))
+
+
+@dataclass
+class Reach:
+    """Of one process. ``probes`` are what calls need, by the words for it after "cannot"; ``renew`` gives up what
+    was remembered of how to connect. The wait grows until a call has been sent."""
+
+    probes: Mapping[str, Probe]
+    renew: Callable[[], None] = lambda: None
+    clock: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+    _row: Row = field(default_factory=Row)
+    _suspected: asyncio.Event = field(default_factory=asyncio.Event)
+    _last: str = ""
+    _false_alarms: int = 0
+    _tries: int = 0
+
+    def ended(self, error: Exception | None) -> None:
+        """An attempt at a call ended with that error, or well."""
+        if error is None or (isinstance(error, ProviderError) and not error.before_sending):
+            self._row.end()
+            self._tries = self._false_alarms = 0
+        elif isinstance(error, FleetError) and error.before_sending:
+            self._last = str(error)
+            if self._row.fails(self.clock()):
+                self._suspected.set()
+
+    async def lost(self) -> Unreachable:
+        """Wait until no call can be sent from here; what is in the way."""
+        while True:
+            await self._suspected.wait()
+            self._begin_anew()
+            found = await self._probe()
+            if found is None and self._false_alarms < _MOST_FALSE_ALARMS:
+                self._false_alarms += 1
+                logger.warning("calls fail before they are sent, but a probe comes through: {}", self._last)
+                continue
+            found = found or Unreachable(f"send calls, though it can {' and '.join(self.probes)}", self._last)
+            logger.error("🚫 NO CALL CAN BE SENT: this process cannot {}: {}", found.cannot, found.why)
+            return found
+
+    async def regained(
+        self, known: Unreachable, tell: Callable[[Unreachable], None], *, at_once: bool = False
+    ) -> None:
+        """Wait until calls can be sent again, and ``tell`` what is in the way until then. ``at_once``: the first
+        probe need not wait."""
+        found: Unreachable | None = known
+        while found is not None:
+            wait = 0.0 if at_once else wait_after(self._tries) * (1 + _SPREAD * random.random())
+            self._tries, at_once = self._tries + (not at_once), False
+            known = replace(found, since=known.since, probes=known.probes, next_at=time.time() + wait)
+            tell(known)
+            await self.sleep(wait)
+            found = await self._probe()
+            known.probes += 1
+        self._begin_anew()
+        self.renew()
+        logger.info(
+            "✔ CALLS CAN BE SENT again, after {} probes in {:.0f} s", known.probes, time.time() - known.since
+        )
+
+    def _begin_anew(self) -> None:
+        self._row.end()
+        self._suspected.clear()
+
+    async def _probe(self) -> Unreachable | None:
+        """The first thing that fails of those that calls need."""
+        for cannot, probe in self.probes.items():
+            try:
+                await probe()
+            except FleetError as error:
+                return Unreachable(cannot, str(error), since=time.time())
+        return None
