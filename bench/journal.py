@@ -22,8 +22,8 @@ ANSWER = "x" * 3000
 def journaled(journal: Journal, number: str, before: str) -> float:
     """Seconds that one call's writes take."""
     began = time.perf_counter()
-    name = CallName(number, "workflow", number)
-    journal.hold(Task(number.encode(), "workflow", "run", number), [before.encode()])
+    name = CallName(number, f"workflow {number}", "draft")
+    journal.hold(Task(number.encode(), name.workflow_id, "run", "draft"), [before.encode()])
     journal.begin(name, deadline=time.time() + 600, asked=Asked("run", "about"))
     journal.answered(name, ANSWER)
     return time.perf_counter() - began

@@ -21,7 +21,7 @@ CREATE TABLE IF NOT EXISTS calls (
     response_id TEXT, answer TEXT, maybe_paid INTEGER NOT NULL, updated REAL NOT NULL
 );
 CREATE INDEX IF NOT EXISTS calls_updated ON calls (updated);
-CREATE INDEX IF NOT EXISTS calls_pipeline ON calls (workflow_id);
+CREATE INDEX IF NOT EXISTS calls_pipeline ON calls (workflow_id, function_key);
 CREATE TABLE IF NOT EXISTS asked (key TEXT PRIMARY KEY, run_id TEXT NOT NULL, about TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS settled (key TEXT PRIMARY KEY);
 CREATE TABLE IF NOT EXISTS tasks (
