@@ -1,14 +1,16 @@
 #!/usr/bin/env bash
-# Makes the environments and passes the tests. --all adds those that install a machine or need Debian packages, and
-# forbids skips; other arguments go to pytest, e.g. scripts/test.sh tests/unit, and leave out those of
-# google-generativeai.
+# Makes the environments and passes the tests. --all adds those that need Debian packages and root, among them those on
+# machines of their own, and forbids skips; other arguments go to pytest, e.g. scripts/test.sh tests/unit, and leave out
+# those of google-generativeai.
 # A run leaves test-reports/: JUnit files, and each test's duration in durations.tsv.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 source scripts/environment.sh
-options=(-p no:cacheprovider -m "not debian and not installs")
+options=(-p no:cacheprovider -m "not debian")
+all=''
 if [ "${1:-}" = --all ]; then
     shift
+    all=yes
     options=(-p no:cacheprovider --forbid-skips)
 fi
 make_environment .venv dev
@@ -26,6 +28,8 @@ legacy() {
         --reports test-reports/legacy --junitxml=test-reports/legacy/junit.xml tests/component/simulator/legacy
 }
 
+# Before the tests, so that none of them waits for it.
+[ -z "$all" ] || scripts/machines.sh base >/dev/null
 # Most tests wait for other processes, so there are more of them at once than cores; the tests of one file share
 # their fleet and stay together.
 report=$(mktemp)

@@ -20,6 +20,7 @@ REPORTS = Path(__file__).parents[1] / "test-reports"
 #: The order of the files that take longest; all others come after them.
 LONGEST_FILES = (
     "tests/process/test_deployment.py",
+    "tests/process/test_two_machines.py",
     "tests/process/test_operate.py",
     "tests/faults/test_budgets.py",
     "tests/faults/test_paid_once.py",
@@ -27,7 +28,9 @@ LONGEST_FILES = (
     "tests/monitoring/test_scrape.py",
     "tests/process/test_pipeline.py",
     "tests/monitoring/test_documents.py",
-    # Up to here they share a fleet.
+    # Up to here most share a fleet.
+    "tests/process/test_systemd.py",
+    "tests/process/test_docker.py",
     "tests/monitoring/test_alerts.py",
     "tests/faults/test_healing.py",
     "tests/faults/test_black_hole.py",
@@ -37,7 +40,6 @@ LONGEST_FILES = (
     "tests/workflow/test_fallback.py",
     "tests/process/test_imports.py",
     "tests/workflow/test_approximate.py",
-    "tests/process/test_docker.py",
 )
 _STACKS_BEFORE_TIMEOUT_SECONDS = 3.0
 #: How long a failed test may take to clean up, its file's fleets included. Its timeout may be used up already, and
@@ -58,8 +60,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "debian: needs Debian packages that .ci/run installs")
-    config.addinivalue_line("markers", "installs: installs the fleet, with its packages from the index")
+    config.addinivalue_line(
+        "markers", "debian: needs Debian packages that .ci/run installs; machines need root too"
+    )
     folder: Path = config.getoption("--reports")
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"stacks-{os.getpid()}.txt"

@@ -23,6 +23,7 @@ from fleet.devstack.simulator.testing import RunningSimulator
 from fleet.devstack.stack import Ports, Stack
 from tests.commands import BIN, Command
 from tests.evidence import last_lines, ledger_lines
+from tests.last_will import done_if_killed
 from tests.ports import free_port_base
 from tests.waiting import wait_for
 
@@ -234,35 +235,13 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
 
 
 @contextmanager
-def ended_with_this_process(running: Fleet) -> Iterator[None]:
-    """Take the fleet down also when this process is killed within the block: then nobody else would."""
-    when_stdin_closes = [
-        "sh",
-        "-c",
-        'trap "" INT TERM; cat >/dev/null; exec "$@"',
-        "sh",
-        str(BIN / "fleet"),
-        "down",
-    ]
-    null = subprocess.DEVNULL
-    watching = subprocess.Popen(
-        when_stdin_closes, env=running.variables, stdin=subprocess.PIPE, stdout=null, stderr=null, process_group=0
-    )
-    try:
-        yield
-    finally:
-        watching.kill()
-        watching.communicate()
-
-
-@contextmanager
 def running_fleet(state: Path, environment: Mapping[str, str]) -> Iterator[Fleet]:
     """A fleet that is up until the block ends, with quick answers."""
     with pytest.MonkeyPatch.context() as patch:
         for name in [name for name in os.environ if name.startswith(("FLEET_", "TEMPORAL_", "API_BASE_URL"))]:
             patch.delenv(name)
         running = Fleet(state, free_port_base(), environment)
-        with ended_with_this_process(running):
+        with done_if_killed([str(BIN / "fleet"), "down"], running.variables):
             up = running.fleet("up", "--detach", "--port-base", str(running.port_base))
             assert up.returncode == 0, up.stderr
             quick = {"median_seconds": QUICK_SECONDS, "seconds_per_output_token": 0}

@@ -1,113 +1,158 @@
-"""The Dockerfile's steps, taken one by one outside Docker, since no engine is at hand."""
+"""The image is built from the Dockerfile and its root is run; Buildah and systemd-nspawn are the engine."""
 
 import json
-import os
 import re
 import shlex
-import shutil
 import socket
 import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
 
-from fleet.cli.supervise import processes_of
-from fleet.config import PROJECT_ROOT, load_settings
-from fleet.control.home import Home
-from fleet.devstack.environment import simulated_providers
-from tests.fleet import BIN, json_of
+from fleet.config import PROJECT_ROOT
+from tests.fleet import json_of
+from tests.last_will import done_if_killed
 from tests.loopback import answers
+from tests.machines import Servers, addresses, running_servers
 from tests.ports import free_port_base
 from tests.waiting import wait_for
 
 DOCKER = PROJECT_ROOT / "deploy" / "docker"
-COMPILE_STEP = ".venv/bin/python -m compileall -q fleet workers"
-#: The packages take long to install and are the test environment's own; that they install is what CI shows.
-ENVIRONMENT_STEP = "bash -c 'source scripts/environment.sh && make_environment .venv base'"
+STEP_SECONDS = 300
+#: The name in the Dockerfile. Debian with its own Python stands in for it.
+BASE = "docker.io/library/python:3.12-slim"
+IMAGE = "localhost/assistant-fleet"
 
 
-def steps() -> list[tuple[str, str]]:
-    lines = (DOCKER / "Dockerfile").read_text("utf-8").splitlines()
-    return [(word, rest) for word, _, rest in (line.partition(" ") for line in lines if line and line[0] != "#")]
+@dataclass
+class Engine:
+    """Buildah with a storage of its own, in a folder."""
 
+    folder: Path
 
-def built(folder: Path) -> tuple[dict[str, str], list[str], list[str]]:
-    """Take the steps below a folder: the environment, the health check and the command of the image."""
-    variables: dict[str, str] = {}
-    health: list[str] = []
-    command: list[str] = []
-    for word, rest in steps():
-        match word:
-            case "COPY":
-                *sources, target = rest.split()
-                for source in map(PROJECT_ROOT.joinpath, sources):
-                    place = folder / target / source.name if target.endswith("/") else folder / target
-                    place.parent.mkdir(parents=True, exist_ok=True)
-                    if source.is_dir():
-                        shutil.copytree(source, place, ignore=shutil.ignore_patterns("__pycache__"))
-                    else:
-                        shutil.copy(source, place)
-            case "RUN" if rest == COMPILE_STEP:
-                subprocess.run([str(BIN / "python"), *COMPILE_STEP.split()[1:]], cwd=folder, check=True)
-            case "RUN" if not rest.startswith("useradd"):
-                assert rest == ENVIRONMENT_STEP
-                assert (folder / "scripts/environment.sh").exists() and (folder / "requirements/base.txt").exists()
-            case "ENV":
-                variables |= dict(re.findall(r"(\w+)=(\S+)", rest))
-            case "HEALTHCHECK":
-                health = json.loads(rest.partition("CMD ")[2])
-            case "CMD":
-                command = json.loads(rest)
-    return variables, health, command
+    def command(self, *words: str) -> list[str]:
+        places = ["--root", str(self.folder / "storage"), "--runroot", str(self.folder / "run")]
+        return ["buildah", *places, *words]
 
-
-def test_what_the_image_holds_comes_up_is_well_and_ends_when_told(stack: int, tmp_path: Path) -> None:
-    image, state, port = tmp_path / "image", tmp_path / "volume", free_port_base()
-    variables, health, command = built(image)
-    assert (command, health) == (["fleet", "supervise"], ["fleet", "health"])
-    assert variables["FLEET_STATE_DIR"] == "/var/lib/seo-worker"
-    providers = load_settings(API_BASE_URL="http://localhost").providers.values()
-    run_with = {
-        **{name: value for name, value in os.environ.items() if not name.startswith("FLEET_")},
-        "FLEET_STATE_DIR": str(state),
-        "PYTHONPATH": str(image),
-        "API_BASE_URL": f"http://127.0.0.1:{stack + 2}",
-        "TEMPORAL_HOST": f"127.0.0.1:{stack}",
-        "FLEET_CONTROL_PORT": str(port),
-        "FLEET_CONTROL_HOST": compose("FLEET_CONTROL_HOST"),
-        **simulated_providers(f"http://127.0.0.1:{stack + 3}", providers),
-    }
-    program = str(BIN / command[0])
-    with (tmp_path / "container.log").open("w") as log:
-        container = subprocess.Popen([program, *command[1:]], cwd=image, env=run_with, stdout=log, stderr=log)
-
-    def asked(*words: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [program, *words], cwd=image, env=run_with, capture_output=True, text=True, timeout=60, check=False
+    def __call__(self, *words: str) -> str:
+        done = subprocess.run(
+            self.command(*words),
+            cwd=PROJECT_ROOT,
+            capture_output=True,
+            text=True,
+            timeout=STEP_SECONDS,
+            check=False,
         )
+        assert done.returncode == 0, f"{shlex.join(words)}: {done.stdout} {done.stderr}"
+        return done.stdout.strip()
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> Iterator[Engine]:
+    engine = Engine(tmp_path / "engine")
+    tidy = [
+        "sh",
+        "-c",
+        f"{shlex.join(engine.command('umount', '--all'))}; {shlex.join(engine.command('rm', '--all'))}",
+    ]
+    with done_if_killed(tidy, {}):
+        try:
+            yield engine
+        finally:
+            subprocess.run(tidy, capture_output=True, check=False)
+            subprocess.run(["umount", str(engine.folder / "storage/overlay")], capture_output=True, check=False)
+
+
+@pytest.fixture
+def servers(tmp_path: Path) -> Iterator[Servers]:
+    with running_servers(tmp_path / "servers") as running:
+        yield running
+
+
+def built(engine: Engine) -> dict[str, Any]:
+    """Build the image; its configuration. Source: OCI image specification, config."""
+    made = subprocess.run(
+        [str(PROJECT_ROOT / "scripts/machines.sh"), "base"],
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+    assert made.returncode == 0, made.stderr
+    system, wheels = made.stdout.split()
+    container = engine("from", "scratch")
+    subprocess.run(["cp", "-a", f"{system}/.", engine("mount", container)], check=True)
+    engine("commit", "--quiet", "--rm", container, BASE)
+    # The steps' pip has the wheels that this host's has fetched.
+    packages = [f"--volume={wheels}/{place}:/{place}:ro" for place in ("srv/wheels", "etc/pip.conf")]
+    options = ["--isolation", "chroot", "--pull-never", "--network", "host", "--format", "docker", *packages]
+    engine("bud", *options, "--file", str(DOCKER / "Dockerfile"), "--tag", IMAGE, ".")
+    answer: dict[str, Any] = json.loads(engine("inspect", "--type", "image", IMAGE))["Docker"]["config"]
+    return answer
+
+
+@pytest.mark.debian
+@pytest.mark.timeout(2 * STEP_SECONDS)
+def test_the_image_is_built_comes_up_runs_a_pipeline_and_ends_when_told(
+    engine: Engine, servers: Servers, tmp_path: Path
+) -> None:
+    image, port = built(engine), free_port_base()
+    assert image["Cmd"] == ["fleet", "supervise"] and image["Healthcheck"]["Test"] == ["CMD", "fleet", "health"]
+    assert image["User"] == "seo-worker" and image["StopSignal"] == "SIGTERM"
+    assert list(image["Volumes"]) == ["/var/lib/seo-worker"]
+    settings = addresses("127.0.0.1", servers.port_base) | {
+        "FLEET_CONTROL_HOST": compose("FLEET_CONTROL_HOST"),
+        "FLEET_CONTROL_PORT": str(port),
+    }
+    variables = [*image["Env"], *(f"{name}={value}" for name, value in settings.items())]
+    root = Path(engine("mount", engine("from", IMAGE)))
+    with (tmp_path / "container.log").open("w") as log:
+        container = subprocess.Popen(
+            ["systemd-nspawn", "-q", "-D", str(root), "--register=no", "--keep-unit", "--console=pipe"]
+            + ["--resolv-conf=off", "--timezone=off", f"--user={image['User']}", f"--chdir={image['WorkingDir']}"]
+            + [f"--setenv={one}" for one in variables]
+            + image["Cmd"],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+        )
+
+    def first_process() -> int:
+        """The pid of the image's command on this host."""
+        return int(Path(f"/proc/{container.pid}/task/{container.pid}/children").read_text("ascii").split()[0])
+
+    def run(*words: str) -> subprocess.CompletedProcess[str]:
+        """As `docker exec` does it."""
+        user = root.joinpath("etc/passwd").read_text("utf-8").partition(f"{image['User']}:x:")[2].split(":")[0]
+        enter = ["nsenter", "-t", str(first_process()), "-m", "-u", "-i", "-p", "-S", user]
+        command = [*enter, "env", "-i", "-C", image["WorkingDir"], *variables, *words]
+        return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
 
     try:
         wait_for("it is well", lambda: answers(f"http://127.0.0.1:{port}/health"), 90)
-        assert asked(*health[1:]).returncode == 0
-        status = json_of(asked("status", "--json").stdout)
-        pids = [one["pid"] for one in status["processes"]]
-        environment = Path(f"/proc/{pids[0]}/environ").read_text("utf-8")
-        assert str(image) in environment
-        assert set(pids) == set(processes_of(Home.at(state))), "those that a killed supervisord would leave behind"
+        health = run(*image["Healthcheck"]["Test"][1:])
+        assert health.returncode == 0, health.stdout + health.stderr
+        done = run("fleet", "run", "Kávovar", "--project", "seo-demo", "--json")
+        assert json_of(done.stdout)["status"] == "completed", done.stderr
         # As another container of the project scrapes it: not by its loopback address.
         answer = httpx.get(f"http://{outer_address()}:{port}/metrics", trust_env=False, timeout=20)
         assert answer.status_code == 200 and "fleet_process_up{" in answer.text
-    finally:
-        container.terminate()
+        subprocess.run(["kill", "-TERM", str(first_process())], check=True)
         assert container.wait(120) == 0
-    assert not any(Path("/proc", str(pid)).exists() for pid in pids)
+    finally:
+        if container.poll() is None:
+            subprocess.run(["kill", "-KILL", str(first_process())], check=True)
+            container.wait(30)
 
 
 def compose(name: str) -> str:
     """What the compose file sets a variable to."""
     (value,) = re.findall(rf"^ +{name}: (.+)$", (DOCKER / "compose.yaml").read_text("utf-8"), re.MULTILINE)
-    return value
+    return str(value)
 
 
 def outer_address() -> str:

@@ -1,0 +1,293 @@
+"""Machines with systemd, a host name and a network of their own (``scripts/machines.sh``), and the servers of this
+host that they work with."""
+
+import os
+import shlex
+import shutil
+import sqlite3
+import subprocess
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fleet.config import PROJECT_ROOT, load_settings
+from fleet.devstack.environment import simulated_providers
+from fleet.devstack.processes import ProcessRecord, end_processes
+from fleet.devstack.stack import Ports, Stack
+from fleet.machine_id import Place, known_id, place_of
+from tests.commands import Command
+from tests.evidence import last_lines, ledger_lines
+from tests.fleet import ENVIRONMENT, QUICK_SECONDS, Fleet, json_of
+from tests.last_will import done_if_killed
+from tests.ports import free_port_base
+from tests.waiting import wait_for
+
+STEP_SECONDS = 300
+SERVICE = "seo-worker"
+_SCRIPT = str(PROJECT_ROOT / "scripts" / "machines.sh")
+#: A killed worker is known soon; see tests/fleet.py. The added providers of there are not for here.
+QUICK_TO_NOTICE = {name: value for name, value in ENVIRONMENT.items() if "PROVIDERS" not in name}
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Machine ``number`` of the set in ``folder``. Its files are below ``root``, also for this host."""
+
+    folder: Path
+    number: int
+
+    @property
+    def root(self) -> Path:
+        return self.folder / str(self.number) / "root"
+
+    @property
+    def environment(self) -> Path:
+        return self.root / f"etc/{SERVICE}/environment"
+
+    @property
+    def state(self) -> Path:
+        return self.root / f"var/lib/{SERVICE}"
+
+    @property
+    def logs(self) -> Path:
+        return self.root / f"var/log/{SERVICE}"
+
+    @property
+    def checkout(self) -> Path:
+        return self.root / "root/checkout"
+
+    @property
+    def current(self) -> str:
+        """The name of the release that is installed."""
+        return (self.root / f"opt/{SERVICE}/current").readlink().name
+
+    @property
+    def host(self) -> str:
+        return (self.root / "etc/hostname").read_text("utf-8").strip()
+
+    def start(self, command: str) -> "subprocess.Popen[str]":
+        """A command of the guides, as it stands there, by root in the checkout and with a strict umask."""
+        shell = ["env", "-C", "/root/checkout", "FLEET_UPDATE_PATIENCE_SECONDS=40", "bash", "-c"]
+        words = ["exec", str(self.number), *shell, f"umask 077; {command}"]
+        pipe = subprocess.PIPE
+        return subprocess.Popen(
+            [_SCRIPT, *words], env=_variables(self.folder), stdout=pipe, stderr=pipe, text=True
+        )
+
+    def run(self, command: str) -> subprocess.CompletedProcess[str]:
+        process = self.start(command)
+        try:
+            out, err = process.communicate(timeout=STEP_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            raise
+        return subprocess.CompletedProcess(command, process.returncode, out, err)
+
+    def does(self, command: str) -> str:
+        """What a command says that succeeds."""
+        done = self.run(command)
+        assert done.returncode == 0, f"{command}: {done.stdout} {done.stderr}"
+        return done.stdout
+
+    def cut(self) -> None:
+        """From now on all is lost that it and this host send each other."""
+        _machines(self.folder, "cut", str(self.number))
+
+    def join(self) -> None:
+        _machines(self.folder, "join", str(self.number))
+
+    def kill(self) -> None:
+        """Take its power away."""
+        _machines(self.folder, "kill", str(self.number))
+
+    def boot(self) -> None:
+        """Start it, or wait until it has started; its service may come up later."""
+        _machines(self.folder, "start", str(self.number))
+
+    def configure(self, settings: Mapping[str, str]) -> None:
+        """Set the service's settings."""
+        self.environment.write_text("".join(f"{name}={value}\n" for name, value in settings.items()), "utf-8")
+
+    def is_well(self) -> bool:
+        """What `fleet health` asks, without the cost of a command."""
+        return self.run("curl -fsS http://127.0.0.1:8020/health").returncode == 0
+
+    def wait_until_well(self) -> None:
+        wait_for(f"machine {self.number} is well", self.is_well, 90)
+
+    def status(self) -> dict[str, Any]:
+        """What its control process tells."""
+        return json_of(self.does("curl -fsS http://127.0.0.1:8020/status"))
+
+    def pids(self) -> dict[str, int]:
+        """The pid of each process as the machine counts them, once supervisord starts and stops none."""
+
+        def settled() -> list[list[str]] | None:
+            lines = [line.split() for line in self.run("fleet-supervisorctl status").stdout.splitlines()]
+            return None if any(line[1] in ("STARTING", "STOPPING") for line in lines) else lines
+
+        lines = wait_for("no process starts or stops", settled, 60)
+        return {line[0].rpartition(":")[2]: int(line[3].rstrip(",")) for line in lines if line[1] == "RUNNING"}
+
+    def calls(self, project: str, provider: str = "openai") -> list[str]:
+        """The states of a project's calls that its journal has; see :class:`fleet.journal.State`."""
+        path = self.state / f"journal/{provider}.db"
+        if not path.exists():
+            return []
+        with closing(sqlite3.connect(path)) as journal:
+            rows = journal.execute("SELECT state FROM calls WHERE workflow_id LIKE ?", (f"{project}-%",))
+            return [state for (state,) in rows]
+
+    @property
+    def id(self) -> str:
+        """By which the fleet tells it from others."""
+        return known_id(self.state)
+
+    def unit(self, name: str) -> str:
+        """A property of the service, as systemd has it."""
+        return self.does(f"systemctl show --value -p {name} {SERVICE}").strip()
+
+    def evidence(self, since: float) -> Iterator[tuple[str, str]]:
+        """What went on on the machine since then; see :mod:`tests.evidence`."""
+        yield "systemd", self.run(f"systemctl status --no-pager {SERVICE}").stdout
+        yield "journal", self.run(f"journalctl -n 20 --no-pager -u {SERVICE}").stdout
+        yield from last_lines(self.logs, since)
+
+
+def _machines(folder: Path, *words: str) -> None:
+    done = subprocess.run(
+        [_SCRIPT, *words], env=_variables(folder), capture_output=True, text=True, timeout=600, check=False
+    )
+    assert done.returncode == 0, f"{shlex.join(words)}: {done.stdout} {done.stderr}"
+
+
+def _variables(folder: Path) -> dict[str, str]:
+    return os.environ | {"FLEET_MACHINES_DIR": str(folder)}
+
+
+@contextmanager
+def running_machines(folder: Path, count: int, *options: str) -> Iterator[list[Machine]]:
+    """So many machines, until the block ends; the options are those of ``scripts/machines.sh up``."""
+    with done_if_killed([_SCRIPT, "down"], _variables(folder)):
+        _machines(folder, "up", str(count), *options)
+        try:
+            yield [Machine(folder, number) for number in range(1, count + 1)]
+        finally:
+            _machines(folder, "down")
+
+
+def addresses(host: str, port_base: int) -> dict[str, str]:
+    """The settings of a fleet that works with the embedded servers of this host, which has that name there."""
+    providers = load_settings(API_BASE_URL="http://localhost").providers.values()
+    return {
+        "API_BASE_URL": f"http://{host}:{port_base + 2}",
+        "TEMPORAL_HOST": f"{host}:{port_base}",
+        **simulated_providers(f"http://{host}:{port_base + 3}", providers),
+    }
+
+
+@dataclass
+class Servers(Fleet):
+    """Temporal, backend and simulator of this host, with no fleet of its own."""
+
+    @property
+    def variables(self) -> dict[str, str]:
+        return super().variables | addresses("127.0.0.1", self.port_base)
+
+    def server(self, name: str) -> ProcessRecord:
+        (running,) = (one for one in self.further if one.name == name and one.alive)
+        return running
+
+    def pollers(self, queue: str) -> set[str]:
+        """The identities of those that have polled a task queue within the last minutes."""
+        told = self.temporal("task-queue", "describe", "--task-queue", queue, "--output", "json")
+        return {one["identity"] for one in json_of(told.stdout.replace("\n", ""))["pollers"] or []}
+
+    def evidence(self, since: float) -> Iterator[tuple[str, str]]:
+        """What went on since then; see :mod:`tests.evidence`."""
+        yield from last_lines(self.state / "logs", since)
+        yield "ledger of the providers", ledger_lines([*self.simulator.ledger()])
+        yield "pipelines", self.temporal("workflow", "list", "--limit", "20").stdout
+
+
+@contextmanager
+def running_servers(state: Path) -> Iterator[Servers]:
+    """The embedded servers, until the block ends, with quick answers."""
+    servers = Servers(state, free_port_base())
+    stack = Stack(state / "devstack", state / "logs", Ports.from_base(servers.port_base))
+    servers.further += stack.start()
+    try:
+        for provider in ("openai", "anthropic", "gemini"):
+            servers.simulator.put(
+                "latency", provider=provider, median_seconds=QUICK_SECONDS, seconds_per_output_token=0
+            )
+        yield servers
+    finally:
+        end_processes(servers.further)
+
+
+@dataclass
+class TwoMachines:
+    """Two machines at work for the same servers, which are this host's: what would be paid is in
+    ``servers.simulator.ledger()``, whatever becomes of a machine."""
+
+    servers: Servers
+    first: Machine
+    second: Machine
+
+    @property
+    def both(self) -> tuple[Machine, Machine]:
+        return self.first, self.second
+
+    def places(self, queue: str) -> set[Place]:
+        """The fleet's processes that have polled a task queue within the last minutes."""
+        places = map(place_of, self.servers.pollers(queue))
+        return {place for place in places if place is not None}
+
+    def both_poll(self) -> bool:
+        queues = ("pipeline", "assistants", "llm-openai")
+        return all(
+            {place.machine for place in self.places(queue)} >= {one.id for one in self.both} for queue in queues
+        )
+
+    def begin(self, project: str) -> tuple[Command, Machine, Machine]:
+        """A pipeline, the machine that has its one call on its way, and the other one."""
+        self.servers.simulator.clear()
+        run = self.servers.start("run", "Kávovar", "--project", project, "--json")
+
+        wait_for("a call is on its way", lambda: self.servers.in_flight("openai"), 60)
+        (caller,) = (one for one in self.both if "intent" in one.calls(project))
+        return run, caller, self.second if caller is self.first else self.first
+
+    def evidence(self, since: float) -> Iterator[tuple[str, str]]:
+        """What went on since then; see :mod:`tests.evidence`."""
+        for told in (self.servers, *self.both):
+            for title, text in told.evidence(since):
+                yield f"{told.number if isinstance(told, Machine) else 'host'}: {title}", text
+
+
+@contextmanager
+def running_two_machines(folder: Path, clones: bool = False) -> Iterator[TwoMachines]:
+    """Two machines at work until the block ends. A clone has the first one's host name, state and logs."""
+    with (
+        running_servers(folder / "servers") as servers,
+        running_machines(folder / "machines", 2, *(["--same-name"] if clones else [])) as (first, second),
+    ):
+        two = TwoMachines(servers, first, second)
+        for machine in two.both:
+            machine.configure(addresses("host", servers.port_base) | QUICK_TO_NOTICE)
+        if clones:
+            first.does(f"systemctl start {SERVICE}")
+            first.wait_until_well()
+            first.does(f"systemctl stop {SERVICE}")
+            for mine, copy in ((first.state, second.state), (first.logs, second.logs)):
+                shutil.rmtree(copy)
+                subprocess.run(["cp", "-a", str(mine), str(copy)], check=True)
+        for machine in two.both:
+            machine.does(f"systemctl enable --now {SERVICE}")
+        for machine in two.both:
+            machine.wait_until_well()
+        wait_for("both poll", two.both_poll, 60)
+        yield two

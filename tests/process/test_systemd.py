@@ -1,0 +1,154 @@
+"""docs/deployment.md followed on a machine with systemd: it is installed, restarted, killed, updated, rebooted and
+removed."""
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from tests.commands import Command
+from tests.fleet import json_of
+from tests.machines import (
+    QUICK_TO_NOTICE,
+    STEP_SECONDS,
+    Machine,
+    Servers,
+    addresses,
+    running_machines,
+    running_servers,
+)
+from tests.waiting import wait_for
+
+pytestmark = pytest.mark.debian
+
+FOLDERS = ("etc/seo-worker", "var/lib/seo-worker", "var/log/seo-worker")
+
+
+@pytest.fixture(scope="module")
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
+    with running_servers(tmp_path_factory.mktemp("servers")) as running:
+        running.add_project("long", {}, {}, {})
+        yield running
+
+
+@pytest.fixture(scope="module")
+def machine(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
+    """A machine where the guide's first steps have been done."""
+    with running_machines(tmp_path_factory.mktemp("set") / "machines", 1, "--bare") as (machine,):
+        (machine.checkout / ".env").write_text("OPENAI_API_KEY=a-developers-own\n", "utf-8")
+        (machine.checkout / "notes.txt").write_text("a developer's own\n", "utf-8")
+        said = machine.does("sudo scripts/install.sh")
+        assert "now set API_BASE_URL" in said and "systemctl enable --now seo-worker" in said
+        machine.configure(addresses("host", servers.port_base) | QUICK_TO_NOTICE)
+        machine.does("sudo systemctl enable --now seo-worker")
+        machine.wait_until_well()
+        yield machine
+
+
+def begin(servers: Servers) -> Command:
+    """A pipeline of three calls, the first of which is on its way."""
+    servers.simulator.clear()
+    run = servers.start("run", "Kávovar", "--project", "long", "--json")
+    wait_for("a call is on its way", lambda: servers.in_flight("openai"), 60)
+    return run
+
+
+def test_the_doctor_finds_nothing_and_a_pipeline_completes(machine: Machine) -> None:
+    said = machine.does("sudo fleet doctor")
+    assert "problem" not in said
+    done = json_of(machine.does("sudo fleet run Kávovar --project seo-demo --json"))
+    assert done["status"] == "completed"
+
+
+def test_an_install_under_a_strict_umask_is_for_all_who_shall_use_it(machine: Machine) -> None:
+    assert machine.does("find /opt/seo-worker ! -type l ! -perm -o=r") == ""
+    modes = {
+        "/usr/local/bin/fleet": "755",
+        "/usr/local/bin/fleet-supervisorctl": "755",
+        "/etc/seo-worker": "750",
+        "/etc/seo-worker/environment": "640",
+        "/var/lib/seo-worker": "700",
+        "/var/log/seo-worker": "750",
+    }
+    assert machine.does(f"stat -c '%n %a' {' '.join(modes)}").split("\n")[:-1] == [*map(" ".join, modes.items())]
+    current = machine.root / "opt/seo-worker/releases" / machine.current
+    assert not (current / ".env").exists() and not (current / "notes.txt").exists()
+
+
+def test_systemd_holds_the_service_within_the_bounds_of_its_unit(machine: Machine) -> None:
+    exposure = machine.does("systemd-analyze security --no-pager seo-worker").splitlines()[-1]
+    assert float(exposure.split(":")[1].split()[0]) <= 2.0
+    process = f"/proc/{machine.pids()['openai_00']}/status"
+    bounds = dict(line.split(":\t", 1) for line in machine.does(f"cat {process}").splitlines() if ":\t" in line)
+    assert bounds["CapBnd"] == "0" * 16 and bounds["NoNewPrivs"] == "1" and bounds["Seccomp"] == "2"
+
+
+def test_a_restart_in_the_middle_of_a_pipeline_loses_no_call(machine: Machine, servers: Servers) -> None:
+    with servers.latency("openai", 1.0):
+        run = begin(servers)
+        machine.does("sudo systemctl restart seo-worker")
+        assert completed_with(run) == [1, 1, 1]
+    assert [call["outcome"] for call in servers.simulator.ledger()] == ["answered"] * 3
+    assert machine.unit("Result") == "success" and machine.unit("NRestarts") == "0"
+
+
+def completed_with(run: Command) -> list[int]:
+    """The attempts that each assistant of a pipeline needed that completed."""
+    out, err = run.communicate(timeout=120)
+    assert run.returncode == 0, err
+    return [one["attempts"] for one in json_of(out)["assistants"]]
+
+
+def test_a_killed_supervisord_is_back_by_itself_and_costs_no_call(machine: Machine, servers: Servers) -> None:
+    with servers.latency("openai", 1.0):
+        run = begin(servers)
+        machine.does("kill -KILL $(fleet-supervisorctl pid)")
+        assert completed_with(run) == [1, 1, 1]
+    assert [call["outcome"] for call in servers.simulator.ledger()] == ["answered"] * 3
+    wait_for("systemd has started it anew", lambda: machine.unit("NRestarts") == "1", 60)
+    machine.wait_until_well()
+
+
+@pytest.mark.timeout(STEP_SECONDS)
+def test_an_update_in_the_middle_of_a_pipeline_renews_all_processes(machine: Machine, servers: Servers) -> None:
+    before, release, main = machine.pids(), machine.current, machine.unit("MainPID")
+    who = "-c user.name=t -c user.email=t@example.org"
+    machine.does(
+        f"git clone -q /root/origin /root/author && cd /root/author && git {who} commit -q --allow-empty -m n"
+    )
+    machine.does("cd /root/author && git push -q origin HEAD:main")
+    run = begin(servers)
+    said = machine.does("sudo scripts/update.sh --ref main")
+    assert completed_with(run) == [1, 1, 1]
+    assert machine.current != release and f"updated from {release}" in said
+    after = machine.pids()
+    assert after.keys() == before.keys() and not {*after.values()} & {*before.values()}
+    assert machine.unit("MainPID") == main, "supervisord is renewed by a restart only"
+
+
+def test_after_a_reboot_and_after_a_power_cut_it_is_there_again(machine: Machine, servers: Servers) -> None:
+    booted = machine.does("cat /proc/sys/kernel/random/boot_id")
+    machine.run("sudo systemctl reboot")
+    boot = "cat /proc/sys/kernel/random/boot_id"
+    wait_for("it boots anew", lambda: machine.run(boot).stdout not in ("", booted), 120)
+    machine.boot()
+    machine.wait_until_well()
+    with servers.latency("openai", 1.0):
+        run = begin(servers)
+        machine.kill()
+        machine.boot()
+        machine.wait_until_well()
+        assert completed_with(run) == [2, 1, 1]
+    assert [call["outcome"] for call in servers.simulator.ledger()] == ["client_gone"] + ["answered"] * 3
+
+
+def test_uninstalling_keeps_settings_journals_and_logs_until_it_is_purged(machine: Machine) -> None:
+    assert "kept: " in machine.does("sudo scripts/install.sh --uninstall")
+    assert all((machine.root / folder).is_dir() for folder in FOLDERS)
+    assert (machine.state / "journal/openai.db").exists()
+    gone = "opt/seo-worker", "usr/local/bin/fleet", "etc/systemd/system/seo-worker.service"
+    assert not any(os.path.lexists(machine.root / path) for path in gone)
+    assert machine.unit("LoadState") == "not-found" and machine.run("pgrep -u seo-worker").stdout == ""
+    machine.does("sudo scripts/install.sh --uninstall --purge")
+    assert not any((machine.root / folder).exists() for folder in FOLDERS)
+    assert machine.run("getent passwd seo-worker").returncode == 2

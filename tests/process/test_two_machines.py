@@ -1,0 +1,108 @@
+"""Two machines on one Temporal server: told apart also where one is a clone of the other; one of them cut off."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.commands import Command
+from tests.fleet import json_of
+from tests.machines import Machine, TwoMachines, running_two_machines
+from tests.waiting import wait_for
+
+pytestmark = [pytest.mark.debian, pytest.mark.timeout(400)]
+
+READY = "curl -fsS http://127.0.0.1:8020/ready"
+DISTINCT, CLONES = "distinct host names", "clones"
+each_kind = pytest.mark.parametrize("two_machines", [DISTINCT, CLONES], indirect=True)
+distinct = pytest.mark.parametrize("two_machines", [DISTINCT], indirect=True)
+
+
+@pytest.fixture(scope="module")
+def two_machines(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[TwoMachines]:
+    with running_two_machines(tmp_path_factory.mktemp("two"), clones=request.param == CLONES) as two:
+        two.servers.add_project("one", {})
+        two.servers.add_project("many", *[{"input_keys": "[]"}] * 8)
+        yield two
+
+
+@each_kind
+def test_their_processes_are_told_apart(two_machines: TwoMachines) -> None:
+    first, second = two_machines.both
+    assert first.id and second.id and first.id != second.id
+    for queue in ("pipeline", "assistants", "llm-openai", "llm-gemini"):
+        places = two_machines.places(queue)
+        polled = {(place.host, place.machine) for place in places if place.machine in (first.id, second.id)}
+        assert polled == {(first.host, first.id), (second.host, second.id)}
+    for one, other in ((first, second), (second, first)):
+        listed = {(told["host"], told["machine"]): told for told in status(one)["machines"]}
+        assert (one.host, one.id) not in listed
+        assert "openai_00" in listed[other.host, other.id]["processes"]
+
+
+def status(machine: Machine) -> dict[str, Any]:
+    return json_of(machine.does("fleet status --json"))
+
+
+@each_kind
+def test_journals_and_measures_are_each_machines_own(two_machines: TwoMachines) -> None:
+    servers = two_machines.servers
+    before = [measured(machine) for machine in two_machines.both]
+    servers.simulator.clear()
+
+    def both_have_called() -> bool:
+        completed(servers.start("run", "Kávovar", "--project", "many", "--json"))
+        return all(machine.calls("many") for machine in two_machines.both)
+
+    with servers.latency("openai", 1.0):
+        wait_for("both have called", both_have_called, 120)
+    paid = len(servers.simulator.ledger())
+    journaled = [len(machine.calls("many")) for machine in two_machines.both]
+    assert sum(journaled) == paid
+    wanted = [had + more for had, more in zip(before, journaled, strict=True)]
+    wait_for("each counts its own", lambda: [measured(one) for one in two_machines.both] == wanted)
+
+
+def measured(machine: Machine) -> int:
+    """How many of OpenAI's answers the machine's metrics count."""
+    text = machine.does("curl -fsS http://127.0.0.1:8020/metrics")
+    samples = [one for family in text_string_to_metric_families(text) for one in family.samples]
+    wanted = ("fleet_provider_calls_total", "openai")
+    return int(sum(one.value for one in samples if (one.name, one.labels.get("provider")) == wanted))
+
+
+def completed(run: Command) -> list[int]:
+    """The attempts of each assistant of a pipeline that completed."""
+    out, err = run.communicate(timeout=120)
+    assert run.returncode == 0, err
+    return [one["attempts"] for one in json_of(out)["assistants"]]
+
+
+@distinct
+def test_what_a_machine_held_that_is_cut_off_the_other_finishes(two_machines: TwoMachines) -> None:
+    servers = two_machines.servers
+    with servers.latency("openai", 2.0):
+        run, held_by, other = two_machines.begin("one")
+        held_by.cut()
+        try:
+            assert completed(run) == [2]
+            assert other.calls("one") == ["answered"]
+            (told,) = status(other)["machines"]
+            assert told["machine"] == held_by.id and told["polled_seconds"] > 1
+            wait_for("it says that it is of no use", lambda: held_by.run(READY).returncode, 60)
+        finally:
+            held_by.join()
+    # That it was cut off did not reach the provider, whose answer to the first call nobody got.
+    assert len(servers.simulator.ledger()) == 2
+    wait_for("both poll again", lambda: polls(two_machines, held_by), 90)
+    held_by.wait_until_well()
+
+
+def polls(two_machines: TwoMachines, machine: Machine) -> bool:
+    """Whether the machine's processes have polled just now, as the other ones' are told."""
+    (other,) = (one for one in two_machines.both if one is not machine)
+    listed = status(other)["machines"]
+    return any(told["machine"] == machine.id and told["polled_seconds"] < 20 for told in listed)
