@@ -4,7 +4,8 @@
 #   scripts/machines.sh up N [--same-name] [--bare]   boots N of them; --same-name: clones, one host name and machine id
 #                                                     --bare: with a checkout in /root/checkout, but nothing installed
 #   scripts/machines.sh exec K COMMAND...             runs a command on machine K (1 to N), as root
-#   scripts/machines.sh cut K | join K                loses all that K and this host send each other, or no longer
+#   scripts/machines.sh cut K [PORT] | join K         loses all that K and this host, or a port of it, send each other,
+#                                                     or no longer
 #   scripts/machines.sh kill K | start K              takes its power away, and boots it (again)
 #   scripts/machines.sh list                          number, host name, address, state
 #   scripts/machines.sh down                          ends them all and leaves nothing of them
@@ -313,8 +314,10 @@ exec)
     ;;
 cut)
     machine "${2:-}"
-    rule filter INPUT -s "$net.$((10 + $2))" -j DROP
-    rule filter OUTPUT -d "$net.$((10 + $2))" -j DROP
+    # shellcheck disable=SC2086
+    rule filter INPUT -s "$net.$((10 + $2))" ${3:+-p tcp --dport $3} -j DROP
+    # shellcheck disable=SC2086
+    rule filter OUTPUT -d "$net.$((10 + $2))" ${3:+-p tcp --sport $3} -j DROP
     ;;
 join)
     machine "${2:-}"

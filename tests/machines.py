@@ -28,7 +28,10 @@ STEP_SECONDS = 300
 SERVICE = "seo-worker"
 _SCRIPT = str(PROJECT_ROOT / "scripts" / "machines.sh")
 #: A killed worker is known soon; see tests/fleet.py. The added providers of there are not for here.
-QUICK_TO_NOTICE = {name: value for name, value in ENVIRONMENT.items() if "PROVIDERS" not in name}
+QUICK_TO_NOTICE = {name: value for name, value in ENVIRONMENT.items() if "PROVIDERS" not in name} | {
+    "FLEET_OTHER_MACHINE_SECONDS": "40",
+    "FLEET_PROVIDERS__OPENAI__CONCURRENCY": "1",  # busy, it polls nothing: a poll of a cut machine takes tasks
+}
 
 
 @dataclass(frozen=True)
@@ -91,9 +94,9 @@ class Machine:
         assert done.returncode == 0, f"{command}: {done.stdout} {done.stderr}"
         return done.stdout
 
-    def cut(self) -> None:
-        """From now on all is lost that it and this host send each other."""
-        _machines(self.folder, "cut", str(self.number))
+    def cut(self, port: int | None = None) -> None:
+        """From now on all is lost that it and this host, or that port of it, send each other."""
+        _machines(self.folder, "cut", str(self.number), *([] if port is None else [str(port)]))
 
     def join(self) -> None:
         _machines(self.folder, "join", str(self.number))

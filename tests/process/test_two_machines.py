@@ -13,6 +13,7 @@ from tests.waiting import wait_for
 
 pytestmark = [pytest.mark.debian, pytest.mark.timeout(400)]
 
+WAITS = "may have sent this call"
 READY = "curl -fsS http://127.0.0.1:8020/ready"
 DISTINCT, CLONES = "distinct host names", "clones"
 each_kind = pytest.mark.parametrize("two_machines", [DISTINCT, CLONES], indirect=True)
@@ -24,7 +25,8 @@ def two_machines(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[TwoMachines]:
     with running_two_machines(tmp_path_factory.mktemp("two"), clones=request.param == CLONES) as two:
-        two.servers.add_project("one", {})
+        for name in ("cut", "still", "gone"):
+            two.servers.add_project(name, {})
         two.servers.add_project("many", *[{"input_keys": "[]"}] * 8)
         yield two
 
@@ -82,14 +84,56 @@ def completed(run: Command) -> list[int]:
 
 
 @distinct
+def test_an_answer_of_a_machine_without_the_temporal_server_is_delivered_and_not_paid_again(
+    two_machines: TwoMachines,
+) -> None:
+    servers = two_machines.servers
+    with servers.latency("openai", 3.0):
+        run, held_by, other = two_machines.begin("cut")
+        waited = log_of(other).count(WAITS)
+        held_by.cut(servers.port_base)
+        try:
+            wait_for("it is answered", lambda: held_by.calls("cut") == ["answered"])
+            wait_for("the other one waits", lambda: log_of(other).count(WAITS) > waited, 60)
+        finally:
+            held_by.join()
+        assert completed(run) == [1]
+    assert [one["outcome"] for one in servers.simulator.ledger()] == ["answered"]
+    wait_for("both poll again", lambda: polls(two_machines, held_by), 90)
+    held_by.wait_until_well()
+
+
+@distinct
+def test_an_answer_of_a_machine_that_stood_still_is_delivered_and_not_paid_again(
+    two_machines: TwoMachines,
+) -> None:
+    servers = two_machines.servers
+    with servers.latency("openai", 3.0):
+        run, held_by, other = two_machines.begin("still")
+        waited = log_of(other).count(WAITS)
+        held_by.does("systemctl kill --signal=STOP seo-worker")
+        try:
+            wait_for("the other one waits", lambda: log_of(other).count(WAITS) > waited, 60)
+        finally:
+            held_by.does("systemctl kill --signal=CONT seo-worker")
+        assert completed(run) == [1]
+    assert [one["outcome"] for one in servers.simulator.ledger()] == ["answered"]
+    held_by.wait_until_well()
+
+
+def log_of(machine: Machine) -> str:
+    return (machine.logs / "openai_00.log").read_text("utf-8")
+
+
+@distinct
 def test_what_a_machine_held_that_is_cut_off_the_other_finishes(two_machines: TwoMachines) -> None:
     servers = two_machines.servers
     with servers.latency("openai", 2.0):
-        run, held_by, other = two_machines.begin("one")
+        run, held_by, other = two_machines.begin("gone")
         held_by.cut()
         try:
             assert completed(run) == [2]
-            assert other.calls("one") == ["answered"]
+            assert other.calls("gone") == ["answered"]
             (told,) = status(other)["machines"]
             assert told["machine"] == held_by.id and told["polled_seconds"] > 1
             wait_for("it says that it is of no use", lambda: held_by.run(READY).returncode, 60)
