@@ -151,6 +151,7 @@ class ExecuteActivities:
         temporal: Client,
         measures: Measures,
         reach: Reach,
+        arrivals: Arrivals,
     ) -> None:
         self.settings = settings
         self.measures = measures
@@ -159,7 +160,7 @@ class ExecuteActivities:
         self._journal = journal
         self._runner = runner
         self._temporal = temporal
-        self._arrivals = Arrivals()
+        self._arrivals = arrivals
 
     async def place(self) -> str:
         """The journal of this process's calls."""

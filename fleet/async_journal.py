@@ -3,6 +3,7 @@
 import asyncio
 import math
 import time
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
@@ -17,8 +18,15 @@ from fleet.journal import Answered, Asked, CallName, Journal, Left, Send, Standi
 # By then a task that has ended is reported, if Temporal can be reached at all.
 _REPORTED_SECONDS = 60.0
 _STOOD_STILL_SECONDS, _DOUBTED_SECONDS = 5.0, 120.0
+# The SDK reports what has ended by itself, unless something is in its way.
+_REPORTING_SECONDS = 3.0
 
 Done = TypeVar("Done")
+
+
+def _now() -> float:
+    """Seconds, those that the machine slept included."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 @dataclass
@@ -37,8 +45,9 @@ class AsyncJournal:
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
         self._held: dict[bytes, Holding] = {}
+        self._over: deque[bytes] = deque()
         self._awake = 0.0
-        self._passed_at, self._doubted_at = time.monotonic(), -math.inf
+        self._passed_at, self._doubted_at = _now(), -math.inf
         self._place = ""
         # Not the default executor: blocking provider calls may occupy all of its threads.
         self._thread = ThreadPoolExecutor(1, "journal")
@@ -54,29 +63,40 @@ class AsyncJournal:
     @asynccontextmanager
     async def holding(self, task: Task) -> AsyncIterator[None]:
         """Let a survivor answer for Temporal's task if this process dies within the block, or soon after it: only
-        then is reported what came of the task."""
-        reported = [
-            token
-            for token, one in self._held.items()
-            if one.ended is not None and not one.doubtful and self._awake - one.ended > _REPORTED_SECONDS
-        ]
-        for token in reported:
-            del self._held[token]
-        running = await self._run(lambda: self._journal.hold(task, reported))
-        self._held |= {token: Holding(self._awake, doubtful=True) for token in running}
+        then is reported what came of the task. A call may outlive an attempt that is cancelled."""
         held = self._held[task.token] = Holding()
+        reported = self._reported()
         try:
+            await self._let_go_and_hold(reported, task)
             yield
+        except asyncio.CancelledError:
+            held.doubtful = True
+            raise
         finally:
             held.ended = self._awake
+            self._over.append(task.token)
 
-    async def see_writable(self) -> None:
-        """See that a call could be written down.
+    async def _let_go_and_hold(self, reported: list[bytes], task: Task) -> None:
+        try:
+            await self._run(lambda: self._journal.hold(task, reported))
+        except BaseException:
+            self._over.extendleft(reversed(reported))  # the next time
+            raise
+        for token in reported:
+            self._held.pop(token, None)
 
-        Raises:
-            JournalUnavailable: it could not.
-        """
-        await self._run(self._journal.see_writable)
+    def _reported(self) -> list[bytes]:
+        """Those that Temporal has surely heard of; each is named once."""
+        found: list[bytes] = []
+        while self._over:
+            one = self._held.get(self._over[0])
+            if one is not None and one.ended is not None:
+                if self._awake - one.ended <= _REPORTED_SECONDS:
+                    break
+                if not one.doubtful:
+                    found.append(self._over[0])
+            self._over.popleft()
+        return found
 
     def passed(self, seconds: float) -> None:
         """So much time has passed for this process: not what it stood still for, since it reported nothing
@@ -84,26 +104,36 @@ class AsyncJournal:
         self._awake += seconds
         if self._stood_still():
             self.doubt()
-        self._passed_at = time.monotonic()
+        self._passed_at = _now()
 
     def _stood_still(self) -> bool:
-        return time.monotonic() - self._passed_at > _STOOD_STILL_SECONDS
+        return _now() - self._passed_at > _STOOD_STILL_SECONDS
 
     @property
     def in_doubt(self) -> bool:
         """Whether Temporal may lately have given up what this process works on."""
-        return self._stood_still() or time.monotonic() - self._doubted_at < _DOUBTED_SECONDS
+        return self._stood_still() or _now() - self._doubted_at < _DOUBTED_SECONDS
 
     def doubt(self) -> None:
         """Temporal may not hear of what is held now."""
-        self._doubted_at = time.monotonic()
+        self._doubted_at = _now()
         for one in self._held.values():
             one.doubtful = True
 
-    async def left(self) -> list[Left]:
-        """Of the tasks whose attempts are over and which Temporal may not have heard of: what became of them."""
-        tokens = [token for token, one in self._held.items() if one.doubtful and one.ended is not None]
-        found = await self._run(lambda: self._journal.left(tokens)) if tokens else []
+    def doubtful(self) -> list[bytes]:
+        """The tasks whose attempts are over, for long enough to have been reported, and which Temporal may not
+        have heard of."""
+        return [
+            token
+            for token, one in self._held.items()
+            if one.doubtful
+            and one.ended is not None
+            and (one.orphaned or self._awake - one.ended >= _REPORTING_SECONDS)
+        ]
+
+    async def left(self, tokens: Sequence[bytes]) -> list[Left]:
+        """What became of these tasks."""
+        found = await self._run(lambda: self._journal.left(tokens))
         held = [(one, self._held.get(one.task.token)) for one in found]
         return [replace(one, orphaned=holding.orphaned) for one, holding in held if holding is not None]
 
@@ -129,6 +159,14 @@ class AsyncJournal:
         """Their pipelines need them no more."""
         await self._run(lambda: self._journal.settled(names))
 
+    async def see_writable(self) -> None:
+        """See that a call could be written down.
+
+        Raises:
+            JournalUnavailable: it could not.
+        """
+        await self._run(self._journal.see_writable)
+
     async def answer(self, name: CallName, asked: Asked) -> Answered | None:
         """What the call has been answered with, if it has."""
         return await self._run(lambda: self._journal.answer(name, asked))
@@ -139,7 +177,6 @@ class AsyncJournal:
         *,
         seconds: float,
         maybe_paid: int,
-        unknown_before: bool,
         send_ambiguous: bool,
         asked: Asked,
     ) -> Standing:
@@ -156,7 +193,6 @@ class AsyncJournal:
                     name,
                     deadline=time.time() + seconds,
                     maybe_paid=maybe_paid,
-                    unknown_before=unknown_before,
                     send_ambiguous=send_ambiguous,
                     asked=asked,
                 )

@@ -101,12 +101,13 @@ class Attempts:
         return attempts
 
     @staticmethod
-    def handed_back(last: Mapping[str, Any], maybe_paid: int, response_id: str) -> dict[str, Any]:
-        """What the next attempt is to know of one whose process is dead, by the journal of its machine: how many
-        of its calls were or may have been paid, and which one goes on at the provider. ``last`` are the details of
-        its last heartbeat."""
-        if last.get("open_at", "") not in ("", last.get("at", "")):
-            return dict(last)  # of what a third machine may have sent this one knows nothing
+    def handed_back(last: Mapping[str, Any], place: str, maybe_paid: int, response_id: str) -> dict[str, Any]:
+        """What the next attempt is to know of one whose process is dead, by that machine's journal, which is
+        ``place``: how many of its calls were or may have been paid, and which one goes on at the provider.
+        ``last`` are the details of the last heartbeat, which may be an earlier attempt's, on another machine."""
+        began_elsewhere = last.get("under_way") and last.get("at", "") not in ("", place)
+        if began_elsewhere or last.get("open_at", "") not in ("", place):
+            return dict(last)  # of what another machine may have sent this one knows nothing
         return dict(last) | {
             "under_way": False,
             "lost_workers": int(last.get("lost_workers", 0)) + 1,
@@ -137,6 +138,19 @@ class Attempts:
         self.calls -= error.before_sending and self.calls > 0
         if not error.may_be_billed:
             self.open_at, self.response_id = "", ""
+        elif not error.goes_on:
+            self.ended_unsure()
+
+    def ended_unsure(self) -> None:
+        """The call has ended here, and it was or may have been paid: no answer of it will come, unless it goes on
+        at the provider."""
+        self.sent = True
+        if not self.response_id:
+            self.maybe_paid, self.open_at = self.maybe_paid + 1, ""
+
+    def count_elsewhere(self) -> None:
+        """The call that another machine may have sent is taken for one that may have been paid."""
+        self.maybe_paid, self.sent, self.open_at, self.untold = self.maybe_paid + 1, True, "", False
 
     def unsent(self) -> None:
         """The call that was about to be sent was not; one that goes on at the provider still does."""

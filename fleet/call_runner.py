@@ -119,10 +119,14 @@ class CallRunner:
         admission, number = self._admissions[call.queue], attempts.made + 1
         begun = bool(attempts.response_id)
         async with admission.admitted(call.request, call.hold_seconds, begun=begun) as admitted:
+            if attempts.may_be_open_elsewhere and not begun:
+                # Its answer may have been delivered while this attempt waited for the limit.
+                attempts.count_elsewhere()
+                await pipeline.confirm()
+            elif call.late or self._journal.in_doubt:
+                await pipeline.confirm()
             telling = asyncio.create_task(pipeline.sending(number))
             try:
-                if call.late or self._journal.in_doubt:
-                    await pipeline.confirm()
                 return await self._answer(call, attempts, admitted)
             except ProviderError as error:
                 attempts.failed(error)
@@ -138,7 +142,8 @@ class CallRunner:
                 raise
             except asyncio.CancelledError:
                 if _is_to_end():
-                    await self.cut_off(call.name)
+                    if await self.cut_off(call.name):
+                        attempts.ended_unsure()
                 elif _is_unwanted() and (on_its_way := self._running.get(call.name.key)):
                     return await _in_spite_of_cancellation(on_its_way)
                 raise
@@ -166,7 +171,6 @@ class CallRunner:
             call.name,
             seconds=seconds,
             maybe_paid=attempts.maybe_paid,
-            unknown_before=attempts.may_be_open_elsewhere and goes_on is None,
             send_ambiguous=call.send_ambiguous,
             asked=call.asked,
         )

@@ -204,29 +204,26 @@ class Journal:
         *,
         deadline: float,
         maybe_paid: int = 0,
-        unknown_before: bool = False,
         send_ambiguous: bool = True,
         asked: Asked | None = None,
     ) -> Standing:
         """How a call stands; with :class:`Send` it is recorded as this process's intent, and who ``asked``.
 
         ``deadline`` is when it will be over at the latest. ``maybe_paid`` counts the times, by other journals too,
-        that were or may have been paid. ``unknown_before``: beside these it may have been sent from a place that
-        this journal does not know of. ``send_ambiguous``: send what may have been paid again.
+        that were or may have been paid. ``send_ambiguous``: send what may have been paid again.
         """
         with self._file.writing() as connection:
             row = connection.execute("SELECT * FROM calls WHERE key = ?", (name.key,)).fetchone()
             connection.execute("DELETE FROM settled WHERE key = ?", (name.key,))
-            elsewhere = maybe_paid + unknown_before
             if asked is not None:
                 _note_asked(connection, name, asked)
             if row is not None:
-                return self._again(connection, row, name, deadline, elsewhere, send_ambiguous)
-            if elsewhere and not send_ambiguous:
-                return Ambiguous(elsewhere)
+                return self._again(connection, row, name, deadline, maybe_paid, send_ambiguous)
+            if maybe_paid and not send_ambiguous:
+                return Ambiguous(maybe_paid)
             self._make_room(connection)
-            self._first(connection, name, deadline, elsewhere)
-            return Send(elsewhere)
+            self._first(connection, name, deadline, maybe_paid)
+            return Send(maybe_paid)
 
     def _first(self, connection: sqlite3.Connection, name: CallName, deadline: float, maybe_paid: int) -> None:
         owner = self._owner
@@ -320,18 +317,15 @@ class Journal:
         with self._file.writing() as connection:
             connection.execute("UPDATE calls SET response_id = ? WHERE key = ?", (response_id, name.key))
 
-    def hold(self, task: Task, reported: Sequence[bytes] = ()) -> list[bytes]:
-        """This process works on the task; of those others that it held, Temporal has heard. Those of them whose
-        call is still on its way: they are held on, since its answer is to be delivered."""
+    def hold(self, task: Task, reported: Sequence[bytes] = ()) -> None:
+        """This process works on the task; of those others that it held, Temporal has heard."""
         owner = self._owner
         with self._file.writing() as connection:
-            running = [token for token in reported if _left(connection, _task(connection, token)).running]
-            _let_go(connection, [token for token in reported if token not in running])
+            _let_go(connection, reported)
             row = (task.token, owner.pid, owner.started, owner.boot)
             connection.execute("INSERT OR REPLACE INTO tasks VALUES (?, ?, ?, ?)", row)
             names = (task.token, task.workflow_id, task.run_id, task.function_key)
             connection.execute("INSERT OR REPLACE INTO held VALUES (?, ?, ?, ?)", names)
-        return running
 
     def let_go(self, tokens: Sequence[bytes]) -> None:
         """Temporal has heard what came of these tasks."""
@@ -345,23 +339,27 @@ class Journal:
             rows = connection.execute("SELECT * FROM tasks").fetchall()
         owners = {bytes(row["token"]): Owner(row["pid"], row["started"], row["boot"]) for row in rows}
         gone = {owner for owner in set(owners.values()) if not owner.alive}
-        taken = []
-        for token in [token for token, owner in owners.items() if owner in gone]:
-            was, now = owners[token], self._owner
-            with self._file.writing() as connection:
-                changed = connection.execute(
-                    "UPDATE tasks SET pid = ?, started = ?, boot = ? WHERE token = ? AND pid = ? AND started = ? "
-                    "AND boot = ?",
-                    (now.pid, now.started, now.boot, token, was.pid, was.started, was.boot),
-                ).rowcount
-            if changed:
-                taken.append(token)
-        return taken
+        if not gone:
+            return []
+        with self._file.writing() as connection:
+            return [
+                token for token, owner in owners.items() if owner in gone and self._take(connection, token, owner)
+            ]
+
+    def _take(self, connection: sqlite3.Connection, token: bytes, was: Owner) -> bool:
+        """Hold a task from now on; whether it was still that owner's."""
+        now = self._owner
+        taken = connection.execute(
+            "UPDATE tasks SET pid = ?, started = ?, boot = ? WHERE token = ? AND (pid, started, boot) = (?, ?, ?)",
+            (now.pid, now.started, now.boot, token, was.pid, was.started, was.boot),
+        )
+        return taken.rowcount > 0
 
     def left(self, tokens: Sequence[bytes]) -> list[Left]:
         """What is known of the calls of these tasks."""
+        now = self._clock()
         with self._file.reading() as connection:
-            return [_left(connection, _task(connection, token)) for token in tokens]
+            return [_left(connection, _task(connection, token), now) for token in tokens]
 
     def see_writable(self) -> None:
         """See that a call could be written down, by writing what is taken back at once."""
@@ -433,7 +431,12 @@ class Journal:
 
 
 def _note_asked(connection: sqlite3.Connection, name: CallName, asked: Asked) -> None:
-    connection.execute("INSERT OR REPLACE INTO asked VALUES (?, ?, ?)", (name.key, asked.run_id, asked.about))
+    # Whoever waits for another process's call asks again and again, and that is not to cost a write.
+    connection.execute(
+        "INSERT INTO asked VALUES (?, ?, ?) ON CONFLICT (key) DO UPDATE SET run_id = excluded.run_id, "
+        "about = excluded.about WHERE run_id != excluded.run_id OR about != excluded.about",
+        (name.key, asked.run_id, asked.about),
+    )
 
 
 def _let_go(connection: sqlite3.Connection, tokens: Sequence[bytes]) -> None:
@@ -447,7 +450,7 @@ def _task(connection: sqlite3.Connection, token: bytes) -> Task:
     return Task(token, *((row["workflow_id"], row["run_id"], row["function_key"]) if row else ("", "", "")))
 
 
-def _left(connection: sqlite3.Connection, task: Task) -> Left:
+def _left(connection: sqlite3.Connection, task: Task, now: float) -> Left:
     if not task.workflow_id:
         return Left(task, untold=True)
     rows = connection.execute(
@@ -460,7 +463,7 @@ def _left(connection: sqlite3.Connection, task: Task) -> Left:
         state, owner = State(row["state"]), Owner(row["pid"], row["started"], row["boot"])
         if state is State.ANSWERED:
             return Left(task, row["answer"], row["about"], int(row["maybe_paid"]))
-        if state is State.INTENT and owner.alive:
+        if state is State.INTENT and owner.alive and now < row["deadline"]:
             return Left(task, running=True)
         goes_on = row["response_id"] if state is not State.FAILED else None
         maybe_paid += int(row["maybe_paid"]) + (state is not State.FAILED and goes_on is None)

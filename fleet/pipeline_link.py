@@ -1,5 +1,6 @@
 """The pipeline that an activity works for: asked for an assistant's inputs, and told how the call moves."""
 
+import asyncio
 from dataclasses import asdict
 from datetime import timedelta
 
@@ -68,6 +69,8 @@ class PipelineLink:
         try:
             await self._task.heartbeat(asdict(current_attempts()), rpc_timeout=timedelta(seconds=_TELL_SECONDS))
         except AsyncActivityCancelledError as error:
+            activity.heartbeat(asdict(current_attempts()))  # whose answer has the SDK cancel this attempt
+            await asyncio.sleep(_TELL_SECONDS)
             raise TaskTaken from error
         except RPCError as error:
             if error.status is RPCStatusCode.NOT_FOUND:

@@ -55,13 +55,17 @@ def wait_after(tries: int) -> float:
     return float(min(FIRST_WAIT_SECONDS * 2 ** min(tries, 10), LONGEST_WAIT_SECONDS))
 
 
+async def _nothing() -> None:
+    pass
+
+
 @dataclass
 class Reach:
     """Of one process. ``probes`` are what calls need, by the words for it after "cannot"; ``renew`` gives up what
     was remembered of how to connect. The wait grows until a call has been sent."""
 
     probes: Mapping[str, Probe]
-    renew: Callable[[], None] = lambda: None
+    renew: Callable[[], Awaitable[None]] = _nothing
     clock: Callable[[], float] = time.monotonic
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
     _row: Row = field(default_factory=Row)
@@ -109,7 +113,7 @@ class Reach:
             found = await self._probe()
             known.probes += 1
         self._begin_anew()
-        self.renew()
+        await self.renew()
         logger.info(
             "✔ CALLS CAN BE SENT again, after {} probes in {:.0f} s", known.probes, time.time() - known.since
         )
@@ -125,4 +129,6 @@ class Reach:
                 await probe()
             except FleetError as error:
                 return Unreachable(cannot, str(error), since=time.time())
+            except Exception as error:  # such as a file of certificates that is half written
+                return Unreachable(cannot, f"{type(error).__name__}: {error}", since=time.time())
         return None

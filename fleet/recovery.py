@@ -21,6 +21,7 @@ from datetime import timedelta
 from typing import Any
 
 from loguru import logger
+from temporalio.api.enums.v1 import PendingActivityState
 from temporalio.api.workflow.v1 import PendingActivityInfo
 from temporalio.client import Client, WorkflowExecutionDescription, WorkflowExecutionStatus
 from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
@@ -34,13 +35,17 @@ from fleet.errors import JournalUnavailable
 from fleet.journal import CallName, Left
 from fleet.recorded import Recorded
 
+_STARTED = PendingActivityState.PENDING_ACTIVITY_STATE_STARTED
 _LOOK_SECONDS = 1.0
 _PRUNE_SECONDS = 600.0
 _SETTLE_SECONDS = 10.0
 _AGAIN_SECONDS = 0.1
 _AFTER_TROUBLE_SECONDS = 30.0
 _RPC = timedelta(seconds=10)
-_AWAY = (RPCStatusCode.UNAVAILABLE, RPCStatusCode.DEADLINE_EXCEEDED, RPCStatusCode.CANCELLED)
+# All else, such as a connection that is reset or a server that is busy, says nothing of the task.
+_HEARD = (RPCStatusCode.NOT_FOUND, RPCStatusCode.INVALID_ARGUMENT, RPCStatusCode.FAILED_PRECONDITION)
+#: How many answers are in memory at once, and after how many requests in vain the server is away.
+_AT_ONCE, _MOST_UNHEARD = 20, 3
 
 
 @dataclass(frozen=True)
@@ -56,47 +61,63 @@ class Recovery:
     async def run_for_ever(self) -> None:
         """Look every second for what Temporal may not have heard, and now and then for what the journal may
         forget. Never returns."""
+        passing = asyncio.create_task(self._pass_time(), name="time")
         since_pruned = since_settled = _PRUNE_SECONDS
         known_doubts = 0
+        try:
+            while True:
+                try:
+                    if since_pruned >= _PRUNE_SECONDS:
+                        since_pruned = 0.0
+                        await self.journal.prune()
+                    if since_settled >= _SETTLE_SECONDS:
+                        since_settled = 0.0
+                        await self.settle()
+                    if (doubts := self.doubts()) != known_doubts:
+                        known_doubts = doubts
+                        self.journal.doubt()
+                    await self.journal.take_orphans()
+                    await self.answer_for_all()
+                except JournalUnavailable as error:
+                    logger.error("{}", error)
+                    await asyncio.sleep(_AFTER_TROUBLE_SECONDS)
+                await asyncio.sleep(_LOOK_SECONDS)
+                since_pruned += _LOOK_SECONDS
+                since_settled += _LOOK_SECONDS
+        finally:
+            passing.cancel()
+
+    async def _pass_time(self) -> None:
+        """Beside all else, since what takes long there is not standing still."""
         while True:
-            try:
-                if since_pruned >= _PRUNE_SECONDS:
-                    since_pruned = 0.0
-                    await self.journal.prune()
-                if since_settled >= _SETTLE_SECONDS:
-                    since_settled = 0.0
-                    await self.settle()
-                if (doubts := self.doubts()) != known_doubts:
-                    known_doubts = doubts
-                    self.journal.doubt()
-                await self.journal.take_orphans()
-                await self.answer_for_all()
-            except JournalUnavailable as error:
-                logger.error("{}", error)
-                await asyncio.sleep(_AFTER_TROUBLE_SECONDS)
             await asyncio.sleep(_LOOK_SECONDS)
             self.journal.passed(_LOOK_SECONDS)
-            since_pruned += _LOOK_SECONDS
-            since_settled += _LOOK_SECONDS
 
     async def answer_for_all(self) -> None:
         """Tell Temporal what became of each task that it may not have heard of; while it is away, the next
         time."""
-        for left in await self.journal.left():
-            try:
-                if left.running:
-                    continue
-                if left.answer:
-                    await self._deliver(left)
-                elif left.orphaned:
-                    await self._hand_back(left)
-            except RPCError as error:
-                if error.status in _AWAY:
+        tokens, unheard = self.journal.doubtful(), 0
+        for first in range(0, len(tokens), _AT_ONCE):
+            for left in await self.journal.left(tokens[first : first + _AT_ONCE]):
+                unheard = unheard + 1 if left.running is False and not await self._answer_for(left) else 0
+                if unheard >= _MOST_UNHEARD:
                     return
-                logger.debug("Temporal had heard of a task, or handed it out again: {}", error.message)
-            except (ValueError, KeyError, TypeError) as error:
-                logger.error("{} of {}: what its journal has cannot be read: {!r}", *_names(left), error)
-            await self.journal.let_go(left.task)
+
+    async def _answer_for(self, left: Left) -> bool:
+        """Whether Temporal has heard what became of a task, so that it is let go."""
+        try:
+            if left.answer:
+                await self._deliver(left)
+            elif left.orphaned:
+                await self._hand_back(left)
+        except RPCError as error:
+            if error.status not in _HEARD:
+                return False
+            logger.debug("Temporal had heard of a task, or handed it out again: {}", error.message)
+        except (ValueError, KeyError, TypeError) as error:
+            logger.error("{} of {}: what its journal has cannot be read: {!r}", *_names(left), error)
+        await self.journal.let_go(left.task)
+        return True
 
     async def _deliver(self, left: Left) -> None:
         """Complete the assistant with its answer, unless the pipeline has gone on without it."""
@@ -122,9 +143,12 @@ class Recovery:
             next_retry_delay=timedelta(seconds=_AGAIN_SECONDS),
         )
         details: list[Any] = []
-        pending = None if left.untold else await self._pending(left)
-        if pending is not None and ((last := await self._last_details(pending)) or pending.attempt <= 1):
-            details = [Attempts.handed_back(last, left.maybe_paid, left.response_id)]
+        if not left.untold:
+            if (pending := await self._pending(left)) is None or pending.state != _STARTED:
+                return  # it was reported, or is to be tried again already
+            if (last := await self._last_details(pending)) or pending.attempt <= 1:
+                place = await self.journal.place()
+                details = [Attempts.handed_back(last, place, left.maybe_paid, left.response_id)]
         task = self.client.get_async_activity_handle(task_token=left.task.token)
         await task.fail(error, last_heartbeat_details=details, rpc_timeout=_RPC)
         logger.warning("a process died: what it worked on is handed out again")
@@ -156,7 +180,7 @@ class Recovery:
     async def _open_assistants(self, workflow_id: str) -> set[str] | None:
         """The functionKeys that a pipeline still executes; None where Temporal does not say."""
         try:
-            description = await self.client.get_workflow_handle(workflow_id).describe()
+            description = await self.client.get_workflow_handle(workflow_id).describe(rpc_timeout=_RPC)
         except RPCError as error:
             return set() if error.status is RPCStatusCode.NOT_FOUND else None
         return {one.activity_id for one in _pending_in(description)}

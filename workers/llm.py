@@ -8,6 +8,7 @@ from temporalio.client import Client
 from temporalio.worker import Worker
 
 from fleet.activities import ExecuteActivities
+from fleet.arrivals import Arrivals
 from fleet.async_journal import AsyncJournal
 from fleet.backend import Backend
 from fleet.budgets.admission import Admission
@@ -48,6 +49,7 @@ async def life(settings: Settings, name: str, pulse: Pulse, measures: Measures, 
         await prepared(session)
     admissions: dict[str, Admission] = {}
     runner = CallRunner(settings, provider, session, journal, admissions, measures)
+    arrivals = Arrivals()
     reach = Reach(
         {
             f"reach {provider.name}": lambda: see_reachable(provider.name, provider_address(provider)),
@@ -74,7 +76,7 @@ async def life(settings: Settings, name: str, pulse: Pulse, measures: Measures, 
             admissions[one.queue] = admissions.get(one.queue) or Admission(
                 Gate(), costs, one, lambda: session.used_key, of_one_model=one.queue != provider.queue
             )
-        execute = ExecuteActivities(settings, provider, journal, runner, client, measures, reach).execute
+        execute = ExecuteActivities(settings, provider, journal, runner, client, measures, reach, arrivals).execute
         return [
             Worker(
                 client,
@@ -110,10 +112,10 @@ async def prepared(session: ProviderSession) -> None:
         logger.warning("no API key yet: {}", error)
 
 
-def renewed(session: ProviderSession) -> None:
+async def renewed(session: ProviderSession) -> None:
     """What kept calls from being sent may have been of the clients: certificates, say."""
     forget_certificates()
-    session.renew()
+    await session.renew()
 
 
 def main(arguments: list[str]) -> None:

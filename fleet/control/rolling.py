@@ -85,6 +85,11 @@ def _see_that_another_serves(machine: Machine, process: ProcessStatus, count: in
     else:
         stand_in = machine.add(program, max(map(number_of, processes)) + 1)
     machine.wait_until_serving(program, [stand_in.process], interruptible=True)
+    if not any(machine.serves(one) for one in machine.processes_of(program) if one.process == stand_in.process):
+        raise OperationError(
+            f"{name} is not rolled: {stand_in.process}, which was to stand in for it, can send no calls. Remedy: "
+            "see `fleet status` for what keeps it from that, then roll again"
+        )
 
 
 def _tidy(machine: Machine, program: str, count: int) -> None:

@@ -7,6 +7,8 @@ from typing import Any
 
 import httpx2
 
+from fleet.errors import ProviderError
+from fleet.meanings import Meaning
 from fleet.providers.translation import not_answered
 
 #: How long making a connection may take: where packets vanish, the call would wait for its whole deadline.
@@ -53,7 +55,12 @@ async def see_reachable(provider: str, address: str) -> None:
     Raises:
         ProviderError: it cannot.
     """
-    options = client_options() | {"verify": httpx2.create_ssl_context(), "timeout": CONNECT_SECONDS}
+    try:
+        context = httpx2.create_ssl_context()
+    except (OSError, ValueError) as error:
+        detail = f"the certificates of this machine cannot be read: {error}"
+        raise ProviderError(Meaning.LOST_BEFORE_SENDING, provider, detail) from None
+    options = client_options() | {"verify": context, "timeout": CONNECT_SECONDS}
     try:
         async with asyncio.timeout(_PROBE_SECONDS), httpx2.AsyncClient(**options) as client:
             await client.head(address)

@@ -1,6 +1,8 @@
 """A provider with the backend's key: the client of one worker process."""
 
+import math
 import time
+from collections import deque
 from collections.abc import Awaitable, Callable
 
 from fleet.answer_kept import answer_kept
@@ -13,6 +15,8 @@ from fleet.providers.prices import cost_of
 from fleet.providers.registry import ProviderFactory
 from fleet.providers.translation import not_usable
 from fleet.redaction import mark, protect
+
+_RENEWED_SECONDS = 60.0
 
 #: Gives the provider's key; ``fresh`` asks for one that is not from a cache.
 KeySource = Callable[[bool], Awaitable[str]]
@@ -29,7 +33,8 @@ class ProviderSession:
         self._factory = factory
         self._key_source = key_source
         self._clients: dict[str, Provider] = {}
-        self._given_up: list[Provider] = []
+        self._given_up: deque[tuple[float, Provider]] = deque()
+        self._renewed_at = -math.inf
         self._used = ""
 
     async def prepare(self) -> None:
@@ -119,14 +124,21 @@ class ProviderSession:
 
     async def close(self) -> None:
         """Close the clients of all keys that were used."""
-        for client in (*self._clients.values(), *self._given_up):
+        for client in (*self._clients.values(), *(client for _, client in self._given_up)):
             await client.close()
 
-    def renew(self) -> None:
-        """Make new clients from now on, which read the machine's certificates anew."""
-        # Calls that outlive their attempts may still be running.
-        self._given_up += self._clients.values()
+    async def renew(self) -> None:
+        """Make new clients from now on, which read the machine's certificates anew; where a line fails and comes
+        back again and again, once a minute."""
+        now = time.monotonic()
+        if now - self._renewed_at < _RENEWED_SECONDS:
+            return
+        self._renewed_at = now
+        self._given_up += [(now, client) for client in self._clients.values()]
         self._clients = {}
+        # Calls that outlive their attempts may still be running with them.
+        while self._given_up and now - self._given_up[0][0] > self._settings.timeout_seconds + _RENEWED_SECONDS:
+            await self._given_up.popleft()[1].close()
 
     async def _key(self, *, fresh: bool) -> str:
         if not self._settings.needs_key:

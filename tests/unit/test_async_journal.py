@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from fleet.async_journal import AsyncJournal
+from fleet.errors import JournalUnavailable
 from fleet.journal import Journal, Standing, Task
 from tests.unit.call_world import ASKED, NAME, TASK, Opened, Process, Provider, opened
 
@@ -71,28 +72,49 @@ async def test_a_task_in_doubt_is_held_until_somebody_lets_it_go(opened: Opened)
     journal = AsyncJournal(held)
     async with journal.holding(task(b"in doubt")):
         journal.doubt()
-        assert await journal.left() == [], "its attempt may still report it"
+        assert journal.doubtful() == [], "its attempt may still report it"
+    assert journal.doubtful() == [], "the SDK may be about to report it"
     journal.passed(61.0)
     async with journal.holding(task(b"next")):
-        (left,) = await journal.left()
+        assert journal.doubtful() == [b"in doubt"]
+    (left,) = await journal.left(journal.doubtful())
     assert left.task == task(b"in doubt")
     await journal.let_go(left.task)
-    assert tokens(held) == {b"next"} and await journal.left() == []
+    assert tokens(held) == {b"next"} and journal.doubtful() == []
 
 
-async def test_a_task_whose_call_goes_on_is_held_until_it_has_ended(opened: Opened) -> None:
+async def test_a_task_whose_attempt_was_cancelled_is_in_doubt_since_its_call_may_go_on(opened: Opened) -> None:
     held = opened()
     journal = AsyncJournal(held)
-    async with journal.holding(TASK):
-        held.begin(NAME, deadline=9e9, asked=ASKED)
+    with pytest.raises(asyncio.CancelledError):
+        async with journal.holding(TASK):
+            held.begin(NAME, deadline=9e9, asked=ASKED)
+            raise asyncio.CancelledError
     journal.passed(61.0)
     async with journal.holding(task(b"next")):
         pass
-    (left,) = await journal.left()
+    (left,) = await journal.left(journal.doubtful())
     assert left.running and tokens(held) == {TASK.token, b"next"}
     held.answered(NAME, "text")
-    (left,) = await journal.left()
+    (left,) = await journal.left(journal.doubtful())
     assert left.answer == "text"
+
+
+async def test_what_the_journal_could_not_let_go_is_let_go_later(
+    opened: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = opened()
+    journal = AsyncJournal(held)
+    async with journal.holding(task(b"first")):
+        pass
+    journal.passed(61.0)
+    with monkeypatch.context() as patch:
+        patch.setattr(held, "hold", lambda *arguments: (_ for _ in ()).throw(JournalUnavailable("full")))
+        with pytest.raises(JournalUnavailable):
+            async with journal.holding(task(b"second")):
+                pass
+    async with journal.holding(task(b"third")):
+        assert tokens(held) == {b"third"}
 
 
 def task(token: bytes) -> Task:
@@ -106,7 +128,7 @@ def tokens(journal: Journal) -> set[bytes]:
 
 async def test_a_process_that_stood_still_doubts(opened: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
     now = 1000.0
-    monkeypatch.setattr("fleet.async_journal.time.monotonic", lambda: now)
+    monkeypatch.setattr("fleet.async_journal._now", lambda: now)
     journal = AsyncJournal(opened())
     now += 2.0
     journal.passed(1.0)

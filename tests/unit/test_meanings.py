@@ -88,7 +88,9 @@ def test_an_attempt_follows_the_row(meaning: Meaning) -> None:
     error = ProviderError(meaning, "openai", "…")
     attempts.failed(error)
     billed = row.billed is not Billed.NO
-    assert (attempts.sent, bool(attempts.open_at), error.may_be_billed) == (billed, billed, billed)
+    # It has ended, so nobody need wait for its answer.
+    assert (attempts.sent, attempts.maybe_paid, attempts.open_at) == (billed, int(billed), "")
+    assert error.may_be_billed is billed
     judged = judge(
         error,
         attempts,

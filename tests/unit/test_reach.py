@@ -41,7 +41,7 @@ class Machine:
     renewed: int = 0
 
     def reach(self) -> Reach:
-        def renew() -> None:
+        async def renew() -> None:
             self.renewed += 1
 
         return Reach({"reach openai": self.probe}, renew, lambda: self.now, self.sleep)

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from temporalio.api.enums.v1 import PendingActivityState
 from temporalio.client import Client, WorkflowExecutionStatus
 from temporalio.converter import DataConverter
 from temporalio.exceptions import ApplicationError
@@ -43,6 +44,7 @@ class Server:
     says: list[RPCError] = field(default_factory=list)
     details: dict[str, Any] = field(default_factory=dict)
     pending: bool = True
+    state: int = PendingActivityState.PENDING_ACTIVITY_STATE_STARTED
     failed: dict[bytes, list[dict[str, Any]]] = field(default_factory=dict)
     completed: list[AssistantResult] = field(default_factory=list)
     asked: int = 0
@@ -63,7 +65,9 @@ class Server:
     async def describe(self, **options: Any) -> SimpleNamespace:
         self.hears()
         details = SimpleNamespace(payloads=await self.data_converter.encode([self.details]))
-        open_one = SimpleNamespace(activity_id=TASK.function_key, heartbeat_details=details, attempt=1)
+        open_one = SimpleNamespace(
+            activity_id=TASK.function_key, heartbeat_details=details, attempt=1, state=self.state
+        )
         raw = SimpleNamespace(pending_activities=[open_one] if self.pending else [])
         return SimpleNamespace(status=WorkflowExecutionStatus.RUNNING, raw_description=raw)
 
@@ -134,10 +138,11 @@ def world(tmp_path: Path) -> Iterator[World]:
 @pytest.fixture(autouse=True)
 def quickly(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(recovery, "_LOOK_SECONDS", 0.01)
+    monkeypatch.setattr("fleet.async_journal._REPORTING_SECONDS", 0.0)
 
 
 async def test_what_a_dead_process_had_not_sent_is_handed_back(world: World) -> None:
-    world.server.details = {"under_way": True, "at": "here", "machine": "one", "calls": 2}
+    world.server.details = {"under_way": True, "at": world.ours.place(), "machine": "one", "calls": 2}
     world.theirs.hold(TASK)
     world.theirs.hold(replace(TASK, token=b"second"))
     await world.recover(4)
@@ -153,7 +158,8 @@ async def test_what_a_dead_process_had_not_sent_is_handed_back(world: World) -> 
 
 
 async def test_a_call_that_a_dead_process_had_sent_is_handed_back_as_one_that_may_be_paid(world: World) -> None:
-    world.server.details = {"under_way": True, "at": "here", "open_at": "here", "maybe_paid": 1}
+    here = world.ours.place()
+    world.server.details = {"under_way": True, "at": here, "open_at": here, "maybe_paid": 1}
     world.theirs.hold(TASK)
     world.theirs.begin(NAME, deadline=9e9, asked=ASKED, maybe_paid=1)
     await world.recover(2)
@@ -161,8 +167,16 @@ async def test_a_call_that_a_dead_process_had_sent_is_handed_back_as_one_that_ma
     assert (told["maybe_paid"], told["open_at"], told["sent"]) == (2, "", True)
 
 
-async def test_what_a_third_machine_may_have_sent_is_left_open(world: World) -> None:
-    world.server.details = {"under_way": True, "at": "here", "open_at": "there"}
+@pytest.mark.parametrize(
+    "details",
+    [
+        {"under_way": True, "at": "here", "open_at": "there"},
+        {"under_way": True, "at": "there"},  # the dead process's own heartbeat never arrived
+        {"under_way": False, "at": "there", "open_at": "there"},
+    ],
+)
+async def test_what_another_machine_may_have_sent_is_left_open(world: World, details: dict[str, Any]) -> None:
+    world.server.details = details
     world.theirs.hold(TASK)
     await world.recover(2)
     assert world.server.failed == {b"token": [world.server.details]}
@@ -179,11 +193,21 @@ async def test_an_answer_of_a_dead_process_is_delivered(world: World) -> None:
     assert not world.server.failed
 
 
-async def test_a_server_that_is_away_is_asked_until_it_is_there(world: World) -> None:
-    world.server.says = [AWAY] * 5
+@pytest.mark.parametrize("status", ["UNAVAILABLE", "UNKNOWN", "INTERNAL", "RESOURCE_EXHAUSTED", "CANCELLED"])
+async def test_a_server_that_does_not_answer_is_asked_until_it_does(world: World, status: str) -> None:
+    world.server.says = [RPCError("transport error", RPCStatusCode[status], b"")] * 5
     world.theirs.hold(TASK)
+    world.theirs.begin(NAME, deadline=9e9, asked=ASKED)
+    world.theirs.answered(NAME, RECORDED)
     await world.recover(7)
-    assert set(world.server.failed) == {b"token"}
+    assert len(world.server.completed) == 1
+
+
+async def test_a_task_that_is_to_be_tried_again_already_is_let_alone(world: World) -> None:
+    world.server.state = PendingActivityState.PENDING_ACTIVITY_STATE_SCHEDULED
+    world.theirs.hold(TASK)
+    await world.recover(1)
+    assert not world.server.failed
 
 
 async def test_a_task_that_had_been_reported_is_let_alone(world: World) -> None:
@@ -194,9 +218,10 @@ async def test_a_task_that_had_been_reported_is_let_alone(world: World) -> None:
 
 
 async def test_an_answer_is_delivered_where_the_server_may_not_have_heard_it(world: World) -> None:
-    async with world.journal.holding(TASK):
-        world.ours.begin(NAME, deadline=9e9, asked=ASKED)
-    world.doubts = 1  # the attempt is over, and its call goes on
+    with suppress(asyncio.CancelledError):
+        async with world.journal.holding(TASK):
+            world.ours.begin(NAME, deadline=9e9, asked=ASKED)
+            raise asyncio.CancelledError  # the attempt is over, and its call goes on
     recovering = asyncio.create_task(world.recover(2))
     await asyncio.to_thread(wait_for, "it is in doubt", world.in_doubt)
     world.ours.answered(NAME, RECORDED)
@@ -273,7 +298,7 @@ class Pipeline:
     server: Pipelines
     workflow_id: str
 
-    async def describe(self) -> SimpleNamespace:
+    async def describe(self, **options: Any) -> SimpleNamespace:
         if self.workflow_id in self.server.away:
             raise AWAY
         if self.workflow_id not in self.server.open_ones:
