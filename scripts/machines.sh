@@ -4,9 +4,14 @@
 #   scripts/machines.sh up N [--same-name] [--bare]   boots N of them; --same-name: clones, one host name and machine id
 #                                                     --bare: with a checkout in /root/checkout, but nothing installed
 #   scripts/machines.sh exec K COMMAND...             runs a command on machine K (1 to N), as root
+<<<<<<< ours
 #   scripts/machines.sh cut K [PORT] | join K         loses all that K and this host, or a port of it, send each other,
 #                                                     or no longer
 #   scripts/machines.sh kill K | start K              takes its power away, and boots it (again)
+=======
+#   scripts/machines.sh cut K | join K                loses all that K and this host send each other, or no longer
+#   scripts/machines.sh kill K | start K | reboot K   takes its power away; boots it; has it shut down and boot anew
+>>>>>>> theirs
 #   scripts/machines.sh list                          number, host name, address, state
 #   scripts/machines.sh down                          ends them all and leaves nothing of them
 #   scripts/machines.sh base                          makes what all sets of machines begin with, and prints its folders
@@ -20,7 +25,7 @@ folder=$(realpath -m "${FLEET_MACHINES_DIR:-build/machines}")
 base=$PWD/build/base
 packages=bash,ca-certificates,curl,dbus,git,iproute2,procps,python3,python3-venv,sudo,systemd,systemd-sysv
 suite=bookworm
-BOOT_SECONDS=60
+BOOT_SECONDS=60 SHUTDOWN_SECONDS=180
 
 fail() { # fail WHAT REMEDY
     echo "machines.sh: $1. Remedy: $2" >&2
@@ -330,6 +335,19 @@ kill)
 start)
     machine "${2:-}"
     [ -n "$(leader "$2")" ] || boot "$2"
+    wait_booted "$2"
+    ;;
+reboot)
+    machine "${2:-}"
+    before=$(leader "$2")
+    [ -n "$before" ] || fail "machine $2 is off" "scripts/machines.sh start $2"
+    inside "$before" systemctl reboot
+    # Its engine leaves the second half to whoever has started it.
+    while [ -n "$(leader "$2")" ]; do
+        [ $SECONDS -lt $SHUTDOWN_SECONDS ] || fail "machine $2 does not shut down" "scripts/machines.sh kill $2"
+        sleep 0.2
+    done
+    boot "$2"
     wait_booted "$2"
     ;;
 base)

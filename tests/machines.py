@@ -105,6 +105,10 @@ class Machine:
         """Take its power away."""
         _machines(self.folder, "kill", str(self.number))
 
+    def reboot(self) -> None:
+        """Have it shut down and boot anew."""
+        _machines(self.folder, "reboot", str(self.number))
+
     def boot(self) -> None:
         """Start it, or wait until it has started; its service may come up later."""
         _machines(self.folder, "start", str(self.number))

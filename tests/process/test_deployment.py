@@ -16,7 +16,8 @@ from tests.machines import STEP_SECONDS, Machine, addresses, running_machines
 from tests.process.guides import GUIDES, blocks, commands
 from tests.waiting import wait_for
 
-pytestmark = pytest.mark.debian
+#: Its first test waits for machines too.
+pytestmark = [pytest.mark.debian, pytest.mark.timeout(600)]
 
 #: What the guide tells to do that this test does in its own way, or that another test does.
 BY_OTHERS = {
@@ -67,7 +68,6 @@ def machine(fleet: Fleet, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
         yield machine
 
 
-@pytest.mark.timeout(400)
 def test_every_command_of_the_guide_works(machine: Machine) -> None:
     for command in commands(GUIDES[0]):
         if command not in BY_OTHERS:
@@ -170,7 +170,6 @@ def journaled_by(machine: Machine, project: str) -> set[int]:
         return {pid for (pid,) in rows}
 
 
-@pytest.mark.timeout(400)
 def test_an_update_renews_all_and_pipelines_go_through_it_without_losing_an_attempt(
     machine: Machine, fleet: Fleet
 ) -> None:

@@ -10,7 +10,6 @@ from tests.commands import Command
 from tests.fleet import json_of
 from tests.machines import (
     QUICK_TO_NOTICE,
-    STEP_SECONDS,
     Machine,
     Servers,
     addresses,
@@ -19,7 +18,8 @@ from tests.machines import (
 )
 from tests.waiting import wait_for
 
-pytestmark = pytest.mark.debian
+#: Its first test waits for machines too.
+pytestmark = [pytest.mark.debian, pytest.mark.timeout(600)]
 
 FOLDERS = ("etc/seo-worker", "var/lib/seo-worker", "var/log/seo-worker")
 
@@ -109,7 +109,6 @@ def test_a_killed_supervisord_is_back_by_itself_and_costs_no_call(machine: Machi
     machine.wait_until_well()
 
 
-@pytest.mark.timeout(STEP_SECONDS)
 def test_an_update_in_the_middle_of_a_pipeline_renews_all_processes(machine: Machine, servers: Servers) -> None:
     before, release, main = machine.pids(), machine.current, machine.unit("MainPID")
     who = "-c user.name=t -c user.email=t@example.org"
@@ -128,10 +127,8 @@ def test_an_update_in_the_middle_of_a_pipeline_renews_all_processes(machine: Mac
 
 def test_after_a_reboot_and_after_a_power_cut_it_is_there_again(machine: Machine, servers: Servers) -> None:
     booted = machine.does("cat /proc/sys/kernel/random/boot_id")
-    machine.run("sudo systemctl reboot")
-    boot = "cat /proc/sys/kernel/random/boot_id"
-    wait_for("it boots anew", lambda: machine.run(boot).stdout not in ("", booted), 120)
-    machine.boot()
+    machine.reboot()
+    assert machine.does("cat /proc/sys/kernel/random/boot_id") != booted
     machine.wait_until_well()
     with servers.latency("openai", 1.0):
         run = begin(servers)

@@ -11,7 +11,8 @@ from tests.fleet import json_of
 from tests.machines import Machine, TwoMachines, running_two_machines
 from tests.waiting import wait_for
 
-pytestmark = [pytest.mark.debian, pytest.mark.timeout(400)]
+#: Its first test waits for machines too.
+pytestmark = [pytest.mark.debian, pytest.mark.timeout(600)]
 
 WAITS = "may have sent this call"
 READY = "curl -fsS http://127.0.0.1:8020/ready"
