@@ -7,7 +7,9 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from fleet.budgets.allowance import Allowance, Haste
 from fleet.budgets.budget import Budget
+from fleet.budgets.describe import describe
 from fleet.budgets.hearing import LATE_SECONDS, Hearing
 from fleet.budgets.reports import Opening, Reading, Report, Trouble
 from fleet.contracts import Limited, LimitSettings
@@ -17,7 +19,7 @@ TICK = 0.02
 # As the budget's workflow does: a look after so much silence, then after twice as much, and at last none.
 FIRST_LOOK, LAST_LOOK = 2.5, 80.0
 # As the reporter does: where nobody keeps the budget it tells less, and asks now and then.
-UNHEARD_PAUSE, ASK = 15.0, 10.0
+UNHEARD_PAUSE, ASK, NEWS_LOOK = 15.0, 10.0, 0.1
 # As `fleet.verdicts` does: a call that has to wait is back so soon.
 AWAY = 60.0
 
@@ -85,9 +87,14 @@ class Queue:
 
 @dataclass
 class Worker:
-    """One process: what it has not reported yet."""
+    """One process: what it has not reported yet. Its ``clock`` is ahead by so much; it asks how the budget stands
+    at ``ask_at``. An ``old`` one is of 0.1.0."""
 
     name: str
+    allowance: Allowance
+    clock: float = 0.0
+    ask_at: float = ASK
+    old: bool = False
     calls: int = 0
     charged: int = 0
     answered: int = 0
@@ -102,9 +109,27 @@ class Worker:
     held: int = 0
     turn: float = 0.0
     waiting: int = 0
+    active: bool = False
+    sent: list[float] = field(default_factory=list)
+
+    told_refill: float = 0.0
+
+    @property
+    def haste(self) -> Haste:
+        """As the reporter has it."""
+        left, refill = self.reading[1:3] if self.reading else (math.inf, self.told_refill)
+        if self.troubles or refill != self.told_refill:
+            return Haste.URGENT
+        return Haste.SOON if left < refill else Haste.USUAL
+
+    @property
+    def news(self) -> bool:
+        return bool(self.calls or self.answered or self.troubles or self.held)
 
     def told(self, now: float) -> None:
         """All of it has been reported."""
+        self.sent = []
+        self.told_refill = self.reading[2] if self.reading else self.told_refill
         self.calls = self.charged = self.answered = self.held = 0
         self.spent = self.largest = 0.0
         self.reading, self.troubles, self.wait, self.reported_at = None, {}, None, now
@@ -113,7 +138,9 @@ class Worker:
 @dataclass
 class World:
     """Runs until told; ``calls`` are (sent at, cost, whether it was taken). Among those that wait in the queue are
-    ``without_quota`` of a model whose calls go back unsent for a minute each time that they are handed out."""
+    ``without_quota`` of a model whose calls go back unsent for a minute each time that they are handed out. The
+    processes are on so many ``machines``, whose clocks differ by up to 20 s; the first ``old`` ones are of 0.1.0.
+    """
 
     provider: Provider
     limits: LimitSettings = field(default_factory=LimitSettings)
@@ -128,6 +155,8 @@ class World:
     first: float = 2.0
     costs: dict[str, float] = field(default_factory=dict)
     without_quota: int = 0
+    machines: int = 1
+    old: int = 0
 
     def __post_init__(self) -> None:
         self.away: list[float] = []
@@ -139,7 +168,8 @@ class World:
         self.budget = Budget("llm-test")
         self.budget.open(Opening(self.limits, self.first, costs=self.costs), self.now)
         self.hearing = Hearing(self.budget)
-        self.workers = [Worker(f"w{number}") for number in range(self.processes)]
+        self.workers = self._workers(random.Random(self.seed))
+        self.reports: list[float] = []
         self.calls: list[tuple[float, float, bool]] = []
         self.rates: list[tuple[float, float]] = []
         self.events: list[tuple[float, int, Callable[[], None]]] = []
@@ -150,7 +180,20 @@ class World:
         self.news = True
         self.busy_until = 0.0
         self.look, self.look_at = FIRST_LOOK, FIRST_LOOK
-        self.unheard, self.ask_at = False, ASK
+        self.unheard, self.ask_at, self.look_for_news_at = False, ASK, 0.0
+
+    def _workers(self, chance: random.Random) -> list[Worker]:
+        clocks = [0.0, *(chance.uniform(-20.0, 20.0) for _ in range(self.machines - 1))]
+        return [
+            Worker(
+                f"w{number}@vm+{number % self.machines}",
+                Allowance(chance.random),
+                clocks[number % self.machines],
+                ASK * chance.uniform(0.9, 1.1),
+                old=number < self.old,
+            )
+            for number in range(self.processes)
+        ]
 
     def later(self, seconds: float, action: Callable[[], None]) -> None:
         self.number += 1
@@ -189,6 +232,8 @@ class World:
 
     def _pass_gates(self) -> None:
         """While a model has no quota each process's gate keeps its part of the rate."""
+        if not any(worker.waiting for worker in self.workers):
+            return
         rate = self.budget.rate() / self.processes
         for worker in self.workers:
             while worker.waiting and rate and self.now >= max(worker.turn + 1 / rate, worker.hold_until):
@@ -210,6 +255,7 @@ class World:
         provider = self.provider
         cost = self.retries.popleft() if self.retries else self.cost(self.chance)
         worker.calls += 1
+        worker.sent.append(self.now)
         if provider.down is not None:
             self.calls.append((self.now, cost, False))
             self.retries.append(cost)
@@ -247,13 +293,22 @@ class World:
             worker.reading = (sent, left, self.provider.refill, False)
 
     def _report(self) -> None:
+        if self.now < self.look_for_news_at:
+            return
+        self.look_for_news_at = self.now + NEWS_LOOK
         for worker in self.workers:
-            pause = 0.25 if worker.troubles else 1.0
-            if self.unheard:
-                pause = UNHEARD_PAUSE
-            news = worker.calls or worker.answered or worker.troubles or worker.held
-            if self.now - worker.reported_at < pause or not news:
+            if self.now >= worker.ask_at:
+                worker.ask_at = self.now + ASK
+                if self.kept and not worker.old:
+                    worker.allowance.each_seconds = describe(self.budget).report_seconds
+            if not worker.news:
                 continue
+            if self.unheard and self.now - worker.reported_at < UNHEARD_PAUSE:
+                continue
+            if worker.allowance.wait(worker.haste, self.now) > 0:
+                continue
+            worker.allowance.take(self.now)
+            self.reports.append(self.now)
             readings = []
             if worker.reading:
                 sent, left, refill, refused = worker.reading
@@ -268,8 +323,9 @@ class World:
                 readings=readings,
                 troubles=self._troubles(worker),
                 held=worker.held,
-                sent_at=self.now,
+                sent_at=self.now + worker.clock,
                 in_flight=worker.in_flight,
+                sent=[] if worker.old else [[self.now - at, 1.0] for at in worker.sent],
             )
             self.later(self.chance.uniform(0.05, self.delay), lambda report=report: self.waiting.append(report))
             worker.told(self.now)
