@@ -20,6 +20,8 @@ TICK = 0.02
 FIRST_LOOK, LAST_LOOK = 2.5, 80.0
 # As the reporter does: where nobody keeps the budget it tells less, and asks now and then.
 UNHEARD_PAUSE, ASK, NEWS_LOOK = 15.0, 10.0, 0.1
+# As the watch does: where the server keeps no rate, it asks how the budget stands once in so many seconds.
+WORD = 1.0, 2.0
 # As `fleet.verdicts` does: a call that has to wait is back so soon.
 AWAY = 60.0
 
@@ -94,6 +96,9 @@ class Worker:
     allowance: Allowance
     clock: float = 0.0
     ask_at: float = ASK
+    word_at: float = 0.0
+    pace: float = 0.0
+    credit: float = 0.0
     old: bool = False
     calls: int = 0
     charged: int = 0
@@ -140,6 +145,7 @@ class World:
     """Runs until told; ``calls`` are (sent at, cost, whether it was taken). Among those that wait in the queue are
     ``without_quota`` of a model whose calls go back unsent for a minute each time that they are handed out. The
     processes are on so many ``machines``, whose clocks differ by up to 20 s; the first ``old`` ones are of 0.1.0.
+    With ``gates`` the server keeps no rate, and each process its part of it.
     """
 
     provider: Provider
@@ -157,6 +163,7 @@ class World:
     without_quota: int = 0
     machines: int = 1
     old: int = 0
+    gates: bool = False
 
     def __post_init__(self) -> None:
         self.away: list[float] = []
@@ -169,6 +176,10 @@ class World:
         self.budget.open(Opening(self.limits, self.first, costs=self.costs), self.now)
         self.hearing = Hearing(self.budget)
         self.workers = self._workers(random.Random(self.seed))
+        self.gate_chance, self.polling = random.Random(self.seed), self.processes
+        for worker in self.workers:
+            worker.pace = self.first / self.processes
+            worker.credit = self.gate_chance.random()
         self.reports: list[float] = []
         self.calls: list[tuple[float, float, bool]] = []
         self.rates: list[tuple[float, float]] = []
@@ -217,6 +228,9 @@ class World:
         self.news = True
 
     def _dispatch(self) -> None:
+        if self.gates:
+            self._pass_own_gates()
+            return
         while self.in_flight < self.concurrency and self.working(self.now) and self.queue.hand_out(self.now):
             worker = self.chance.choice(self.workers)
             if self._is_of_a_model_without_quota():
@@ -240,6 +254,24 @@ class World:
                 worker.turn = max(worker.turn + 1 / rate, self.now - max(1.0, 1 / rate))
                 worker.waiting -= 1
                 self.later(self.chance.uniform(0.03, 0.2), lambda worker=worker: self._send(worker))
+
+    def _pass_own_gates(self) -> None:
+        """Where the server keeps no rate each process keeps its part of it, by what it heard of the budget last."""
+        for worker in self.workers:
+            if self.kept and self.now >= worker.word_at:
+                age = min(max(self.polling / 10, WORD[0]), WORD[1])
+                worker.word_at = self.now + age * (1 if worker.word_at else self.gate_chance.random())
+                worker.pace = self.budget.rate() / self.polling
+            worker.credit = min(worker.credit + worker.pace * TICK, max(1.0, worker.pace))
+            while (
+                worker.credit >= 1
+                and self.in_flight < self.concurrency
+                and self.working(self.now)
+                and self.now >= worker.hold_until
+            ):
+                worker.credit -= 1
+                self.in_flight += 1
+                self.later(self.gate_chance.uniform(0.0, 0.02), lambda worker=worker: self._send(worker))
 
     def _is_of_a_model_without_quota(self) -> bool:
         """Whether the next of the queue is; it holds a minute's worth of the others at any time."""

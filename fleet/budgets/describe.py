@@ -28,6 +28,7 @@ def describe(budget: Budget) -> Standing:
         resumes=budget.resumes,
         held_models=list(budget.held_models.values()),
         report_seconds=budget.unheard.report_seconds,
+        processes=len(budget.unheard.heard_at),
     )
 
 

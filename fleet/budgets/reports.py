@@ -124,7 +124,7 @@ class HeldModel:
 class Standing:
     """Answer of the query ``standing``. ``why`` says what holds the rate where it is; ``resumes`` is how often the
     operator has opened the queue. ``report_seconds`` is the time in which one report of each process falls due;
-    budgets of 0.1.0 do not say (0)."""
+    budgets of 0.1.0 do not say (0), and neither how many ``processes`` have reported lately."""
 
     queue: str
     rate: float
@@ -142,6 +142,7 @@ class Standing:
     resumes: int = 0
     held_models: list[HeldModel] = field(default_factory=list)
     report_seconds: float = 0.0
+    processes: int = 0
 
     @property
     def holds(self) -> bool:

@@ -10,9 +10,10 @@ from dataclasses import dataclass, field
 
 from fleet.budgets.reports import Report
 
-# So many reports a second are heard, about. A process counts until it has not been heard of for so long.
+# So many reports a second are heard, about. A process counts until it has not been heard of for so long, or for so
+# many reports or turns as fall due to it.
 _REPORTS_A_SECOND = 10.0
-_PRESENT_SECONDS, _PRESENT_REPORTS = 30.0, 3.0
+_PRESENT_SECONDS, _PRESENT_TURNS = 30.0, 3.0
 # No process keeps calls to itself for much longer than they usually do; how fast that is learned, by the report.
 _LONGEST_HELD, _HELD_WEIGHT = 1.5, 0.02
 # Where there is less to do than the queue may hand out, calls are as many as there were of late, or few.
@@ -42,7 +43,8 @@ class Unheard:
 
     def order(self, rate: float, pace: float, now: float) -> None:
         """So many calls a second may be sent from now on, where ``pace`` a second were sent of late."""
-        present = max(_PRESENT_SECONDS, _PRESENT_REPORTS * self.report_seconds)
+        turn = max(self.report_seconds, len(self.heard_at) / rate if rate else math.inf)
+        present = max(_PRESENT_SECONDS, _PRESENT_TURNS * turn)
         self.heard_at = {process: at for process, at in self.heard_at.items() if now - at < present}
         sent = min(rate, _MOST_PACE * pace + _LEAST_CALLS)
         if not self.orders:

@@ -289,6 +289,38 @@ def test_processes_that_do_not_say_when_their_calls_were_sent_keep_to_the_limit(
         assert world.utilisation(20, 120, 10.0) > 0.97 and world.share_refused() == 0
 
 
+@FLEETS
+@pytest.mark.parametrize("processes", [3, 12, 50])
+def test_where_the_server_keeps_no_rate_the_gates_use_the_limit_and_keep_to_it(
+    processes: int, headers: bool
+) -> None:
+    for seed in range(2):
+        world = world_of(10.0, headers=headers, processes=processes, gates=True, seed=seed, concurrency=1200)
+        world.run(120)
+        assert world.utilisation(20, 120, 10.0) > 0.95 and world.share_refused() == 0
+
+
+@pytest.mark.parametrize(("headers", "refused"), [(True, 0.01), (False, 0.04)])
+@pytest.mark.parametrize("processes", [3, 12])
+@pytest.mark.parametrize("change", ["halved", "shared"])
+def test_where_the_server_keeps_no_rate_the_gates_notice_a_change(
+    change: str, processes: int, headers: bool, refused: float
+) -> None:
+    """Without headers nothing but refusals tells of it, and each is heard of by the others a second later."""
+    utilisations, shares = [], []
+    for seed in range(3):
+        world = world_of(5.0, headers=headers, processes=processes, gates=True, seed=seed, concurrency=1200)
+        world.run(40)
+        if change == "halved":
+            world.provider.set_refill(2.5)
+        else:
+            world.provider.tenant = 2.5
+        world.run(150)
+        utilisations.append(world.utilisation(70, 190, 2.5))
+        shares.append(world.share_refused())
+    assert sum(utilisations) / 3 > 0.95 and sum(shares) / 3 <= refused
+
+
 pasts = st.lists(
     st.tuples(
         st.integers(0, 20),
