@@ -4,14 +4,9 @@
 #   scripts/machines.sh up N [--same-name] [--bare]   boots N of them; --same-name: clones, one host name and machine id
 #                                                     --bare: with a checkout in /root/checkout, but nothing installed
 #   scripts/machines.sh exec K COMMAND...             runs a command on machine K (1 to N), as root
-<<<<<<< ours
 #   scripts/machines.sh cut K [PORT] | join K         loses all that K and this host, or a port of it, send each other,
 #                                                     or no longer
-#   scripts/machines.sh kill K | start K              takes its power away, and boots it (again)
-=======
-#   scripts/machines.sh cut K | join K                loses all that K and this host send each other, or no longer
 #   scripts/machines.sh kill K | start K | reboot K   takes its power away; boots it; has it shut down and boot anew
->>>>>>> theirs
 #   scripts/machines.sh list                          number, host name, address, state
 #   scripts/machines.sh down                          ends them all and leaves nothing of them
 #   scripts/machines.sh base                          makes what all sets of machines begin with, and prints its folders

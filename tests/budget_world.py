@@ -7,7 +7,9 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from fleet.budgets.allowance import Allowance, Haste
 from fleet.budgets.budget import Budget
+from fleet.budgets.describe import describe
 from fleet.budgets.hearing import LATE_SECONDS, Hearing
 from fleet.budgets.reports import Opening, Reading, Report, Trouble
 from fleet.contracts import Limited, LimitSettings
@@ -18,7 +20,9 @@ TICK = 0.02
 # As the budget's workflow does: a look after so much silence, then after twice as much, and at last none.
 FIRST_LOOK, LAST_LOOK = 2.5, 80.0
 # As the reporter does: where nobody keeps the budget it tells less, and asks now and then.
-UNHEARD_PAUSE, ASK = 15.0, 10.0
+UNHEARD_PAUSE, ASK, NEWS_LOOK = 15.0, 10.0, 0.1
+# As the watch does: where the server keeps no rate, it asks how the budget stands once in so many seconds.
+WORD = 1.0, 2.0
 # As `fleet.verdicts` does: a call that has to wait is back so soon.
 AWAY = 60.0
 
@@ -86,9 +90,17 @@ class Queue:
 
 @dataclass
 class Worker:
-    """One process: what it has not reported yet."""
+    """One process: what it has not reported yet. Its ``clock`` is ahead by so much; it asks how the budget stands
+    at ``ask_at``. An ``old`` one is of 0.1.0."""
 
     name: str
+    allowance: Allowance
+    clock: float = 0.0
+    ask_at: float = ASK
+    word_at: float = 0.0
+    pace: float = 0.0
+    credit: float = 0.0
+    old: bool = False
     calls: int = 0
     charged: int = 0
     answered: int = 0
@@ -107,13 +119,30 @@ class Worker:
     row: Row = field(default_factory=Row)
     tries: int = 0
     away_until: float = 0.0
+    active: bool = False
+    sent: list[float] = field(default_factory=list)
+    told_refill: float = 0.0
 
     @property
     def machine(self) -> str:
         return self.name.partition("@")[2]
 
+    @property
+    def haste(self) -> Haste:
+        """As the reporter has it."""
+        left, refill = self.reading[1:3] if self.reading else (math.inf, self.told_refill)
+        if self.troubles or refill != self.told_refill:
+            return Haste.URGENT
+        return Haste.SOON if left < refill else Haste.USUAL
+
+    @property
+    def news(self) -> bool:
+        return bool(self.calls or self.answered or self.troubles or self.held)
+
     def told(self, now: float) -> None:
         """All of it has been reported."""
+        self.sent = []
+        self.told_refill = self.reading[2] if self.reading else self.told_refill
         self.calls = self.charged = self.answered = self.held = 0
         self.spent = self.largest = 0.0
         self.reading, self.troubles, self.wait, self.reported_at = None, {}, None, now
@@ -124,9 +153,10 @@ class World:
     """Runs until told; ``calls`` are (sent at, cost, whether it was taken). Among those that wait in the queue are
     ``without_quota`` of a model whose calls go back unsent for a minute each time that they are handed out.
 
-    Of several ``machines`` each has its part of the processes; ``cut_off`` says which one reaches nothing at a
-    time, and its processes stop taking calls as real ones do, unless they are not to ``leave``. A process has as
-    many ``slots``; ``lost`` are its calls that were not sent, as (at, machine)."""
+    The processes are on so many ``machines``, whose clocks differ by up to 20 s; the first ``old`` ones are of
+    0.1.0. ``cut_off`` says which machine reaches nothing at a time, and its processes stop taking calls as real
+    ones do, unless they are not to ``leave``. A process has as many ``slots``; ``lost`` are its calls that were
+    not sent, as (at, machine). With ``gates`` the server keeps no rate, and each process its part of it."""
 
     provider: Provider
     limits: LimitSettings = field(default_factory=LimitSettings)
@@ -141,10 +171,12 @@ class World:
     first: float = 2.0
     costs: dict[str, float] = field(default_factory=dict)
     without_quota: int = 0
-    machines: int = 0
+    machines: int = 1
     cut_off: Callable[[str, float], bool] = lambda machine, now: False
     leave: bool = True
     slots: int = 10_000
+    old: int = 0
+    gates: bool = False
 
     def __post_init__(self) -> None:
         self.away: list[float] = []
@@ -156,8 +188,12 @@ class World:
         self.budget = Budget("llm-test")
         self.budget.open(Opening(self.limits, self.first, costs=self.costs), self.now)
         self.hearing = Hearing(self.budget)
-        places = [f"@vm{number % self.machines + 1}" if self.machines else "" for number in range(self.processes)]
-        self.workers = [Worker(f"w{number}{place}") for number, place in enumerate(places)]
+        self.workers = self._workers(random.Random(self.seed))
+        self.gate_chance, self.polling = random.Random(self.seed), self.processes
+        for worker in self.workers:
+            worker.pace = self.first / self.processes
+            worker.credit = self.gate_chance.random()
+        self.reports: list[float] = []
         self.lost: list[tuple[float, str]] = []
         self.states: set[str] = set()
         self.calls: list[tuple[float, float, bool]] = []
@@ -170,7 +206,20 @@ class World:
         self.news = True
         self.busy_until = 0.0
         self.look, self.look_at = FIRST_LOOK, FIRST_LOOK
-        self.unheard, self.ask_at = False, ASK
+        self.unheard, self.ask_at, self.look_for_news_at = False, ASK, 0.0
+
+    def _workers(self, chance: random.Random) -> list[Worker]:
+        clocks = [0.0, *(chance.uniform(-20.0, 20.0) for _ in range(self.machines - 1))]
+        return [
+            Worker(
+                f"w{number}@vm{number % self.machines + 1}",
+                Allowance(chance.random),
+                clocks[number % self.machines],
+                ASK * chance.uniform(0.9, 1.1),
+                old=number < self.old,
+            )
+            for number in range(self.processes)
+        ]
 
     def later(self, seconds: float, action: Callable[[], None]) -> None:
         self.number += 1
@@ -194,6 +243,9 @@ class World:
         self.news = True
 
     def _dispatch(self) -> None:
+        if self.gates:
+            self._pass_own_gates()
+            return
         while self.in_flight < self.concurrency and self.working(self.now) and (polling := self._polling()):
             if not self.queue.hand_out(self.now):
                 break
@@ -243,12 +295,33 @@ class World:
 
     def _pass_gates(self) -> None:
         """While a model has no quota each process's gate keeps its part of the rate."""
+        if not any(worker.waiting for worker in self.workers):
+            return
         rate = self.budget.rate() / self.processes
         for worker in self.workers:
             while worker.waiting and rate and self.now >= max(worker.turn + 1 / rate, worker.hold_until):
                 worker.turn = max(worker.turn + 1 / rate, self.now - max(1.0, 1 / rate))
                 worker.waiting -= 1
                 self.later(self.chance.uniform(0.03, 0.2), lambda worker=worker: self._send(worker))
+
+    def _pass_own_gates(self) -> None:
+        """Where the server keeps no rate each process keeps its part of it, by what it heard of the budget
+        last."""
+        for worker in self.workers:
+            if self.kept and self.now >= worker.word_at:
+                age = min(max(self.polling / 10, WORD[0]), WORD[1])
+                worker.word_at = self.now + age * (1 if worker.word_at else self.gate_chance.random())
+                worker.pace = self.budget.rate() / self.polling
+            worker.credit = min(worker.credit + worker.pace * TICK, max(1.0, worker.pace))
+            while (
+                worker.credit >= 1
+                and self.in_flight < self.concurrency
+                and self.working(self.now)
+                and self.now >= worker.hold_until
+            ):
+                worker.credit -= 1
+                self.in_flight += 1
+                self.later(self.gate_chance.uniform(0.0, 0.02), lambda worker=worker: self._send(worker))
 
     def _is_of_a_model_without_quota(self) -> bool:
         """Whether the next of the queue is; it holds a minute's worth of the others at any time."""
@@ -266,6 +339,7 @@ class World:
         worker.calls += 1
         if self._is_lost(worker, cost):
             return
+        worker.sent.append(self.now)
         if provider.down is not None:
             worker.busy -= 1
             self.calls.append((self.now, cost, False))
@@ -306,13 +380,22 @@ class World:
             worker.reading = (sent, left, self.provider.refill, False)
 
     def _report(self) -> None:
+        if self.now < self.look_for_news_at:
+            return
+        self.look_for_news_at = self.now + NEWS_LOOK
         for worker in self.workers:
-            pause = 0.25 if worker.troubles else 1.0
-            if self.unheard:
-                pause = UNHEARD_PAUSE
-            news = worker.calls or worker.answered or worker.troubles or worker.held
-            if self.now - worker.reported_at < pause or not news:
+            if self.now >= worker.ask_at:
+                worker.ask_at = self.now + ASK
+                if self.kept and not worker.old:
+                    worker.allowance.each_seconds = describe(self.budget).report_seconds
+            if not worker.news:
                 continue
+            if self.unheard and self.now - worker.reported_at < UNHEARD_PAUSE:
+                continue
+            if worker.allowance.wait(worker.haste, self.now) > 0:
+                continue
+            worker.allowance.take(self.now)
+            self.reports.append(self.now)
             readings = []
             if worker.reading:
                 sent, left, refill, refused = worker.reading
@@ -327,8 +410,9 @@ class World:
                 readings=readings,
                 troubles=self._troubles(worker),
                 held=worker.held,
-                sent_at=self.now,
+                sent_at=self.now + worker.clock,
                 in_flight=worker.in_flight,
+                sent=[] if worker.old else [[self.now - at, 1.0] for at in worker.sent],
             )
             self.later(self.chance.uniform(0.05, self.delay), lambda report=report: self.waiting.append(report))
             worker.told(self.now)

@@ -7,6 +7,7 @@ calls under way, their sizes, the second's worth that a queue lets through at on
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 _RESERVE_SECONDS = 1.75
@@ -32,10 +33,12 @@ _OBSERVED_LATELY_SECONDS = 30.0
 _FULL_HALF_LIFE_SECONDS = 20.0
 _REMEMBERED_CALLS = 60
 _LARGEST_HALF_LIFE_SECONDS = 300.0
-_REMEMBERED_SECONDS, _COUNT_SECONDS = 120.0, 0.25
-# What is sent is heard of within so long.
+_REMEMBERED_SECONDS, _COUNT_SECONDS = 120.0, 0.1
+# Where a report does not say when its calls were sent, it was within so long.
 _MOST_LAG_SECONDS, _LAG_CALLS = 1.2, 0.6
 _LONGEST_WAIT_SECONDS, _LONGEST_WAIT_CALLS = 120.0, 2.0
+# Two reports differ in how long they were on their way: the call that an answer tells of was not sent after it.
+_APART_SECONDS = 0.3
 _ONE_REFUSAL_SECONDS = 1.0
 _AMPLE_CALLS, _AMPLE_SHARE = 2.0, 0.25
 # A limit that nobody told, and only refusals know, is tried upwards by so much a second, or fifth call.
@@ -48,7 +51,8 @@ class Bucket:
 
     ``measured``: headers tell of it. ``capped``: the operator's limit is below the provider's, so headers only
     warn. ``learned``: the limit itself is only known from refusals. ``unsure``: the level is not to be trusted
-    until it is measured. ``most_reserve``: what of the capacity may be kept back.
+    until it is measured. ``most_reserve``: what of the capacity may be kept back. ``unheard`` is what calls took
+    that nobody has told of yet; it is still in the ``level``.
     """
 
     refill: float
@@ -67,8 +71,10 @@ class Bucket:
     unsure: bool = True
     observed_at: float | None = None
     read_at: float | None = None
+    told_at: float | None = None
     refused_at: float | None = None
     spent: list[list[float]] = field(default_factory=list)
+    unheard: float = 0.0
 
     @property
     def reserve(self) -> float:
@@ -129,8 +135,13 @@ class Bucket:
 
     @property
     def believed(self) -> float:
-        """The level, as far as it can be."""
-        return min(self.level, self._most())
+        """What is left now, as far as it can be."""
+        return min(self.left, self._most())
+
+    @property
+    def left(self) -> float:
+        """What is left by all that is known, and by what nobody has told of yet."""
+        return self.level - self.unheard
 
     def _most(self) -> float:
         """The level that may be believed in: what was seen, or, unseen, hardly more than the reserve."""
@@ -138,10 +149,16 @@ class Bucket:
             return self.capacity
         return self.reserve + max(0.5 * self.reserve, 2 * self.largest_cost)
 
-    def spend(self, amount: float, calls: int = 0, largest: float = 0.0) -> None:
-        """The fleet sent ``calls`` that cost ``amount`` in all; without calls, it is a correction."""
+    def spend(
+        self, amount: float, calls: int = 0, largest: float = 0.0, sent: Sequence[Sequence[float]] = ()
+    ) -> None:
+        """The fleet ``sent`` calls, of which ``calls`` cost ``amount`` in all; without any, it is a correction."""
         self.level -= amount
-        self._remember(amount)
+        of_all = sum(count for _, count in sent)
+        for age, count in sent:
+            self._remember(amount * count / of_all, self.at - age)
+        if not sent:
+            self._remember(amount, self.at - min(_MOST_LAG_SECONDS, _LAG_CALLS * self.mean_cost / self.refill))
         if not calls:
             return
         if not self.calls:
@@ -153,40 +170,39 @@ class Bucket:
 
     def settle(self) -> None:
         """All that was sent has been told: what has not been spent has run over."""
-        self.level = self.believed
+        self.level = min(self.level, self._most() + self.unheard)
 
-    def _remember(self, amount: float) -> None:
-        if self.spent and self.at - self.spent[-1][0] < _COUNT_SECONDS:
-            self.spent[-1][1] += amount
+    def _remember(self, amount: float, sent_at: float) -> None:
+        place = len(self.spent)
+        while place and self.spent[place - 1][0] > sent_at:
+            place -= 1
+        if place and sent_at - self.spent[place - 1][0] < _COUNT_SECONDS:
+            self.spent[place - 1][1] += amount
         else:
-            self.spent.append([self.at, amount])
+            self.spent.insert(place, [sent_at, amount])
         while self.spent[0][0] < self.at - _REMEMBERED_SECONDS:
             del self.spent[0]
 
     def _carried(self, left: float, moment: float, most: float) -> float:
-        """What is left now of what was ``left`` at ``moment``, where more than ``most`` after a call runs over.
-
-        What was sent is heard of a little later, so that what was sent just before ``moment`` counts too. That
-        keeps a little back, but a single call of a slow limit must not seem to be somebody else's.
-        """
-        counted = moment + min(_MOST_LAG_SECONDS, _LAG_CALLS * self.mean_cost / self.refill)
+        """What is left now of what was ``left`` at ``moment``, where more than ``most`` after a call runs over."""
+        counted = moment + min(_APART_SECONDS, _LAG_CALLS * self.mean_cost / self.refill)
         later = len(self.spent)
         while later and self.spent[later - 1][0] > counted:
             later -= 1
-        for heard_at, amount in self.spent[later:]:
-            left = min(left + self.net * (heard_at - moment), most + self.mean_cost) - amount
-            moment = heard_at
+        for sent_at, amount in self.spent[later:]:
+            left = min(left + self.net * (sent_at - moment), most + self.mean_cost) - amount
+            moment = sent_at
         return min(left + self.net * (self.at - moment), most)
 
-    def observe(self, remaining: float, age_seconds: float) -> None:
-        """Headers said that ``remaining`` was left ``age_seconds`` ago."""
+    def observe(self, remaining: float, age_seconds: float, unheard: float = 0.0) -> None:
+        """Headers said that ``remaining`` was left ``age_seconds`` ago, after ``unheard`` that nobody told of."""
         moment = self.at - age_seconds
         if self.read_at is not None and moment <= self.read_at:
             return  # something newer is known, above all from refusals, which come at once
         self.read_at = moment
         self.capacity = max(self.capacity or 0.0, remaining)
         self.measured = True
-        carried = self._carried(remaining, moment, self.capacity)
+        carried = self._carried(remaining, moment, self.capacity) + unheard
         if self.capped and carried > self.level:
             # Of the operator's limit only we know.
             self.observed_at, self.unsure = self.at, False
@@ -206,7 +222,7 @@ class Bucket:
             gain = min(_FOREIGN_GAIN, 0.3 / _LEVEL_SECONDS / max(age_seconds, 1e-9))
             gain = min(gain * passed, _MOST_FOREIGN_GAIN / max(elapsed, 1e-9))
             self._set_foreign(self.foreign - gain * error)
-            if carried >= self.capacity and self.foreign > 0:
+            if carried - self.unheard >= self.capacity and self.foreign > 0:
                 # A full bucket cannot show that others take less.
                 self.foreign *= 0.5 ** (elapsed / _FULL_HALF_LIFE_SECONDS)
         self.observed_at = self.at
@@ -217,11 +233,11 @@ class Bucket:
         ``wait_seconds`` is when there will be; ``whole`` what headers said remains.
         """
         again = self.refused_at is not None and self.at - self.refused_at < _ONE_REFUSAL_SECONDS
-        known, believed = not self.unsure, self.level
+        known, believed = not self.unsure, self.left
         longest = max(_LONGEST_WAIT_SECONDS, _LONGEST_WAIT_CALLS * self.mean_cost / self.refill)
         wait = min(wait_seconds or 0.0, longest)
         left = whole if whole is not None else self.mean_cost - wait * max(self.net, 0.02 * self.refill)
-        self.level = min(believed if known else left, left, self.reserve / 2)
+        self.level = min(believed if known else left, left, self.reserve / 2) + self.unheard
         self.read_at, self.unsure = self.at, False
         if again:
             return
@@ -251,7 +267,7 @@ class Bucket:
             self.most_reserve = 0.5 * self.capacity
         self.foreign *= refill / self.refill
         self.refill = refill
-        self.level = min(self.level, self._most())
+        self.settle()
 
     def rest(self) -> None:
         """Nothing was heard for a while: the level is measured anew before it is trusted."""

@@ -7,6 +7,7 @@ from fleet.budgets.breaker import PROBE_RATE, RESET_UNKNOWN_SECONDS, Breaker
 from fleet.budgets.bucket import Bucket
 from fleet.budgets.ramp import Ramp
 from fleet.budgets.reports import LEAST_RATE, UNLIMITED, HeldModel, Opening, Reading, Report, Trouble
+from fleet.budgets.unheard import Unheard
 from fleet.contracts import Limited, LimitSettings
 from fleet.meanings import LIMITS, Meaning
 
@@ -70,6 +71,7 @@ class Budget:
     unsent: float = 0.0
     sent: float = 0.0
     weighed_at: float = 0.0
+    unheard: Unheard = field(default_factory=Unheard)
 
     def open(self, opening: Opening, now: float) -> None:
         """A process will poll the queue."""
@@ -153,15 +155,18 @@ class Budget:
     def _settle(self) -> None:
         self.settling = False
         for bucket in self.buckets.values():
-            bucket.level = max(bucket.level, 0.0)
+            bucket.level = max(bucket.level, bucket.unheard)
 
     def pass_time(self, now: float) -> None:
         """See what time alone changes."""
         kept = 0.5 ** (max(now - self.weighed_at, 0.0) / _WEIGHED_HALF_LIFE_SECONDS)
         self.unsent, self.sent, self.weighed_at = self.unsent * kept, self.sent * kept, max(now, self.weighed_at)
         self.held_models = {name: one for name, one in self.held_models.items() if one.until > now}
+        self.unheard.order(self.rate(), self.pace, now)
+        unheard = self.unheard.calls(now)
         for bucket in self.buckets.values():
             bucket.advance(now)
+            bucket.unheard = unheard * bucket.mean_cost
         self.flying = {
             process: told for process, told in self.flying.items() if told[0] and now - told[1] < self.call_seconds
         }
@@ -195,6 +200,7 @@ class Budget:
 
     def take(self, report: Report, now: float) -> None:
         """One process's report."""
+        self.unheard.hear(report, now)
         self.pass_time(now)
         self.flying[report.process] = [report.in_flight, now]
         self.unsent += report.held * _WEIGHT
@@ -255,20 +261,31 @@ class Budget:
         for reading in report.readings:
             self._know(reading, now)
         for what, bucket in self.buckets.items():
-            bucket.spend(report.spent.get(what, 0.0), report.charged, report.largest.get(what, 0.0))
+            spent, largest = report.spent.get(what, 0.0), report.largest.get(what, 0.0)
+            bucket.spend(spent, report.charged, largest, report.sent)
         if self.settling:
             return
         for bucket in self.buckets.values():
             bucket.settle()
         for reading in report.readings:
             if not reading.refused:
-                self.buckets[reading.what].observe(reading.remaining, reading.age_seconds)
+                self._observe(reading.what, reading.remaining, reading.age_seconds, now)
+
+    def _observe(self, what: str, remaining: float, age_seconds: float, now: float) -> None:
+        bucket = self.buckets[what]
+        bucket.observe(remaining, age_seconds, self.unheard.calls(now, now - age_seconds) * bucket.mean_cost)
 
     def _know(self, reading: Reading, now: float) -> None:
         """A limit that headers tell of has its bucket, at the height that holds."""
         wanted = self._wanted().get(reading.what)
         refill = reading.refill if wanted is None else min(wanted, reading.refill)
-        bucket = self.buckets.get(reading.what) or self._add(reading.what, refill, now)
+        bucket, moment = (
+            self.buckets.get(reading.what) or self._add(reading.what, refill, now),
+            now - reading.age_seconds,
+        )
+        if bucket.told_at is not None and moment < bucket.told_at:
+            return  # a newer answer has told of it
+        bucket.told_at = moment
         bucket.capped = wanted is not None and wanted < 0.98 * reading.refill
         bucket.learned = False
         bucket.set_refill(refill)
@@ -289,7 +306,7 @@ class Budget:
             self.buckets[what].unsure = self.settling
         for what, left in read.items():
             if what not in short and not self.settling:
-                self.buckets[what].observe(left, 0.0)
+                self._observe(what, left, 0.0, now)
         if any(one.meaning == Meaning.RAMP for one in refusals):
             self._slow_down(_SLOWER, before, now)
         elif ample:
@@ -302,7 +319,7 @@ class Budget:
 
     def _headroom(self, what: str) -> float:
         bucket = self.buckets[what]
-        return bucket.level / bucket.mean_cost
+        return bucket.left / bucket.mean_cost
 
     def allowed(self) -> float:
         """Calls a second by the limits alone."""

@@ -27,6 +27,8 @@ def describe(budget: Budget) -> Standing:
         set_limits=budget.chosen,
         resumes=budget.resumes,
         held_models=list(budget.held_models.values()),
+        report_seconds=budget.unheard.report_seconds,
+        processes=len(budget.unheard.heard_at),
     )
 
 

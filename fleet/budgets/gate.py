@@ -31,6 +31,7 @@ _LEAST_PACE = 0.5
 _PACE_GROWTH = 0.1
 # What the budget's pace lets through at once after a silence; a queue does the same.
 _CREDIT_SECONDS = 1.0
+_ROUNDING = 1e-6
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +100,11 @@ class Gate:
         self._pace: float | None = None
         self._full_pace = 0.0
         self._paced_at = 0.0
-        self._told_turn: float | None = None
+        # Of the told pace: the part of a call that has fallen due, when, and how fast it does. Those that begin
+        # together are not to send together.
+        self._due = chance()
+        self._due_at = clock()
+        self._told_pace = 0.0
 
     async def pass_through(
         self,
@@ -151,18 +156,21 @@ class Gate:
     def _wait_told(self, word: Word) -> float:
         """How long the budget's word has a call wait."""
         if word.shut or word.pace == 0:
+            self._follow(0.0)
             return BACK_SECONDS
         if word.pace is None:
             return 0.0
-        return self._turn_before(word.pace) + 1 / word.pace - self._clock()
+        self._follow(word.pace)
+        missing = 1 - self._due
+        return missing / word.pace if missing > _ROUNDING else 0.0
 
-    def _turn_before(self, pace: float) -> float:
-        """The last turn at that pace; unused ones are forgotten but for a second's worth."""
+    def _follow(self, pace: float) -> None:
+        """What fell due since the last time did so at the pace of then: a new one holds from now on. Otherwise
+        every rise would have many processes send at once. What is not used is forgotten but for a second's
+        worth."""
         now = self._clock()
-        if self._told_turn is None:
-            # Processes that begin together do not send together.
-            self._told_turn = now - self._chance() / pace
-        return max(self._told_turn, now - max(_CREDIT_SECONDS, 1 / pace))
+        due = self._due + self._told_pace * (now - self._due_at)
+        self._due, self._due_at, self._told_pace = min(due, max(_CREDIT_SECONDS * pace, 1.0)), now, pace
 
     def _count(self, cost: Cost, pace: float | None) -> None:
         now = self._clock()
@@ -172,7 +180,7 @@ class Gate:
         for what, level in self._levels.items():
             level.spent += cost.get(what, 0.0)
         if pace is not None:
-            self._told_turn = self._turn_before(pace) + 1 / pace
+            self._due -= 1
 
     def give_back(self, cost: Cost) -> None:
         """The call that has passed with just this cost was not sent after all."""

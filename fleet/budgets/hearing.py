@@ -1,8 +1,9 @@
 """Hears reports as they come, late ones too, and tells the budget when they were sent. Pure: no I/O, no clock.
 
 While nobody kept the budget its signals have waited, and then come all at once: each is taken at the moment that
-it was sent, so that what refilled meanwhile is set against what was spent. Machines' clocks differ; a report is
-late by what it is later than the promptest of its process.
+it was sent, so that what refilled meanwhile is set against what was spent. A process that could not report for a
+while says as little of the present. Machines' clocks differ; a report is late by what it is later than the
+promptest of its machine.
 """
 
 from dataclasses import dataclass, replace
@@ -20,11 +21,13 @@ _DRIFT, _DRIFT_SECONDS = 0.02, 10.0
 _STEADY_SECONDS, _STEADY_REPORTS = 2.0, 3
 _APART_SECONDS = 0.5
 _FORGOTTEN_SECONDS = 3600.0
+# A process that tells of calls from so long ago could not report meanwhile.
+_HELD_SECONDS, _HELD_REPORTS = 4.0, 3.0
 
 
 @dataclass(slots=True)
 class _Clock:
-    """One process's clock: the least ``age`` of its reports by ours, and how its last ones came."""
+    """One machine's clock: the least ``age`` of its reports by ours, and how its last ones came."""
 
     least: float
     age: float
@@ -40,26 +43,33 @@ class Hearing:
         self._clocks: dict[str, _Clock] = {}
 
     def take(self, report: Report, now: float) -> float | None:
-        """Tell the budget; the seconds that the process's clock is behind, if that was just found out."""
+        """Tell the budget; the seconds that the machine's clock is behind, if that was just found out."""
         late, off = self._late(report, now)
-        if late > LATE_SECONDS:
+        if late > LATE_SECONDS or self._held_back(report):
             self._budget.missed(now)
         if late > STALE_SECONDS:
             report = replace(report, troubles=[], readings=[])
         self._budget.take(report, now - late)
         return off
 
+    def _held_back(self, report: Report) -> bool:
+        usual = _HELD_SECONDS + _HELD_REPORTS * self._budget.unheard.report_seconds
+        return any(age > usual for age, _ in report.sent)
+
     def _late(self, report: Report, now: float) -> tuple[float, float | None]:
-        age = now - report.sent_at
-        clock = self._clocks.get(report.process)
+        age, machine = now - report.sent_at, report.process.rpartition("@")[2]
+        clock = self._clocks.get(machine)
         if clock is None:
             self._forget(now)
             clock = _Clock(age if age < STALE_SECONDS else 0.0, age, now)
-            self._clocks[report.process] = clock
+            self._clocks[machine] = clock
             return age - clock.least, None
         apart = now - clock.heard_at
+        if apart < _APART_SECONDS:
+            clock.least = min(age, clock.least)
+            return age - clock.least, None
         clock.least = min(age, clock.least + _DRIFT * min(apart, _DRIFT_SECONDS))
-        same = apart >= _APART_SECONDS and abs(age - clock.age) < _STEADY_SECONDS
+        same = abs(age - clock.age) < _STEADY_SECONDS
         clock.steady = clock.steady + 1 if same and age - clock.least > STALE_SECONDS else 0
         clock.age, clock.heard_at = age, now
         if clock.steady < _STEADY_REPORTS:
@@ -69,5 +79,5 @@ class Hearing:
 
     def _forget(self, now: float) -> None:
         self._clocks = {
-            process: clock for process, clock in self._clocks.items() if now - clock.heard_at < _FORGOTTEN_SECONDS
+            machine: clock for machine, clock in self._clocks.items() if now - clock.heard_at < _FORGOTTEN_SECONDS
         }

@@ -3,6 +3,7 @@
 import time
 from dataclasses import dataclass, field
 
+from fleet.budgets.allowance import Haste
 from fleet.budgets.costs import Cost
 from fleet.budgets.headers import HeaderReading
 from fleet.budgets.reports import Reading, Report, Trouble
@@ -11,6 +12,10 @@ from fleet.errors import ProviderError
 from fleet.meanings import Meaning
 
 _LITTLE_LEFT_SECONDS = 1.0
+# A limit that has changed by so much is news to all.
+_CHANGED = 0.02
+# Calls sent within so long are told of as one, and all further ones once there are so many moments to tell.
+_MOMENT_SECONDS, _MOST_MOMENTS = 0.1, 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +36,9 @@ class _Heard:
 
 @dataclass(slots=True)
 class News:
-    """Counted as in :class:`~fleet.budgets.reports.Report`; points in time are monotonic seconds. ``urgent``: it
-    concerns the whole queue and should be told at once."""
+    """Counted as in :class:`~fleet.budgets.reports.Report`; points in time are monotonic seconds. ``moments`` has
+    when calls were sent and how many, ``refills`` what was told before of how high the limits are. ``haste``: how
+    soon all this should be told."""
 
     calls: int = 0
     charged: int = 0
@@ -41,8 +47,10 @@ class News:
     largest: Cost = field(default_factory=dict)
     heard: dict[Limited, _Heard] = field(default_factory=dict)
     troubles: dict[str, Trouble] = field(default_factory=dict)
-    urgent: bool = False
+    haste: Haste = Haste.USUAL
     held: int = 0
+    moments: list[list[float]] = field(default_factory=list)
+    refills: dict[Limited, float] = field(default_factory=dict)
 
     def sent(self, cost: Cost) -> None:
         """A call was sent that costs about so much."""
@@ -50,6 +58,17 @@ class News:
         self.charged += 1
         self._spend(cost, 1)
         self._see_largest(cost)
+        self._sent_at(time.monotonic(), 1)
+
+    def _sent_at(self, moment: float, calls: float) -> None:
+        last = self.moments[-1] if self.moments else None
+        if last and (moment - last[0] < _MOMENT_SECONDS or len(self.moments) >= _MOST_MOMENTS):
+            last[1] += calls
+        else:
+            self.moments.append([moment, calls])
+
+    def _hurry(self, haste: Haste) -> None:
+        self.haste = max(self.haste, haste)
 
     def _spend(self, cost: Cost, sign: int) -> None:
         for what, amount in cost.items():
@@ -88,12 +107,15 @@ class News:
         if error.traits.holds_model or not error.traits.works:
             held = model if error.traits.holds_model else ""
             self._trouble(Trouble(error.meaning, 1, error.detail, error.wait_seconds, key, held))
-            self.urgent = True
+            self._hurry(Haste.URGENT)
 
     def _read(self, readings: list[HeaderReading], at: float, *, refused: bool) -> None:
         for reading in readings:
             self._hear(_Heard(reading, at, refused))
-            self.urgent = self.urgent or reading.remaining < _LITTLE_LEFT_SECONDS * reading.refill
+            if reading.remaining < _LITTLE_LEFT_SECONDS * reading.refill:
+                self._hurry(Haste.SOON)
+            if abs(reading.refill - self.refills.get(reading.what, 0.0)) > _CHANGED * reading.refill:
+                self._hurry(Haste.URGENT)
 
     def _hear(self, heard: _Heard) -> None:
         if heard.says_more_than(self.heard.get(heard.reading.what)):
@@ -123,8 +145,14 @@ class News:
             self._hear(heard)
         for trouble in later.troubles.values():
             self._trouble(trouble)
-        self.urgent = self.urgent or later.urgent
+        self._hurry(later.haste)
         self.held += later.held
+        for moment, calls in later.moments:
+            self._sent_at(moment, calls)
+
+    def next(self) -> "News":
+        """What is gathered after this has been told."""
+        return News(refills=self.refills | {what: heard.reading.refill for what, heard in self.heard.items()})
 
     def report(self, process: str, in_flight: int) -> Report:
         """All of it, as it is told the budget now."""
@@ -141,4 +169,5 @@ class News:
             sent_at=round(time.time(), 3),
             in_flight=in_flight,
             held=self.held,
+            sent=[[round(now - moment, 2), calls] for moment, calls in self.moments],
         )

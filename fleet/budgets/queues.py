@@ -24,7 +24,7 @@ from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
 from fleet.budgets.reports import SET_QUEUE_RATE
-from fleet.machine_id import pid_here
+from fleet.machine_id import pid_here, place_of
 
 _RPC = timedelta(seconds=5)
 # A poll waits on the server for up to a minute; one that is older has been given up by its process.
@@ -98,7 +98,13 @@ async def pollers(client: Client, queue: str) -> int:
         report_pollers=True,
     )
     described = await client.workflow_service.describe_task_queue(request, timeout=_RPC)
-    return len({one.identity for one in described.pollers if still_polls(one, client.identity)})
+    return len({process_of(one) for one in described.pollers if still_polls(one, client.identity)})
+
+
+def process_of(poller: PollerInfo) -> str:
+    """Which process polls, without its pid: one that was started again is still the same one."""
+    place = place_of(poller.identity)
+    return poller.identity if place is None else f"{place.process}@{place.host}+{place.machine}"
 
 
 def still_polls(poller: PollerInfo, own_identity: str) -> bool:

@@ -37,8 +37,8 @@ class Ramp:
         give back, None where none is known."""
         if self.rate is None:
             return
-        credit = min(now - self.at, max(_CREDIT_SECONDS, 1 / self.rate))
-        self.at = now
+        credit = max(min(now - self.at, max(_CREDIT_SECONDS, 1 / self.rate)), 0.0)
+        self.at = max(now, self.at)
         if self.seconds and whole is not None:
             self.rate += whole * credit / self.seconds
         else:

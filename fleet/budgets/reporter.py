@@ -1,7 +1,8 @@
 """Tells a queue's budget what one process did, in small batches.
 
-Once a second while there is something to tell, sooner after a refusal or a failure that concerns the whole queue;
-now and then while calls are on their way, so that a provider that keeps silent is not forgotten; never while idle.
+Once a second while there is something to tell, sooner after a refusal or a failure that concerns the whole queue,
+less often where there are many processes (``allowance``); now and then while calls are on their way, so that a
+provider that keeps silent is not forgotten; never while idle.
 A budget that is not there is started; one that nobody keeps going is told less, so that its history does not grow.
 """
 
@@ -16,6 +17,7 @@ from temporalio.client import Client, WorkflowHandle
 from temporalio.common import WorkflowIDConflictPolicy
 from temporalio.service import RPCError, RPCStatusCode
 
+from fleet.budgets.allowance import Allowance
 from fleet.budgets.costs import Cost
 from fleet.budgets.headers import HeaderReading
 from fleet.budgets.news import News
@@ -34,7 +36,7 @@ from fleet.budgets.watch import Watch
 from fleet.contracts import CONTROL_QUEUE, LimitSettings
 from fleet.errors import ProviderError
 
-_USUAL_SECONDS, _URGENT_SECONDS = 1.0, 0.25
+_LOOK_SECONDS = 0.125
 _UNHEARD_SECONDS = 15.0
 _IN_FLIGHT_SECONDS = 20.0
 _ASK_SECONDS = 10.0
@@ -82,6 +84,7 @@ class Reporter:
         self._told = asyncio.Event()
         self._in_flight = 0
         self._active = True
+        self._allowance = Allowance()
         self.watch = Watch(client, queue, self._first_rate)
 
     # What the calls tell.
@@ -178,15 +181,24 @@ class Reporter:
     async def _pause(self) -> None:
         """Until the next report may be sent."""
         begun = time.monotonic()
-        usual = _USUAL_SECONDS if self.watch.kept else _UNHEARD_SECONDS
-        while (passed := time.monotonic() - begun) < usual:
-            if self._news.urgent and passed >= _URGENT_SECONDS and self.watch.kept:
-                return
-            await asyncio.sleep(min(_URGENT_SECONDS / 2, usual - passed))
+        wait = self._wait(begun)
+        while wait > 0:
+            await asyncio.sleep(min(_LOOK_SECONDS, wait))  # urgent news may come meanwhile
+            wait = self._wait(begun)
+
+    def _wait(self, begun: float) -> float:
+        """Seconds until then, where the last one was sent when the pause had ``begun``."""
+        now = time.monotonic()
+        if not self.watch.kept:
+            return begun + _UNHEARD_SECONDS - now
+        if self.watch.last is not None:
+            self._allowance.each_seconds = self.watch.last.report_seconds
+        return self._allowance.wait(self._news.haste, now)
 
     async def _send(self) -> None:
-        news, self._news, self._active = self._news, News(), True
+        news, self._news, self._active = self._news, self._news.next(), True
         self._told.clear()
+        self._allowance.take(time.monotonic())
         try:
             await self._signal(REPORT_SIGNAL, news.report(self._process, self._in_flight))
         except RPCError as error:

@@ -63,7 +63,8 @@ class Report:
     corrected by what earlier ones turned out to, and ``largest`` the most that one of them cost. ``answered``
     counts usable answers and what failed for reasons that are the assistant's own. ``in_flight`` are this
     process's calls that have not ended. ``held`` were handed out and went back unsent, since their model has no
-    quota.
+    quota. ``sent`` has when the ``calls`` were sent: pairs of seconds before the report, and how many; processes
+    of 0.1.0 leave it out.
     """
 
     process: str
@@ -77,6 +78,7 @@ class Report:
     sent_at: float = 0.0
     in_flight: int = 0
     held: int = 0
+    sent: list[list[float]] = field(default_factory=list)
 
     @property
     def machine(self) -> str:
@@ -127,7 +129,8 @@ class HeldModel:
 @dataclass(frozen=True)
 class Standing:
     """Answer of the query ``standing``. ``why`` says what holds the rate where it is; ``resumes`` is how often the
-    operator has opened the queue."""
+    operator has opened the queue. ``report_seconds`` is the time in which one report of each process falls due;
+    budgets of 0.1.0 do not say (0), and neither how many ``processes`` have reported lately."""
 
     queue: str
     rate: float
@@ -144,6 +147,8 @@ class Standing:
     set_limits: LimitSettings = field(default_factory=LimitSettings)
     resumes: int = 0
     held_models: list[HeldModel] = field(default_factory=list)
+    report_seconds: float = 0.0
+    processes: int = 0
 
     @property
     def holds(self) -> bool:

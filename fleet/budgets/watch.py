@@ -2,7 +2,7 @@
 
 Where the server lets the queue's rate be set, the queue itself obeys the budget, and only a call that was held
 for a while asks whether the queue has been shut meanwhile. Elsewhere every call goes by the budget's word: the
-budget is asked at most every other second, and only while calls want to pass.
+budget is asked once a second at most, by more than ten processes less often, and only while calls want to pass.
 """
 
 import asyncio
@@ -22,7 +22,8 @@ from fleet.budgets.reports import STANDING_QUERY, Standing, budget_id
 _RPC = timedelta(seconds=3)
 #: Age at which a standing is asked for anew, by those who ask for it now and then.
 FRESH_SECONDS = 1.0
-_POLL_SECONDS = 2.0
+# How old a rate may be that a gate keeps; with more than ten processes so much older.
+_LEAST_POLL_SECONDS, _MOST_POLL_SECONDS, _POLLS_A_SECOND = 1.0, 2.0, 10.0
 _HELD_SECONDS = 1.0
 # Where nobody keeps the budget, a query may wait for its deadline.
 _UNKEPT_SECONDS = 5.0
@@ -83,7 +84,8 @@ class Watch:
                 return Word()
             standing = await self.standing()
             return Word(shut=standing is not None and standing.holds)
-        await self.standing(_POLL_SECONDS)
+        polled = self._processes / _POLLS_A_SECOND
+        await self.standing(min(max(polled, _LEAST_POLL_SECONDS), _MOST_POLL_SECONDS))
         # With nobody to ask, what was said last goes on.
         rate, shut = (self._first_rate, False) if self.last is None else (self.last.rate, self.last.holds)
         return Word(shut, queue_holds=self._opened.settable, pace=rate / self._processes)
@@ -93,7 +95,8 @@ class Watch:
         try:
             self.last = await self._handle.query(STANDING_QUERY, result_type=Standing, rpc_timeout=_RPC)
             if self._by_gates or not self._paced_by_queue(holds_model=False):
-                self._processes = max(await pollers(self._client, self._queue), 1)
+                # One whose slots are full of calls that wait does not poll.
+                self._processes = max(await pollers(self._client, self._queue), self.last.processes, 1)
         except (RPCError, WorkflowQueryFailedError) as error:
             kept = False
             if isinstance(error, RPCError) and error.status is RPCStatusCode.NOT_FOUND:

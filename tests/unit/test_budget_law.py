@@ -219,6 +219,108 @@ def test_a_limit_that_halves_and_another_customer_are_noticed(
     assert sum(utilisations) / 5 > used and sum(shares) / 5 < refused
 
 
+def many(refill: float, *, headers: bool, seed: int, **world: object) -> World:
+    """Ten machines of five processes, whose clocks differ by up to 20 s."""
+    return world_of(refill, headers=headers, processes=50, machines=10, seed=seed, concurrency=1200, **world)
+
+
+FLEETS = pytest.mark.parametrize("headers", [True, False], ids=["headers", "no headers"])
+
+
+@FLEETS
+@pytest.mark.parametrize("refill", [10.0, 50.0])
+def test_fifty_processes_use_their_limit_and_their_budget_hears_ten_reports_a_second(
+    refill: float, headers: bool
+) -> None:
+    """a and e of bench/limits."""
+    for seed in range(2):
+        world = many(refill, headers=headers, seed=seed)
+        world.run(120)
+        assert world.utilisation(20, 120, refill) > 0.97 and world.share_refused() == 0
+        assert sum(at >= 20 for at in world.reports) <= 10.5 * 100
+
+
+@FLEETS
+@pytest.mark.parametrize("change", ["halved", "shared"])
+def test_fifty_processes_notice_a_limit_that_halves_and_another_customer(change: str, headers: bool) -> None:
+    """c and d of bench/limits."""
+    utilisations, shares = [], []
+    for seed in range(4):
+        world = many(5.0, headers=headers, seed=seed)
+        world.run(40)
+        if change == "halved":
+            world.provider.set_refill(2.5)
+        else:
+            world.provider.tenant = 2.5
+        world.run(150)
+        utilisations.append(world.utilisation(70, 190, 2.5))
+        shares.append(world.share_refused())
+    assert sum(utilisations) / 4 > 0.97 and sum(shares) / 4 <= (0.001 if headers else 0.022)
+
+
+def test_fifty_processes_keep_to_a_limit_of_tokens() -> None:
+    """b of bench/limits. The gates, which see to the largest calls, are not here."""
+    utilisations, shares = [], []
+    for seed in range(6):
+        world = World(
+            Provider(400_000 / 60, 400_000),
+            LimitSettings(tpm=400_000),
+            what=Limited.TOKENS,
+            cost=lognormal(40_000, 1.5, 0.0154),
+            costs={"tokens": 1000.0},
+            concurrency=1200,
+            first=first_rate(LimitSettings(tpm=400_000), {Limited.TOKENS: 1000.0}),
+            processes=50,
+            machines=10,
+            seed=seed,
+        )
+        world.run(220)
+        utilisations.append(world.utilisation(20, 220, 400_000 / 60))
+        shares.append(world.share_refused())
+    assert sum(utilisations) / 6 > 0.97 and sum(shares) / 6 < 0.004
+
+
+@FLEETS
+def test_processes_that_do_not_say_when_their_calls_were_sent_keep_to_the_limit(headers: bool) -> None:
+    """Those of 0.1.0, which report once a second however many they are; alone, and beside others."""
+    for old in (3, 2):
+        world = world_of(10.0, headers=headers, processes=3, old=old)
+        world.run(120)
+        assert world.utilisation(20, 120, 10.0) > 0.97 and world.share_refused() == 0
+
+
+@FLEETS
+@pytest.mark.parametrize("processes", [3, 12, 50])
+def test_where_the_server_keeps_no_rate_the_gates_use_the_limit_and_keep_to_it(
+    processes: int, headers: bool
+) -> None:
+    for seed in range(2):
+        world = world_of(10.0, headers=headers, processes=processes, gates=True, seed=seed, concurrency=1200)
+        world.run(120)
+        assert world.utilisation(20, 120, 10.0) > 0.95 and world.share_refused() == 0
+
+
+@pytest.mark.parametrize(("headers", "refused"), [(True, 0.01), (False, 0.04)])
+@pytest.mark.parametrize("processes", [3, 12])
+@pytest.mark.parametrize("change", ["halved", "shared"])
+def test_where_the_server_keeps_no_rate_the_gates_notice_a_change(
+    change: str, processes: int, headers: bool, refused: float
+) -> None:
+    """Without headers nothing but refusals tells of it, and each is heard of by the others a second later."""
+    utilisations, shares = [], []
+    for seed in range(3):
+        world = world_of(5.0, headers=headers, processes=processes, gates=True, seed=seed, concurrency=1200)
+        world.run(40)
+        if change == "halved":
+            world.provider.set_refill(2.5)
+        else:
+            world.provider.tenant = 2.5
+        world.run(150)
+        utilisations.append(world.utilisation(70, 190, 2.5))
+        shares.append(world.share_refused())
+    assert sum(utilisations) / 3 > 0.95 and sum(shares) / 3 <= refused
+
+
 pasts = st.lists(
     st.tuples(
         st.integers(0, 20),

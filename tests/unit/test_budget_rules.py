@@ -1,5 +1,6 @@
 """Single rules of the control law, by reports made by hand."""
 
+from copy import deepcopy
 from dataclasses import replace
 from itertools import pairwise
 
@@ -8,6 +9,7 @@ import pytest
 from fleet.budgets.breaker import PROBE_RATE
 from fleet.budgets.budget import SHUT_BEFORE, Budget
 from fleet.budgets.describe import describe
+from fleet.budgets.ramp import Ramp
 from fleet.budgets.reports import Opening, Reading, Report, Trouble
 from fleet.contracts import Limited, LimitSettings
 from fleet.meanings import Meaning
@@ -232,3 +234,47 @@ def test_a_probe_is_kept_up_while_calls_are_on_their_way_and_nothing_is_heard() 
     assert describe(budget).breaker == "probing", "the other's call may still be on its way"
     budget.pass_time(330.0)
     assert describe(budget).breaker == "closed" and budget.rate() <= 1.0
+
+
+def test_it_says_how_seldom_processes_shall_report_by_how_many_there_are() -> None:
+    budget = opened(LimitSettings(rpm=600))
+    assert describe(budget).report_seconds == 0
+    for number in range(50):
+        budget.take(replace(worked(1), process=f"w{number}"), 1.0)
+    assert describe(budget).report_seconds == 5.0
+    for second in range(2, 40):
+        budget.take(replace(worked(1), process="w0"), float(second))
+    assert describe(budget).report_seconds == 0.1, "the others have ended"
+
+
+def test_a_limit_that_was_halved_is_not_raised_again_by_an_answer_from_before() -> None:
+    budget = opened()
+    busy(budget, 1, 10)
+    halved = [Reading(Limited.REQUESTS, 5.0, 20.0, 0.5)]
+    budget.take(worked(readings=halved), 10.0)
+    capacity = budget.buckets[Limited.REQUESTS].capacity
+    for second in (11.0, 12.0, 13.0):
+        budget.take(worked(readings=[Reading(Limited.REQUESTS, 10.0, 40.0, second - 9.0)]), second)
+        budget.take(worked(readings=halved), second + 0.5)
+    assert budget.buckets[Limited.REQUESTS].refill == 5.0
+    assert budget.buckets[Limited.REQUESTS].capacity == capacity
+
+
+def test_what_was_sent_before_an_answer_is_in_it_though_it_is_told_of_later() -> None:
+    """A call that had been sent a second before another one's answer told what is left."""
+    budget = opened()
+    busy(budget, 1, 10)
+    bucket = budget.buckets[Limited.REQUESTS]
+    bucket.observe(bucket.level, 0.0)
+    at = deepcopy(budget)
+    before = [Reading(Limited.REQUESTS, 10.0, 25.0, 0.5)]
+    budget.take(worked(5, readings=before, sent=[[3.0, 5.0]]), 10.0)
+    at.take(worked(5, readings=before, sent=[[0.1, 5.0]]), 10.0)
+    assert budget.buckets[Limited.REQUESTS].foreign < at.buckets[Limited.REQUESTS].foreign
+
+
+def test_a_late_report_lowers_no_bound() -> None:
+    ramp = Ramp()
+    ramp.begin(4.0, 100.0)
+    ramp.climb(None, 80.0)
+    assert (ramp.rate, ramp.at) == (4.0, 100.0)

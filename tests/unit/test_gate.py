@@ -188,6 +188,18 @@ async def test_a_told_pace_is_kept_and_a_new_one_holds_at_once(clock: Clock) -> 
     assert sum(107 <= at < 127 for at in passed) == pytest.approx(20, abs=1)
 
 
+async def test_a_pace_that_rises_has_many_processes_send_no_burst(clock: Clock) -> None:
+    """Each has sent lately, and what fell due since did so at the lower pace."""
+    passed = []
+    for number in range(50):
+        clock.now, gate = 100.0, gate_with(clock, chance=number / 50)
+        for _ in range(4):
+            assert await told(gate, lambda: Word(pace=0.04 if clock.now < 150 else 0.06), 60.0) is None
+            passed.append(clock.now)
+    seconds = [sum(begin <= at < begin + 1 for at in passed) for begin in range(140, 165)]
+    assert max(seconds) <= 5, "three a second are due at the most, and passing takes half a second's look"
+
+
 async def test_a_pace_below_what_a_slot_is_kept_for_sends_calls_back(clock: Clock) -> None:
     gate = gate_with(clock, chance=1.0)
     assert await told(gate, lambda: Word(pace=0.01)) is None

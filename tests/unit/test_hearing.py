@@ -67,3 +67,21 @@ def test_a_clock_that_is_ahead_makes_nothing_late() -> None:
     for second in range(1, 10):
         assert ear.take(at_work(sent_at=1500.0 + second, troubles=OUTAGE), 1000.0 + second) is None
     assert budget.breaker.state == "probing" and not budget.settling
+
+
+def test_a_machine_whose_clock_is_off_is_found_out_by_all_its_processes_together() -> None:
+    budget, ear = hearing()
+    settled = []
+    for second in range(1, 60):
+        ear.take(at_work("openai_00@vm+1", sent_at=1000.0 + second), 1000.1 + second)
+        ear.take(at_work(f"openai_{second:02}@vm+2", sent_at=980.0 + second), 1000.2 + second)
+        settled.append(not budget.settling)
+    assert all(settled[45:])
+
+
+def test_a_process_that_could_not_report_for_a_while_says_nothing_of_the_present_level() -> None:
+    budget, ear = hearing()
+    ear.take(at_work(sent_at=1001.0, sent=[[0.5, 5]]), 1001.1)
+    assert not budget.settling
+    ear.take(at_work(sent_at=1020.0, sent=[[18.0, 3], [1.0, 2]]), 1020.1)
+    assert budget.settling

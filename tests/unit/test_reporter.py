@@ -3,12 +3,14 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from temporalio.client import WorkflowQueryFailedError
 from temporalio.service import RPCError, RPCStatusCode
 
+from fleet.budgets import allowance
 from fleet.budgets import reporter as reporting
 from fleet.budgets import watch as watching
 from fleet.budgets.admission import Admission
@@ -62,8 +64,13 @@ class Server:
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Server:
-    for name in ("_USUAL_SECONDS", "_URGENT_SECONDS", "_ASK_SECONDS"):
-        monkeypatch.setattr(reporting, name, 0.01)
+    for module, name in (
+        (allowance, "_USUAL_SECONDS"),
+        (allowance, "_SOON_SECONDS"),
+        (reporting, "_LOOK_SECONDS"),
+        (reporting, "_ASK_SECONDS"),
+    ):
+        monkeypatch.setattr(module, name, 0.01)
     monkeypatch.setattr(watching, "_UNKEPT_SECONDS", 0.01)
     return Server()
 
@@ -169,6 +176,49 @@ async def test_a_provider_that_keeps_silent_is_told_of_now_and_then(
         told = len(server.reports)
         await asyncio.sleep(0.1)  # what is tested is this silence
         assert len(server.reports) == told
+
+
+async def test_where_there_are_many_processes_each_reports_seldom_and_loses_nothing(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.standing = Standing("llm-test", 1.0, "closed", "", True, 0, 0, 0, report_seconds=60.0)
+    monkeypatch.setattr(reporting, "Allowance", lambda: allowance.Allowance(lambda: 1.0))
+    async with reporting_to(server) as (reporter, admission):
+        await call(admission)
+        await until("it is told how seldom", lambda: reporter.watch.last and server.reports)
+        told = len(server.reports) + 1
+        await call(admission)
+        await until("this is told", lambda: len(server.reports) == told)
+        for _ in range(19):
+            await call(admission)
+        await asyncio.sleep(0.2)  # what is tested is this silence
+        assert len(server.reports) == told
+        refused = ProviderError(Meaning.RATE, "openai", "…", status=429, wait_seconds=0.0, headers=ANSWER.headers)
+        with pytest.raises(ProviderError):
+            await call(admission, error=refused)
+        await until("a refusal is told at once", lambda: len(server.reports) > told)
+    assert server.told(lambda report: report.calls) == 22
+    for report in server.reports:
+        assert sum(count for _, count in report.sent) == report.calls
+        assert all(0 <= age < 10 for age, _ in report.sent)
+
+
+async def test_a_limit_that_has_changed_is_told_at_once(server: Server) -> None:
+    server.standing = Standing("llm-test", 1.0, "closed", "", True, 0, 0, 0, report_seconds=60.0)
+
+    def told_refills() -> list[float]:
+        return [reading.refill for report in server.reports for reading in report.readings]
+
+    async with reporting_to(server) as (reporter, admission):
+        await call(admission)
+        await until("the limit is told", lambda: told_refills() and reporter.watch.last)
+        lowered = ANSWER.headers | {"x-ratelimit-limit-requests": "300"}
+        async with admission.admitted(REQUEST) as admitted:
+            admitted.take()
+            with admitted.sending():
+                pass
+            admitted.answered(replace(ANSWER, headers=lowered))
+        await until("the lower one too", lambda: 5.0 in told_refills())
 
 
 async def test_a_call_that_was_answered_before_is_told_to_nobody(server: Server) -> None:

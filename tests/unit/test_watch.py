@@ -5,12 +5,13 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from temporalio.api.taskqueue.v1 import PollerInfo
 from temporalio.client import WorkflowQueryFailedError
 from temporalio.service import RPCError, RPCStatusCode
 
 from fleet.budgets import watch as watching
 from fleet.budgets.gate import Word
-from fleet.budgets.queues import QueueRate
+from fleet.budgets.queues import QueueRate, process_of
 from fleet.budgets.reports import HeldModel, Standing
 from fleet.budgets.watch import Watch
 
@@ -88,10 +89,35 @@ async def test_elsewhere_every_call_goes_by_the_budgets_word(
     watch = watch_of(server, opened)
     assert await watch.word(0.0) == Word(queue_holds=queue_holds, pace=2.0), "a third of the fleet's rate"
     server.answer, server.polling = standing("parked", 0.0), 2
-    server.now += 1.9
-    assert not (await watch.word(0.0)).shut and server.asked == 1, "it is asked every other second at most"
+    server.now += 0.9
+    assert not (await watch.word(0.0)).shut and server.asked == 1, "it is asked once a second at most"
     server.now += 0.2
     assert await watch.word(0.0) == Word(shut=True, queue_holds=queue_holds, pace=0.0) and server.asked == 2
+
+
+async def test_many_processes_ask_less_often(server: Server) -> None:
+    watch, server.polling = watch_of(server, DIVIDED), 50
+    assert (await watch.word(0.0)).pace == 6.0 / 50
+    server.now += 1.9
+    await watch.word(0.0)
+    assert server.asked == 1
+    server.now += 0.2
+    await watch.word(0.0)
+    assert server.asked == 2
+
+
+async def test_a_process_that_reports_counts_though_it_has_no_slot_left_to_poll_with(server: Server) -> None:
+    watch = watch_of(server, DIVIDED)
+    server.answer, server.polling = replace(standing(), processes=4), 1
+    assert (await watch.word(0.0)).pace == 1.5
+
+
+def test_a_process_that_was_started_again_is_still_one() -> None:
+    before, after, other = (
+        PollerInfo(identity=f"openai_{number}@vm+aaaaaaaaaaaa:{pid}") for number, pid in ((0, 7), (0, 9), (1, 8))
+    )
+    assert process_of(before) == process_of(after) != process_of(other)
+    assert process_of(PollerInfo(identity="4711@laptop")) == "4711@laptop"
 
 
 async def test_a_budget_that_finds_the_server_wanting_is_believed(server: Server) -> None:

@@ -1,0 +1,52 @@
+"""How often one process may report, so that its budget hears about ten reports a second of all together. Pure.
+
+What falls due while there is nothing to tell is saved up: a process with few calls tells of each at once, one with
+many tells of several at a time. What changes the rate for all is told at once, and saved for afterwards.
+"""
+
+import random
+from collections.abc import Callable
+from enum import IntEnum
+
+_USUAL_SECONDS, _SOON_SECONDS = 1.0, 0.25
+_MOST_SAVED, _OWED_FOR_URGENT, _MOST_OWED = 1.0, 1.5, 2.0
+# What a report takes of what was saved: processes that began together shall not report together.
+_LEAST_TAKEN, _TAKEN_SPREAD = 0.5, 1.0
+
+
+class Haste(IntEnum):
+    """How soon something should be told: ``SOON`` before a second has passed since the last report, ``URGENT``
+    also where none falls due."""
+
+    USUAL = 0
+    SOON = 1
+    URGENT = 2
+
+
+class Allowance:
+    """``each_seconds`` is the time in which one report falls due, as the budget said last; 0: it did not say."""
+
+    def __init__(self, chance: Callable[[], float] = random.random) -> None:
+        self._chance = chance
+        self._saved = _MOST_SAVED
+        self._saved_at = 0.0
+        self._reported_at = float("-inf")
+        self.each_seconds = 0.0
+
+    def wait(self, haste: Haste, now: float) -> float:
+        """Seconds until a report may be sent."""
+        spacing = _USUAL_SECONDS if haste is Haste.USUAL else _SOON_SECONDS
+        needed = -_OWED_FOR_URGENT if haste is Haste.URGENT else 0.0
+        missing = max(needed - self._saved_until(now), 0.0)
+        return max(self._reported_at + spacing - now, missing * self.each_seconds, 0.0)
+
+    def take(self, now: float) -> None:
+        """A report is sent."""
+        taken = _LEAST_TAKEN + _TAKEN_SPREAD * self._chance()
+        self._saved = max(self._saved_until(now) - taken, -_MOST_OWED)
+        self._saved_at = self._reported_at = now
+
+    def _saved_until(self, now: float) -> float:
+        if not self.each_seconds:
+            return _MOST_SAVED
+        return min(self._saved + (now - self._saved_at) / self.each_seconds, _MOST_SAVED)
