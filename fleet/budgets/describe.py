@@ -27,6 +27,7 @@ def describe(budget: Budget) -> Standing:
         set_limits=budget.chosen,
         resumes=budget.resumes,
         held_models=list(budget.held_models.values()),
+        machines=list(budget.roster.machines.values()),
     )
 
 

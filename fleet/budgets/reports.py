@@ -86,12 +86,22 @@ class Report:
 
 
 @dataclass(frozen=True)
+class MachineHome:
+    """What a machine tells of itself: its ``machine`` (``HOST+MACHINE``), the ``version`` of its release, and
+    where the others may ask its control process; ``control_url`` is empty where they may not."""
+
+    machine: str
+    version: str = ""
+    control_url: str = ""
+
+
+@dataclass(frozen=True)
 class Opening:
     """A process tells that it will poll the queue, which hands out ``rate`` calls a second now; None: the server
     does not let that be known or set. ``exact`` is False where the server divides the queue.
 
     ``costs`` is what a call is estimated to cost of which nothing is known, ``timeout_seconds`` how long one may
-    take before it counts as failed.
+    take before it counts as failed. ``home`` is the process's machine; None where it does not tell.
     """
 
     limits: LimitSettings
@@ -99,6 +109,7 @@ class Opening:
     exact: bool = True
     costs: dict[str, float] = field(default_factory=dict)
     timeout_seconds: float = 600.0
+    home: MachineHome | None = None
 
 
 @dataclass(frozen=True)
@@ -125,9 +136,20 @@ class HeldModel:
 
 
 @dataclass(frozen=True)
+class MachineStanding:
+    """A machine whose processes the budget has heard: when last, in unix seconds by the Temporal server's clock.
+    What it did not tell of itself is empty."""
+
+    machine: str
+    heard_at: float
+    version: str = ""
+    control_url: str = ""
+
+
+@dataclass(frozen=True)
 class Standing:
     """Answer of the query ``standing``. ``why`` says what holds the rate where it is; ``resumes`` is how often the
-    operator has opened the queue."""
+    operator has opened the queue; ``machines`` are those that the budget has heard in the last day."""
 
     queue: str
     rate: float
@@ -144,6 +166,7 @@ class Standing:
     set_limits: LimitSettings = field(default_factory=LimitSettings)
     resumes: int = 0
     held_models: list[HeldModel] = field(default_factory=list)
+    machines: list[MachineStanding] = field(default_factory=list)
 
     @property
     def holds(self) -> bool:
