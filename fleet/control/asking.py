@@ -23,6 +23,7 @@ _MOST_BYTES = 1_000_000
 _MOST_PROCESSES, _MOST_PROBLEMS, _MOST_TEXT = 200, 20, 300
 _MOST_AT_ONCE = 20
 _LISTENS_HERE_ALONE = "its control process listens on its own machine alone (FLEET_CONTROL_HOST)"
+_HERE = ("localhost", "127.0.0.1", "::1")
 _AGE_SECONDS, _FORGOTTEN_SECONDS = 10.0, 60.0
 
 
@@ -33,22 +34,21 @@ class _Unusable(FleetError):
 async def ask_machines(settings: Settings, machines: Sequence[OtherMachine]) -> list[OtherMachine]:
     """The machines with what they told or why they did not, all asked at once, each for three seconds at most.
 
-    The token, where there is one, goes along for a proxy that stands before them.
+    The token, where there is one, goes along for a proxy that stands before them, and never in plain text.
     """
-    headers = {b"accept-encoding": b"identity"}  # so that the bound is one of what is kept in memory
-    if settings.control_token is not None:
-        headers[b"authorization"] = b"Bearer " + settings.control_token.get_secret_value().encode()
+    token = settings.control_token
+    bearer = b"" if token is None else b"Bearer " + token.get_secret_value().encode()
     try:
         verify = await asyncio.to_thread(_certificates_for, machines)
     except OSError as error:
         return [replace(one, why_not=f"the certificates cannot be read: {error.strerror}") for one in machines]
     at_once = asyncio.Semaphore(_MOST_AT_ONCE)
     # Redirects are not followed: they would carry the token to another host.
-    async with httpx.AsyncClient(headers=headers, trust_env=False, verify=verify) as client:
+    async with httpx.AsyncClient(trust_env=False, verify=verify) as client:
 
         async def asked(machine: OtherMachine) -> OtherMachine:
             async with at_once:
-                return await _asked(client, machine)
+                return await _asked(client, machine, bearer)
 
         return list(await asyncio.gather(*(asked(one) for one in machines)))
 
@@ -59,13 +59,13 @@ def _certificates_for(machines: Sequence[OtherMachine]) -> ssl.SSLContext | bool
     return httpx.create_ssl_context() if secure else False
 
 
-async def _asked(client: httpx.AsyncClient, machine: OtherMachine) -> OtherMachine:
+async def _asked(client: httpx.AsyncClient, machine: OtherMachine, bearer: bytes) -> OtherMachine:
     if not machine.control_url:
         # One that runs an older release tells no address; it is not known where it listens.
         return replace(machine, why_not=_LISTENS_HERE_ALONE if machine.version else "it has told no address")
     try:
         async with asyncio.timeout(_ANSWER_SECONDS):
-            told = told_by(await _answer(client, f"{machine.control_url}/status"), machine.name)
+            told = told_by(await _answer(client, f"{machine.control_url}/status", bearer), machine.name)
     except TimeoutError:
         why = f"no answer within {_ANSWER_SECONDS:.0f} s"
     except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError) as error:
@@ -77,9 +77,12 @@ async def _asked(client: httpx.AsyncClient, machine: OtherMachine) -> OtherMachi
     return replace(machine, why_not=harmless(f"{machine.control_url}: {why}")[:_MOST_TEXT])
 
 
-async def _answer(client: httpx.AsyncClient, address: str) -> bytes:
-    found = bytearray()
-    async with client.stream("GET", address) as answer:
+async def _answer(client: httpx.AsyncClient, address: str, bearer: bytes) -> bytes:
+    url, found = httpx.URL(address), bytearray()
+    headers = {b"accept-encoding": b"identity"}  # so that the bound is one of what is kept in memory
+    if bearer and (url.scheme == "https" or url.host in _HERE):
+        headers[b"authorization"] = bearer
+    async with client.stream("GET", url, headers=headers) as answer:
         if answer.status_code != 200:
             raise _Unusable(f"it answers {answer.status_code}")
         async for part in answer.aiter_raw():

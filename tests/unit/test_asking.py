@@ -92,6 +92,13 @@ async def test_the_token_goes_along_where_there_is_one_and_never_on_to_where_one
         assert token not in repr(found)
 
 
+async def test_the_token_is_never_sent_in_plain_text_to_another_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(asking, "_HERE", ())
+    async with neighbour() as one:
+        (found,) = await ask_machines(settings(control_token="a-token-of-the-test"), [one.machine()])
+        assert found.told is not None and b"authorization" not in one.heads[0].lower()
+
+
 HOSTILE = [
     (b"<html>", "not JSON"),
     (b"\xff\xfe", "not JSON"),
