@@ -32,8 +32,9 @@ class Told:
 class OtherMachine:
     """A machine that polled or reported within the last day. ``polled_seconds`` and ``heard_seconds`` ago were its
     latest poll and report, None where Temporal or the budgets know of none any more; ``processes`` are those that
-    Temporal still lists, ``pollers`` how many of them poll a queue now. ``gone_seconds`` ago it was last seen;
-    None where that is lately. ``told`` is None where it was not asked or did not answer; ``why_not`` says why."""
+    Temporal still lists, ``pollers`` how many of them poll a queue now. ``seen_seconds`` ago it was last known to
+    live; ``gone_seconds`` is the same, or None where that is lately. ``told`` is None where it was not asked or
+    did not answer; ``why_not`` then says why."""
 
     host: str
     machine: str
@@ -43,6 +44,7 @@ class OtherMachine:
     version: str = ""
     control_url: str = ""
     heard_seconds: float | None = None
+    seen_seconds: float = 0.0
     gone_seconds: float | None = None
     told: Told | None = None
     why_not: str = ""
@@ -67,17 +69,22 @@ def other_machines(
     standings: Iterable[Standing],
     own_identity: str,
     now: datetime | None = None,
+    sightings: Iterable[MachineStanding] = (),
 ) -> list[OtherMachine]:
-    """The machines of these pollers, by queue, and of these budgets, sorted by host name, without this one. What
-    is not part of a fleet is left out."""
+    """The machines of these pollers, by queue, of these budgets and of earlier ``sightings``, sorted by host name,
+    without this one. What is not part of a fleet is left out."""
     now = now or datetime.now(UTC)
     polling = _polling(pollers, now)
-    heard = _heard(standings)
+    heard = _latest(one for standing in standings for one in standing.machines)
+    sighted = _latest(sightings)
     own = place_of(own_identity)
-    names = polling.keys() | heard.keys()
+    names = polling.keys() | heard.keys() | sighted.keys()
     if own is not None:
         names -= {(own.host, own.machine)}
-    return [_machine(*name, polling.get(name, _Polling()), heard.get(name), now) for name in sorted(names)]
+    return [
+        _machine(*name, polling.get(name, _Polling()), heard.get(name), sighted.get(name), now)
+        for name in sorted(names)
+    ]
 
 
 def _polling(pollers: Mapping[str, Iterable[PollerInfo]], now: datetime) -> dict[tuple[str, str], _Polling]:
@@ -96,11 +103,10 @@ def _polling(pollers: Mapping[str, Iterable[PollerInfo]], now: datetime) -> dict
     return found
 
 
-def _heard(standings: Iterable[Standing]) -> dict[tuple[str, str], MachineStanding]:
-    """The latest that any budget has heard, and the latest that was told of how the machine is found."""
+def _latest(standings: Iterable[MachineStanding]) -> dict[tuple[str, str], MachineStanding]:
+    """When each was last heard, and the latest that was told of how it is found."""
     found: dict[tuple[str, str], MachineStanding] = {}
-    known = (one for standing in standings for one in standing.machines)
-    for one in sorted(known, key=lambda machine: machine.heard_at):
+    for one in sorted(standings, key=lambda machine: machine.heard_at):
         host, _, machine = one.machine[:_MOST_NAME].rpartition("+")
         if not (host and machine):
             continue
@@ -111,19 +117,30 @@ def _heard(standings: Iterable[Standing]) -> dict[tuple[str, str], MachineStandi
 
 
 def _machine(
-    host: str, machine: str, polling: _Polling, heard: MachineStanding | None, now: datetime
+    host: str,
+    machine: str,
+    polling: _Polling,
+    heard: MachineStanding | None,
+    sighted: MachineStanding | None,
+    now: datetime,
 ) -> OtherMachine:
-    polled = round(min(polling.ages), 1) if polling.ages else None
-    told = None if heard is None else round(max(now.timestamp() - heard.heard_at, 0.0), 1)
-    seen = min(age for age in (polled, told) if age is not None)
+    polled = min(polling.ages, default=None)
+    ages = [polled, _age(heard, now), _age(sighted, now)]
+    seen = min(age for age in ages if age is not None)
+    tells = next((one for one in (heard, sighted) if one is not None and one.version), None)
     return OtherMachine(
         host,
         machine,
         sorted(polling.processes),
-        polled,
+        None if polled is None else round(polled, 1),
         {queue: len(identities) for queue, identities in sorted(polling.identities.items())},
-        "" if heard is None else heard.version,
-        "" if heard is None else heard.control_url,
-        told,
-        seen if seen > GONE_SECONDS else None,
+        "" if tells is None else tells.version,
+        "" if tells is None else tells.control_url,
+        _age(heard, now),
+        round(seen, 1),
+        round(seen, 1) if seen > GONE_SECONDS else None,
     )
+
+
+def _age(standing: MachineStanding | None, now: datetime) -> float | None:
+    return None if standing is None else round(max(now.timestamp() - standing.heard_at, 0.0), 1)

@@ -27,6 +27,7 @@ from fleet.control.asking import ask_machines
 from fleet.control.home import Home
 from fleet.control.other_machines import OtherMachine, other_machines
 from fleet.control.pulses import Vitals, complaint, record_of
+from fleet.control.sightings import sightings_in
 from fleet.control.supervisor import ProcessStatus, Supervisor
 from fleet.errors import FleetError, OperationError, TemporalUnavailable
 from fleet.machine_id import known_id, process_on
@@ -219,7 +220,8 @@ async def _temporal(
     except RPCError as error:
         problem = f"Temporal at {address} does not describe its queues: {error}"
         return Reachable(address, ok=False, problem=problem), unknown, {}, []
-    machines = other_machines(pollers, budgets.values(), client.identity)
+    sightings = await asyncio.to_thread(sightings_in, settings.state_dir)
+    machines = other_machines(pollers, budgets.values(), client.identity, sightings=sightings)
     return Reachable(address, ok=True), queues, budgets, machines
 
 
