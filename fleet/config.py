@@ -8,6 +8,7 @@ and ``[providers.openai]`` in ``fleet.toml``.
 """
 
 import re
+import socket
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
@@ -259,6 +260,9 @@ class Settings(BaseSettings):
     """Port that the control process listens on."""
     control_token: SecretStr | None = Field(None, min_length=16)
     """Whoever knows it may pause, resume, scale and roll on the control process's page; unset: nobody may."""
+    control_url: HttpUrl | None = None
+    """Where the fleet's other machines ask this one how it is; unset: FLEET_CONTROL_HOST, or the host name if that
+    is 0.0.0.0, and nowhere if it is a loopback address."""
     temporal_ui: HttpUrl | None = None
     """Address of Temporal's own pages, for links; `fleet up` knows the embedded ones."""
 
@@ -344,6 +348,18 @@ class Settings(BaseSettings):
     def added_providers(self) -> list[ProviderSettings]:
         """The providers beyond the three that ``supervisord.conf`` knows, by name."""
         return [self.providers[name] for name in sorted(self.providers) if name not in _BUILT_IN]
+
+    @property
+    def control_address(self) -> str:
+        """Where other machines reach this one's control process; empty where they cannot."""
+        if self.control_url is not None:
+            return self.control_url
+        host = self.control_host
+        if host in ("localhost", "::1") or host.startswith("127."):
+            return ""
+        if host in ("", "0.0.0.0", "::"):
+            host = socket.gethostname()
+        return f"http://{f'[{host}]' if ':' in host else host}:{self.control_port}"
 
     @property
     def logs(self) -> Path:

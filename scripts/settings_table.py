@@ -83,6 +83,10 @@ CZECH = {
         "Kdo jej zná, smí na stránce procesu control pozastavovat a pouštět fronty, škálovat a obnovovat procesy; "
         "není-li nastaven, nesmí nikdo."
     ),
+    "FLEET_CONTROL_URL": (
+        "Adresa, na které se ostatní stroje fleetu ptají tohoto stroje na jeho stav; není-li nastavena, platí "
+        "FLEET_CONTROL_HOST, u 0.0.0.0 jméno stroje, a u adresy loopbacku žádná."
+    ),
     "FLEET_TEMPORAL_UI": "Adresa vlastních stránek Temporalu, pro odkazy; adresu vestavěných zná `fleet up` sám.",
 }
 _HEADS = {"en": ("variable", "default", ""), "cs": ("proměnná", "výchozí hodnota", "")}

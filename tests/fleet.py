@@ -16,8 +16,10 @@ import httpx
 import pytest
 from temporalio.client import Client
 
+from fleet.config import load_settings
 from fleet.control.home import Home
 from fleet.control.supervisor import Supervisor, SupervisorAway
+from fleet.devstack.environment import simulated_providers
 from fleet.devstack.processes import ProcessRecord, end_processes, spawn
 from fleet.devstack.simulator.testing import RunningSimulator
 from fleet.devstack.stack import Ports, Stack
@@ -253,6 +255,30 @@ def running_fleet(state: Path, environment: Mapping[str, str]) -> Iterator[Fleet
                 down = running.fleet("down")
                 end_processes(running.further)
                 assert down.returncode == 0, down.stderr
+
+
+@contextmanager
+def second_machine(first: Fleet, state: Path, environment: Mapping[str, str]) -> Iterator[Fleet]:
+    """A fleet with a state folder, and so a machine's id, of its own, on the servers of the first one. It is up
+    until the block ends, or somebody ends it."""
+    providers = load_settings(api_base_url="http://localhost:1").providers.values()
+    port_base = free_port_base()
+    shared = {
+        "TEMPORAL_HOST": f"127.0.0.1:{first.port_base}",
+        "API_BASE_URL": f"http://127.0.0.1:{first.port_base + 2}",
+        "FLEET_CONTROL_URL": f"http://127.0.0.1:{port_base + 4}",
+        **simulated_providers(first.simulator.base_url, providers),
+    }
+    second = Fleet(state, port_base, shared | dict(environment))
+    with ended_with_this_process(second):
+        options = ("--detach", "--external", "--real-providers", "--port-base", str(second.port_base))
+        up = second.fleet("up", *options)
+        assert up.returncode == 0, up.stderr
+        try:
+            yield second
+        finally:
+            down = second.fleet("down")
+            assert down.returncode == 0, down.stderr
 
 
 class SharedFleet:

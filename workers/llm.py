@@ -2,6 +2,7 @@
 
 import asyncio
 import sys
+from importlib.metadata import version
 
 from loguru import logger
 from temporalio.client import Client
@@ -15,12 +16,13 @@ from fleet.budgets.admission import Admission
 from fleet.budgets.costs import Costs, first_cost
 from fleet.budgets.gate import Gate
 from fleet.budgets.reporter import Reporter
+from fleet.budgets.reports import MachineHome
 from fleet.call_runner import CallRunner
 from fleet.config import Settings
 from fleet.errors import BackendError
 from fleet.journal import Journal
 from fleet.life import loading
-from fleet.machine_id import machine_id, process_on
+from fleet.machine_id import machine_id, machine_name, process_on
 from fleet.measures import Measures
 from fleet.providers.connections import forget_certificates, see_reachable
 from fleet.providers.prices import load_prices
@@ -61,10 +63,11 @@ async def life(settings: Settings, name: str, pulse: Pulse, measures: Measures, 
     reporters: list[Reporter] = []
     cost = first_cost(provider.kind)
     process = process_on(machine_id(settings.state_dir), name)
+    home = MachineHome(machine_name(settings.state_dir), version("assistant-fleet"), settings.control_address)
 
     async def prepare(client: Client) -> None:
         reporters[:] = [
-            Reporter(client, queue, limits, process, cost, provider.timeout_seconds, session.present_key)
+            Reporter(client, queue, limits, process, cost, provider.timeout_seconds, session.present_key, home)
             for queue, limits in provider.limits.items()
         ]
         for reporter in reporters:

@@ -7,6 +7,7 @@ from fleet.budgets.breaker import PROBE_RATE, RESET_UNKNOWN_SECONDS, Breaker
 from fleet.budgets.bucket import Bucket
 from fleet.budgets.ramp import Ramp
 from fleet.budgets.reports import LEAST_RATE, UNLIMITED, HeldModel, Opening, Reading, Report, Trouble
+from fleet.budgets.roster import Roster
 from fleet.budgets.unheard import Unheard
 from fleet.contracts import Limited, LimitSettings
 from fleet.meanings import LIMITS, Meaning
@@ -71,10 +72,12 @@ class Budget:
     unsent: float = 0.0
     sent: float = 0.0
     weighed_at: float = 0.0
+    roster: Roster = field(default_factory=Roster)
     unheard: Unheard = field(default_factory=Unheard)
 
     def open(self, opening: Opening, now: float) -> None:
         """A process will poll the queue."""
+        self.roster.opened(opening.home, now)
         self.configured = opening.limits
         self.exact = opening.exact and opening.rate is not None
         self.costs = opening.costs or self.costs
@@ -202,6 +205,7 @@ class Budget:
         """One process's report."""
         self.unheard.hear(report, now)
         self.pass_time(now)
+        self.roster.heard(report.machine, now)
         self.flying[report.process] = [report.in_flight, now]
         self.unsent += report.held * _WEIGHT
         self.sent += report.calls * _WEIGHT

@@ -29,6 +29,7 @@ def describe(budget: Budget) -> Standing:
         held_models=list(budget.held_models.values()),
         report_seconds=budget.unheard.report_seconds,
         processes=len(budget.unheard.heard_at),
+        machines=list(budget.roster.machines.values()),
     )
 
 

@@ -27,8 +27,8 @@ from fleet.budgets.reports import SET_QUEUE_RATE
 from fleet.machine_id import pid_here, place_of
 
 _RPC = timedelta(seconds=5)
-# A poll waits on the server for up to a minute; one that is older has been given up by its process.
-_POLLER_SECONDS = 75.0
+#: A poll waits on the server for up to a minute; one that is older has been given up by its process.
+POLLER_SECONDS = 75.0
 _DIVIDED_SECONDS = 60.0
 _REFUSED = frozenset(
     {RPCStatusCode.UNIMPLEMENTED, RPCStatusCode.PERMISSION_DENIED, RPCStatusCode.INVALID_ARGUMENT}
@@ -111,7 +111,7 @@ def still_polls(poller: PollerInfo, own_identity: str) -> bool:
     """Whether its process still polls; the server lists those that ended for some minutes. ``own_identity`` is
     this process's."""
     age = datetime.now(UTC) - poller.last_access_time.ToDatetime(UTC)
-    if age.total_seconds() > _POLLER_SECONDS:
+    if age.total_seconds() > POLLER_SECONDS:
         return False
     pid = pid_here(poller.identity, own_identity)
     # Another machine's processes cannot be looked at from here.

@@ -28,6 +28,7 @@ from fleet.budgets.reports import (
     NEW_KEY_SIGNAL,
     OPEN_SIGNAL,
     REPORT_SIGNAL,
+    MachineHome,
     Opening,
     Report,
     budget_id,
@@ -60,7 +61,7 @@ def first_rate(limits: LimitSettings, cost: Cost) -> float:
 class Reporter:
     """The reports of one process about one queue. ``first_cost`` is what a call costs of which nothing is known,
     ``timeout_seconds`` how long one may take; ``key_mark`` gives a mark of the provider's key as it is in the
-    backend now, empty where there is none. ``watch`` sees how the budget stands."""
+    backend now, empty where there is none; ``home`` is this machine. ``watch`` sees how the budget stands."""
 
     def __init__(
         self,
@@ -71,6 +72,7 @@ class Reporter:
         first_cost: Cost,
         timeout_seconds: float,
         key_mark: Callable[[], Awaitable[str]],
+        home: MachineHome | None = None,
     ) -> None:
         self._client = client
         self.queue = queue
@@ -80,6 +82,7 @@ class Reporter:
         self._first_rate = first_rate(limits, first_cost)
         self._timeout_seconds = timeout_seconds
         self._key_mark = key_mark
+        self._home = home
         self._news = News()
         self._told = asyncio.Event()
         self._in_flight = 0
@@ -144,7 +147,8 @@ class Reporter:
             )
         self.watch.opened(found)
         costs = {str(what): amount for what, amount in self._first_cost.items()}
-        await self._start_budget(Opening(self.limits, found.rate, found.exact, costs, self._timeout_seconds))
+        opening = Opening(self.limits, found.rate, found.exact, costs, self._timeout_seconds, self._home)
+        await self._start_budget(opening)
         return found
 
     async def _start_budget(self, opening: Opening) -> None:

@@ -88,12 +88,22 @@ class Report:
 
 
 @dataclass(frozen=True)
+class MachineHome:
+    """What a machine tells of itself: its ``machine`` (``HOST+MACHINE``), the ``version`` of its release, and
+    where the others may ask its control process; ``control_url`` is empty where they may not."""
+
+    machine: str
+    version: str = ""
+    control_url: str = ""
+
+
+@dataclass(frozen=True)
 class Opening:
     """A process tells that it will poll the queue, which hands out ``rate`` calls a second now; None: the server
     does not let that be known or set. ``exact`` is False where the server divides the queue.
 
     ``costs`` is what a call is estimated to cost of which nothing is known, ``timeout_seconds`` how long one may
-    take before it counts as failed.
+    take before it counts as failed. ``home`` is the process's machine; None where it does not tell.
     """
 
     limits: LimitSettings
@@ -101,6 +111,7 @@ class Opening:
     exact: bool = True
     costs: dict[str, float] = field(default_factory=dict)
     timeout_seconds: float = 600.0
+    home: MachineHome | None = None
 
 
 @dataclass(frozen=True)
@@ -127,10 +138,22 @@ class HeldModel:
 
 
 @dataclass(frozen=True)
+class MachineStanding:
+    """A machine whose processes the budget has heard: when last, in unix seconds by the Temporal server's clock.
+    What it did not tell of itself is empty."""
+
+    machine: str
+    heard_at: float
+    version: str = ""
+    control_url: str = ""
+
+
+@dataclass(frozen=True)
 class Standing:
     """Answer of the query ``standing``. ``why`` says what holds the rate where it is; ``resumes`` is how often the
-    operator has opened the queue. ``report_seconds`` is the time in which one report of each process falls due;
-    budgets of 0.1.0 do not say (0), and neither how many ``processes`` have reported lately."""
+    operator has opened the queue; ``machines`` are those that the budget has heard in the last day.
+    ``report_seconds`` is the time in which one report of each process falls due; budgets of 0.1.0 do not say (0),
+    and neither how many ``processes`` have reported lately."""
 
     queue: str
     rate: float
@@ -149,6 +172,7 @@ class Standing:
     held_models: list[HeldModel] = field(default_factory=list)
     report_seconds: float = 0.0
     processes: int = 0
+    machines: list[MachineStanding] = field(default_factory=list)
 
     @property
     def holds(self) -> bool:

@@ -21,19 +21,25 @@ app = typer.Typer()
 
 
 @app.command()
-def status(as_json: Json = False) -> None:
+def status(
+    all_machines: Annotated[
+        bool, typer.Option("--all", help="Ask the other machines of the fleet too, and count their problems.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
     """Temporal, backend, processes and queues; the exit status is 1 if something is not well."""
     from fleet.cli.finding import find_fleet
     from fleet.cli.screen import console_for, show_status
     from fleet.control.status import status_of
 
     settings, _ = find_fleet()
-    found = asyncio.run(status_of(settings))
+    found = asyncio.run(status_of(settings, others_too=all_machines))
     if as_json:
         print_json(found.to_json())
     else:
-        show_status(console_for(), found)
-    raise typer.Exit(EXIT_FAILED if found.problems() else EXIT_OK)
+        show_status(console_for(), found, in_all=all_machines)
+    well = not found.problems() and not any(one.told and one.told.problems for one in found.machines)
+    raise typer.Exit(EXIT_OK if well else EXIT_FAILED)
 
 
 @app.command()
@@ -41,6 +47,7 @@ def top(
     once: Annotated[
         bool, typer.Option("--once", help="Show it once; so it is where there is no terminal.")
     ] = False,
+    all_machines: Annotated[bool, typer.Option("--all", help="Show the other machines of the fleet too.")] = False,
     as_json: Json = False,
 ) -> None:
     """Providers, what waits, pipelines and errors, live; q ends it."""
@@ -52,9 +59,9 @@ def top(
     if as_json:
         print_json(watching.Watched(settings).look())
     elif once or not console_for().is_terminal:
-        watching.show_once(console_for(), settings)
+        watching.show_once(console_for(), settings, in_all=all_machines)
     else:
-        watching.show_live(console_for(), settings)
+        watching.show_live(console_for(), settings, in_all=all_machines)
 
 
 Provider = Annotated[str, typer.Argument(metavar="PROVIDER", help="openai, anthropic, gemini, or an added one.")]

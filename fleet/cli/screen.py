@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import contextmanager
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from rich import box
@@ -177,8 +179,11 @@ def show_checks(console: Console, checks: list[Check]) -> None:
             console.print(f"         remedy: {shown(one.remedy)}", soft_wrap=True)
 
 
-def show_status(console: Console, status: FleetStatus) -> None:
-    """Servers, processes and queues, and below them whatever is not well."""
+def show_status(console: Console, status: FleetStatus, *, in_all: bool = False) -> None:
+    """Servers, processes and queues, other machines, and below them whatever is not well. ``in_all`` says which
+    machine this is, and where there is no other one."""
+    if in_all:
+        console.print(f"machine  {shown(status.machine)}, release {shown(status.version)}")
     console.print(_server("Temporal", status.temporal))
     console.print(_server("backend ", status.backend))
     processes = Table("process", "state", "pid", "uptime")
@@ -191,14 +196,10 @@ def show_status(console: Console, status: FleetStatus) -> None:
         queues.add_row(shown(queue.queue), _number(queue.pollers), _number(queue.backlog), age)
     console.print(processes)
     console.print(queues)
-    if status.machines:
-        others = Table("other machine", "id", "processes", "polled")
-        for machine in status.machines:
-            names = shown(", ".join(machine.processes))
-            others.add_row(
-                shown(machine.host), shown(machine.machine), names, f"{machine.polled_seconds:.0f} s ago"
-            )
-        console.print(others)
+    if status.machines or in_all:
+        from fleet.cli.overview import machines_of
+
+        console.print(machines_of([asdict(one) for one in status.machines], time.time()))
     for problem in status.problems():
         console.print(f"[bold red]problem:[/] {shown(problem)}", soft_wrap=True)
 

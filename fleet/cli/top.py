@@ -17,6 +17,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from fleet.cli.overview import machines_of, seconds
 from fleet.config import Settings
 from fleet.errors import OperationError
 from fleet.logger import harmless
@@ -66,18 +67,18 @@ class Watched:
         return found
 
 
-def show_once(console: Console, settings: Settings) -> Json:
-    """Show the state of this moment.
+def show_once(console: Console, settings: Settings, *, in_all: bool = False) -> Json:
+    """Show the state of this moment, with the other machines ``in_all``.
 
     Raises:
         OperationError: the control process does not answer.
     """
     state = Watched(settings).look()
-    console.print(picture(state))
+    console.print(picture(state, in_all=in_all))
     return state
 
 
-def show_live(console: Console, settings: Settings) -> None:
+def show_live(console: Console, settings: Settings, *, in_all: bool = False) -> None:
     """Show it until ``q`` or Ctrl-C; a control process that is away is waited for.
 
     Raises:
@@ -85,10 +86,11 @@ def show_live(console: Console, settings: Settings) -> None:
     """
     watched = Watched(settings)
     state = watched.look()
-    with _keys() as pressed, Live(picture(state), console=console, screen=True, auto_refresh=False) as live:
+    first = picture(state, in_all=in_all)
+    with _keys() as pressed, Live(first, console=console, screen=True, auto_refresh=False) as live:
         while not pressed("q", EACH_SECONDS):
             try:
-                live.update(picture(watched.look()), refresh=True)
+                live.update(picture(watched.look(), in_all=in_all), refresh=True)
             except OperationError as error:
                 live.update(Text(str(error), style="bold red"), refresh=True)
 
@@ -117,11 +119,13 @@ def _keys() -> Iterator[Any]:
         termios.tcsetattr(sys.stdin, termios.TCSADRAIN, before)
 
 
-def picture(state: Json) -> RenderableType:
-    """All of it, the most pressing first."""
-    return Group(
-        _verdict(state), _providers(state), _today(state), _pipelines(state), _processes(state), _errors(state)
-    )
+def picture(state: Json, *, in_all: bool = False) -> RenderableType:
+    """All of it, the most pressing first; ``in_all``, with the other machines."""
+    parts = [_verdict(state), _providers(state), _today(state), _pipelines(state), _processes(state)]
+    if in_all:
+        # A control process of 0.1.0 does not tell of them.
+        parts.append(machines_of(state.get("machines", []), state["at"]))
+    return Group(*parts, _errors(state))
 
 
 def _verdict(state: Json) -> RenderableType:
@@ -147,10 +151,10 @@ def _providers(state: Json) -> Table:
             _limit(one["limits"]),
             _number(one["calls_per_minute"]),
             _number(one["backlog"]),
-            _seconds(one["backlog_age_seconds"]) if one["backlog"] else "",
+            seconds(one["backlog_age_seconds"]) if one["backlog"] else "",
             _number(one["hour"]["refused"]),
             _number(one["hour"]["failed"]),
-            _seconds(one["hour"]["median_seconds"]),
+            seconds(one["hour"]["median_seconds"]),
             sparks(one["series"]["answered"]),
             harmless(one["why"])[:80],
         )
@@ -181,7 +185,7 @@ def _pipelines(state: Json) -> RenderableType:
             harmless(one["workflow_id"]),
             harmless(progress.get("topic", ""))[:40],
             f"{'█' * done}{'░' * max(total - done, 0)} {done}/{total}" if total else "",
-            _seconds(state["at"] - one["started_at"]),
+            seconds(state["at"] - one["started_at"]),
             harmless(", ".join(progress.get("running", [])))[:40],
         )
     running = found.get("running", 0)
@@ -200,8 +204,8 @@ def _processes(state: Json) -> Table:
             Text(
                 harmless(one["state"] if not runs else one["stage"] or "running"), "green" if well else "bold red"
             ),
-            _seconds(one["uptime_seconds"]),
-            _seconds(one["lag_seconds"]),
+            seconds(one["uptime_seconds"]),
+            seconds(one["lag_seconds"]),
             str(one["restarts"] or ""),
         )
     return table
@@ -234,12 +238,3 @@ def _limit(limits: list[Json]) -> str:
 
 def _number(value: float | None) -> str:
     return "?" if value is None else f"{value:,.0f}"
-
-
-def _seconds(value: float | None) -> str:
-    if value is None:
-        return ""
-    if value < 10:
-        return f"{value:.1f} s"
-    minutes, hours = value / 60, value / 3600
-    return f"{value:.0f} s" if minutes < 2 else f"{minutes:.0f} min" if hours < 2 else f"{hours:.0f} h"

@@ -1,41 +1,146 @@
-"""The other machines of a fleet, as Temporal knows them: by their processes that poll its queues."""
+"""The other machines of a fleet, as Temporal knows them: by their processes that poll its queues, and by the
+budgets that have heard those. What they tell themselves: :mod:`fleet.control.asking`.
+"""
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from temporalio.api.taskqueue.v1 import PollerInfo
 
+from fleet.budgets.queues import POLLER_SECONDS
+from fleet.budgets.reports import MachineStanding, Standing
 from fleet.machine_id import place_of
+
+#: A machine that neither polls nor reports for so long is gone; a poll waits on the server for a minute.
+GONE_SECONDS = 90.0
+_MOST_NAME = 200
+
+
+@dataclass(frozen=True)
+class Told:
+    """What a machine's control process answered. ``uptime_seconds`` is that of its oldest process;
+    ``processes`` are all of them with supervisord's word for their state."""
+
+    version: str = ""
+    uptime_seconds: int | None = None
+    processes: dict[str, str] = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
 class OtherMachine:
-    """A machine that polled lately: ``polled_seconds`` ago at the latest. ``processes`` are those that Temporal
-    still lists, which it does for some minutes."""
+    """A machine that polled or reported within the last day. ``polled_seconds`` and ``heard_seconds`` ago were its
+    latest poll and report, None where Temporal or the budgets know of none any more; ``processes`` are those that
+    Temporal still lists, ``pollers`` how many of them poll a queue now. ``seen_seconds`` ago it was last known to
+    live; ``gone_seconds`` is the same, or None where that is lately. ``told`` is None where it was not asked or
+    did not answer; ``why_not`` then says why."""
 
     host: str
     machine: str
-    processes: list[str]
-    polled_seconds: float
+    processes: list[str] = field(default_factory=list)
+    polled_seconds: float | None = None
+    pollers: dict[str, int] = field(default_factory=dict)
+    version: str = ""
+    control_url: str = ""
+    heard_seconds: float | None = None
+    seen_seconds: float = 0.0
+    gone_seconds: float | None = None
+    told: Told | None = None
+    why_not: str = ""
+
+    @property
+    def name(self) -> str:
+        """``HOST+MACHINE``."""
+        return f"{self.host}+{self.machine}"
+
+
+@dataclass
+class _Polling:
+    """What the pollers tell of one machine."""
+
+    processes: set[str] = field(default_factory=set)
+    ages: list[float] = field(default_factory=list)
+    identities: dict[str, set[str]] = field(default_factory=dict)
 
 
 def other_machines(
-    pollers: Iterable[PollerInfo], own_identity: str, now: datetime | None = None
+    pollers: Mapping[str, Iterable[PollerInfo]],
+    standings: Iterable[Standing],
+    own_identity: str,
+    now: datetime | None = None,
+    sightings: Iterable[MachineStanding] = (),
 ) -> list[OtherMachine]:
-    """The machines of these pollers, sorted by host name, without this one. Pollers that are not part of a fleet
-    are left out."""
-    own, now = place_of(own_identity), now or datetime.now(UTC)
-    names: dict[tuple[str, str], set[str]] = {}
-    polled: dict[tuple[str, str], float] = {}
-    for poller in pollers:
-        place = place_of(poller.identity)
-        if place is None or not place.machine:
+    """The machines of these pollers, by queue, of these budgets and of earlier ``sightings``, sorted by host name,
+    without this one. What is not part of a fleet is left out."""
+    now = now or datetime.now(UTC)
+    polling = _polling(pollers, now)
+    heard = _latest(one for standing in standings for one in standing.machines)
+    sighted = _latest(sightings)
+    own = place_of(own_identity)
+    names = polling.keys() | heard.keys() | sighted.keys()
+    if own is not None:
+        names -= {(own.host, own.machine)}
+    return [
+        _machine(*name, polling.get(name, _Polling()), heard.get(name), sighted.get(name), now)
+        for name in sorted(names)
+    ]
+
+
+def _polling(pollers: Mapping[str, Iterable[PollerInfo]], now: datetime) -> dict[tuple[str, str], _Polling]:
+    found: dict[tuple[str, str], _Polling] = {}
+    for queue, polls in pollers.items():
+        for poller in polls:
+            place = place_of(poller.identity)
+            if place is None or not place.machine:
+                continue
+            one = found.setdefault((place.host, place.machine), _Polling())
+            age = max((now - poller.last_access_time.ToDatetime(UTC)).total_seconds(), 0.0)
+            one.processes.add(place.process)
+            one.ages.append(age)
+            if age <= POLLER_SECONDS:
+                one.identities.setdefault(queue, set()).add(poller.identity)
+    return found
+
+
+def _latest(standings: Iterable[MachineStanding]) -> dict[tuple[str, str], MachineStanding]:
+    """When each was last heard, and the latest that was told of how it is found."""
+    found: dict[tuple[str, str], MachineStanding] = {}
+    for one in sorted(standings, key=lambda machine: machine.heard_at):
+        host, _, machine = one.machine[:_MOST_NAME].rpartition("+")
+        if not (host and machine):
             continue
-        key = (place.host, place.machine)
-        if own is not None and key == (own.host, own.machine):
-            continue
-        names.setdefault(key, set()).add(place.process)
-        ago = max((now - poller.last_access_time.ToDatetime(UTC)).total_seconds(), 0.0)
-        polled[key] = min(polled.get(key, ago), ago)
-    return [OtherMachine(*key, sorted(names[key]), round(polled[key], 1)) for key in sorted(names)]
+        before = found.get((host, machine), one)
+        version, url = (one if one.version else before).version, (one if one.version else before).control_url
+        found[host, machine] = MachineStanding(one.machine, one.heard_at, version, url)
+    return found
+
+
+def _machine(
+    host: str,
+    machine: str,
+    polling: _Polling,
+    heard: MachineStanding | None,
+    sighted: MachineStanding | None,
+    now: datetime,
+) -> OtherMachine:
+    polled = min(polling.ages, default=None)
+    ages = [polled, _age(heard, now), _age(sighted, now)]
+    seen = min(age for age in ages if age is not None)
+    tells = next((one for one in (heard, sighted) if one is not None and one.version), None)
+    return OtherMachine(
+        host,
+        machine,
+        sorted(polling.processes),
+        None if polled is None else round(polled, 1),
+        {queue: len(identities) for queue, identities in sorted(polling.identities.items())},
+        "" if tells is None else tells.version,
+        "" if tells is None else tells.control_url,
+        _age(heard, now),
+        round(seen, 1),
+        round(seen, 1) if seen > GONE_SECONDS else None,
+    )
+
+
+def _age(standing: MachineStanding | None, now: datetime) -> float | None:
+    return None if standing is None else round(max(now.timestamp() - standing.heard_at, 0.0), 1)

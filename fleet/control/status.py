@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from functools import cache
+from importlib.metadata import version
 from typing import Any
 
 from temporalio.api.enums.v1 import TaskQueueKind, TaskQueueType
@@ -21,11 +23,14 @@ from fleet.budgets.queues import still_polls
 from fleet.budgets.reports import HeldModel, Standing
 from fleet.config import Settings
 from fleet.contracts import ASSISTANTS_QUEUE, CONTROL_QUEUE, PIPELINE_QUEUE
+from fleet.control.asking import ask_machines
 from fleet.control.home import Home
 from fleet.control.other_machines import OtherMachine, other_machines
 from fleet.control.pulses import Vitals, complaint, record_of
+from fleet.control.sightings import sightings_in
 from fleet.control.supervisor import ProcessStatus, Supervisor
 from fleet.errors import FleetError, OperationError, TemporalUnavailable
+from fleet.machine_id import known_id, process_on
 from fleet.runtime import connect_once
 
 _RPC_SECONDS = 5.0
@@ -56,7 +61,8 @@ class QueueStatus:
 class FleetStatus:
     """Everything that ``fleet status`` shows. ``budgets`` has those that somebody keeps, by queue; ``complaints``
     is what the processes' pulses show that is wrong, ``vitals`` what they show at all, by process. ``machines``
-    are the others on the same Temporal server."""
+    are the others on the same Temporal server; ``machine`` (``HOST+MACHINE``) is this one, ``version`` its
+    release."""
 
     temporal: Reachable
     backend: Reachable
@@ -67,6 +73,8 @@ class FleetStatus:
     complaints: list[str] = field(default_factory=list)
     vitals: dict[str, Vitals] = field(default_factory=dict)
     machines: list[OtherMachine] = field(default_factory=list)
+    machine: str = ""
+    version: str = ""
 
     def problems(self) -> list[str]:
         """One line for each thing that is not as it should be."""
@@ -120,17 +128,36 @@ def _well(process: ProcessStatus) -> bool:
 
 
 async def status_of(
-    settings: Settings, client: Client | None = None, backend: Backend | None = None
+    settings: Settings, client: Client | None = None, backend: Backend | None = None, *, others_too: bool = False
 ) -> FleetStatus:
     """Ask all four at once; what does not answer is reported and not raised. Without a ``client`` a new one
-    connects to Temporal, and so it is with the backend."""
+    connects to Temporal, and so it is with the backend. With ``others_too`` the other machines are asked then."""
     home = Home.of(settings)
     (temporal, queues, budgets, machines), reachable, (processes, problem) = await asyncio.gather(
         _temporal(settings, client), _backend(settings, backend), asyncio.to_thread(_processes, home)
     )
     vitals, complaints = await asyncio.to_thread(_look_at_pulses, home, processes, temporal.ok)
     served = with_the_busy(queues, vitals)
-    return FleetStatus(temporal, reachable, processes, served, problem, budgets, complaints, vitals, machines)
+    machines = await ask_machines(settings, machines) if others_too else machines
+    return FleetStatus(
+        temporal,
+        reachable,
+        processes,
+        served,
+        problem,
+        budgets,
+        complaints,
+        vitals,
+        machines,
+        process_on(known_id(settings.state_dir), "")[1:],
+        running_version(),
+    )
+
+
+@cache
+def running_version() -> str:
+    """The release that this process runs, whatever has been installed since its first look."""
+    return version("assistant-fleet")
 
 
 def with_the_busy(queues: list[QueueStatus], vitals: Mapping[str, Vitals]) -> list[QueueStatus]:
@@ -185,14 +212,16 @@ async def _temporal(
     unknown = [QueueStatus(name, None, None, None) for name in queues_of(settings)]
     try:
         client = client or await connect_once(settings)
-        (queues, machines), budgets = await asyncio.gather(
-            _queues_and_machines(client, settings), budgets_of(client, settings)
+        (queues, pollers), budgets = await asyncio.gather(
+            _queues_and_pollers(client, settings), budgets_of(client, settings)
         )
     except TemporalUnavailable as error:
         return Reachable(address, ok=False, problem=str(error)), unknown, {}, []
     except RPCError as error:
         problem = f"Temporal at {address} does not describe its queues: {error}"
         return Reachable(address, ok=False, problem=problem), unknown, {}, []
+    sightings = await asyncio.to_thread(sightings_in, settings.state_dir)
+    machines = other_machines(pollers, budgets.values(), client.identity, sightings=sightings)
     return Reachable(address, ok=True), queues, budgets, machines
 
 
@@ -214,14 +243,15 @@ async def queue_statuses(client: Client, settings: Settings) -> list[QueueStatus
     Raises:
         RPCError: it does not.
     """
-    queues, _ = await _queues_and_machines(client, settings)
+    queues, _ = await _queues_and_pollers(client, settings)
     return queues
 
 
-async def _queues_and_machines(client: Client, settings: Settings) -> tuple[list[QueueStatus], list[OtherMachine]]:
+async def _queues_and_pollers(
+    client: Client, settings: Settings
+) -> tuple[list[QueueStatus], dict[str, list[PollerInfo]]]:
     found = await asyncio.gather(*(_queue(client, name) for name in queues_of(settings)))
-    pollers = [poller for _, polling in found for poller in polling]
-    return [status for status, _ in found], other_machines(pollers, client.identity)
+    return [status for status, _ in found], {status.queue: polling for status, polling in found}
 
 
 async def _queue(client: Client, name: str) -> tuple[QueueStatus, list[PollerInfo]]:

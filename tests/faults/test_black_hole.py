@@ -3,18 +3,14 @@
 import asyncio
 import socket
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, closing, contextmanager
+from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from fleet.config import load_settings
 from fleet.contracts import PIPELINE_QUEUE, WORKFLOW_TYPE
-from fleet.devstack.environment import simulated_providers
-from tests.fleet import Fleet, ended_with_this_process, running_fleet
-from tests.ports import free_port_base
+from tests.fleet import Fleet, running_fleet, second_machine
 from tests.waiting import wait_for
 
 RPM = 180.0
@@ -34,28 +30,6 @@ class Machines:
     port: int
 
 
-@contextmanager
-def second_machine(first: Fleet, state: Path, openai: str) -> Iterator[Fleet]:
-    """A fleet with a state folder, and so a machine's id, of its own, on the servers of the first one."""
-    providers = load_settings(api_base_url="http://localhost:1").providers.values()
-    environment = {
-        "TEMPORAL_HOST": f"127.0.0.1:{first.port_base}",
-        "API_BASE_URL": f"http://127.0.0.1:{first.port_base + 2}",
-        **simulated_providers(first.simulator.base_url, providers),
-        "FLEET_PROVIDERS__OPENAI__BASE_URL": openai,
-    }
-    second = Fleet(state, free_port_base(), environment)
-    with ended_with_this_process(second):
-        options = ("--detach", "--external", "--real-providers", "--port-base", str(second.port_base))
-        up = second.fleet("up", *options)
-        assert up.returncode == 0, up.stderr
-        try:
-            yield second
-        finally:
-            down = second.fleet("down")
-            assert down.returncode == 0, down.stderr
-
-
 @pytest.fixture(scope="module")
 def machines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machines]:
     folder = tmp_path_factory.mktemp("machines")
@@ -64,7 +38,8 @@ def machines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machines]:
         taken.bind(("127.0.0.1", 0))
         port = int(taken.getsockname()[1])
         well.add_project("one-call", {})
-        with second_machine(well, folder / "hole", f"http://127.0.0.1:{port}/v1") as hole:
+        nobody = {"FLEET_PROVIDERS__OPENAI__BASE_URL": f"http://127.0.0.1:{port}/v1"}
+        with second_machine(well, folder / "hole", nobody) as hole:
             yield Machines(well, hole, port)
 
 

@@ -1,9 +1,11 @@
 """The control process's page in a real browser, of a real fleet."""
 
 import asyncio
+import json
 import re
 import subprocess
 import sys
+import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -147,6 +149,20 @@ def test_orders_are_confirmed_and_take_the_token(operable: Fleet, page: Browser)
     press("dialog#confirm .strong")
     page.wait("it is open", lambda: operable.budget("openai", "closed"))
     page.wait("it is said", lambda: page.all(".operation[data-standing=done]"))
+
+
+def test_another_machine_is_listed_once_a_budget_has_heard_of_it(operable: Fleet, page: Browser) -> None:
+    page.wait("the state is there", lambda: page.run("return document.body.dataset.live") == "1")
+    assert page.run("return document.getElementById('machines').hidden"), "there is no other one yet"
+    host = f"{EVIL}-with-a-name-that-is-far-too-long-for-a-phone"
+    told = json.dumps({"process": f"openai_00@{host}+bbbbbbbbbbbb", "sent_at": time.time()})
+    signal = ("--workflow-id", "budget-llm-openai", "--name", "report", "--input", told)
+    sent = operable.temporal("workflow", "signal", *signal)
+    assert sent.returncode == 0, sent.stderr
+    page.wait("it is listed", lambda: page.all("#machines tbody tr[data-state=ok]"))
+    assert page.text("#machines tbody th") == host
+    assert "it has told no address" in page.text("#machines [data-slot=machineNotes]")
+    assert page.run("return window.hacked") is None and page.complaints() == []
 
 
 @pytest.mark.parametrize(("width", "dark"), [(360, False), (390, True), (1280, True)])

@@ -1,5 +1,7 @@
 """Who is answered by the control process, and with what."""
 
+import socket
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -9,6 +11,7 @@ from fleet.config import Settings
 from fleet.control.app import Views, create_app
 from fleet.control.view.observer import Observer
 from fleet.control.view.streams import Pictures
+from fleet.machine_id import machine_id
 
 ELSEWHERE = ("192.0.2.7", 50_000)
 HERE = ("127.0.0.1", 50_000)
@@ -39,6 +42,13 @@ def test_other_machines_may_ask_how_it_is(tmp_path: Path) -> None:
     (tmp_path / "logs").mkdir()
     health = client(tmp_path, ELSEWHERE, "vm-7:8020").get("/health")
     assert health.status_code == 503 and any("Temporal" in one for one in health.json()["problems"])
+
+
+def test_its_status_tells_which_machine_and_release_it_is(tmp_path: Path) -> None:
+    (tmp_path / "logs").mkdir()
+    known = machine_id(tmp_path)
+    found = client(tmp_path, ELSEWHERE, "vm-7:8020").get("/status").json()
+    assert found["machine"] == f"{socket.gethostname()}+{known}" and found["version"] == version("assistant-fleet")
 
 
 def test_without_a_token_nobody_operates(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """The one object that the page and ``fleet top`` show."""
 
+import re
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -11,6 +12,7 @@ from prometheus_client import CollectorRegistry
 from fleet.budgets.reports import LimitStanding, Standing
 from fleet.cli.top import picture, sparks
 from fleet.config import Settings
+from fleet.control.other_machines import OtherMachine, Told
 from fleet.control.status import FleetStatus, QueueStatus, Reachable, queues_of
 from fleet.control.supervisor import ProcessStatus
 from fleet.control.view.counted import Counted
@@ -184,6 +186,49 @@ def test_the_terminal_calls_nothing_simulated_that_is_paid(state: dict[str, Any]
     console.print(picture(state))
     text = console.export_text()
     assert "today  $0.2000  " in text and "simulated" not in text
+
+
+MACHINES = [
+    OtherMachine(
+        "vm2",
+        "bbbb",
+        ["openai_00"],
+        3.0,
+        {"llm-openai": 2, "llm-gemini": 1},
+        "1.2.0",
+        "http://vm2:8020",
+        heard_seconds=240.0,
+        told=Told("1.2.0", 7200, {"openai_00": "RUNNING", "gemini_00": "FATAL"}, ["gemini_00 is FATAL \x1b[31m"]),
+    ),
+    OtherMachine("vm3", "cccc", heard_seconds=3600.0, gone_seconds=3600.0, why_not="http://vm3:8020: no answer"),
+]
+
+
+def test_the_other_machines_are_shown_with_what_they_told_and_one_that_is_gone_since_when(
+    settings: Settings,
+) -> None:
+    from rich.console import Console
+
+    sight = sight_at(settings, NOW, calls=1)
+    sight = replace(sight, status=replace(sight.status, machines=MACHINES))
+    state = state_of(settings, sight, Trail(), [])
+    assert [one["machine"] for one in state["machines"]] == ["bbbb", "cccc"]
+    state |= {"pipelines": {"running": 0, "listed": [], "ended": []}, "progress": {}}
+    console = Console(width=200, record=True)
+    console.print(picture(state, in_all=True))
+    lines = console.export_text().splitlines()
+    (well,) = (line for line in lines if line.startswith("vm2+bbbb"))
+    cells = ["vm2+bbbb", "problems", "1.2.0", "2 h", "1 of 2 run", "3", "3.0 s ago", "4 min ago"]
+    assert re.split(r"\s{2,}", well.strip()) == cells
+    (gone,) = (line for line in lines if line.startswith("vm3+cccc"))
+    assert "gone since 2026-03-02 11:00:00" in gone
+    assert "  ! vm2+bbbb: gemini_00 is FATAL \\x1b[31m" in lines
+    assert "  vm3+cccc could not be asked: http://vm3:8020: no answer" in lines
+    console.print(picture(state))
+    assert "vm2+bbbb" not in console.export_text()
+    del state["machines"]  # as a control process of 0.1.0 tells it
+    console.print(picture(state, in_all=True))
+    assert "no other machine is known" in console.export_text()
 
 
 def test_a_series_is_a_row_of_blocks() -> None:

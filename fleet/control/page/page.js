@@ -3,6 +3,7 @@
 import { Detail } from './detail.js';
 import { Header, overviewTitle } from './header.js';
 import { Machine } from './machine.js';
+import { Machines } from './machines.js';
 import { offerOperations } from './operations.js';
 import { linkOf, Pipelines } from './pipelines.js';
 import { Providers } from './providers.js';
@@ -16,7 +17,9 @@ const overview = document.getElementById('overview');
 const header = new Header();
 const pipelines = new Pipelines();
 const detail = new Detail();
-const sections = [header, new Providers(), new Today(), new Machine((workflow) => pipelines.linkTo(workflow))];
+const sections = [
+  header, new Providers(), new Today(), new Machine((workflow) => pipelines.linkTo(workflow)), new Machines(),
+];
 let latest = null;
 let opened = null;
 let scrolled = 0;

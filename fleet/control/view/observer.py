@@ -13,6 +13,7 @@ from temporalio.service import RPCError
 from fleet.config import Settings
 from fleet.control.home import Home
 from fleet.control.pulses import pulse_of
+from fleet.control.sightings import Sightings
 from fleet.control.status import FleetStatus, health_client, status_of
 from fleet.control.view.counted import Counted, read_counted
 from fleet.control.view.runs import Runs, runs_of
@@ -48,6 +49,7 @@ class Observer:
         self._looking: asyncio.Task[Sight] | None = None
         self._sight: Sight | None = None
         self._runs: Runs | None = None
+        self._sightings = Sightings(settings.state_dir)
 
     async def client(self) -> Client | None:
         """The connection to Temporal; None where there is none yet."""
@@ -86,6 +88,7 @@ class Observer:
         if client is None and status.temporal.ok:
             runs = await self._look_at_runs(await self.client())
         pulses = await asyncio.to_thread(self._pulses, status)
+        await asyncio.to_thread(self._sightings.note, status.machines, at)
         return Sight(at, status, counted, pulses, runs, disks)
 
     async def _look_at_runs(self, client: Client | None) -> Runs | None:

@@ -2,13 +2,13 @@
 
 import socket
 from collections.abc import Iterable
-from importlib.metadata import version
+from dataclasses import asdict
 from typing import Any
 
 from fleet.budgets.reports import Standing
 from fleet.config import ProviderSettings, Settings
 from fleet.control.logs import LogRecord
-from fleet.control.status import QueueStatus
+from fleet.control.status import QueueStatus, running_version
 from fleet.control.view.counted import Counted
 from fleet.control.view.observer import Sight
 from fleet.control.view.runs import MOST_LISTED, Run, Runs
@@ -71,7 +71,7 @@ def state_of(settings: Settings, sight: Sight, trail: Trail, troubles: Iterable[
     return {
         "at": sight.at,
         "host": socket.gethostname(),
-        "version": version("assistant-fleet"),
+        "version": running_version(),
         "operable": settings.control_token is not None,
         "ok": not problems,
         "problems": problems,
@@ -80,6 +80,7 @@ def state_of(settings: Settings, sight: Sight, trail: Trail, troubles: Iterable[
         "providers": llm,
         "queues": [_queue(one) for name, one in queues.items() if name not in mine],
         "processes": _processes(sight),
+        "machines": [asdict(one) for one in status.machines],
         "today": _sum_of_today(trail, [one["today"] for one in llm]),
         "errors": [_error(one) for one in troubles],
         "series": {

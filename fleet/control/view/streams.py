@@ -4,11 +4,12 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from loguru import logger
 
 from fleet.config import Settings
+from fleet.control.asking import Asking
 from fleet.control.view.detail import progress_of
 from fleet.control.view.observer import Observer, Sight
 from fleet.control.view.picture import Json, pipelines_of, state_of, totals_of, waiting_in
@@ -38,12 +39,13 @@ class Pictures:
     def __post_init__(self) -> None:
         self._trail = Trail.load(self.settings.state_dir)
         self._troubles = Troubles(self.settings.logs)
+        self._asking = Asking(self.settings)
 
     async def paint_for_ever(self) -> None:
         """Never returns."""
         while True:
             began = time.monotonic()
-            await self.paint()
+            await self.paint(watched=self._viewers > 0)
             wait = (EACH_SECONDS if self._viewers else UNWATCHED_SECONDS) - (time.monotonic() - began)
             self._called.clear()
             try:
@@ -52,9 +54,12 @@ class Pictures:
             except TimeoutError:
                 continue
 
-    async def paint(self) -> None:
-        """Look, and make the pictures anew."""
+    async def paint(self, *, watched: bool = True) -> None:
+        """Look, and make the pictures anew. The other machines are asked only where somebody sees them."""
         sight = await self.observer.sight(EACH_SECONDS / 2, EACH_SECONDS)
+        if watched:
+            machines = await self._asking.told(sight.status.machines)
+            sight = replace(sight, status=replace(sight.status, machines=machines))
         state, pipelines = await asyncio.to_thread(self._draw, sight)
         async with self._fresh:
             self.state, self.painted_at = state, sight.at

@@ -1,0 +1,162 @@
+"""Asks the other machines' control processes how they are. What comes from there is foreign: bounded, checked by
+type, and made harmless before anybody sees it.
+"""
+
+import asyncio
+import json
+import ssl
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import httpx
+from loguru import logger
+
+from fleet.config import Settings
+from fleet.control.other_machines import OtherMachine, Told
+from fleet.errors import FleetError
+from fleet.logger import harmless
+
+_ANSWER_SECONDS = 3.0
+_MOST_BYTES = 1_000_000
+_MOST_PROCESSES, _MOST_PROBLEMS, _MOST_TEXT = 200, 20, 300
+_MOST_AT_ONCE = 20
+_LISTENS_HERE_ALONE = "its control process listens on its own machine alone (FLEET_CONTROL_HOST)"
+_HERE = ("localhost", "127.0.0.1", "::1")
+_AGE_SECONDS, _FORGOTTEN_SECONDS = 10.0, 60.0
+
+
+class _Unusable(FleetError):
+    """The answer is not one of a fleet's control process."""
+
+
+async def ask_machines(settings: Settings, machines: Sequence[OtherMachine]) -> list[OtherMachine]:
+    """The machines with what they told or why they did not, all asked at once, each for three seconds at most.
+
+    The token, where there is one, goes along for a proxy that stands before them, and never in plain text.
+    """
+    token = settings.control_token
+    bearer = b"" if token is None else b"Bearer " + token.get_secret_value().encode()
+    try:
+        verify = await asyncio.to_thread(_certificates_for, machines)
+    except OSError as error:
+        return [replace(one, why_not=f"the certificates cannot be read: {error.strerror}") for one in machines]
+    at_once = asyncio.Semaphore(_MOST_AT_ONCE)
+    # Redirects are not followed: they would carry the token to another host.
+    async with httpx.AsyncClient(trust_env=False, verify=verify) as client:
+
+        async def asked(machine: OtherMachine) -> OtherMachine:
+            async with at_once:
+                return await _asked(client, machine, bearer)
+
+        return list(await asyncio.gather(*(asked(one) for one in machines)))
+
+
+def _certificates_for(machines: Sequence[OtherMachine]) -> ssl.SSLContext | bool:
+    """Reading them takes longer than an answer, so it is done where one is needed alone."""
+    secure = any(one.control_url.startswith("https:") for one in machines)
+    return httpx.create_ssl_context() if secure else False
+
+
+async def _asked(client: httpx.AsyncClient, machine: OtherMachine, bearer: bytes) -> OtherMachine:
+    if not machine.control_url:
+        # One that runs an older release tells no address; it is not known where it listens.
+        return replace(machine, why_not=_LISTENS_HERE_ALONE if machine.version else "it has told no address")
+    try:
+        async with asyncio.timeout(_ANSWER_SECONDS):
+            told = told_by(await _answer(client, f"{machine.control_url}/status", bearer), machine.name)
+    except TimeoutError:
+        why = f"no answer within {_ANSWER_SECONDS:.0f} s"
+    except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError) as error:
+        why = str(error) or type(error).__name__
+    except _Unusable as error:
+        why = str(error)
+    else:
+        return replace(machine, told=told, version=told.version or machine.version)
+    return replace(machine, why_not=harmless(f"{machine.control_url}: {why}")[:_MOST_TEXT])
+
+
+async def _answer(client: httpx.AsyncClient, address: str, bearer: bytes) -> bytes:
+    url, found = httpx.URL(address), bytearray()
+    headers = {b"accept-encoding": b"identity"}  # so that the bound is one of what is kept in memory
+    if bearer and (url.scheme == "https" or url.host in _HERE):
+        headers[b"authorization"] = bearer
+    async with client.stream("GET", url, headers=headers) as answer:
+        if answer.status_code != 200:
+            raise _Unusable(f"it answers {answer.status_code}")
+        async for part in answer.aiter_raw():
+            found += part
+            if len(found) > _MOST_BYTES:
+                raise _Unusable("its answer is too large")
+    return bytes(found)
+
+
+def told_by(answer: bytes, machine: str) -> Told:
+    """What a ``/status`` tells of that machine (``HOST+MACHINE``); what is not as it should be is left out.
+
+    Raises:
+        FleetError: it is not the answer of a control process, or another machine's.
+    """
+    try:
+        found = json.loads(answer)
+    except (ValueError, RecursionError):
+        raise _Unusable("its answer is not JSON") from None
+    if not isinstance(found, dict) or not isinstance(found.get("processes"), list):
+        raise _Unusable("its answer is not a fleet's status")
+    if found.get("machine") not in (None, "", machine):  # 0.1.0 does not tell
+        raise _Unusable(f"another machine answers there: {_text(found['machine'])}")
+    processes: dict[str, str] = {}
+    ages = []
+    for one in found["processes"][:_MOST_PROCESSES]:
+        if isinstance(one, dict) and (name := _text(one.get("process"))):
+            processes[name] = _text(one.get("state"))
+            ages.append(_seconds(one.get("uptime_seconds")))
+    problems = found.get("problems")
+    return Told(
+        _text(found.get("version")),
+        max((age for age in ages if age is not None), default=None),
+        processes,
+        [_text(one) for one in problems[:_MOST_PROBLEMS]] if isinstance(problems, list) else [],
+    )
+
+
+def _text(value: Any) -> str:
+    return harmless(value[:_MOST_TEXT]) if isinstance(value, str) else ""
+
+
+def _seconds(value: Any) -> int | None:
+    number = isinstance(value, int) and not isinstance(value, bool)
+    return value if number and 0 <= value < 10**10 else None
+
+
+class Asking:
+    """Asks for all who look: every ten seconds at most, and in the background once something is known."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._asking: asyncio.Task[None] | None = None
+        self._known: dict[str, OtherMachine] = {}
+        self._at = -_FORGOTTEN_SECONDS
+
+    async def told(self, machines: Sequence[OtherMachine]) -> list[OtherMachine]:
+        """The machines as they are known now, with what they told lately."""
+        if machines and time.monotonic() - self._at > _AGE_SECONDS and (not self._asking or self._asking.done()):
+            self._asking = asyncio.create_task(self._ask(machines), name="ask the other machines")
+        if self._asking is not None and any(one.name not in self._known for one in machines):
+            await asyncio.shield(self._asking)
+        return [self._with_answer(one) for one in machines]
+
+    async def _ask(self, machines: Sequence[OtherMachine]) -> None:
+        try:
+            self._known = {one.name: one for one in await ask_machines(self._settings, machines)}
+        except Exception:  # whoever looks sees the rest all the same
+            logger.exception("the other machines cannot be asked")
+        self._at = time.monotonic()
+
+    def _with_answer(self, machine: OtherMachine) -> OtherMachine:
+        known = self._known.get(machine.name)
+        if known is None or time.monotonic() - self._at > _FORGOTTEN_SECONDS:
+            return machine
+        version = machine.version if known.told is None else known.told.version or machine.version
+        return replace(machine, told=known.told, why_not=known.why_not, version=version)

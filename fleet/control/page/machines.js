@@ -1,0 +1,74 @@
+// The fleet's other machines: how each is, as it says itself where it could be asked, otherwise as Temporal knows it.
+
+import { cloned, KeyedList, setAttribute, setLook, setText, slotsOf, textList } from './nodes.js';
+import { count, hour, moment, UNKNOWN, whole } from './words.js';
+
+const LOOKS = {
+  ok: { tone: 'good', shape: 'good' },
+  problems: { tone: 'bad', shape: 'bad' },
+  idle: { tone: 'warn', shape: 'probing' },
+  gone: { tone: 'bad', shape: 'bad' },
+};
+
+/** The section of other machines; hidden where there are none. */
+export class Machines {
+  #section = document.getElementById('machines');
+  #jump = document.getElementById('machines-jump');
+  #slots = slotsOf(this.#section);
+  #rows = new KeyedList(this.#slots.machineRows, nameOf, () => new MachineRow());
+  #notes = textList(this.#slots.machineNotes);
+
+  /** @param {object} state as the contract has it */
+  render({ machines, at }) {
+    this.#section.hidden = this.#jump.hidden = machines.length === 0;
+    const gone = machines.filter((one) => one.gone_seconds !== null).length;
+    setText(this.#slots.machineCount, gone ? `${gone} of ${machines.length} gone` : '');
+    this.#rows.render(machines.map((one) => ({ ...one, at })));
+    const notes = [...new Set(machines.flatMap(notesOf))];
+    this.#notes.render(notes);
+    this.#slots.machineNotes.hidden = notes.length === 0;
+  }
+}
+
+function nameOf({ host, machine }) {
+  return `${host}+${machine}`;
+}
+
+function notesOf(one) {
+  const problems = (one.told?.problems ?? []).map((problem) => `${nameOf(one)}: ${problem}`);
+  return one.why_not ? [...problems, `${nameOf(one)} could not be asked: ${one.why_not}`] : problems;
+}
+
+function stateOf({ told, gone_seconds: gone, at }) {
+  if (gone !== null) {
+    const since = moment(at - gone, hour);
+    return told ? ['idle', `answers, no work since ${since}`] : ['gone', `gone since ${since}`];
+  }
+  return told?.problems.length ? ['problems', 'problems'] : ['ok', 'ok'];
+}
+
+function processesOf({ told, processes }) {
+  if (!told) return processes.length ? count(processes.length) : UNKNOWN;
+  const states = Object.values(told.processes);
+  return `${states.filter((state) => state === 'RUNNING').length} of ${states.length}`;
+}
+
+class MachineRow {
+  constructor() {
+    Object.assign(this, cloned('machine-row'));
+  }
+
+  update(one) {
+    const [state, word] = stateOf(one);
+    Object.assign(this.root.dataset, { machine: nameOf(one), state });
+    setText(this.slots.name, one.host);
+    setAttribute(this.slots.name, 'title', nameOf(one));
+    setText(this.slots.word, word);
+    setLook(this.slots.state, LOOKS[state]);
+    setText(this.slots.version, one.version || UNKNOWN);
+    setText(this.slots.uptime, whole(one.told?.uptime_seconds));
+    setText(this.slots.processes, processesOf(one));
+    setText(this.slots.pollers, count(Object.values(one.pollers).reduce((sum, each) => sum + each, 0)));
+    setText(this.slots.heard, one.heard_seconds === null ? '–' : `${whole(one.heard_seconds)} ago`);
+  }
+}

@@ -1,0 +1,59 @@
+"""What this machine's control process remembers of the others: Temporal forgets who polled within minutes, and the
+budgets hear from no machine that has no calls.
+"""
+
+import json
+import os
+from collections.abc import Iterable
+from dataclasses import asdict
+from pathlib import Path
+
+from loguru import logger
+
+from fleet.budgets.reports import MachineStanding
+from fleet.control.other_machines import OtherMachine
+
+_FILE = "machines-seen.json"
+_SAVED_SECONDS, _FORGOTTEN_SECONDS, _MOST_MACHINES = 30.0, 24 * 3600.0, 100
+
+
+def sightings_in(state: Path) -> list[MachineStanding]:
+    """The machines as they were last seen from here; none where there is no file that can be read."""
+    try:
+        found = json.loads((state / _FILE).read_text("utf-8"))
+        return [
+            MachineStanding(
+                str(one["machine"]), float(one["heard_at"]), str(one["version"]), str(one["control_url"])
+            )
+            for one in found
+        ]
+    except FileNotFoundError:
+        return []
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        logger.debug("{} cannot be read: {}", state / _FILE, error)
+        return []
+
+
+class Sightings:
+    """Keeps the file of a state folder; for one process alone, the one that looks all the time."""
+
+    def __init__(self, state: Path) -> None:
+        self._state = state
+        self._saved_at = 0.0
+
+    def note(self, machines: Iterable[OtherMachine], now: float) -> None:
+        """They were seen; each half a minute that is written down. ``now`` is unix seconds."""
+        seen = [
+            MachineStanding(one.name, now - one.seen_seconds, one.version, one.control_url) for one in machines
+        ]
+        lately = sorted(seen, key=lambda one: one.heard_at)[-_MOST_MACHINES:]
+        kept = [asdict(one) for one in lately if now - one.heard_at < _FORGOTTEN_SECONDS]
+        if not kept or now - self._saved_at < _SAVED_SECONDS:
+            return
+        self._saved_at = now
+        fresh = self._state / f".{_FILE}.{os.getpid()}"
+        try:
+            fresh.write_text(json.dumps(kept), "utf-8")
+            fresh.replace(self._state / _FILE)
+        except OSError as error:
+            logger.warning("{} cannot be written: {}", self._state / _FILE, error.strerror)
