@@ -270,7 +270,7 @@ def second_machine(first: Fleet, state: Path, environment: Mapping[str, str]) ->
         **simulated_providers(first.simulator.base_url, providers),
     }
     second = Fleet(state, port_base, shared | dict(environment))
-    with ended_with_this_process(second):
+    with done_if_killed([str(BIN / "fleet"), "down"], second.variables):
         options = ("--detach", "--external", "--real-providers", "--port-base", str(second.port_base))
         up = second.fleet("up", *options)
         assert up.returncode == 0, up.stderr

@@ -1,24 +1,18 @@
 """Further machines of a soak: fleets with a state folder and a clock of their own on the first one's servers,
 whose way to the Temporal server is cut now and then."""
 
-import os
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 
-import pytest
-
 from bench.soak.kills import RESTART_SECONDS
-from fleet.config import load_settings
 from fleet.control.home import Home
 from fleet.control.supervisor import Supervisor, SupervisorAway
-from fleet.devstack.environment import simulated_providers
-from tests.fleet import Fleet, ended_with_this_process
-from tests.ports import free_port_base
+from tests.fleet import Fleet, second_machine
 from tests.relay import Relay
 from tests.waiting import wait_for
 
@@ -96,26 +90,12 @@ def _further_machine(
     first: Fleet, number: int, state: Path, say: Callable[[str], None]
 ) -> Iterator[FurtherMachine]:
     relay, ahead = Relay(first.port_base), CLOCKS_AHEAD[number % len(CLOCKS_AHEAD)]
-    providers = load_settings(api_base_url="http://localhost").providers.values()
     environment = {
         **first.environment,
-        **simulated_providers(first.simulator.base_url, providers),
         "TEMPORAL_HOST": f"127.0.0.1:{relay.port}",
-        "API_BASE_URL": f"http://127.0.0.1:{first.port_base + 2}",
         "PYTHONPATH": str(_SKEW),
         "SOAK_CLOCK_AHEAD": str(ahead),
     }
-    fleet = Fleet(state, free_port_base(), environment)
-    with pytest.MonkeyPatch.context() as patch, ended_with_this_process(fleet):
-        for name in [name for name in os.environ if name.startswith(("FLEET_", "TEMPORAL_", "API_BASE_URL"))]:
-            patch.delenv(name)
-        port = str(fleet.port_base)
-        up = fleet.fleet("up", "--detach", "--external", "--real-providers", "--port-base", port)
-        assert up.returncode == 0, up.stderr
+    with closing(relay), second_machine(first, state, environment) as fleet:
         say(f"machine {number} is up, its clock {ahead:+.0f} s")
-        try:
-            yield FurtherMachine(number, fleet, relay, ahead, say)
-        finally:
-            down = fleet.fleet("down")
-            relay.close()
-            assert down.returncode == 0, down.stderr
+        yield FurtherMachine(number, fleet, relay, ahead, say)

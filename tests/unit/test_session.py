@@ -40,9 +40,25 @@ async def test_a_renewed_session_makes_its_client_anew_and_closes_both_at_the_en
     made: list[Client] = []
     session = session_with("sk-key", made)
     await session.prepare()
-    session.renew()
+    await session.renew()
+    await session.prepare()
+    await session.renew()  # so soon it changes nothing
     await session.prepare()
     first, second = made
     assert not first.closed, "a call of it may still be running"
     await session.close()
     assert first.closed and second.closed
+
+
+async def test_a_client_that_was_given_up_is_closed_when_its_calls_have_ended(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = 1000.0
+    monkeypatch.setattr("fleet.providers.session.time.monotonic", lambda: now)
+    made: list[Client] = []
+    session = session_with("sk-key", made)
+    for _ in range(3):
+        await session.prepare()
+        await session.renew()
+        now += 400.0
+    assert [one.closed for one in made] == [True, False, False]
