@@ -305,8 +305,7 @@ class World:
                 self.later(self.chance.uniform(0.03, 0.2), lambda worker=worker: self._send(worker))
 
     def _pass_own_gates(self) -> None:
-        """Where the server keeps no rate each process keeps its part of it, by what it heard of the budget
-        last."""
+        """Where the server keeps no rate each process keeps its part of it, by what the budget told it last."""
         for worker in self.workers:
             if self.kept and self.now >= worker.word_at:
                 age = min(max(self.polling / 10, WORD[0]), WORD[1])

@@ -54,6 +54,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--sigma", type=float, default=1.5, help="spread of the sizes in b (1.5)")
     parser.add_argument("--latency", type=float, help="median seconds of a call (0.7; server: 0.1)")
     parser.add_argument("--processes", type=int, default=3, help="worker processes a provider (3)")
+    parser.add_argument("--machines", type=int, default=1, help="fleets with that many processes each (1)")
+    parser.add_argument(
+        "--approximate", action="store_true", help="on a Temporal server that divides queues and sets no rates"
+    )
     parser.add_argument("--concurrency", type=int, default=24, help="calls at once in a worker process (24)")
     parser.add_argument(
         "--seconds", type=float, help="a to e, g: from its first call on; f, h, i: of each stretch"
@@ -73,7 +77,12 @@ def main() -> None:
     say: Callable[[str], None] = (lambda text: None) if options.json else print
     for name in names:
         scenario = replace(
-            chosen[name], processes=options.processes, concurrency=options.concurrency, kill=options.kill
+            chosen[name],
+            processes=options.processes,
+            concurrency=options.concurrency,
+            kill=options.kill,
+            machines=options.machines,
+            approximate=options.approximate,
         )
         if options.seconds:
             plain = scenario.plain_seconds and options.seconds

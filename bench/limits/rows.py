@@ -23,7 +23,8 @@ class Row:
 
     ``least_queued``: how many calls waited in the queue when they were fewest. ``killed``: worker processes that
     were killed. ``open``: pipelines that had not ended when the run was over and should have. ``gain``: the
-    utilisation of budgets in the same run over this one. ``quick``: stretches too short to judge by.
+    utilisation of budgets in the same run over this one. ``machines``: on how many, where on several.
+    ``approximate``: the Temporal server kept no rate. ``quick``: stretches too short to judge by.
     """
 
     scenario: str
@@ -52,6 +53,8 @@ class Row:
     calls_per_second: float | None = None
     round_ratios: list[float] | None = None
     gain: float | None = None
+    machines: int | None = None
+    approximate: bool | None = None
     quick: bool | None = None
 
     def shown(self) -> dict[str, Any]:
@@ -133,6 +136,8 @@ def row_of(
         level_begin=_tenths(first),
         level_end=_tenths(last),
         killed=stage.killed or None,
+        machines=stage.scenario.machines if stage.scenario.machines > 1 else None,
+        approximate=stage.scenario.approximate or None,
         quick=stage.scenario.quick or None,
     )
 

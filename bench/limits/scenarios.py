@@ -61,7 +61,8 @@ class Scenario:
     """``seconds`` is how long it lasts from the first call on; ``warm_up`` of that is not counted, or, where
     something changes, what comes before ``settled`` seconds after the change. Of f it is the length of each
     stretch, of h and i of each half; ``server`` lasts as long as its ``rounds`` of ``batch`` calls do. Plain
-    workers do the same for ``plain_seconds``, where they do."""
+    workers do the same for ``plain_seconds``, where they do. Each of ``machines`` has ``processes`` a provider;
+    ``approximate``: the Temporal server keeps no rate."""
 
     name: str
     loads: tuple[Load, ...]
@@ -81,6 +82,8 @@ class Scenario:
     latency: float = 0.7
     completion_seconds: float = 240.0
     kill: bool = False
+    machines: int = 1
+    approximate: bool = False
     quick: bool = False
 
 

@@ -20,12 +20,12 @@ from temporalio.api.taskqueue.v1 import TaskQueue
 from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest, UpdateTaskQueueConfigRequest
 from temporalio.client import Client
 
-from bench.limits.scenarios import BARE, Load, Scenario, Variant
+from bench.limits.machines import machines_up
+from bench.limits.scenarios import Load, Scenario, Variant
 from fleet.budgets.queues import set_rate
 from fleet.budgets.reports import budget_id
 from fleet.contracts import PIPELINE_QUEUE, WORKFLOW_TYPE, llm_queue
 from tests.fleet import Fleet
-from tests.ports import free_port_base
 
 ASSISTANTS = 50
 _FULL_SECONDS, _LOOK_SECONDS = 600.0, 0.5
@@ -43,11 +43,13 @@ class _Own:
 
 @dataclass
 class Stage:
-    """A fleet that is up. ``own`` are worker processes that were started here, beside those of supervisord."""
+    """A fleet that is up, with its servers, and ``others`` on other machines, which use them. ``own`` are worker
+    processes that were started here, beside those of supervisord."""
 
     fleet: Fleet
     scenario: Scenario
     variant: Variant
+    others: list[Fleet] = field(default_factory=list)
     own: "list[_Own]" = field(default_factory=list)
     pipelines: dict[str, list[str]] = field(default_factory=dict)
     projects: set[str] = field(default_factory=set)
@@ -119,11 +121,13 @@ class Stage:
 
     def stop_workers(self, provider: str) -> None:
         """Take a provider's processes off its queue."""
-        self.fleet.supervisorctl("stop", f"{provider}:*")
+        for fleet in (self.fleet, *self.others):
+            fleet.supervisorctl("stop", f"{provider}:*")
 
     def start_workers(self, provider: str) -> None:
         """Put them back."""
-        self.fleet.supervisorctl("start", f"{provider}:*")
+        for fleet in (self.fleet, *self.others):
+            fleet.supervisorctl("start", f"{provider}:*")
 
     def make_plain(self, load: Load) -> None:
         """Replace the fleet's workers of a provider by plain ones, and its queue by an unlimited one."""
@@ -136,7 +140,7 @@ class Stage:
     def _take_over(self, load: Load, module: str, rate: float | None) -> None:
         self.stop_workers(load.provider)
         asyncio.run(self._forget_budget(load.provider, rate))
-        for _ in range(self.scenario.processes):
+        for _ in range(self.scenario.processes * self.scenario.machines):
             self._start_own(load.provider, module)
 
     def _start_own(self, provider: str, module: str) -> None:
@@ -256,7 +260,8 @@ class Stage:
 
     def cpu_seconds(self) -> float:
         """CPU time that the fleet's own processes and the Temporal server have used."""
-        workers = [one["pid"] for one in self.fleet.status()["processes"] if one["pid"]]
+        fleets = (self.fleet, *self.others)
+        workers = [one["pid"] for fleet in fleets for one in fleet.status()["processes"] if one["pid"]]
         pids = [self.fleet.server("temporal").pid, *workers, *(one.process.pid for one in self.own)]
         return self._cpu_of_killed + sum(map(_cpu_seconds, pids))
 
@@ -280,18 +285,11 @@ def _cpu_seconds(pid: int) -> float:
 @contextmanager
 def staged(scenario: Scenario, variant: Variant) -> Iterator[Stage]:
     """A fleet that is up until the block ends, its limits set and its simulator as slow as asked."""
-    with tempfile.TemporaryDirectory(prefix="fleet-bench-") as folder:
-        state = Path(folder, "state")
-        programs = state / "programs.d"
-        programs.mkdir(parents=True, mode=0o700)
-        for load in scenario.loads:
-            text = f"[program:{load.provider}]\nnumprocs={scenario.processes}\n"
-            (programs / f"{load.provider}.conf").write_text(text)
-        fleet = Fleet(state, free_port_base(), _environment(scenario))
-        up = fleet.fleet("up", "--detach", "--port-base", str(fleet.port_base))
-        if up.returncode:
-            raise SystemExit(f"the fleet did not come up: {up.stderr}")
-        stage = Stage(fleet, scenario, variant)
+    with (
+        tempfile.TemporaryDirectory(prefix="fleet-bench-") as folder,
+        machines_up(scenario, Path(folder)) as (fleet, *others),
+    ):
+        stage = Stage(fleet, scenario, variant, others)
         try:
             for load in scenario.loads:
                 stage.limit(load)
@@ -300,22 +298,3 @@ def staged(scenario: Scenario, variant: Variant) -> Iterator[Stage]:
             yield stage
         finally:
             stage.end_own()
-            fleet.fleet("down")
-
-
-def _environment(scenario: Scenario) -> dict[str, str]:
-    """The fleet's settings."""
-    environment = {"FLEET_DRAIN_SECONDS": "5", "FLEET_ACTIVITY_TIMEOUT_SECONDS": "120"}
-    for load in scenario.loads:
-        prefix = f"FLEET_PROVIDERS__{load.provider.upper()}"
-        environment[f"{prefix}__CONCURRENCY"] = str(scenario.concurrency)
-        environment[f"{prefix}__TIMEOUT_SECONDS"] = "20"
-        if load.rpm:
-            environment[f"{prefix}__RPM"] = str(load.rpm)
-        if load.tpm:
-            environment[f"{prefix}__TPM"] = str(load.tpm)
-        if load.provider == BARE:
-            environment[f"{prefix}__KIND"] = "openai"
-            environment[f"{prefix}__API"] = "responses"
-            environment[f"{prefix}__BASE_URL"] = "https://bare.invalid/v1"
-    return environment

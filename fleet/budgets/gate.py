@@ -100,8 +100,8 @@ class Gate:
         self._pace: float | None = None
         self._full_pace = 0.0
         self._paced_at = 0.0
-        # Of the told pace: the part of a call that has fallen due, when, and how fast it does. Those that begin
-        # together are not to send together.
+        # Of the told pace: the part of a call that has fallen due, when, and how fast it does. Processes that
+        # begin together do not send together.
         self._due = chance()
         self._due_at = clock()
         self._told_pace = 0.0
@@ -166,8 +166,7 @@ class Gate:
 
     def _follow(self, pace: float) -> None:
         """What fell due since the last time did so at the pace of then: a new one holds from now on. Otherwise
-        every rise would have many processes send at once. What is not used is forgotten but for a second's
-        worth."""
+        every rise would have many processes send at once. Unused, it is forgotten but for a second's worth."""
         now = self._clock()
         due = self._due + self._told_pace * (now - self._due_at)
         self._due, self._due_at, self._told_pace = min(due, max(_CREDIT_SECONDS * pace, 1.0)), now, pace

@@ -6,6 +6,7 @@ budget is asked once a second at most, by more than ten processes less often, an
 """
 
 import asyncio
+import math
 import time
 from collections.abc import Callable
 from datetime import timedelta
@@ -25,6 +26,8 @@ FRESH_SECONDS = 1.0
 # How old a rate may be that a gate keeps; with more than ten processes so much older.
 _LEAST_POLL_SECONDS, _MOST_POLL_SECONDS, _POLLS_A_SECOND = 1.0, 2.0, 10.0
 _HELD_SECONDS = 1.0
+# A gate waits for the answer where the last one is older than that; else it goes on by that one meanwhile.
+_OLD_SECONDS = 5.0
 # Where nobody keeps the budget, a query may wait for its deadline.
 _UNKEPT_SECONDS = 5.0
 
@@ -44,8 +47,9 @@ class Watch:
         self._first_rate = first_rate
         self._clock = clock
         self._opened = QueueRate(None)
-        self._processes = 1
+        self._processes: int | None = None
         self._asked_at = -_UNKEPT_SECONDS
+        self._answered_at = -math.inf
         self._asking: asyncio.Task[None] | None = None
         self.last: Standing | None = None
         self.kept = True
@@ -62,13 +66,16 @@ class Watch:
 
     async def standing(self, at_most_seconds: float = FRESH_SECONDS) -> Standing | None:
         """How the budget stands, at most so old; None where nobody keeps it."""
+        self._ask_anew(at_most_seconds)
+        if self._asking is not None:
+            await asyncio.shield(self._asking)  # others wait for it too
+        return self.last if self.kept else None
+
+    def _ask_anew(self, at_most_seconds: float) -> None:
         age = at_most_seconds if self.kept else max(at_most_seconds, _UNKEPT_SECONDS)
         if self._asking is None and self._clock() - self._asked_at >= age:
             self._asked_at = self._clock()
             self._asking = asyncio.create_task(self._ask(), name=f"standing of {self._queue}")
-        if self._asking is not None:
-            await asyncio.shield(self._asking)  # others wait for it too
-        return self.last if self.kept else None
 
     def _paced_by_queue(self, *, holds_model: bool) -> bool:
         """Whether the queue hands out no more than may be sent. While a model has no quota it hands out more,
@@ -84,11 +91,14 @@ class Watch:
                 return Word()
             standing = await self.standing()
             return Word(shut=standing is not None and standing.holds)
-        polled = self._processes / _POLLS_A_SECOND
-        await self.standing(min(max(polled, _LEAST_POLL_SECONDS), _MOST_POLL_SECONDS))
+        polled = (self._processes or 0) / _POLLS_A_SECOND
+        self._ask_anew(min(max(polled, _LEAST_POLL_SECONDS), _MOST_POLL_SECONDS))
+        old = self._processes is None or self._clock() - self._answered_at > _OLD_SECONDS
+        if self._asking is not None and old:
+            await asyncio.shield(self._asking)
         # With nobody to ask, what was said last goes on.
         rate, shut = (self._first_rate, False) if self.last is None else (self.last.rate, self.last.holds)
-        return Word(shut, queue_holds=self._opened.settable, pace=rate / self._processes)
+        return Word(shut, queue_holds=self._opened.settable, pace=rate / (self._processes or 1))
 
     async def _ask(self) -> None:
         kept = True
@@ -102,7 +112,7 @@ class Watch:
             if isinstance(error, RPCError) and error.status is RPCStatusCode.NOT_FOUND:
                 self.last = None
         finally:
-            self._asking = None
+            self._asking, self._answered_at = None, self._clock()
         self._tell(kept)
 
     def _tell(self, kept: bool) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -9,20 +10,29 @@ import pytest
 
 from bench.limits import feeding
 from bench.limits.feeding import Feeder
+from bench.limits.machines import Unconfigured
 from bench.limits.rows import Row, row_of, window_of
 from bench.limits.scenarios import Load, Scenario
 from bench.limits.stage import Stage
+from fleet.devstack.stack import Ports
 
 LOAD = Load("openai", rpm=600)
 
 
 def row(
-    levels: tuple[float, float], *, answered: int = 100, refused: int = 0, load: Load = LOAD, **of_call: Any
+    levels: tuple[float, float],
+    *,
+    answered: int = 100,
+    refused: int = 0,
+    load: Load = LOAD,
+    machines: int = 1,
+    approximate: bool = False,
+    **of_call: Any,
 ) -> Row:
     """Of ten seconds in which so many calls came in; 600 a minute would allow 100."""
     one = {"provider": "openai", "at": 5.0, "max_tokens": 120, "input_tokens": 90, "outcome": "answered"} | of_call
     calls = [one | {"status": 200}] * answered + [one | {"status": 429, "outcome": "rejected"}] * refused
-    scenario = Scenario("a", (LOAD,), quick=True)
+    scenario = Scenario("a", (LOAD,), quick=True, machines=machines, approximate=approximate)
     stage = cast(Stage, SimpleNamespace(scenario=scenario, variant="budgets", killed=0))
     window = window_of(load, 0.0, 10.0, [{"openai": levels[0]}, {"openai": levels[1]}])
     return row_of(stage, load, calls, window, cpu=1.0, outcome=([0.5, 1.5], 0))
@@ -55,6 +65,17 @@ def test_tokens_count_where_they_bind() -> None:
 
 def test_a_short_run_says_that_it_is_quick() -> None:
     assert row((15, 15)).shown()["quick"] is True
+
+
+def test_a_row_says_on_how_many_machines_it_was_and_that_no_rate_was_kept() -> None:
+    shown = row((15, 15), machines=2, approximate=True).shown()
+    assert (shown["machines"], shown["approximate"]) == (2, True)
+    assert not {"machines", "approximate"} & row((15, 15)).shown().keys()
+
+
+def test_a_server_that_nobody_configured_divides_its_queues(tmp_path: Path) -> None:
+    command = Unconfigured(tmp_path, tmp_path, Ports()).commands()["temporal"]
+    assert "--sqlite-pragma" in command and not any("matching" in word or "dynamic" in word for word in command)
 
 
 class Queues:

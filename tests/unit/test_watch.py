@@ -1,6 +1,7 @@
 """What one process knows of a queue's budget, and what its gate is told."""
 
 import asyncio
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -60,6 +61,25 @@ def watch_of(server: Server, opened: QueueRate) -> Watch:
     return watch
 
 
+async def fresh_word(watch: Watch, *, holds_model: bool = False) -> Word:
+    """What is said once the budget has answered."""
+    await watch.word(0.0, holds_model=holds_model)
+    await watch.standing(math.inf)
+    return await watch.word(0.0, holds_model=holds_model)
+
+
+async def test_a_gate_goes_on_by_the_last_word_while_the_budget_is_asked_anew(server: Server) -> None:
+    watch = watch_of(server, DIVIDED)
+    assert (await watch.word(0.0)).pace == 2.0
+    server.answer = standing(rate=3.0)
+    server.now += 1.1
+    assert (await watch.word(0.0)).pace == 2.0, "the server may take its time"
+    assert (await fresh_word(watch)).pace == 1.0
+    server.answer = standing(rate=6.0)
+    server.now += 6.0
+    assert (await watch.word(0.0)).pace == 2.0, "what was said long ago is not gone by"
+
+
 async def test_where_the_queue_obeys_only_a_call_that_was_held_asks(server: Server) -> None:
     watch = watch_of(server, EXACT)
     assert await watch.word(0.5) == Word() and server.asked == 0
@@ -76,10 +96,10 @@ async def test_while_a_model_has_no_quota_every_call_goes_by_the_budgets_word(se
     server.answer = replace(standing(), held_models=[HeldModel("m", 1e9, "")])
     await watch.word(0.0, holds_model=True)
     server.now += 2.1
-    assert await watch.word(0.0) == Word(pace=2.0), "a third of the fleet's rate"
+    assert await fresh_word(watch) == Word(pace=2.0), "a third of the fleet's rate"
     server.polling, server.answer = 1, standing()
     server.now += 2.1
-    assert await watch.word(0.0, holds_model=True) == Word(pace=6.0), "the other processes have ended"
+    assert await fresh_word(watch, holds_model=True) == Word(pace=6.0), "the other processes have ended"
 
 
 @pytest.mark.parametrize(("opened", "queue_holds"), [(DIVIDED, True), (NOT_SETTABLE, False)])
@@ -92,7 +112,7 @@ async def test_elsewhere_every_call_goes_by_the_budgets_word(
     server.now += 0.9
     assert not (await watch.word(0.0)).shut and server.asked == 1, "it is asked once a second at most"
     server.now += 0.2
-    assert await watch.word(0.0) == Word(shut=True, queue_holds=queue_holds, pace=0.0) and server.asked == 2
+    assert await fresh_word(watch) == Word(shut=True, queue_holds=queue_holds, pace=0.0) and server.asked == 2
 
 
 async def test_many_processes_ask_less_often(server: Server) -> None:
@@ -102,7 +122,7 @@ async def test_many_processes_ask_less_often(server: Server) -> None:
     await watch.word(0.0)
     assert server.asked == 1
     server.now += 0.2
-    await watch.word(0.0)
+    await fresh_word(watch)
     assert server.asked == 2
 
 
@@ -164,7 +184,7 @@ async def test_a_budget_that_is_gone_holds_nobody(server: Server) -> None:
     assert (await watch.word(0.0)).shut
     server.answer = GONE
     server.now += 3
-    assert await watch.word(0.0) == Word(queue_holds=False, pace=1.0), "the first rate, until it is started anew"
+    assert await fresh_word(watch) == Word(queue_holds=False, pace=1.0), "the first rate, until it is started anew"
 
 
 async def test_before_anything_is_known_the_first_rate_is_kept(server: Server) -> None:
