@@ -151,12 +151,20 @@ async def mended(machines: Machines) -> AsyncIterator[None]:
             target.write(data)
         target.close()
 
+    open_ones: set[asyncio.StreamWriter] = set()
+
     async def hand_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         there, back = await asyncio.open_connection("127.0.0.1", machines.well.port_base + 3)
+        open_ones.update((writer, back))
         await asyncio.gather(copy(reader, back), copy(there, writer), return_exceptions=True)
 
     async with await asyncio.start_server(hand_on, "127.0.0.1", machines.port, reuse_port=True):
-        yield
+        try:
+            yield
+        finally:
+            for one in open_ones:
+                one.close()
+            await asyncio.gather(*(one.wait_closed() for one in open_ones), return_exceptions=True)
 
 
 async def test_once_it_reaches_the_provider_it_takes_calls_again(machines: Machines) -> None:

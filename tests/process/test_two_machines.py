@@ -112,17 +112,25 @@ def test_an_answer_of_a_machine_that_stood_still_is_delivered_and_not_paid_again
     two_machines: TwoMachines,
 ) -> None:
     servers = two_machines.servers
-    with servers.latency("openai", 3.0):
+    pids = {machine.number: " ".join(still_pids(machine)) for machine in two_machines.both}
+    with servers.latency("openai", 6.0):
         run, held_by, other = two_machines.begin("still")
         waited = log_of(other).count(WAITS)
-        held_by.does("systemctl kill --signal=STOP seo-worker")
+        held_by.does(f"kill -STOP {pids[held_by.number]}")
         try:
             wait_for("the other one waits", lambda: log_of(other).count(WAITS) > waited, MOST_SECONDS)
         finally:
-            held_by.does("systemctl kill --signal=CONT seo-worker")
+            held_by.does(f"kill -CONT {pids[held_by.number]}")
         assert completed(run) == [1]
     assert [one["outcome"] for one in servers.simulator.ledger()] == ["answered"]
     held_by.wait_until_well()
+
+
+def still_pids(machine: Machine) -> list[str]:
+    """The process that calls openai, and who would replace it while it stands still."""
+    found = [str(pid) for name, pid in machine.pids().items() if name.startswith(("openai", "guardian"))]
+    assert len(found) == 2
+    return found
 
 
 def log_of(machine: Machine) -> str:

@@ -156,8 +156,9 @@ def test_a_csv_of_twice_the_size_takes_about_twice_the_time(kind: str) -> None:
         return time.thread_time() - began
 
     half, whole = HOSTILE[kind](HALF), HOSTILE[kind](2 * HALF)
-    # The best of three: other load may slow one down. Below a few milliseconds the clock's steps show.
-    assert min(cpu_seconds(whole) for _ in range(3)) <= 2.5 * min(cpu_seconds(half) for _ in range(3)) + 0.02
+    # One pair of ten is enough: other load slows some down, and nothing speeds up what takes too long. Below a few
+    # milliseconds the clock's steps show.
+    assert any(cpu_seconds(whole) <= 2.5 * cpu_seconds(half) + 0.02 for _ in range(10))
 
 
 @settings(max_examples=25, deadline=None)
