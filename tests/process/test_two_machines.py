@@ -18,7 +18,6 @@ WAITS = "may have sent this call"
 #: The server hands pipelines' tasks and queries, too, to polls that it has of a machine which is cut off: each of
 #: them takes one, which comes back after some 15 s.
 MOST_SECONDS = 240
-READY = "curl -fsS http://127.0.0.1:8020/ready"
 DISTINCT, CLONES = "distinct host names", "clones"
 each_kind = pytest.mark.parametrize("two_machines", [DISTINCT, CLONES], indirect=True)
 distinct = pytest.mark.parametrize("two_machines", [DISTINCT], indirect=True)
@@ -29,7 +28,7 @@ def two_machines(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[TwoMachines]:
     with running_two_machines(tmp_path_factory.mktemp("two"), clones=request.param == CLONES) as two:
-        for name in ("cut", "still", "gone"):
+        for name in ("cut", "still"):
             two.servers.add_project(name, {})
         two.servers.add_project("many", *[{"input_keys": "[]"}] * 8)
         yield two
@@ -135,26 +134,6 @@ def still_pids(machine: Machine) -> list[str]:
 
 def log_of(machine: Machine) -> str:
     return (machine.logs / "openai_00.log").read_text("utf-8")
-
-
-@distinct
-def test_what_a_machine_held_that_is_cut_off_the_other_finishes(two_machines: TwoMachines) -> None:
-    servers = two_machines.servers
-    with servers.latency("openai", 2.0):
-        run, held_by, other = two_machines.begin("gone")
-        held_by.cut()
-        try:
-            assert completed(run) == [2]
-            assert other.calls("gone") == ["answered"]
-            (told,) = status(other)["machines"]
-            assert told["machine"] == held_by.id and told["polled_seconds"] > 1
-            wait_for("it says that it is of no use", lambda: held_by.run(READY).returncode, 60)
-        finally:
-            held_by.join()
-    # That it was cut off did not reach the provider, whose answer to the first call nobody got.
-    assert len(servers.simulator.ledger()) == 2
-    wait_for("both poll again", lambda: polls(two_machines, held_by), 90)
-    held_by.wait_until_well()
 
 
 def polls(two_machines: TwoMachines, machine: Machine) -> bool:
