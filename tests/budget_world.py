@@ -100,6 +100,7 @@ class Worker:
     word_at: float = 0.0
     pace: float = 0.0
     credit: float = 0.0
+    stalled: tuple[float, float] = (math.inf, 0.0)
     old: bool = False
     calls: int = 0
     charged: int = 0
@@ -156,7 +157,8 @@ class World:
     The processes are on so many ``machines``, whose clocks differ by up to 20 s; the first ``old`` ones are of
     0.1.0. ``cut_off`` says which machine reaches nothing at a time, and its processes stop taking calls as real
     ones do, unless they are not to ``leave``. A process has as many ``slots``; ``lost`` are its calls that were
-    not sent, as (at, machine). With ``gates`` the server keeps no rate, and each process its part of it."""
+    not sent, as (at, machine). With ``gates`` the server keeps no rate, and each process its part of it.
+    Once in 20 s or so, a process cannot report for up to ``stalls`` seconds."""
 
     provider: Provider
     limits: LimitSettings = field(default_factory=LimitSettings)
@@ -177,6 +179,7 @@ class World:
     slots: int = 10_000
     old: int = 0
     gates: bool = False
+    stalls: float = 0.0
 
     def __post_init__(self) -> None:
         self.away: list[float] = []
@@ -387,7 +390,10 @@ class World:
                 worker.ask_at = self.now + ASK
                 if self.kept and not worker.old:
                     worker.allowance.each_seconds = describe(self.budget).report_seconds
-            if not worker.news:
+            if self.stalls and self.now > worker.stalled[1]:
+                begin = self.now + self.gate_chance.uniform(5.0, 40.0)
+                worker.stalled = (begin, begin + self.gate_chance.uniform(0.0, self.stalls))
+            if not worker.news or worker.stalled[0] <= self.now <= worker.stalled[1]:
                 continue
             if self.unheard and self.now - worker.reported_at < UNHEARD_PAUSE:
                 continue

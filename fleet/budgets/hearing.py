@@ -22,7 +22,7 @@ _STEADY_SECONDS, _STEADY_REPORTS = 2.0, 3
 _APART_SECONDS = 0.5
 _FORGOTTEN_SECONDS = 3600.0
 # A process that tells of calls from so long ago could not report meanwhile.
-_HELD_SECONDS, _HELD_REPORTS = 4.0, 3.0
+_HELD_SECONDS, _HELD_REPORTS = 10.0, 3.0
 
 
 @dataclass(slots=True)

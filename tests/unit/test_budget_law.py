@@ -290,6 +290,18 @@ def test_processes_that_do_not_say_when_their_calls_were_sent_keep_to_the_limit(
 
 
 @FLEETS
+def test_processes_that_cannot_report_for_seconds_now_and_then_use_the_limit(headers: bool) -> None:
+    """As on a machine that has too much to do."""
+    utilisations = []
+    for seed in range(4):
+        world = world_of(10.0, headers=headers, processes=3, stalls=8.0, seed=seed)
+        world.run(200)
+        assert world.share_refused() == 0
+        utilisations.append(world.utilisation(40, 200, 10.0))
+    assert sum(utilisations) / 4 > (0.97 if headers else 0.95)
+
+
+@FLEETS
 @pytest.mark.parametrize("processes", [3, 12, 50])
 def test_where_the_server_keeps_no_rate_the_gates_use_the_limit_and_keep_to_it(
     processes: int, headers: bool
