@@ -99,7 +99,9 @@ class Recovery:
         tokens, unheard = self.journal.doubtful(), 0
         for first in range(0, len(tokens), _AT_ONCE):
             for left in await self.journal.left(tokens[first : first + _AT_ONCE]):
-                unheard = unheard + 1 if left.running is False and not await self._answer_for(left) else 0
+                if left.running:
+                    continue
+                unheard = 0 if await self._answer_for(left) else unheard + 1
                 if unheard >= _MOST_UNHEARD:
                     return
 

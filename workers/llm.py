@@ -18,7 +18,7 @@ from fleet.budgets.gate import Gate
 from fleet.budgets.reporter import Reporter
 from fleet.budgets.reports import MachineHome
 from fleet.call_runner import CallRunner
-from fleet.config import Settings
+from fleet.config import ProviderSettings, Settings
 from fleet.errors import BackendError
 from fleet.journal import Journal
 from fleet.life import loading
@@ -52,14 +52,7 @@ async def life(settings: Settings, name: str, pulse: Pulse, measures: Measures, 
     admissions: dict[str, Admission] = {}
     runner = CallRunner(settings, provider, session, journal, admissions, measures)
     arrivals = Arrivals()
-    reach = Reach(
-        {
-            f"reach {provider.name}": lambda: see_reachable(provider.name, provider_address(provider)),
-            "write its journal": journal.see_writable,
-            "get its API key": session.see_key,
-        },
-        renew=lambda: renewed(session),
-    )
+    reach = reach_of(provider, journal, session)
     reporters: list[Reporter] = []
     cost = first_cost(provider.kind)
     process = process_on(machine_id(settings.state_dir), name)
@@ -113,6 +106,16 @@ async def prepared(session: ProviderSession) -> None:
         await session.prepare()
     except BackendError as error:
         logger.warning("no API key yet: {}", error)
+
+
+def reach_of(provider: ProviderSettings, journal: AsyncJournal, session: ProviderSession) -> Reach:
+    """What this process needs for a call, and how it is seen."""
+    probes = {
+        f"reach {provider.name}": lambda: see_reachable(provider.name, provider_address(provider)),
+        "write its journal": journal.see_writable,
+        "get its API key": session.see_key,
+    }
+    return Reach(probes, renew=lambda: renewed(session))
 
 
 async def renewed(session: ProviderSession) -> None:

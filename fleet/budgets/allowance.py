@@ -1,8 +1,8 @@
 """How often one process may report, so that its budget hears about ten reports a second of all together. Pure.
 
-What falls due while there is nothing to tell is saved up: a process with few calls tells of each at once, one with
-many tells of several at a time. What changes the rate for all is told at once, and saved for afterwards.
-"""
+Reports that are allowed while there is nothing to tell are saved up: a process with few calls reports each at
+once, one with many reports several at a time. What changes the rate for all is reported at once, and waited for
+afterwards."""
 
 import random
 from collections.abc import Callable

@@ -1,8 +1,7 @@
 """What a budget has not heard of yet: calls that were handed out since the last reports of their processes. Pure.
 
-The more processes there are, the more seldom each may report. What is unheard is reckoned from the rate that was
-ordered meanwhile and from how long ago each process told what it had done.
-"""
+The more processes there are, the less often each may report. What has not been reported yet is estimated from the
+rate that was ordered since, and from when each process reported last."""
 
 import math
 from bisect import bisect_right
