@@ -14,7 +14,7 @@ from fleet.meanings import Meaning
 _LITTLE_LEFT_SECONDS = 1.0
 # A limit that has changed by so much is news to all.
 _CHANGED = 0.02
-# Calls sent within so long are told of as one, and all further ones once there are so many moments to tell.
+# Calls that were sent within so long are reported under one moment; of moments there are so many at most.
 _MOMENT_SECONDS, _MOST_MOMENTS = 0.1, 200
 
 
@@ -37,8 +37,8 @@ class _Heard:
 @dataclass(slots=True)
 class News:
     """Counted as in :class:`~fleet.budgets.reports.Report`; points in time are monotonic seconds. ``moments`` has
-    when calls were sent and how many, ``refills`` what was told before of how high the limits are. ``haste``: how
-    soon all this should be told."""
+    when calls were sent and how many, ``refills`` the limits as they were reported last. ``haste``: how soon all
+    this should be reported."""
 
     calls: int = 0
     charged: int = 0

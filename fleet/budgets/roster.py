@@ -26,8 +26,8 @@ class Roster:
         known = self.machines.get(machine)
         if known is None:
             self._note(MachineStanding(machine, now), now)
-        elif now > known.heard_at:
-            self._note(MachineStanding(machine, now, known.version, known.control_url), now)
+        elif now > known.heard_at:  # with every report: the others need not be looked at
+            self.machines[machine] = MachineStanding(machine, now, known.version, known.control_url)
 
     def _note(self, machine: MachineStanding, now: float) -> None:
         if not machine.machine:
