@@ -14,7 +14,7 @@ from typing import Any
 from temporalio import activity
 
 from fleet.errors import ProviderError
-from fleet.meanings import Meaning
+from fleet.failures import Meaning
 
 # A provider that has been in trouble for so long is given up: its failures count.
 _LONGEST_EXCUSE_SECONDS = 24 * 3600.0

@@ -35,7 +35,7 @@ left it, so that another machine may well make the call.
 from collections.abc import Mapping
 from typing import ClassVar
 
-from fleet.meanings import Billed, Meaning, Traits, traits_of
+from fleet.failures import Billed, Meaning, Traits, traits_of
 
 
 class FleetError(Exception):

@@ -23,7 +23,7 @@ from fleet.errors import (
     HeldBack,
     ProviderError,
 )
-from fleet.meanings import Concerns, Meaning
+from fleet.failures import Concerns, Meaning
 from fleet.redaction import redact
 
 # Temporal drops a wait of nothing in silence and falls back to its own backoff.

@@ -13,7 +13,7 @@ from fleet.budgets.describe import describe
 from fleet.budgets.hearing import LATE_SECONDS, Hearing
 from fleet.budgets.reports import Opening, Reading, Report, Trouble
 from fleet.contracts import Limited, LimitSettings
-from fleet.meanings import Meaning
+from fleet.failures import Meaning
 from fleet.reach import Row, wait_after
 
 TICK = 0.02

@@ -14,7 +14,7 @@ from fleet.budgets.reporter import Reporter
 from fleet.budgets.reports import Standing
 from fleet.contracts import Limited
 from fleet.errors import HeldBack, ProviderError
-from fleet.meanings import Meaning
+from fleet.failures import Meaning
 from fleet.providers.base import LlmAnswer, LlmRequest
 
 # A resume is seen within so long.

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 from fleet.budgets.machines import Machines
 from fleet.budgets.reports import Trouble
-from fleet.meanings import Meaning, traits_of
+from fleet.failures import Meaning, traits_of
 
 #: Calls a second while it is tried whether the provider is back.
 PROBE_RATE = 0.5

@@ -10,7 +10,7 @@ from fleet.budgets.reports import LEAST_RATE, UNLIMITED, HeldModel, Opening, Rea
 from fleet.budgets.roster import Roster
 from fleet.budgets.unheard import Unheard
 from fleet.contracts import Limited, LimitSettings
-from fleet.meanings import LIMITS, Meaning
+from fleet.failures import LIMITS, Meaning
 
 _REST_SECONDS, _REST_CALLS, _RISE_SECONDS = 2.5, 2.5, 1.0
 _AFTER_REST_SHARE = 0.2

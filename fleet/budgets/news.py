@@ -9,7 +9,7 @@ from fleet.budgets.headers import HeaderReading
 from fleet.budgets.reports import Reading, Report, Trouble
 from fleet.contracts import Limited
 from fleet.errors import ProviderError
-from fleet.meanings import Meaning
+from fleet.failures import Meaning
 
 _LITTLE_LEFT_SECONDS = 1.0
 # A limit that has changed by so much is news to all.

@@ -31,7 +31,7 @@ with workflow.unsafe.imports_passed_through():
         Standing,
     )
     from fleet.contracts import LimitSettings
-    from fleet.meanings import Meaning
+    from fleet.failures import Meaning
 
 _LONGEST_HISTORY = 2_000
 _FIRST_LOOK_SECONDS, _LAST_LOOK_SECONDS = 2.5, 80.0

@@ -18,7 +18,7 @@ from fleet.config import Kind, ProviderSettings
 from fleet.devstack.backend.keys import key_variables, real_key
 from fleet.devstack.simulator.addresses import provider_url
 from fleet.errors import FleetError, ProviderError
-from fleet.meanings import Meaning
+from fleet.failures import Meaning
 from fleet.providers.base import LlmAnswer, LlmRequest, Provider
 from fleet.providers.registry import provider_factory
 

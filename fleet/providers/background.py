@@ -12,7 +12,7 @@ from typing import Any
 from loguru import logger
 
 from fleet.errors import ProviderError
-from fleet.meanings import Meaning
+from fleet.failures import Meaning
 from fleet.providers.base import Ticket
 from fleet.providers.bodies import text_in
 

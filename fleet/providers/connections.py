@@ -8,7 +8,7 @@ from typing import Any
 import httpx2
 
 from fleet.errors import ProviderError
-from fleet.meanings import Meaning
+from fleet.failures import Meaning
 from fleet.providers.translation import not_answered
 
 #: How long making a connection may take: where packets vanish, the call would wait for its whole deadline.

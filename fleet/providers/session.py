@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from fleet.answer_kept import answer_kept
 from fleet.config import ProviderSettings
 from fleet.errors import BackendError, BackendUnavailable, ProviderError
-from fleet.meanings import Meaning
+from fleet.failures import Meaning
 from fleet.measures import ANSWERED, Measures, Usage
 from fleet.providers.base import LlmAnswer, LlmRequest, Provider, Ticket
 from fleet.providers.prices import cost_of

@@ -14,7 +14,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from fleet.config import Kind
 from fleet.errors import ProviderError
-from fleet.meanings import Meaning
+from fleet.failures import Meaning
 from fleet.providers.bodies import details_of, error_of
 from fleet.providers.waits import requested_wait, until
 from fleet.redaction import redact

@@ -7,7 +7,7 @@ import pytest
 
 from fleet.attempts import Attempts
 from fleet.errors import ProviderError
-from fleet.meanings import Meaning
+from fleet.failures import Meaning
 
 HERE, THERE = "journal of this host", "journal of another host"
 

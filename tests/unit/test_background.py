@@ -10,7 +10,7 @@ import pytest
 from fleet.attempts import Attempts
 from fleet.config import ProviderSettings, load_settings
 from fleet.errors import ProviderError
-from fleet.meanings import Meaning
+from fleet.failures import Meaning
 from fleet.measures import Measures
 from fleet.providers.base import LlmAnswer, LlmRequest, Provider, Ticket
 from fleet.providers.registry import provider_factory

@@ -9,7 +9,7 @@ from fleet.budgets.budget import Budget
 from fleet.budgets.describe import describe
 from fleet.budgets.reports import Opening, Report, Trouble
 from fleet.contracts import LimitSettings
-from fleet.meanings import Meaning
+from fleet.failures import Meaning
 from fleet.payloads import data_converter
 from tests.budget_world import Provider, World
 

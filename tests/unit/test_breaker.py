@@ -4,7 +4,7 @@ import pytest
 
 from fleet.budgets.breaker import RESET_UNKNOWN_SECONDS, Breaker
 from fleet.budgets.reports import Trouble
-from fleet.meanings import Meaning, traits_of
+from fleet.failures import Meaning, traits_of
 
 STORMS = (
     Meaning.OVERLOAD,

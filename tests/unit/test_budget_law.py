@@ -12,7 +12,7 @@ from fleet.budgets.budget import Budget
 from fleet.budgets.reporter import first_rate
 from fleet.budgets.reports import LEAST_RATE, Opening, Reading, Report, Trouble
 from fleet.contracts import Limited, LimitSettings
-from fleet.meanings import Meaning
+from fleet.failures import Meaning
 from tests.budget_world import Provider, World, lognormal
 
 WORLDS = settings(max_examples=40, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])

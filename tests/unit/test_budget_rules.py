@@ -12,7 +12,7 @@ from fleet.budgets.describe import describe
 from fleet.budgets.ramp import Ramp
 from fleet.budgets.reports import Opening, Reading, Report, Trouble
 from fleet.contracts import Limited, LimitSettings
-from fleet.meanings import Meaning
+from fleet.failures import Meaning
 from tests.budget_world import Provider, World
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from fleet.config import load_settings
 from fleet.errors import ProviderError
-from fleet.meanings import Meaning
+from fleet.failures import Meaning
 from fleet.providers.base import LlmAnswer, LlmRequest, Ticket
 from fleet.providers.gemini import GeminiProvider
 from fleet.providers.prices import cost_of

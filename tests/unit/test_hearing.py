@@ -6,7 +6,7 @@ from fleet.budgets.budget import Budget
 from fleet.budgets.hearing import Hearing
 from fleet.budgets.reports import Opening, Report, Trouble
 from fleet.contracts import Limited, LimitSettings
-from fleet.meanings import Meaning
+from fleet.failures import Meaning
 
 
 def at_work(process: str = "w", sent_at: float = 0.0, **told: object) -> Report:

@@ -12,7 +12,7 @@ from fleet.budgets.reports import Report, Trouble
 from fleet.contracts import Limited, LimitSettings
 from fleet.control.view.picture import _kind_of
 from fleet.errors import ProviderError
-from fleet.meanings import LIMITS, Billed, Concerns, Meaning, traits_of
+from fleet.failures import LIMITS, Billed, Concerns, Meaning, traits_of
 from fleet.verdicts import judge
 from scripts import render_rules
 from tests.unit.test_verdicts import settings

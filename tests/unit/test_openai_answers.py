@@ -10,7 +10,7 @@ import pytest
 
 from fleet.config import ProviderSettings, load_settings
 from fleet.errors import ProviderError
-from fleet.meanings import Meaning
+from fleet.failures import Meaning
 from fleet.providers.base import LlmAnswer, LlmRequest, Ticket
 from fleet.providers.openai import OpenAIProvider
 

@@ -20,7 +20,7 @@ from fleet.budgets.reporter import Reporter
 from fleet.budgets.reports import NEW_KEY_SIGNAL, REPORT_SIGNAL, Report, Standing
 from fleet.contracts import Limited, LimitSettings
 from fleet.errors import ProviderError
-from fleet.meanings import Meaning
+from fleet.failures import Meaning
 from fleet.providers.base import LlmAnswer, LlmRequest
 from tests.waiting import wait_for
 

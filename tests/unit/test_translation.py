@@ -8,7 +8,7 @@ import httpx2
 import pytest
 
 from fleet.config import Kind
-from fleet.meanings import Billed, Meaning, traits_of
+from fleet.failures import Billed, Meaning, traits_of
 from fleet.providers.translation import answered_with_error, not_answered
 from fleet.providers.waits import parse_duration, requested_wait
 

@@ -16,7 +16,7 @@ from fleet.errors import (
     JournalUnavailable,
     ProviderError,
 )
-from fleet.meanings import Meaning
+from fleet.failures import Meaning
 from fleet.verdicts import SHORTEST_WAIT_SECONDS, Verdict, judge
 
 

@@ -29,7 +29,7 @@ from fleet.budgets.reports import Standing
 from fleet.budgets.workflow import ProviderBudgetWorkflow
 from fleet.contracts import CONTROL_QUEUE, LimitSettings
 from fleet.errors import HeldBack, ProviderError
-from fleet.meanings import Meaning
+from fleet.failures import Meaning
 from fleet.providers.base import LlmAnswer, LlmRequest
 from tests.temporal import running_temporal
 from tests.waiting import wait_for

@@ -19,7 +19,7 @@ from fleet.budgets.queues import RateOrder
 from fleet.budgets.reports import SET_QUEUE_RATE, Opening, Reading, Report, Standing, Trouble
 from fleet.budgets.workflow import ProviderBudgetWorkflow
 from fleet.contracts import CONTROL_QUEUE, Limited, LimitSettings
-from fleet.meanings import Meaning
+from fleet.failures import Meaning
 from tests.fleet import BIN
 
 # Tries: the time-skipping server, unlike a real one, knows no run of a workflow for some milliseconds while it is

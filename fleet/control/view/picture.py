@@ -13,7 +13,7 @@ from fleet.control.view.counted import Counted
 from fleet.control.view.observer import Sight
 from fleet.control.view.runs import MOST_LISTED, Run, Runs
 from fleet.control.view.trail import STEP_SECONDS, Trail
-from fleet.meanings import LIMITS
+from fleet.failures import LIMITS
 from fleet.measures import ANSWERED, CUT_OFF
 
 Json = dict[str, Any]

@@ -10,7 +10,7 @@ from google.genai import types
 from fleet.config import ProviderSettings, load_settings
 from fleet.devstack.simulator.testing import RunningSimulator
 from fleet.errors import ProviderError
-from fleet.meanings import Billed, Meaning
+from fleet.failures import Billed, Meaning
 from fleet.measures import Measures
 from fleet.providers.base import LlmAnswer, LlmRequest, Provider, Ticket
 from fleet.providers.gemini import GeminiProvider

@@ -8,7 +8,7 @@ import pytest
 
 from fleet.config import load_settings
 from fleet.errors import ProviderError
-from fleet.meanings import Meaning
+from fleet.failures import Meaning
 from fleet.providers.base import LlmRequest
 from fleet.providers.registry import provider_factory
 

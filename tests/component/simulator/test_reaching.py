@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from fleet.devstack.simulator.testing import RunningSimulator
 from fleet.errors import ProviderError
-from fleet.meanings import Meaning
+from fleet.failures import Meaning
 from fleet.providers.connections import CONNECT_SECONDS, client_options, see_reachable
 
 

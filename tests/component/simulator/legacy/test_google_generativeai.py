@@ -8,7 +8,7 @@ from fleet.config import ProviderSettings
 from fleet.devstack.simulator.latency import Latency
 from fleet.devstack.simulator.testing import running_simulator
 from fleet.errors import ProviderError
-from fleet.meanings import Meaning
+from fleet.failures import Meaning
 from fleet.providers.base import LlmRequest
 from fleet.providers.registry import provider_factory
 from tests.waiting import wait_for
