@@ -15,7 +15,7 @@ from loguru import logger
 
 from fleet.config import Settings, load_settings
 from fleet.errors import FleetError, SettingsError
-from fleet.exits import EXIT_BAD_SETTINGS, EXIT_FAILED, EXIT_OK
+from fleet.exit_codes import EXIT_BAD_SETTINGS, EXIT_FAILED, EXIT_OK
 from fleet.logger import setup_logging
 from fleet.measures import Measures
 from fleet.processes import end_with_parent

@@ -23,7 +23,7 @@ from temporalio.worker import Worker
 
 from fleet.config import PROJECT_ROOT, Settings
 from fleet.errors import TemporalUnavailable
-from fleet.exits import EXIT_FAILED, EXIT_OK
+from fleet.exit_codes import EXIT_FAILED, EXIT_OK
 from fleet.life import Life, happens_within, run_process
 from fleet.machine_id import identity_on, known_id, machine_id
 from fleet.payloads import data_converter

@@ -11,7 +11,7 @@ from supervisor import childutils
 from fleet.config import Settings
 from fleet.control.healing import GUARDIAN, Healer
 from fleet.control.home import Home
-from fleet.exits import EXIT_OK
+from fleet.exit_codes import EXIT_OK
 from fleet.life import run_process
 from fleet.measures import Measures
 from fleet.pulse import Pulse

@@ -8,7 +8,7 @@ from fleet.config import Settings
 from fleet.control.home import Home
 from fleet.control.merging import Merger
 from fleet.errors import OperationError
-from fleet.exits import EXIT_OK
+from fleet.exit_codes import EXIT_OK
 from fleet.life import happens_within, run_process
 from fleet.measures import Measures
 from fleet.pulse import Pulse

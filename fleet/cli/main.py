@@ -16,7 +16,7 @@ from fleet.cli import operating
 from fleet.cli.output import Json, print_json
 from fleet.devstack.environment import without_proxy
 from fleet.errors import FleetError, SettingsError
-from fleet.exits import EXIT_BAD_SETTINGS, EXIT_FAILED, EXIT_OK
+from fleet.exit_codes import EXIT_BAD_SETTINGS, EXIT_FAILED, EXIT_OK
 
 if TYPE_CHECKING:
     from rich.console import Console

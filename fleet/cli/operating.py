@@ -11,7 +11,7 @@ import typer
 
 from fleet.cli.output import Json, print_json
 from fleet.errors import OperationError
-from fleet.exits import EXIT_FAILED, EXIT_OK
+from fleet.exit_codes import EXIT_FAILED, EXIT_OK
 
 if TYPE_CHECKING:
     from fleet.cli import limits as budgets

@@ -16,7 +16,7 @@ from fleet.control.home import Home
 from fleet.control.view.observer import Observer
 from fleet.control.view.streams import Pictures
 from fleet.errors import SettingsError
-from fleet.exits import EXIT_FAILED, EXIT_OK
+from fleet.exit_codes import EXIT_FAILED, EXIT_OK
 from fleet.measures import Measures
 from fleet.pulse import Pulse
 from fleet.signals import stop_on_signal

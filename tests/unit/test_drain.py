@@ -7,7 +7,7 @@ import pytest
 
 from fleet import runtime
 from fleet.config import load_settings
-from fleet.exits import EXIT_FAILED, EXIT_OK
+from fleet.exit_codes import EXIT_FAILED, EXIT_OK
 from fleet.runtime import WorkerProcess
 
 

@@ -18,7 +18,7 @@ from fleet.errors import (
     JournalUnavailable,
     ProviderError,
 )
-from fleet.exits import EXIT_FAILED, EXIT_OK
+from fleet.exit_codes import EXIT_FAILED, EXIT_OK
 from fleet.failures import Meaning, traits_of
 from fleet.pulse import PulseRecord, Unreachable
 from fleet.reach import FAILURES_IN_A_ROW, LONGEST_WAIT_SECONDS, Reach, wait_after
