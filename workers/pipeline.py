@@ -10,7 +10,7 @@ from fleet.budgets.workflow import ProviderBudgetWorkflow
 from fleet.config import Settings
 from fleet.contracts import CONTROL_QUEUE, PIPELINE_QUEUE
 from fleet.measures import Measures
-from fleet.pipeline import AssistantPipelineWorkflow
+from fleet.pipeline.workflow import AssistantPipelineWorkflow
 from fleet.pulse import Pulse
 from fleet.runtime import WorkerProcess, run_temporal_process, worker_options
 

@@ -14,7 +14,7 @@ from fleet.config import PROJECT_ROOT
 from fleet.contracts import WORKFLOW_TYPE
 from fleet.errors import TemporalUnavailable
 from fleet.payloads import data_converter
-from fleet.pipeline import AssistantPipelineWorkflow
+from fleet.pipeline.workflow import AssistantPipelineWorkflow
 
 #: Histories that earlier releases recorded.
 RECORDED = PROJECT_ROOT / "tests" / "workflow" / "histories"

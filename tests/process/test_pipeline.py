@@ -15,7 +15,7 @@ from fleet.budgets.reports import BUDGET_WORKFLOW
 from fleet.budgets.workflow import ProviderBudgetWorkflow
 from fleet.contracts import PIPELINE_QUEUE, WORKFLOW_TYPE
 from fleet.payloads import data_converter
-from fleet.pipeline import AssistantPipelineWorkflow
+from fleet.pipeline.workflow import AssistantPipelineWorkflow
 from tests.fleet import Fleet
 from tests.waiting import wait_for
 

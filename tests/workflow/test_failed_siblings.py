@@ -29,7 +29,7 @@ from fleet.contracts import (
     AssistantState,
     PipelinePlan,
 )
-from fleet.pipeline import AssistantPipelineWorkflow
+from fleet.pipeline.workflow import AssistantPipelineWorkflow
 from tests.temporal import running_temporal
 
 QUEUES = {"openai": "llm-openai", "anthropic": "llm-anthropic"}

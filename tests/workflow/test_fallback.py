@@ -31,7 +31,7 @@ from fleet.contracts import (
     ModelChoice,
     PipelinePlan,
 )
-from fleet.pipeline import AssistantPipelineWorkflow
+from fleet.pipeline.workflow import AssistantPipelineWorkflow
 from tests.temporal import running_temporal
 
 PATIENCE_SECONDS = 3.0

@@ -29,7 +29,7 @@ from fleet.contracts import (
 )
 from fleet.measures import Measures
 from fleet.payloads import data_converter
-from fleet.pipeline import AssistantPipelineWorkflow
+from fleet.pipeline.workflow import AssistantPipelineWorkflow
 from tests.temporal import running_temporal
 
 ANSWER = timedelta(seconds=10)

@@ -11,7 +11,7 @@ from temporalio.worker import Replayer
 
 from fleet.budgets.workflow import ProviderBudgetWorkflow
 from fleet.payloads import data_converter
-from fleet.pipeline import AssistantPipelineWorkflow
+from fleet.pipeline.workflow import AssistantPipelineWorkflow
 
 HISTORIES = sorted(Path(__file__).parent.joinpath("histories").glob("*.json"))
 
