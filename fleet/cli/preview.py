@@ -9,10 +9,10 @@ from fleet.contracts import Assignment, Assistant
 from fleet.errors import InputError
 from fleet.inputs import PipelineInputs
 from fleet.loading import load_assistants
+from fleet.pipeline.stages import Stages
 from fleet.prompts import build_user_message, estimate_tokens
 from fleet.providers.prices import usd_for
 from fleet.providers.profiles import profile_of
-from fleet.stages import Stages
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from fleet.cli.screen import show_outcome
 from fleet.contracts import Assistant, AssistantResult, Spent, StageRecord
 from fleet.inputs import PipelineInputs
 from fleet.past_runs import _reused
-from fleet.stages import Stages
+from fleet.pipeline.stages import Stages
 
 PAID = AssistantResult(
     "paid", "text", "openai", "gpt-4o", "stop", 1, 0, 1, 0.25, "genai-prices 1", 1, 1.0, "2026-01-01", "key"
