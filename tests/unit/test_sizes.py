@@ -21,7 +21,7 @@ from fleet.contracts import (
 )
 from fleet.errors import TooLarge
 from fleet.measures import Measures
-from fleet.results import fitting
+from fleet.pipeline.results import fitting
 from fleet.sizes import cut_to_fit, payload_bytes, surely_fit, text_bytes
 
 TEMPORALS_LIMIT = 2 * 1024 * 1024
