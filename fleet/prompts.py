@@ -5,7 +5,7 @@ An assistant without ``input_keys`` gets its one text without a heading, as it a
 """
 
 from fleet.contracts import Assignment
-from fleet.inputs import CsvTable, parse_csv
+from fleet.pipeline.inputs import CsvTable, parse_csv
 
 #: A CSV of up to this many rows and characters is sent as a whole table, a larger one as a digest.
 TABLE_MAX_ROWS = 100

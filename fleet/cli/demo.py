@@ -10,7 +10,7 @@ from fleet.cli.record import FleetRecord
 from fleet.cli.run import read_inputs
 from fleet.cli.up import UpOptions, bring_up
 from fleet.control.home import Home
-from fleet.inputs import PipelineInputs
+from fleet.pipeline.inputs import PipelineInputs
 
 TOPIC = "Jak vybrat kávovar do malé kanceláře"
 PROJECT = "seo-demo"

@@ -7,8 +7,8 @@ from fleet.backend import Backend
 from fleet.config import Settings
 from fleet.contracts import Assignment, Assistant
 from fleet.errors import InputError
-from fleet.inputs import PipelineInputs
 from fleet.loading import load_assistants
+from fleet.pipeline.inputs import PipelineInputs
 from fleet.pipeline.stages import Stages
 from fleet.prompts import build_user_message, estimate_tokens
 from fleet.providers.prices import usd_for

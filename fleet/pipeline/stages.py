@@ -20,7 +20,7 @@ from fleet.contracts import (
     StageRecord,
 )
 from fleet.errors import InputError
-from fleet.inputs import PipelineInputs
+from fleet.pipeline.inputs import PipelineInputs
 
 _OPEN = (AssistantState.QUEUED, AssistantState.RUNNING)
 

@@ -49,7 +49,7 @@ with workflow.unsafe.imports_passed_through():
         Spent,
     )
     from fleet.errors import HeldBack, InputError, TooLarge
-    from fleet.inputs import PipelineInputs, clean_inputs, parse_csv, refuse_surplus
+    from fleet.pipeline.inputs import PipelineInputs, clean_inputs, parse_csv, refuse_surplus
     from fleet.pipeline.results import fitting, outputs_fitting, progress_fitting
     from fleet.pipeline.stages import Stages, texts_of
     from fleet.sizes import payload_bytes, surely_fit, text_bytes

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from fleet.contracts import CSV_MAX_BYTES
 from fleet.errors import InputError
-from fleet.inputs import CsvTable, PipelineInputs, csv_text_of, parse_csv, validate_inputs
+from fleet.pipeline.inputs import CsvTable, PipelineInputs, csv_text_of, parse_csv, validate_inputs
 
 CZECH = "klíčové slovo;hledanost\nžluťoučký kůň;100\n"
 

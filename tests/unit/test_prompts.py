@@ -1,7 +1,7 @@
 """What an assistant is sent."""
 
 from fleet.contracts import Assignment, Assistant, NamedText
-from fleet.inputs import CsvTable
+from fleet.pipeline.inputs import CsvTable
 from fleet.prompts import build_user_message, render_csv
 
 
