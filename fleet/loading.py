@@ -1,9 +1,9 @@
 """A project's assistants, from the backend to checked ones."""
 
-from fleet.assistants import parse_assistants
 from fleet.backend import Backend
 from fleet.config import Settings
 from fleet.contracts import Assistant
+from fleet.pipeline.assistants import parse_assistants
 
 
 async def load_assistants(backend: Backend, settings: Settings, project_id: str) -> list[Assistant]:

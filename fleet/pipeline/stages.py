@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from fleet.assistants import dependencies, reads
 from fleet.contracts import (
     CSV_KEY,
     DATE_KEY,
@@ -20,6 +19,7 @@ from fleet.contracts import (
     StageRecord,
 )
 from fleet.errors import InputError
+from fleet.pipeline.assistants import dependencies, reads
 from fleet.pipeline.inputs import PipelineInputs
 
 _OPEN = (AssistantState.QUEUED, AssistantState.RUNNING)

@@ -15,7 +15,6 @@ from temporalio.common import Priority, RetryPolicy
 from temporalio.exceptions import ActivityError, ApplicationError, CancelledError, TimeoutError, TimeoutType
 
 with workflow.unsafe.imports_passed_through():
-    from fleet.assistants import reads_csv
     from fleet.contracts import (
         ASSIGNMENT_QUERY,
         ASSISTANT_SIGNAL,
@@ -49,6 +48,7 @@ with workflow.unsafe.imports_passed_through():
         Spent,
     )
     from fleet.errors import HeldBack, InputError, TooLarge
+    from fleet.pipeline.assistants import reads_csv
     from fleet.pipeline.inputs import PipelineInputs, clean_inputs, parse_csv, refuse_surplus
     from fleet.pipeline.results import fitting, outputs_fitting, progress_fitting
     from fleet.pipeline.stages import Stages, texts_of

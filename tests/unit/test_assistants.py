@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 
-from fleet.assistants import dependencies, parse_assistants, reads_csv
 from fleet.config import load_settings
 from fleet.contracts import Assistant
 from fleet.errors import AssistantDamaged, NoAssistants
+from fleet.pipeline.assistants import dependencies, parse_assistants, reads_csv
 
 
 def row(key: str = "brief", order: int = 1, **changes: Any) -> dict[str, Any]:

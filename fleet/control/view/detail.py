@@ -22,7 +22,6 @@ from temporalio.client import Client, WorkflowHandle, WorkflowQueryFailedError
 from temporalio.converter import PayloadConverter
 from temporalio.service import RPCError
 
-from fleet.assistants import dependencies
 from fleet.config import Settings
 from fleet.contracts import (
     COLLECT_FINISHED,
@@ -41,6 +40,7 @@ from fleet.control.view.picture import Json, ui_of
 from fleet.control.view.runs import unix
 from fleet.errors import OperationError
 from fleet.payloads import data_converter
+from fleet.pipeline.assistants import dependencies
 
 _STARTED = PendingActivityState.PENDING_ACTIVITY_STATE_STARTED
 
