@@ -40,8 +40,8 @@ from fleet.loading import load_assistants
 from fleet.measures import Measures
 from fleet.past_runs import finished_results
 from fleet.pipeline.inputs import parse_csv
+from fleet.pipeline.prompts import build_user_message
 from fleet.pipeline_link import PipelineLink
-from fleet.prompts import build_user_message
 from fleet.providers.base import LlmRequest
 from fleet.reach import Reach
 from fleet.sizes import payload_bytes

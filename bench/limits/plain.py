@@ -16,7 +16,7 @@ from temporalio.worker import Worker
 from fleet.config import Settings, load_settings
 from fleet.contracts import ASSIGNMENT_QUERY, EXECUTE_ASSISTANT, Assignment, AssistantCall, AssistantResult
 from fleet.payloads import data_converter
-from fleet.prompts import build_user_message
+from fleet.pipeline.prompts import build_user_message
 
 ATTEMPTS = 3
 

@@ -9,8 +9,8 @@ from fleet.contracts import Assignment, Assistant
 from fleet.errors import InputError
 from fleet.loading import load_assistants
 from fleet.pipeline.inputs import PipelineInputs
+from fleet.pipeline.prompts import build_user_message, estimate_tokens
 from fleet.pipeline.stages import Stages
-from fleet.prompts import build_user_message, estimate_tokens
 from fleet.providers.prices import usd_for
 from fleet.providers.profiles import profile_of
 

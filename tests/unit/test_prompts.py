@@ -2,7 +2,7 @@
 
 from fleet.contracts import Assignment, Assistant, NamedText
 from fleet.pipeline.inputs import CsvTable
-from fleet.prompts import build_user_message, render_csv
+from fleet.pipeline.prompts import build_user_message, render_csv
 
 
 def assistant(input_keys: list[str] | None) -> Assistant:
