@@ -38,8 +38,8 @@ from fleet.errors import AssignmentUnavailable, TooLarge
 from fleet.journal import Asked, CallName, Task
 from fleet.loading import load_assistants
 from fleet.measures import Measures
-from fleet.past_runs import finished_results
 from fleet.pipeline.inputs import parse_csv
+from fleet.pipeline.past_runs import finished_results
 from fleet.pipeline.prompts import build_user_message
 from fleet.pipeline_link import PipelineLink
 from fleet.providers.base import LlmRequest

@@ -41,8 +41,8 @@ from fleet.contracts import (
     StageRecord,
 )
 from fleet.errors import InputError, OperationError, TemporalUnavailable
-from fleet.past_runs import beginning_of
 from fleet.pipeline.inputs import PipelineInputs, validate_inputs
+from fleet.pipeline.past_runs import beginning_of
 from fleet.runtime import connect_once
 
 _LOOK_SECONDS = 0.5

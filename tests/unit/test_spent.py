@@ -10,8 +10,8 @@ from temporalio.converter import value_to_type
 from fleet.cli.run import Outcome
 from fleet.cli.screen import show_outcome
 from fleet.contracts import Assistant, AssistantResult, Spent, StageRecord
-from fleet.past_runs import _reused
 from fleet.pipeline.inputs import PipelineInputs
+from fleet.pipeline.past_runs import _reused
 from fleet.pipeline.stages import Stages
 
 PAID = AssistantResult(

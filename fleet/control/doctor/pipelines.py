@@ -16,7 +16,7 @@ from fleet.contracts import WORKFLOW_TYPE, RetryOf
 from fleet.control.doctor.check import Check, from_error
 from fleet.errors import AssistantDamaged, FleetError, InputError, NoAssistants, ProjectNotFound
 from fleet.loading import load_assistants
-from fleet.past_runs import beginning_of
+from fleet.pipeline.past_runs import beginning_of
 
 _WITHIN_SECONDS = 3600.0
 _MOST_LISTED = 50
