@@ -8,7 +8,6 @@ from loguru import logger
 from temporalio.client import Client
 from temporalio.worker import Worker
 
-from fleet.activities import ExecuteActivities
 from fleet.arrivals import Arrivals
 from fleet.async_journal import AsyncJournal
 from fleet.backend import Backend
@@ -20,6 +19,7 @@ from fleet.budgets.reports import MachineHome
 from fleet.call_runner import CallRunner
 from fleet.config import ProviderSettings, Settings
 from fleet.errors import BackendError
+from fleet.execution.activities import ExecuteActivities
 from fleet.journal import Journal
 from fleet.life import loading
 from fleet.machine_id import machine_id, machine_name, process_on

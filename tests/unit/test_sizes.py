@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fleet.activities import LoadActivities, _at_once
 from fleet.answers import sendable
 from fleet.config import load_settings
 from fleet.contracts import (
@@ -20,6 +19,7 @@ from fleet.contracts import (
     StageRecord,
 )
 from fleet.errors import TooLarge
+from fleet.execution.activities import LoadActivities, _at_once
 from fleet.measures import Measures
 from fleet.pipeline.results import fitting
 from fleet.sizes import cut_to_fit, payload_bytes, surely_fit, text_bytes

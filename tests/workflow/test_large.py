@@ -14,7 +14,6 @@ from temporalio.client import Client, WorkflowFailureError, WorkflowHandle, Work
 from temporalio.exceptions import ApplicationError
 from temporalio.worker import Worker
 
-from fleet.activities import LoadActivities
 from fleet.config import load_settings
 from fleet.contracts import (
     ASSISTANTS_QUEUE,
@@ -27,6 +26,7 @@ from fleet.contracts import (
     AssistantResult,
     RetryOf,
 )
+from fleet.execution.activities import LoadActivities
 from fleet.measures import Measures
 from fleet.payloads import data_converter
 from fleet.pipeline.workflow import AssistantPipelineWorkflow
