@@ -11,7 +11,6 @@ from temporalio import activity
 from temporalio.client import Client
 from temporalio.service import RPCError
 
-from fleet.activity_wrappers import safe_activity
 from fleet.answers import About, result_of
 from fleet.arrivals import Arrivals
 from fleet.async_journal import AsyncJournal
@@ -35,6 +34,7 @@ from fleet.contracts import (
     RetryOf,
 )
 from fleet.errors import AssignmentUnavailable, TooLarge
+from fleet.execution.safe_activity import safe_activity
 from fleet.journal import Asked, CallName, Task
 from fleet.loading import load_assistants
 from fleet.measures import Measures

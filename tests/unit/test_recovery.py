@@ -17,10 +17,10 @@ from temporalio.service import RPCError, RPCStatusCode
 from temporalio.testing import ActivityEnvironment
 
 from fleet import recovery
-from fleet.activity_wrappers import safe_activity
 from fleet.async_journal import AsyncJournal
 from fleet.config import load_settings
 from fleet.contracts import AssistantResult
+from fleet.execution.safe_activity import safe_activity
 from fleet.journal import CallName, Journal
 from fleet.measures import Measures
 from fleet.processes import Owner
