@@ -16,10 +16,10 @@ from fleet.budgets.costs import Costs, first_cost
 from fleet.budgets.gate import Gate
 from fleet.budgets.reporter import Reporter
 from fleet.budgets.reports import MachineHome
-from fleet.call_runner import CallRunner
 from fleet.config import ProviderSettings, Settings
 from fleet.errors import BackendError
 from fleet.execution.activities import ExecuteActivities
+from fleet.execution.call_runner import CallRunner
 from fleet.journal import Journal
 from fleet.life import loading
 from fleet.machine_id import machine_id, machine_name, process_on

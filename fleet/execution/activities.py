@@ -17,7 +17,6 @@ from fleet.async_journal import AsyncJournal
 from fleet.attempts import current_attempts
 from fleet.backend import Backend
 from fleet.budgets.gate import LONGEST_HOLD_SECONDS
-from fleet.call_runner import Call, CallRunner
 from fleet.config import ProviderSettings, Settings
 from fleet.contracts import (
     CHECK_CSV,
@@ -34,6 +33,7 @@ from fleet.contracts import (
     RetryOf,
 )
 from fleet.errors import AssignmentUnavailable, TooLarge
+from fleet.execution.call_runner import Call, CallRunner
 from fleet.execution.safe_activity import safe_activity
 from fleet.journal import Asked, CallName, Task
 from fleet.loading import load_assistants

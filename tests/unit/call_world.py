@@ -15,10 +15,10 @@ from fleet.budgets.admission import Admission
 from fleet.budgets.costs import Cost, Costs
 from fleet.budgets.gate import Gate, Word
 from fleet.budgets.reports import Standing
-from fleet.call_runner import Call, CallRunner
 from fleet.config import load_settings
 from fleet.contracts import LimitSettings
 from fleet.errors import TaskTaken
+from fleet.execution.call_runner import Call, CallRunner
 from fleet.journal import Asked, CallName, Journal, Task
 from fleet.measures import Measures
 from fleet.providers.base import LlmAnswer, LlmRequest, Ticket

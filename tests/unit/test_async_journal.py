@@ -28,8 +28,8 @@ async def test_an_attempt_that_is_cancelled_while_the_journal_begins_leaves_no_i
         return standing
 
     monkeypatch.setattr(journal, "begin", slow)
-    monkeypatch.setattr("fleet.call_runner._is_to_end", lambda: False)
-    monkeypatch.setattr("fleet.call_runner._is_unwanted", lambda: False)
+    monkeypatch.setattr("fleet.execution.call_runner._is_to_end", lambda: False)
+    monkeypatch.setattr("fleet.execution.call_runner._is_unwanted", lambda: False)
     provider = Provider()
     process = Process(journal, provider)
     attempt = asyncio.create_task(process.make())

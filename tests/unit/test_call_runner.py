@@ -27,8 +27,8 @@ __all__ = ["opened"]
 
 @pytest.fixture(autouse=True)
 def _outside_of_an_activity(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fleet.call_runner._is_to_end", lambda: False)
-    monkeypatch.setattr("fleet.call_runner._is_unwanted", lambda: False)
+    monkeypatch.setattr("fleet.execution.call_runner._is_to_end", lambda: False)
+    monkeypatch.setattr("fleet.execution.call_runner._is_unwanted", lambda: False)
 
 
 def failure(meaning: Meaning) -> ProviderError:
@@ -86,7 +86,7 @@ async def test_an_attempt_that_is_given_up_leaves_its_call_to_the_next(opened: O
 
 
 async def test_a_worker_that_leaves_takes_its_call_along(opened: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fleet.call_runner._is_to_end", lambda: True)
+    monkeypatch.setattr("fleet.execution.call_runner._is_to_end", lambda: True)
     provider = Provider()
     process = Process(opened(), provider)
     attempt = await process.begin(provider)
@@ -99,7 +99,7 @@ async def test_a_worker_that_leaves_takes_its_call_along(opened: Opened, monkeyp
 async def test_a_call_that_is_on_its_way_is_awaited_though_it_is_unwanted(
     opened: Opened, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("fleet.call_runner._is_unwanted", lambda: True)
+    monkeypatch.setattr("fleet.execution.call_runner._is_unwanted", lambda: True)
     provider = Provider()
     process = Process(opened(), provider)
     attempt = await process.begin(provider)
@@ -112,7 +112,7 @@ async def test_a_call_that_is_on_its_way_is_awaited_though_it_is_unwanted(
 async def test_a_call_that_is_unwanted_before_it_is_sent_is_not_sent(
     opened: Opened, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("fleet.call_runner._is_unwanted", lambda: True)
+    monkeypatch.setattr("fleet.execution.call_runner._is_unwanted", lambda: True)
     provider = Provider()
     process = Process(opened(), provider)
     process.gate.refused(0.5)
@@ -333,7 +333,7 @@ async def test_an_answer_is_in_the_journal_before_the_budget_is_told_of_it(opene
 
 
 async def test_closing_cuts_off_what_does_not_end(opened: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fleet.call_runner._CLOSE_SECONDS", 0.05)
+    monkeypatch.setattr("fleet.execution.call_runner._CLOSE_SECONDS", 0.05)
     provider = Provider()
     process = Process(opened(), provider)
     attempt = await process.begin(provider)

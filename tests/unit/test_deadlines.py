@@ -7,8 +7,8 @@ import pytest
 from temporalio.testing import ActivityEnvironment
 
 from fleet.attempts import Attempts
-from fleet.call_runner import CallRunner
 from fleet.config import load_settings
+from fleet.execution.call_runner import CallRunner
 
 
 @pytest.mark.parametrize("ahead", [timedelta(minutes=10), timedelta(minutes=-10)], ids=["ahead", "behind"])
