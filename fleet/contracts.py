@@ -143,7 +143,7 @@ class AssistantCall:
 
     ``give_up_after_seconds`` is how long it may wait until its call is sent for the first time, since another
     model takes it then; None: as long as it takes. ``before`` is what an earlier execution's last heartbeat told,
-    where this one goes on with its call; see :class:`fleet.attempts.Attempts`.
+    where this one goes on with its call; see :class:`fleet.execution.attempts.Attempts`.
     """
 
     function_key: str

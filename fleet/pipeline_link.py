@@ -9,7 +9,6 @@ from temporalio import activity
 from temporalio.client import AsyncActivityCancelledError, Client, WorkflowQueryFailedError
 from temporalio.service import RPCError, RPCStatusCode
 
-from fleet.attempts import current_attempts
 from fleet.contracts import (
     ASSIGNMENT_QUERY,
     ASSISTANT_SIGNAL,
@@ -19,6 +18,7 @@ from fleet.contracts import (
     AssistantState,
 )
 from fleet.errors import AssignmentRefused, AssignmentUnavailable, TaskTaken
+from fleet.execution.attempts import current_attempts
 
 _ASK_SECONDS = 15.0
 _TELL_SECONDS = 5.0

@@ -29,9 +29,9 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from fleet.answers import About, result_of
 from fleet.async_journal import AsyncJournal
-from fleet.attempts import Attempts
 from fleet.config import ProviderSettings
 from fleet.errors import JournalUnavailable
+from fleet.execution.attempts import Attempts
 from fleet.journal import CallName, Left
 from fleet.recorded import Recorded
 
@@ -164,7 +164,7 @@ class Recovery:
         return None
 
     async def _last_details(self, pending: PendingActivityInfo) -> dict[str, Any]:
-        """What its last heartbeat told; see :class:`fleet.attempts.Attempts`."""
+        """What its last heartbeat told; see :class:`fleet.execution.attempts.Attempts`."""
         details = await self.client.data_converter.decode(pending.heartbeat_details.payloads)
         return details[-1] if details and isinstance(details[-1], dict) else {}
 

@@ -12,7 +12,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeGuard
 
-from fleet.attempts import Attempts
 from fleet.config import Settings
 from fleet.contracts import MODEL_UNUSABLE, ErrorRecord
 from fleet.errors import (
@@ -23,6 +22,7 @@ from fleet.errors import (
     HeldBack,
     ProviderError,
 )
+from fleet.execution.attempts import Attempts
 from fleet.failures import Concerns, Meaning
 from fleet.redaction import redact
 

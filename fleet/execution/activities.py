@@ -14,7 +14,6 @@ from temporalio.service import RPCError
 from fleet.answers import About, result_of
 from fleet.arrivals import Arrivals
 from fleet.async_journal import AsyncJournal
-from fleet.attempts import current_attempts
 from fleet.backend import Backend
 from fleet.budgets.gate import LONGEST_HOLD_SECONDS
 from fleet.config import ProviderSettings, Settings
@@ -33,6 +32,7 @@ from fleet.contracts import (
     RetryOf,
 )
 from fleet.errors import AssignmentUnavailable, TooLarge
+from fleet.execution.attempts import current_attempts
 from fleet.execution.call_runner import Call, CallRunner
 from fleet.execution.safe_activity import safe_activity
 from fleet.journal import Asked, CallName, Task

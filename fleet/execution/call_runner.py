@@ -17,10 +17,10 @@ from temporalio import activity
 
 from fleet.answer_kept import answer_kept
 from fleet.async_journal import AsyncJournal
-from fleet.attempts import Attempts, seconds_used
 from fleet.budgets.admission import Admission, Admitted
 from fleet.config import ProviderSettings, Settings
 from fleet.errors import AmbiguousCall, BackendError, OpenElsewhere, ProviderError
+from fleet.execution.attempts import Attempts, seconds_used
 from fleet.failures import Meaning
 from fleet.journal import Ambiguous, Answered, Asked, CallName, Send, Wait
 from fleet.measures import CUT_OFF, Measures

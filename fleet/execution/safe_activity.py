@@ -1,7 +1,7 @@
 """What every activity of the fleet has in common: :func:`safe_activity`.
 
 It writes the START, SUCCESS and ERROR markers, heartbeats from the first line, keeps the counts of
-:mod:`fleet.attempts`, and turns every failure into one standard form: an ``ApplicationError`` whose type is
+:mod:`fleet.execution.attempts`, and turns every failure into one standard form: an ``ApplicationError`` whose type is
 the error's code and whose first detail is an :class:`~fleet.contracts.ErrorRecord`. Temporal alone
 repeats; :mod:`fleet.verdicts` says whether and when it may.
 """
@@ -18,10 +18,10 @@ from loguru import logger
 from temporalio import activity
 from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 
-from fleet.attempts import Attempts, seconds_used
 from fleet.config import Settings
 from fleet.contracts import AssistantCall
 from fleet.errors import HeldBack, WorkerLost
+from fleet.execution.attempts import Attempts, seconds_used
 from fleet.machine_id import machine_name
 from fleet.measures import Measures
 from fleet.verdicts import SHORTEST_WAIT_SECONDS, judge

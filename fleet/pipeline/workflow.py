@@ -401,7 +401,7 @@ def _given_up(error: ActivityError, code: str) -> str | None:
 
 
 def _last_details(late: TimeoutError) -> dict[str, Any]:
-    """What the execution's last heartbeat told; see :class:`fleet.attempts.Attempts`."""
+    """What the execution's last heartbeat told; see :class:`fleet.execution.attempts.Attempts`."""
     details = late.last_heartbeat_details
     return details[-1] if details and isinstance(details[-1], dict) else {}
 

@@ -10,7 +10,6 @@ import pytest
 
 from fleet.answers import About
 from fleet.async_journal import AsyncJournal
-from fleet.attempts import Attempts
 from fleet.budgets.admission import Admission
 from fleet.budgets.costs import Cost, Costs
 from fleet.budgets.gate import Gate, Word
@@ -18,6 +17,7 @@ from fleet.budgets.reports import Standing
 from fleet.config import load_settings
 from fleet.contracts import LimitSettings
 from fleet.errors import TaskTaken
+from fleet.execution.attempts import Attempts
 from fleet.execution.call_runner import Call, CallRunner
 from fleet.journal import Asked, CallName, Journal, Task
 from fleet.measures import Measures

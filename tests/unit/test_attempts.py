@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from fleet.attempts import Attempts
 from fleet.errors import ProviderError
+from fleet.execution.attempts import Attempts
 from fleet.failures import Meaning
 
 HERE, THERE = "journal of this host", "journal of another host"

@@ -7,9 +7,9 @@ from typing import Any
 import httpx2
 import pytest
 
-from fleet.attempts import Attempts
 from fleet.config import ProviderSettings, load_settings
 from fleet.errors import ProviderError
+from fleet.execution.attempts import Attempts
 from fleet.failures import Meaning
 from fleet.measures import Measures
 from fleet.providers.base import LlmAnswer, LlmRequest, Provider, Ticket

@@ -6,8 +6,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from temporalio.testing import ActivityEnvironment
 
-from fleet.attempts import Attempts
 from fleet.config import load_settings
+from fleet.execution.attempts import Attempts
 from fleet.execution.call_runner import CallRunner
 
 

@@ -4,7 +4,6 @@ import re
 
 import pytest
 
-from fleet.attempts import Attempts
 from fleet.budgets.breaker import Breaker
 from fleet.budgets.budget import Budget
 from fleet.budgets.news import News
@@ -12,6 +11,7 @@ from fleet.budgets.reports import Report, Trouble
 from fleet.contracts import Limited, LimitSettings
 from fleet.control.view.picture import _kind_of
 from fleet.errors import ProviderError
+from fleet.execution.attempts import Attempts
 from fleet.failures import LIMITS, Billed, Concerns, Meaning, traits_of
 from fleet.verdicts import judge
 from scripts import render_rules

@@ -4,7 +4,6 @@ from dataclasses import asdict
 
 import pytest
 
-from fleet.attempts import Attempts
 from fleet.config import Settings, load_settings
 from fleet.errors import (
     ApiKeyMissing,
@@ -16,6 +15,7 @@ from fleet.errors import (
     JournalUnavailable,
     ProviderError,
 )
+from fleet.execution.attempts import Attempts
 from fleet.failures import Meaning
 from fleet.verdicts import SHORTEST_WAIT_SECONDS, Verdict, judge
 

@@ -7,7 +7,13 @@ import sys
 import time
 
 _real, _ahead = time.time, float(os.environ["SOAK_CLOCK_AHEAD"])
-_CROSSES = ("fleet.budgets", "fleet.attempts", "fleet.arrivals", "fleet.execution.call_runner", "fleet.providers")
+_CROSSES = (
+    "fleet.budgets",
+    "fleet.execution.attempts",
+    "fleet.arrivals",
+    "fleet.execution.call_runner",
+    "fleet.providers",
+)
 
 
 def _skewed() -> float:
