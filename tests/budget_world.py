@@ -23,7 +23,7 @@ FIRST_LOOK, LAST_LOOK = 2.5, 80.0
 UNHEARD_PAUSE, ASK, NEWS_LOOK = 15.0, 10.0, 0.1
 # As the watch does: where the server keeps no rate, it asks how the budget stands once in so many seconds.
 WORD = 1.0, 2.0
-# As `fleet.verdicts` does: a call that has to wait is back so soon.
+# As `fleet.execution.verdicts` does: a call that has to wait is back so soon.
 AWAY = 60.0
 
 

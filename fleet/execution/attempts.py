@@ -28,7 +28,7 @@ class Attempts:
     """The counts of one activity over all its attempts.
 
     ``provider_failures``: times that the provider failed, deadlines included, 429 not; see
-    :mod:`fleet.verdicts` for those in quick succession. ``calls``: calls that were sent. ``outage_at`` is when
+    :mod:`fleet.execution.verdicts` for those in quick succession. ``calls``: calls that were sent. ``outage_at`` is when
     the call was begun whose failure, like an outage's, was the last to count (unix seconds, by Temporal's
     clock), 0 if none did; ``outage_tries`` how many failed like that in a row. ``lost_workers``: processes that
     died or were cut off under the call. ``waits``: times in a row that it was too early to call. ``under_way``:

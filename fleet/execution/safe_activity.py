@@ -3,7 +3,7 @@
 It writes the START, SUCCESS and ERROR markers, heartbeats from the first line, keeps the counts of
 :mod:`fleet.execution.attempts`, and turns every failure into one standard form: an ``ApplicationError`` whose type is
 the error's code and whose first detail is an :class:`~fleet.contracts.ErrorRecord`. Temporal alone
-repeats; :mod:`fleet.verdicts` says whether and when it may.
+repeats; :mod:`fleet.execution.verdicts` says whether and when it may.
 """
 
 import asyncio
@@ -22,9 +22,9 @@ from fleet.config import Settings
 from fleet.contracts import AssistantCall
 from fleet.errors import HeldBack, WorkerLost
 from fleet.execution.attempts import Attempts, seconds_used
+from fleet.execution.verdicts import SHORTEST_WAIT_SECONDS, judge
 from fleet.machine_id import machine_name
 from fleet.measures import Measures
-from fleet.verdicts import SHORTEST_WAIT_SECONDS, judge
 
 
 class HasSettings(Protocol):

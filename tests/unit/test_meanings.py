@@ -12,8 +12,8 @@ from fleet.contracts import Limited, LimitSettings
 from fleet.control.view.picture import _kind_of
 from fleet.errors import ProviderError
 from fleet.execution.attempts import Attempts
+from fleet.execution.verdicts import judge
 from fleet.failures import LIMITS, Billed, Concerns, Meaning, traits_of
-from fleet.verdicts import judge
 from scripts import render_rules
 from tests.unit.test_verdicts import settings
 

@@ -16,8 +16,8 @@ from fleet.errors import (
     ProviderError,
 )
 from fleet.execution.attempts import Attempts
+from fleet.execution.verdicts import SHORTEST_WAIT_SECONDS, Verdict, judge
 from fleet.failures import Meaning
-from fleet.verdicts import SHORTEST_WAIT_SECONDS, Verdict, judge
 
 
 def settings(**overrides: object) -> Settings:
