@@ -34,6 +34,7 @@ from fleet.contracts import (
 from fleet.errors import AssignmentUnavailable, TooLarge
 from fleet.execution.attempts import current_attempts
 from fleet.execution.call_runner import Call, CallRunner
+from fleet.execution.pipeline_link import PipelineLink
 from fleet.execution.safe_activity import safe_activity
 from fleet.journal import Asked, CallName, Task
 from fleet.loading import load_assistants
@@ -41,7 +42,6 @@ from fleet.measures import Measures
 from fleet.pipeline.inputs import parse_csv
 from fleet.pipeline.past_runs import finished_results
 from fleet.pipeline.prompts import build_user_message
-from fleet.pipeline_link import PipelineLink
 from fleet.providers.base import LlmRequest
 from fleet.reach import Reach
 from fleet.sizes import payload_bytes

@@ -58,7 +58,7 @@ class Call:
 
 
 class Told(Protocol):
-    """Receives the progress of a call: :class:`~fleet.pipeline_link.PipelineLink`."""
+    """Receives the progress of a call: :class:`~fleet.execution.pipeline_link.PipelineLink`."""
 
     async def confirm(self) -> None:
         """See that the task is still this worker's."""
