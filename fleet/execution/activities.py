@@ -11,7 +11,6 @@ from temporalio import activity
 from temporalio.client import Client
 from temporalio.service import RPCError
 
-from fleet.answers import About, result_of
 from fleet.arrivals import Arrivals
 from fleet.async_journal import AsyncJournal
 from fleet.backend import Backend
@@ -32,6 +31,7 @@ from fleet.contracts import (
     RetryOf,
 )
 from fleet.errors import AssignmentUnavailable, TooLarge
+from fleet.execution.assistant_results import About, result_of
 from fleet.execution.attempts import current_attempts
 from fleet.execution.call_runner import Call, CallRunner
 from fleet.execution.pipeline_link import PipelineLink

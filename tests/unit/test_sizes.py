@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fleet.answers import sendable
 from fleet.config import load_settings
 from fleet.contracts import (
     OUTPUT_ESCAPED_MAX_BYTES,
@@ -20,6 +19,7 @@ from fleet.contracts import (
 )
 from fleet.errors import TooLarge
 from fleet.execution.activities import LoadActivities, _at_once
+from fleet.execution.assistant_results import sendable
 from fleet.measures import Measures
 from fleet.pipeline.results import fitting
 from fleet.sizes import cut_to_fit, payload_bytes, surely_fit, text_bytes
