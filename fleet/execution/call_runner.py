@@ -21,13 +21,13 @@ from fleet.budgets.admission import Admission, Admitted
 from fleet.config import ProviderSettings, Settings
 from fleet.errors import AmbiguousCall, BackendError, OpenElsewhere, ProviderError
 from fleet.execution.attempts import Attempts, seconds_used
+from fleet.execution.recorded_answer import Recorded
 from fleet.failures import Meaning
 from fleet.journal import Ambiguous, Answered, Asked, CallName, Send, Wait
 from fleet.measures import CUT_OFF, Measures
 from fleet.providers.base import LlmAnswer, LlmRequest, Ticket
 from fleet.providers.prices import cost_of
 from fleet.providers.session import ProviderSession
-from fleet.recorded import Recorded
 
 _LOOK_SECONDS = 0.25
 # What another machine delivers ends the assistant whenever it comes; this is how soon the wait is seen to be over.

@@ -19,10 +19,10 @@ from fleet.errors import TaskTaken
 from fleet.execution.assistant_results import About
 from fleet.execution.attempts import Attempts
 from fleet.execution.call_runner import Call, CallRunner
+from fleet.execution.recorded_answer import Recorded
 from fleet.journal import Asked, CallName, Journal, Task
 from fleet.measures import Measures
 from fleet.providers.base import LlmAnswer, LlmRequest, Ticket
-from fleet.recorded import Recorded
 
 NAME = CallName("key of gpt-4o", "workflow", "draft")
 TASK = Task(b"token", NAME.workflow_id, "run", NAME.function_key)

@@ -3,8 +3,8 @@
 import json
 from dataclasses import replace
 
+from fleet.execution.recorded_answer import Recorded
 from fleet.providers.base import LlmAnswer
-from fleet.recorded import Recorded
 
 SAYS_SIMULATED = {"x-simulator": "true"}
 ANSWER = LlmAnswer(

@@ -20,11 +20,11 @@ from fleet import recovery
 from fleet.async_journal import AsyncJournal
 from fleet.config import load_settings
 from fleet.contracts import AssistantResult
+from fleet.execution.recorded_answer import Recorded
 from fleet.execution.safe_activity import safe_activity
 from fleet.journal import CallName, Journal
 from fleet.measures import Measures
 from fleet.processes import Owner
-from fleet.recorded import Recorded
 from fleet.recovery import Recovery
 from tests.unit.call_world import ANSWER, ASKED, NAME, TASK
 from tests.waiting import wait_for
