@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 from statistics import median, quantiles
 
-from fleet.journal import Asked, CallName, Journal, Task
+from fleet.execution.journal import Asked, CallName, Journal, Task
 
 CALLS, ROUNDS = 300, 3
 ANSWER = "x" * 3000

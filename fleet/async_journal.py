@@ -13,7 +13,7 @@ from typing import TypeVar
 from loguru import logger
 
 from fleet.errors import JournalUnavailable
-from fleet.journal import Answered, Asked, CallName, Journal, Left, Send, Standing, Task
+from fleet.execution.journal import Answered, Asked, CallName, Journal, Left, Send, Standing, Task
 
 # By then a task that has ended is reported, if Temporal can be reached at all.
 _REPORTED_SECONDS = 60.0
@@ -40,7 +40,7 @@ class Holding:
 
 
 class AsyncJournal:
-    """See :class:`~fleet.journal.Journal` for what its methods record."""
+    """See :class:`~fleet.execution.journal.Journal` for what its methods record."""
 
     def __init__(self, journal: Journal) -> None:
         self._journal = journal

@@ -32,8 +32,8 @@ from fleet.config import ProviderSettings
 from fleet.errors import JournalUnavailable
 from fleet.execution.assistant_results import About, result_of
 from fleet.execution.attempts import Attempts
+from fleet.execution.journal import CallName, Left
 from fleet.execution.recorded_answer import Recorded
-from fleet.journal import CallName, Left
 
 _STARTED = PendingActivityState.PENDING_ACTIVITY_STATE_STARTED
 _LOOK_SECONDS = 1.0

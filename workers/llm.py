@@ -20,7 +20,7 @@ from fleet.config import ProviderSettings, Settings
 from fleet.errors import BackendError
 from fleet.execution.activities import ExecuteActivities
 from fleet.execution.call_runner import CallRunner
-from fleet.journal import Journal
+from fleet.execution.journal import Journal
 from fleet.life import loading
 from fleet.machine_id import machine_id, machine_name, process_on
 from fleet.measures import Measures

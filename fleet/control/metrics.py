@@ -20,7 +20,7 @@ from fleet.control.status import FleetStatus
 from fleet.control.view.observer import Sight
 from fleet.control.view.runs import Runs
 from fleet.errors import JournalUnavailable
-from fleet.journal import Counts, Journal
+from fleet.execution.journal import Counts, Journal
 from fleet.pulse import PulseRecord
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"

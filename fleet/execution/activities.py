@@ -34,9 +34,9 @@ from fleet.errors import AssignmentUnavailable, TooLarge
 from fleet.execution.assistant_results import About, result_of
 from fleet.execution.attempts import current_attempts
 from fleet.execution.call_runner import Call, CallRunner
+from fleet.execution.journal import Asked, CallName, Task
 from fleet.execution.pipeline_link import PipelineLink
 from fleet.execution.safe_activity import safe_activity
-from fleet.journal import Asked, CallName, Task
 from fleet.loading import load_assistants
 from fleet.measures import Measures
 from fleet.pipeline.inputs import parse_csv

@@ -21,9 +21,9 @@ from fleet.budgets.admission import Admission, Admitted
 from fleet.config import ProviderSettings, Settings
 from fleet.errors import AmbiguousCall, BackendError, OpenElsewhere, ProviderError
 from fleet.execution.attempts import Attempts, seconds_used
+from fleet.execution.journal import Ambiguous, Answered, Asked, CallName, Send, Wait
 from fleet.execution.recorded_answer import Recorded
 from fleet.failures import Meaning
-from fleet.journal import Ambiguous, Answered, Asked, CallName, Send, Wait
 from fleet.measures import CUT_OFF, Measures
 from fleet.providers.base import LlmAnswer, LlmRequest, Ticket
 from fleet.providers.prices import cost_of

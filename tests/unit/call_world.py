@@ -19,8 +19,8 @@ from fleet.errors import TaskTaken
 from fleet.execution.assistant_results import About
 from fleet.execution.attempts import Attempts
 from fleet.execution.call_runner import Call, CallRunner
+from fleet.execution.journal import Asked, CallName, Journal, Task
 from fleet.execution.recorded_answer import Recorded
-from fleet.journal import Asked, CallName, Journal, Task
 from fleet.measures import Measures
 from fleet.providers.base import LlmAnswer, LlmRequest, Ticket
 

@@ -9,7 +9,7 @@ import pytest
 
 from fleet.async_journal import AsyncJournal
 from fleet.errors import JournalUnavailable
-from fleet.journal import Journal, Standing, Task
+from fleet.execution.journal import Journal, Standing, Task
 from tests.unit.call_world import ASKED, NAME, TASK, Opened, Process, Provider, opened
 
 __all__ = ["opened"]

@@ -17,8 +17,8 @@ from fleet.errors import (
     ProviderError,
     TaskTaken,
 )
+from fleet.execution.journal import CallName
 from fleet.failures import Billed, Meaning, traits_of
-from fleet.journal import CallName
 from fleet.providers.base import LlmAnswer, LlmRequest, Ticket
 from tests.unit.call_world import ANSWER, NAME, TASK, Attempting, Opened, Pipeline, Process, Provider, opened
 

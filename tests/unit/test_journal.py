@@ -14,8 +14,19 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from fleet.errors import JournalUnavailable, ProviderError
+from fleet.execution.journal import (
+    ANSWER_ROOM_BYTES,
+    Ambiguous,
+    Answered,
+    Asked,
+    CallName,
+    Journal,
+    Left,
+    Send,
+    Task,
+    Wait,
+)
 from fleet.failures import Meaning
-from fleet.journal import ANSWER_ROOM_BYTES, Ambiguous, Answered, Asked, CallName, Journal, Left, Send, Task, Wait
 from fleet.processes import Owner, boot_id, start_ticks
 
 NAME = CallName("key", "workflow", "draft")

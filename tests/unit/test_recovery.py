@@ -20,9 +20,9 @@ from fleet import recovery
 from fleet.async_journal import AsyncJournal
 from fleet.config import load_settings
 from fleet.contracts import AssistantResult
+from fleet.execution.journal import CallName, Journal
 from fleet.execution.recorded_answer import Recorded
 from fleet.execution.safe_activity import safe_activity
-from fleet.journal import CallName, Journal
 from fleet.measures import Measures
 from fleet.processes import Owner
 from fleet.recovery import Recovery

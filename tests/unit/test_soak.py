@@ -11,7 +11,7 @@ import pytest
 
 from bench.soak.answers import ANSWER_SECONDS, Kill, SentAgain, Told, open_calls, sent_again, told_by
 from bench.soak.presence import Presence, Span, longest_gaps
-from fleet.journal import CallName, Journal
+from fleet.execution.journal import CallName, Journal
 from fleet.pulse import PulseRecord, pulse_file
 
 CALL = ("soak-1", "seo_writer")
