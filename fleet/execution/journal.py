@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Self
 
 from fleet.config import Settings
-from fleet.journal_file import JournalFile
+from fleet.execution.journal_file import JournalFile
 from fleet.machine_id import machine_id
 from fleet.processes import Owner
 
