@@ -27,10 +27,10 @@ from temporalio.client import Client, WorkflowExecutionDescription, WorkflowExec
 from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 from temporalio.service import RPCError, RPCStatusCode
 
-from fleet.async_journal import AsyncJournal
 from fleet.config import ProviderSettings
 from fleet.errors import JournalUnavailable
 from fleet.execution.assistant_results import About, result_of
+from fleet.execution.async_journal import AsyncJournal
 from fleet.execution.attempts import Attempts
 from fleet.execution.journal import CallName, Left
 from fleet.execution.recorded_answer import Recorded

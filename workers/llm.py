@@ -9,7 +9,6 @@ from temporalio.client import Client
 from temporalio.worker import Worker
 
 from fleet.arrivals import Arrivals
-from fleet.async_journal import AsyncJournal
 from fleet.backend import Backend
 from fleet.budgets.admission import Admission
 from fleet.budgets.costs import Costs, first_cost
@@ -19,6 +18,7 @@ from fleet.budgets.reports import MachineHome
 from fleet.config import ProviderSettings, Settings
 from fleet.errors import BackendError
 from fleet.execution.activities import ExecuteActivities
+from fleet.execution.async_journal import AsyncJournal
 from fleet.execution.call_runner import CallRunner
 from fleet.execution.journal import Journal
 from fleet.life import loading

@@ -12,7 +12,6 @@ from temporalio.client import Client
 from temporalio.service import RPCError
 
 from fleet.arrivals import Arrivals
-from fleet.async_journal import AsyncJournal
 from fleet.backend import Backend
 from fleet.budgets.gate import LONGEST_HOLD_SECONDS
 from fleet.config import ProviderSettings, Settings
@@ -32,6 +31,7 @@ from fleet.contracts import (
 )
 from fleet.errors import AssignmentUnavailable, TooLarge
 from fleet.execution.assistant_results import About, result_of
+from fleet.execution.async_journal import AsyncJournal
 from fleet.execution.attempts import current_attempts
 from fleet.execution.call_runner import Call, CallRunner
 from fleet.execution.journal import Asked, CallName, Task

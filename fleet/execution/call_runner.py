@@ -16,10 +16,10 @@ from loguru import logger
 from temporalio import activity
 
 from fleet.answer_kept import answer_kept
-from fleet.async_journal import AsyncJournal
 from fleet.budgets.admission import Admission, Admitted
 from fleet.config import ProviderSettings, Settings
 from fleet.errors import AmbiguousCall, BackendError, OpenElsewhere, ProviderError
+from fleet.execution.async_journal import AsyncJournal
 from fleet.execution.attempts import Attempts, seconds_used
 from fleet.execution.journal import Ambiguous, Answered, Asked, CallName, Send, Wait
 from fleet.execution.recorded_answer import Recorded

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from fleet.async_journal import AsyncJournal
 from fleet.budgets.admission import Admission
 from fleet.budgets.costs import Cost, Costs
 from fleet.budgets.gate import Gate, Word
@@ -17,6 +16,7 @@ from fleet.config import load_settings
 from fleet.contracts import LimitSettings
 from fleet.errors import TaskTaken
 from fleet.execution.assistant_results import About
+from fleet.execution.async_journal import AsyncJournal
 from fleet.execution.attempts import Attempts
 from fleet.execution.call_runner import Call, CallRunner
 from fleet.execution.journal import Asked, CallName, Journal, Task

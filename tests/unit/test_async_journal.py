@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from fleet.async_journal import AsyncJournal
 from fleet.errors import JournalUnavailable
+from fleet.execution.async_journal import AsyncJournal
 from fleet.execution.journal import Journal, Standing, Task
 from tests.unit.call_world import ASKED, NAME, TASK, Opened, Process, Provider, opened
 
@@ -128,7 +128,7 @@ def tokens(journal: Journal) -> set[bytes]:
 
 async def test_a_process_that_stood_still_doubts(opened: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
     now = 1000.0
-    monkeypatch.setattr("fleet.async_journal._now", lambda: now)
+    monkeypatch.setattr("fleet.execution.async_journal._now", lambda: now)
     journal = AsyncJournal(opened())
     now += 2.0
     journal.passed(1.0)

@@ -17,9 +17,9 @@ from temporalio.service import RPCError, RPCStatusCode
 from temporalio.testing import ActivityEnvironment
 
 from fleet import recovery
-from fleet.async_journal import AsyncJournal
 from fleet.config import load_settings
 from fleet.contracts import AssistantResult
+from fleet.execution.async_journal import AsyncJournal
 from fleet.execution.journal import CallName, Journal
 from fleet.execution.recorded_answer import Recorded
 from fleet.execution.safe_activity import safe_activity
@@ -138,7 +138,7 @@ def world(tmp_path: Path) -> Iterator[World]:
 @pytest.fixture(autouse=True)
 def quickly(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(recovery, "_LOOK_SECONDS", 0.01)
-    monkeypatch.setattr("fleet.async_journal._REPORTING_SECONDS", 0.0)
+    monkeypatch.setattr("fleet.execution.async_journal._REPORTING_SECONDS", 0.0)
 
 
 async def test_what_a_dead_process_had_not_sent_is_handed_back(world: World) -> None:
