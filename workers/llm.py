@@ -21,6 +21,7 @@ from fleet.execution.activities import ExecuteActivities
 from fleet.execution.async_journal import AsyncJournal
 from fleet.execution.call_runner import CallRunner
 from fleet.execution.journal import Journal
+from fleet.execution.recovery import Recovery
 from fleet.life import loading
 from fleet.machine_id import machine_id, machine_name, process_on
 from fleet.measures import Measures
@@ -30,7 +31,6 @@ from fleet.providers.registry import provider_address, provider_factory
 from fleet.providers.session import ProviderSession
 from fleet.pulse import Pulse
 from fleet.reach import Reach
-from fleet.recovery import Recovery
 from fleet.runtime import WorkerProcess, run_temporal_process, worker_options
 
 

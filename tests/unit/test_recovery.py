@@ -16,16 +16,16 @@ from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
 from temporalio.testing import ActivityEnvironment
 
-from fleet import recovery
 from fleet.config import load_settings
 from fleet.contracts import AssistantResult
+from fleet.execution import recovery
 from fleet.execution.async_journal import AsyncJournal
 from fleet.execution.journal import CallName, Journal
 from fleet.execution.recorded_answer import Recorded
+from fleet.execution.recovery import Recovery
 from fleet.execution.safe_activity import safe_activity
 from fleet.measures import Measures
 from fleet.processes import Owner
-from fleet.recovery import Recovery
 from tests.unit.call_world import ANSWER, ASKED, NAME, TASK
 from tests.waiting import wait_for
 
