@@ -8,7 +8,6 @@ from loguru import logger
 from temporalio.client import Client
 from temporalio.worker import Worker
 
-from fleet.arrivals import Arrivals
 from fleet.backend import Backend
 from fleet.budgets.admission import Admission
 from fleet.budgets.costs import Costs, first_cost
@@ -21,6 +20,7 @@ from fleet.execution.activities import ExecuteActivities
 from fleet.execution.async_journal import AsyncJournal
 from fleet.execution.call_runner import CallRunner
 from fleet.execution.journal import Journal
+from fleet.execution.late_tasks import Arrivals
 from fleet.execution.recovery import Recovery
 from fleet.life import loading
 from fleet.machine_id import machine_id, machine_name, process_on

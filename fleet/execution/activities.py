@@ -11,7 +11,6 @@ from temporalio import activity
 from temporalio.client import Client
 from temporalio.service import RPCError
 
-from fleet.arrivals import Arrivals
 from fleet.backend import Backend
 from fleet.budgets.gate import LONGEST_HOLD_SECONDS
 from fleet.config import ProviderSettings, Settings
@@ -35,6 +34,7 @@ from fleet.execution.async_journal import AsyncJournal
 from fleet.execution.attempts import current_attempts
 from fleet.execution.call_runner import Call, CallRunner
 from fleet.execution.journal import Asked, CallName, Task
+from fleet.execution.late_tasks import Arrivals
 from fleet.execution.pipeline_link import PipelineLink
 from fleet.execution.safe_activity import safe_activity
 from fleet.loading import load_assistants

@@ -2,7 +2,7 @@
 
 import pytest
 
-from fleet.arrivals import Arrivals
+from fleet.execution.late_tasks import Arrivals
 
 
 @pytest.mark.parametrize("ahead", [-600.0, 0.0, 600.0])

@@ -10,7 +10,7 @@ _real, _ahead = time.time, float(os.environ["SOAK_CLOCK_AHEAD"])
 _CROSSES = (
     "fleet.budgets",
     "fleet.execution.attempts",
-    "fleet.arrivals",
+    "fleet.execution.late_tasks",
     "fleet.execution.call_runner",
     "fleet.providers",
 )
