@@ -7,7 +7,7 @@ from fleet.backend import Backend
 from fleet.config import Settings
 from fleet.contracts import Assignment, Assistant
 from fleet.errors import InputError
-from fleet.loading import load_assistants
+from fleet.execution.load_assistants import load_assistants
 from fleet.pipeline.inputs import PipelineInputs
 from fleet.pipeline.prompts import build_user_message, estimate_tokens
 from fleet.pipeline.stages import Stages

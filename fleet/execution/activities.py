@@ -35,9 +35,9 @@ from fleet.execution.attempts import current_attempts
 from fleet.execution.call_runner import Call, CallRunner
 from fleet.execution.journal import Asked, CallName, Task
 from fleet.execution.late_tasks import Arrivals
+from fleet.execution.load_assistants import load_assistants
 from fleet.execution.pipeline_link import PipelineLink
 from fleet.execution.safe_activity import safe_activity
-from fleet.loading import load_assistants
 from fleet.measures import Measures
 from fleet.pipeline.inputs import parse_csv
 from fleet.pipeline.past_runs import finished_results

@@ -15,7 +15,7 @@ from fleet.config import Settings
 from fleet.contracts import WORKFLOW_TYPE, RetryOf
 from fleet.control.doctor.check import Check, from_error
 from fleet.errors import AssistantDamaged, FleetError, InputError, NoAssistants, ProjectNotFound
-from fleet.loading import load_assistants
+from fleet.execution.load_assistants import load_assistants
 from fleet.pipeline.past_runs import beginning_of
 
 _WITHIN_SECONDS = 3600.0
