@@ -3,10 +3,10 @@
 from temporalio.client import Client
 from temporalio.worker import Worker
 
-from fleet.backend import Backend
 from fleet.config import Settings
 from fleet.contracts import ASSISTANTS_QUEUE
 from fleet.execution.activities import LoadActivities
+from fleet.execution.backend_client import Backend
 from fleet.measures import Measures
 from fleet.pulse import Pulse
 from fleet.runtime import WorkerProcess, run_temporal_process, worker_options

@@ -8,7 +8,6 @@ from loguru import logger
 from temporalio.client import Client
 from temporalio.worker import Worker
 
-from fleet.backend import Backend
 from fleet.budgets.admission import Admission
 from fleet.budgets.costs import Costs, first_cost
 from fleet.budgets.gate import Gate
@@ -18,6 +17,7 @@ from fleet.config import ProviderSettings, Settings
 from fleet.errors import BackendError
 from fleet.execution.activities import ExecuteActivities
 from fleet.execution.async_journal import AsyncJournal
+from fleet.execution.backend_client import Backend
 from fleet.execution.call_runner import CallRunner
 from fleet.execution.journal import Journal
 from fleet.execution.late_tasks import Arrivals

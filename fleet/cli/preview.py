@@ -3,10 +3,10 @@
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from fleet.backend import Backend
 from fleet.config import Settings
 from fleet.contracts import Assignment, Assistant
 from fleet.errors import InputError
+from fleet.execution.backend_client import Backend
 from fleet.execution.load_assistants import load_assistants
 from fleet.pipeline.inputs import PipelineInputs
 from fleet.pipeline.prompts import build_user_message, estimate_tokens

@@ -12,7 +12,6 @@ from pathlib import Path
 
 from temporalio.client import Client
 
-from fleet.backend import Backend
 from fleet.cli.down import take_down
 from fleet.cli.finding import settings_for_embedded
 from fleet.cli.record import FleetRecord
@@ -26,6 +25,7 @@ from fleet.devstack.environment import simulated_providers
 from fleet.devstack.processes import ProcessRecord, spawn
 from fleet.devstack.stack import Ports, Stack, refuse_taken_ports
 from fleet.errors import OperationError
+from fleet.execution.backend_client import Backend
 from fleet.runtime import connect_once
 
 _READY_SECONDS = 120.0

@@ -17,7 +17,6 @@ from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest
 from temporalio.client import Client
 from temporalio.service import RPCError
 
-from fleet.backend import Backend
 from fleet.budgets.operate import standings_of
 from fleet.budgets.queues import still_polls
 from fleet.budgets.reports import HeldModel, Standing
@@ -30,6 +29,7 @@ from fleet.control.pulses import Vitals, complaint, record_of
 from fleet.control.sightings import sightings_in
 from fleet.control.supervisor import ProcessStatus, Supervisor
 from fleet.errors import FleetError, OperationError, TemporalUnavailable
+from fleet.execution.backend_client import Backend
 from fleet.machine_id import known_id, process_on
 from fleet.runtime import connect_once
 

@@ -11,7 +11,6 @@ from temporalio import activity
 from temporalio.client import Client
 from temporalio.service import RPCError
 
-from fleet.backend import Backend
 from fleet.budgets.gate import LONGEST_HOLD_SECONDS
 from fleet.config import ProviderSettings, Settings
 from fleet.contracts import (
@@ -32,6 +31,7 @@ from fleet.errors import AssignmentUnavailable, TooLarge
 from fleet.execution.assistant_results import About, result_of
 from fleet.execution.async_journal import AsyncJournal
 from fleet.execution.attempts import current_attempts
+from fleet.execution.backend_client import Backend
 from fleet.execution.call_runner import Call, CallRunner
 from fleet.execution.journal import Asked, CallName, Task
 from fleet.execution.late_tasks import Arrivals

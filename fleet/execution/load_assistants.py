@@ -1,8 +1,8 @@
 """A project's assistants, from the backend to checked ones."""
 
-from fleet.backend import Backend
 from fleet.config import Settings
 from fleet.contracts import Assistant
+from fleet.execution.backend_client import Backend
 from fleet.pipeline.assistants import parse_assistants
 
 

@@ -10,11 +10,11 @@ from temporalio.client import Client, WorkflowExecution, WorkflowExecutionStatus
 from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError
 
-from fleet.backend import Backend
 from fleet.config import Settings
 from fleet.contracts import WORKFLOW_TYPE, RetryOf
 from fleet.control.doctor.check import Check, from_error
 from fleet.errors import AssistantDamaged, FleetError, InputError, NoAssistants, ProjectNotFound
+from fleet.execution.backend_client import Backend
 from fleet.execution.load_assistants import load_assistants
 from fleet.pipeline.past_runs import beginning_of
 

@@ -13,7 +13,6 @@ from temporalio.api.workflowservice.v1 import GetSystemInfoRequest, UpdateTaskQu
 from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
-from fleet.backend import Backend
 from fleet.budgets.operate import standing_of
 from fleet.budgets.queues import QueueRate, queue_rate
 from fleet.budgets.reports import Standing
@@ -21,6 +20,7 @@ from fleet.config import Settings
 from fleet.control.doctor.check import NOT_SET, Check, from_error, unseen
 from fleet.control.doctor.pipelines import pipeline_checks
 from fleet.errors import FleetError
+from fleet.execution.backend_client import Backend
 from fleet.runtime import connect_once
 
 _MOST_SKEW_SECONDS = 5.0

@@ -13,11 +13,11 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from fleet.backend import Backend
 from fleet.devstack.backend.app import create_app
 from fleet.devstack.backend.database import connect, seed_keys, seed_sample
 from fleet.devstack.serving import served
 from fleet.errors import ApiKeyMissing, BackendAnswerError, BackendUnavailable, FleetError, ProjectNotFound
+from fleet.execution.backend_client import Backend
 
 TIMEOUT_SECONDS = 0.5
 
