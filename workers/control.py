@@ -1,7 +1,7 @@
 """``python -m workers.control``: observes and operates this machine's part of the fleet."""
 
 from fleet.control.server import serve
-from fleet.runtime import run_temporal_process
+from fleet.process.runtime import run_temporal_process
 
 if __name__ == "__main__":
     run_temporal_process("control", serve)

@@ -14,7 +14,7 @@ from fleet.cli.screen import shown
 from fleet.config import Settings
 from fleet.contracts import LimitSettings
 from fleet.errors import OperationError
-from fleet.runtime import connect_once
+from fleet.process.runtime import connect_once
 
 _STYLES = {"closed": "green", "probing": "yellow", "paused": "yellow", "parked": "bold red"}
 Standings = dict[str, Standing | None]

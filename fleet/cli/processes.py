@@ -38,7 +38,7 @@ async def replay_all(settings: Settings) -> "Replayed":
     """
     # The other commands here have nothing to do with Temporal, whose SDK takes longer to load than they do.
     from fleet.control.replaying import Replayed, recorded, replay, replay_open
-    from fleet.runtime import connect_once
+    from fleet.process.runtime import connect_once
 
     done = Replayed()
     await replay(recorded(), done)

@@ -43,7 +43,7 @@ from fleet.contracts import (
 from fleet.errors import InputError, OperationError, TemporalUnavailable
 from fleet.pipeline.inputs import PipelineInputs, validate_inputs
 from fleet.pipeline.past_runs import beginning_of
-from fleet.runtime import connect_once
+from fleet.process.runtime import connect_once
 
 _LOOK_SECONDS = 0.5
 _QUERY_SECONDS = 5.0

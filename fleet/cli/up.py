@@ -26,7 +26,7 @@ from fleet.devstack.processes import ProcessRecord, spawn
 from fleet.devstack.stack import Ports, Stack, refuse_taken_ports
 from fleet.errors import OperationError
 from fleet.execution.backend_client import Backend
-from fleet.runtime import connect_once
+from fleet.process.runtime import connect_once
 
 _READY_SECONDS = 120.0
 _POLL_SECONDS = 0.4

@@ -31,7 +31,7 @@ from fleet.control.supervisor import ProcessStatus, Supervisor
 from fleet.errors import FleetError, OperationError, TemporalUnavailable
 from fleet.execution.backend_client import Backend
 from fleet.machine_id import known_id, process_on
-from fleet.runtime import connect_once
+from fleet.process.runtime import connect_once
 
 _RPC_SECONDS = 5.0
 _RUNNING = "RUNNING"

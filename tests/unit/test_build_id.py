@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from fleet import runtime
 from fleet.config import load_settings
-from fleet.runtime import build_id, worker_options
+from fleet.process import runtime
+from fleet.process.runtime import build_id, worker_options
 
 
 @pytest.fixture

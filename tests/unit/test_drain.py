@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from fleet import runtime
 from fleet.config import load_settings
 from fleet.exit_codes import EXIT_FAILED, EXIT_OK
-from fleet.runtime import WorkerProcess
+from fleet.process import runtime
+from fleet.process.runtime import WorkerProcess
 
 
 class Stuck:

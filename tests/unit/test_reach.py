@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from fleet import runtime
 from fleet.config import load_settings
 from fleet.errors import (
     ApiKeyMissing,
@@ -20,9 +19,10 @@ from fleet.errors import (
 )
 from fleet.exit_codes import EXIT_FAILED, EXIT_OK
 from fleet.failures import Meaning, traits_of
+from fleet.process import runtime
+from fleet.process.runtime import WorkerProcess
 from fleet.pulse import PulseRecord, Unreachable
 from fleet.reach import FAILURES_IN_A_ROW, LONGEST_WAIT_SECONDS, Reach, wait_after
-from fleet.runtime import WorkerProcess
 
 LOST = ProviderError(Meaning.LOST_BEFORE_SENDING, "openai", "no connection could be made")
 AWAY = BackendUnavailable("the backend is not available, and no key is known")

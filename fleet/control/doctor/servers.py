@@ -21,7 +21,7 @@ from fleet.control.doctor.check import NOT_SET, Check, from_error, unseen
 from fleet.control.doctor.pipelines import pipeline_checks
 from fleet.errors import FleetError
 from fleet.execution.backend_client import Backend
-from fleet.runtime import connect_once
+from fleet.process.runtime import connect_once
 
 _MOST_SKEW_SECONDS = 5.0
 _TIME_ERROR = 5
