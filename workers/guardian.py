@@ -12,8 +12,8 @@ from fleet.config import Settings
 from fleet.control.healing import GUARDIAN, Healer
 from fleet.control.home import Home
 from fleet.exit_codes import EXIT_OK
-from fleet.life import run_process
 from fleet.measures import Measures
+from fleet.process.lifecycle import run_process
 from fleet.pulse import Pulse
 
 

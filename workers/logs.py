@@ -9,8 +9,8 @@ from fleet.control.home import Home
 from fleet.control.merging import Merger
 from fleet.errors import OperationError
 from fleet.exit_codes import EXIT_OK
-from fleet.life import happens_within, run_process
 from fleet.measures import Measures
+from fleet.process.lifecycle import happens_within, run_process
 from fleet.pulse import Pulse
 from fleet.signals import stop_on_signal
 

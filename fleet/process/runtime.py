@@ -24,9 +24,9 @@ from temporalio.worker import Worker
 from fleet.config import PROJECT_ROOT, Settings
 from fleet.errors import TemporalUnavailable
 from fleet.exit_codes import EXIT_FAILED, EXIT_OK
-from fleet.life import Life, happens_within, run_process
 from fleet.machine_id import identity_on, known_id, machine_id
 from fleet.payloads import data_converter
+from fleet.process.lifecycle import Life, happens_within, run_process
 from fleet.pulse import Pulse, Unreachable
 from fleet.reach import Reach
 from fleet.signals import stop_on_signal
@@ -261,7 +261,7 @@ def _ended_by_itself(done: Iterable[asyncio.Task[Any]]) -> int:
 
 
 def run_temporal_process(program: str, life: Life) -> NoReturn:
-    """Run a process that uses Temporal; see :func:`fleet.life.run_process`."""
+    """Run a process that uses Temporal; see :func:`fleet.process.lifecycle.run_process`."""
     run_process(program, life, _measured_by_sdk)
 
 

@@ -70,7 +70,7 @@ def test_a_command_that_does_not_use_temporal_does_not_load_its_sdk(module: str)
 def test_garbage_is_collected_in_a_process_that_runs(tmp_path: Path) -> None:
     probe = """
 import gc, sys
-from fleet.life import run_process
+from fleet.process.lifecycle import run_process
 gc.disable()
 async def life(*_):
     print(gc.isenabled())
