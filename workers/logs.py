@@ -11,8 +11,8 @@ from fleet.errors import OperationError
 from fleet.exit_codes import EXIT_OK
 from fleet.measures import Measures
 from fleet.process.lifecycle import happens_within, run_process
+from fleet.process.stop_signals import stop_on_signal
 from fleet.pulse import Pulse
-from fleet.signals import stop_on_signal
 
 _EACH_SECONDS = 0.5
 _AFTER_TROUBLE_SECONDS = 10.0
