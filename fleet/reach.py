@@ -19,7 +19,7 @@ from dataclasses import dataclass, field, replace
 from loguru import logger
 
 from fleet.errors import FleetError, ProviderError
-from fleet.pulse import Unreachable
+from fleet.process.liveness import Unreachable
 
 #: So many failures in a row, over at least so long, are no accident.
 FAILURES_IN_A_ROW, IN_A_ROW_SECONDS = 5, 1.0

@@ -8,8 +8,8 @@ from fleet.contracts import ASSISTANTS_QUEUE
 from fleet.execution.activities import LoadActivities
 from fleet.execution.backend_client import Backend
 from fleet.measures import Measures
+from fleet.process.liveness import Pulse
 from fleet.process.runtime import WorkerProcess, run_temporal_process, worker_options
-from fleet.pulse import Pulse
 
 
 async def life(settings: Settings, name: str, pulse: Pulse, measures: Measures) -> int:

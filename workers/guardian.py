@@ -14,7 +14,7 @@ from fleet.control.home import Home
 from fleet.exit_codes import EXIT_OK
 from fleet.measures import Measures
 from fleet.process.lifecycle import run_process
-from fleet.pulse import Pulse
+from fleet.process.liveness import Pulse
 
 
 async def life(settings: Settings, name: str, pulse: Pulse, measures: Measures) -> int:

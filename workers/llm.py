@@ -25,12 +25,12 @@ from fleet.execution.recovery import Recovery
 from fleet.machine_id import machine_id, machine_name, process_on
 from fleet.measures import Measures
 from fleet.process.lifecycle import loading
+from fleet.process.liveness import Pulse
 from fleet.process.runtime import WorkerProcess, run_temporal_process, worker_options
 from fleet.providers.connections import forget_certificates, see_reachable
 from fleet.providers.prices import load_prices
 from fleet.providers.registry import provider_address, provider_factory
 from fleet.providers.session import ProviderSession
-from fleet.pulse import Pulse
 from fleet.reach import Reach
 
 

@@ -11,8 +11,8 @@ from fleet.errors import OperationError
 from fleet.exit_codes import EXIT_OK
 from fleet.measures import Measures
 from fleet.process.lifecycle import happens_within, run_process
+from fleet.process.liveness import Pulse
 from fleet.process.stop_signals import stop_on_signal
-from fleet.pulse import Pulse
 
 _EACH_SECONDS = 0.5
 _AFTER_TROUBLE_SECONDS = 10.0

@@ -11,8 +11,8 @@ from fleet.config import Settings
 from fleet.contracts import CONTROL_QUEUE, PIPELINE_QUEUE
 from fleet.measures import Measures
 from fleet.pipeline.workflow import AssistantPipelineWorkflow
+from fleet.process.liveness import Pulse
 from fleet.process.runtime import WorkerProcess, run_temporal_process, worker_options
-from fleet.pulse import Pulse
 
 # A budget must not wait long for a process that is gone.
 _BUDGET_STICKY = timedelta(seconds=2)

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from fleet.process.liveness import PulseRecord
 from fleet.processes import start_ticks
-from fleet.pulse import PulseRecord
 
 #: How long a poll waits at the server when there is nothing to hand out; measured, see fleet.polls.
 POLL_SECONDS = 60.0

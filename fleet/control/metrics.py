@@ -21,7 +21,7 @@ from fleet.control.view.observer import Sight
 from fleet.control.view.runs import Runs
 from fleet.errors import JournalUnavailable
 from fleet.execution.journal import Counts, Journal
-from fleet.pulse import PulseRecord
+from fleet.process.liveness import PulseRecord
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _BREAKERS = ("closed", "probing", "parked", "paused")

@@ -9,7 +9,7 @@ from pathlib import Path
 from fleet.control.home import Home
 from fleet.control.supervisor import ProcessStatus
 from fleet.polls import OVERDUE_SECONDS, QueuePolls
-from fleet.pulse import PulseRecord, Unreachable, pulse_file
+from fleet.process.liveness import PulseRecord, Unreachable, pulse_file
 
 RUNNING = "RUNNING"
 #: Silence after which a stopped process is replaced; also the time that one may be without pollers.

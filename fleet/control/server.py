@@ -18,8 +18,8 @@ from fleet.control.view.streams import Pictures
 from fleet.errors import SettingsError
 from fleet.exit_codes import EXIT_FAILED, EXIT_OK
 from fleet.measures import Measures
+from fleet.process.liveness import Pulse
 from fleet.process.stop_signals import stop_on_signal
-from fleet.pulse import Pulse
 
 _GRACE_SECONDS = 5
 

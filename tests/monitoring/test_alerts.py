@@ -17,7 +17,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from fleet.pulse import PulseRecord, pulse_file
+from fleet.process.liveness import PulseRecord, pulse_file
 from scripts.render_rules import rendered
 from tests.evidence import last_lines
 from tests.fleet import Fleet, running_fleet

@@ -22,7 +22,7 @@ from fleet.control.view.runs import MOST_LISTED, Run, Runs
 from fleet.control.view.trail import STEPS, Trail
 from fleet.control.view.troubles import MOST, Troubles
 from fleet.measures import Measures, Usage
-from fleet.pulse import PulseRecord, Unreachable
+from fleet.process.liveness import PulseRecord, Unreachable
 
 NOW = datetime(2026, 3, 2, 12, 0).timestamp()
 PARKED = Standing(

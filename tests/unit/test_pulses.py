@@ -21,7 +21,7 @@ from fleet.control.status import FleetStatus, QueueStatus, Reachable, with_the_b
 from fleet.control.supervisor import ProcessStatus
 from fleet.measures import Measures
 from fleet.polls import QueuePolls
-from fleet.pulse import Pulse, PulseRecord, Unreachable, pulse_file
+from fleet.process.liveness import Pulse, PulseRecord, Unreachable, pulse_file
 from tests.waiting import wait_for
 
 QUEUE = "llm-openai"
@@ -338,7 +338,7 @@ async def test_who_waits_for_a_process_to_serve_is_told_at_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Long before the next beat; and until its queue is polled it goes on telling."""
-    monkeypatch.setattr("fleet.pulse.BEAT_SECONDS", 1000.0)
+    monkeypatch.setattr("fleet.process.liveness.BEAT_SECONDS", 1000.0)
     # It beats on after the test's loop has ended, and must not take that for a blocked one.
     settings = load_settings(api_base_url="http://b", state_dir=tmp_path, loop_blocked_seconds=86_400)
     beating, path = Pulse(settings, "openai_00", Measures()), pulse_file(tmp_path, "openai_00")

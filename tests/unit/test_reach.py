@@ -20,8 +20,8 @@ from fleet.errors import (
 from fleet.exit_codes import EXIT_FAILED, EXIT_OK
 from fleet.failures import Meaning, traits_of
 from fleet.process import runtime
+from fleet.process.liveness import PulseRecord, Unreachable
 from fleet.process.runtime import WorkerProcess
-from fleet.pulse import PulseRecord, Unreachable
 from fleet.reach import FAILURES_IN_A_ROW, LONGEST_WAIT_SECONDS, Reach, wait_after
 
 LOST = ProviderError(Meaning.LOST_BEFORE_SENDING, "openai", "no connection could be made")

@@ -12,7 +12,7 @@ import pytest
 from bench.soak.answers import ANSWER_SECONDS, Kill, SentAgain, Told, open_calls, sent_again, told_by
 from bench.soak.presence import Presence, Span, longest_gaps
 from fleet.execution.journal import CallName, Journal
-from fleet.pulse import PulseRecord, pulse_file
+from fleet.process.liveness import PulseRecord, pulse_file
 
 CALL = ("soak-1", "seo_writer")
 TWICE, ONCE = {"key": Told(CALL, 1)}, {"key": Told(CALL, 0)}

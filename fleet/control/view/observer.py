@@ -18,8 +18,8 @@ from fleet.control.status import FleetStatus, health_client, status_of
 from fleet.control.view.counted import Counted, read_counted
 from fleet.control.view.runs import Runs, runs_of
 from fleet.errors import TemporalUnavailable
+from fleet.process.liveness import PulseRecord
 from fleet.process.runtime import connect_once
-from fleet.pulse import PulseRecord
 
 #: The list of pipelines is the dearest, so it is asked for less often than the rest.
 _RUNS_SECONDS = 5.0
