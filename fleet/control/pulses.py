@@ -8,8 +8,8 @@ from pathlib import Path
 
 from fleet.control.home import Home
 from fleet.control.supervisor import ProcessStatus
-from fleet.polls import OVERDUE_SECONDS, QueuePolls
 from fleet.process.liveness import PulseRecord, Unreachable, pulse_file
+from fleet.process.pollers import OVERDUE_SECONDS, QueuePolls
 
 RUNNING = "RUNNING"
 #: Silence after which a stopped process is replaced; also the time that one may be without pollers.

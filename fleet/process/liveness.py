@@ -23,7 +23,7 @@ from loguru import logger
 
 from fleet.config import Settings
 from fleet.measures import Measures, sdk_labels
-from fleet.polls import Polls, QueuePolls
+from fleet.process.pollers import Polls, QueuePolls
 
 if TYPE_CHECKING:
     from temporalio.runtime import BufferedMetricUpdate, MetricBuffer

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from fleet.polls import OVERDUE_SECONDS, Polls
+from fleet.process.pollers import OVERDUE_SECONDS, Polls
 
 QUEUE = "llm-openai"
 

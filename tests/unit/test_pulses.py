@@ -20,8 +20,8 @@ from fleet.control.pulses import STILL_SECONDS, Vitals, Watch, comes_up, complai
 from fleet.control.status import FleetStatus, QueueStatus, Reachable, with_the_busy
 from fleet.control.supervisor import ProcessStatus
 from fleet.measures import Measures
-from fleet.polls import QueuePolls
 from fleet.process.liveness import Pulse, PulseRecord, Unreachable, pulse_file
+from fleet.process.pollers import QueuePolls
 from tests.waiting import wait_for
 
 QUEUE = "llm-openai"
