@@ -13,7 +13,7 @@ from pathlib import Path
 
 from loguru import logger
 
-from fleet.processes import boot_id
+from fleet.process.process_id import boot_id
 
 _FILE, _LOCK = "machine.json", "machine.lock"
 

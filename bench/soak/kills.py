@@ -12,7 +12,7 @@ from pathlib import Path
 from bench.soak.answers import Kill, open_calls
 from fleet.control.home import Home
 from fleet.control.supervisor import ProcessStatus, Supervisor, SupervisorAway
-from fleet.processes import start_ticks
+from fleet.process.process_id import start_ticks
 from tests.waiting import wait_for
 
 EACH_SECONDS = 10.0

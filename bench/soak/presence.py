@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from fleet.process.liveness import PulseRecord
-from fleet.processes import start_ticks
+from fleet.process.process_id import start_ticks
 
 #: How long a poll waits at the server when there is nothing to hand out; measured, see fleet.process.pollers.
 POLL_SECONDS = 60.0

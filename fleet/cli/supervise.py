@@ -12,7 +12,7 @@ from fleet.config import load_settings
 from fleet.control.home import Home
 from fleet.control.programs import write_programs
 from fleet.errors import OperationError
-from fleet.processes import end_with_parent
+from fleet.process.process_id import end_with_parent
 
 _LOOK_SECONDS = 1.0
 _OPEN_SECONDS = 20.0

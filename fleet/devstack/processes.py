@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from fleet.processes import start_ticks
+from fleet.process.process_id import start_ticks
 
 _STOP_SECONDS = 10.0
 _POLL_SECONDS = 0.1

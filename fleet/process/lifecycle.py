@@ -19,7 +19,7 @@ from fleet.exit_codes import EXIT_BAD_SETTINGS, EXIT_FAILED, EXIT_OK
 from fleet.logger import setup_logging
 from fleet.measures import Measures
 from fleet.process.liveness import Pulse
-from fleet.processes import end_with_parent
+from fleet.process.process_id import end_with_parent
 
 if TYPE_CHECKING:
     from temporalio.runtime import MetricBuffer

@@ -23,7 +23,7 @@ WITH_A_WORKER = """
 import os, subprocess, sys, time
 worker = '''
 import pathlib, signal, sys, time
-from fleet.processes import end_with_parent
+from fleet.process.process_id import end_with_parent
 folder = pathlib.Path(sys.argv[1])
 def drain(number, frame):
     time.sleep(1)

@@ -27,7 +27,7 @@ from fleet.execution.journal import (
     Wait,
 )
 from fleet.failures import Meaning
-from fleet.processes import Owner, boot_id, start_ticks
+from fleet.process.process_id import Owner, boot_id, start_ticks
 
 NAME = CallName("key", "workflow", "draft")
 ASKED = Asked("run", "about")
