@@ -16,7 +16,7 @@ from fleet.config import PROJECT_ROOT, load_settings
 from fleet.devstack.environment import simulated_providers
 from fleet.devstack.processes import ProcessRecord, end_processes
 from fleet.devstack.stack import Ports, Stack
-from fleet.machine_id import Place, known_id, place_of
+from fleet.process.machine_id import Place, known_id, place_of
 from tests.commands import Command
 from tests.evidence import last_lines, ledger_lines
 from tests.fleet import ENVIRONMENT, QUICK_SECONDS, Fleet, json_of

@@ -24,7 +24,7 @@ from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
 from fleet.budgets.reports import SET_QUEUE_RATE
-from fleet.machine_id import pid_here, place_of
+from fleet.process.machine_id import pid_here, place_of
 
 _RPC = timedelta(seconds=5)
 #: A poll waits on the server for up to a minute; one that is older has been given up by its process.

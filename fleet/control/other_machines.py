@@ -10,7 +10,7 @@ from temporalio.api.taskqueue.v1 import PollerInfo
 
 from fleet.budgets.queues import POLLER_SECONDS
 from fleet.budgets.reports import MachineStanding, Standing
-from fleet.machine_id import place_of
+from fleet.process.machine_id import place_of
 
 #: A machine that neither polls nor reports for so long is gone; a poll waits on the server for a minute.
 GONE_SECONDS = 90.0

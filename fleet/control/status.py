@@ -30,7 +30,7 @@ from fleet.control.sightings import sightings_in
 from fleet.control.supervisor import ProcessStatus, Supervisor
 from fleet.errors import FleetError, OperationError, TemporalUnavailable
 from fleet.execution.backend_client import Backend
-from fleet.machine_id import known_id, process_on
+from fleet.process.machine_id import known_id, process_on
 from fleet.process.runtime import connect_once
 
 _RPC_SECONDS = 5.0

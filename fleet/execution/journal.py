@@ -26,7 +26,7 @@ from typing import Self
 
 from fleet.config import Settings
 from fleet.execution.journal_file import JournalFile
-from fleet.machine_id import machine_id
+from fleet.process.machine_id import machine_id
 from fleet.process.process_id import Owner
 
 #: Room that an intent makes sure of, for the answer that it will become.

@@ -24,10 +24,10 @@ from temporalio.worker import Worker
 from fleet.config import PROJECT_ROOT, Settings
 from fleet.errors import TemporalUnavailable
 from fleet.exit_codes import EXIT_FAILED, EXIT_OK
-from fleet.machine_id import identity_on, known_id, machine_id
 from fleet.payloads import data_converter
 from fleet.process.lifecycle import Life, happens_within, run_process
 from fleet.process.liveness import Pulse, Unreachable
+from fleet.process.machine_id import identity_on, known_id, machine_id
 from fleet.process.stop_signals import stop_on_signal
 from fleet.reach import Reach
 

@@ -11,7 +11,7 @@ from fleet.config import Settings
 from fleet.control.app import Views, create_app
 from fleet.control.view.observer import Observer
 from fleet.control.view.streams import Pictures
-from fleet.machine_id import machine_id
+from fleet.process.machine_id import machine_id
 
 ELSEWHERE = ("192.0.2.7", 50_000)
 HERE = ("127.0.0.1", 50_000)

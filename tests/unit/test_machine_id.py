@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from fleet.machine_id import Marks, identity_on, kept_id, known_id, pid_here, process_on
+from fleet.process.machine_id import Marks, identity_on, kept_id, known_id, pid_here, process_on
 
 HERE = Marks("4f1c", ("52:54:00:00:00:01",), "boot 1")
 
