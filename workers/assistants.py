@@ -7,8 +7,8 @@ from fleet.config import Settings
 from fleet.contracts import ASSISTANTS_QUEUE
 from fleet.execution.activities import LoadActivities
 from fleet.execution.backend_client import Backend
-from fleet.measures import Measures
 from fleet.process.liveness import Pulse
+from fleet.process.metrics import Measures
 from fleet.process.runtime import WorkerProcess, run_temporal_process, worker_options
 
 

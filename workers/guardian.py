@@ -12,9 +12,9 @@ from fleet.config import Settings
 from fleet.control.healing import GUARDIAN, Healer
 from fleet.control.home import Home
 from fleet.exit_codes import EXIT_OK
-from fleet.measures import Measures
 from fleet.process.lifecycle import run_process
 from fleet.process.liveness import Pulse
+from fleet.process.metrics import Measures
 
 
 async def life(settings: Settings, name: str, pulse: Pulse, measures: Measures) -> int:

@@ -22,10 +22,10 @@ from fleet.execution.call_runner import CallRunner
 from fleet.execution.journal import Journal
 from fleet.execution.late_tasks import Arrivals
 from fleet.execution.recovery import Recovery
-from fleet.measures import Measures
 from fleet.process.lifecycle import loading
 from fleet.process.liveness import Pulse
 from fleet.process.machine_id import machine_id, machine_name, process_on
+from fleet.process.metrics import Measures
 from fleet.process.runtime import WorkerProcess, run_temporal_process, worker_options
 from fleet.providers.connections import forget_certificates, see_reachable
 from fleet.providers.prices import load_prices

@@ -9,9 +9,9 @@ from fleet.control.home import Home
 from fleet.control.merging import Merger
 from fleet.errors import OperationError
 from fleet.exit_codes import EXIT_OK
-from fleet.measures import Measures
 from fleet.process.lifecycle import happens_within, run_process
 from fleet.process.liveness import Pulse
+from fleet.process.metrics import Measures
 from fleet.process.stop_signals import stop_on_signal
 
 _EACH_SECONDS = 0.5

@@ -9,9 +9,9 @@ from fleet.budgets.queues import QueueActivities
 from fleet.budgets.workflow import ProviderBudgetWorkflow
 from fleet.config import Settings
 from fleet.contracts import CONTROL_QUEUE, PIPELINE_QUEUE
-from fleet.measures import Measures
 from fleet.pipeline.workflow import AssistantPipelineWorkflow
 from fleet.process.liveness import Pulse
+from fleet.process.metrics import Measures
 from fleet.process.runtime import WorkerProcess, run_temporal_process, worker_options
 
 # A budget must not wait long for a process that is gone.

@@ -17,8 +17,8 @@ from fleet.control.view.observer import Observer
 from fleet.control.view.streams import Pictures
 from fleet.errors import SettingsError
 from fleet.exit_codes import EXIT_FAILED, EXIT_OK
-from fleet.measures import Measures
 from fleet.process.liveness import Pulse
+from fleet.process.metrics import Measures
 from fleet.process.stop_signals import stop_on_signal
 
 _GRACE_SECONDS = 5

@@ -38,10 +38,10 @@ from fleet.execution.late_tasks import Arrivals
 from fleet.execution.load_assistants import load_assistants
 from fleet.execution.pipeline_link import PipelineLink
 from fleet.execution.safe_activity import safe_activity
-from fleet.measures import Measures
 from fleet.pipeline.inputs import parse_csv
 from fleet.pipeline.past_runs import finished_results
 from fleet.pipeline.prompts import build_user_message
+from fleet.process.metrics import Measures
 from fleet.providers.base import LlmRequest
 from fleet.reach import Reach
 from fleet.sizes import payload_bytes

@@ -24,7 +24,7 @@ from fleet.execution.attempts import Attempts, seconds_used
 from fleet.execution.journal import Ambiguous, Answered, Asked, CallName, Send, Wait
 from fleet.execution.recorded_answer import Recorded
 from fleet.failures import Meaning
-from fleet.measures import CUT_OFF, Measures
+from fleet.process.metrics import CUT_OFF, Measures
 from fleet.providers.base import LlmAnswer, LlmRequest, Ticket
 from fleet.providers.prices import cost_of
 from fleet.providers.session import ProviderSession

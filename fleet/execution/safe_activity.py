@@ -23,8 +23,8 @@ from fleet.contracts import AssistantCall
 from fleet.errors import HeldBack, WorkerLost
 from fleet.execution.attempts import Attempts, seconds_used
 from fleet.execution.verdicts import SHORTEST_WAIT_SECONDS, judge
-from fleet.measures import Measures
 from fleet.process.machine_id import machine_name
+from fleet.process.metrics import Measures
 
 
 class HasSettings(Protocol):

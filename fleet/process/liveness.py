@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, Self
 from loguru import logger
 
 from fleet.config import Settings
-from fleet.measures import Measures, sdk_labels
+from fleet.process.metrics import Measures, sdk_labels
 from fleet.process.pollers import Polls, QueuePolls
 
 if TYPE_CHECKING:

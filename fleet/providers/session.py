@@ -9,7 +9,7 @@ from fleet.answer_kept import answer_kept
 from fleet.config import ProviderSettings
 from fleet.errors import BackendError, BackendUnavailable, ProviderError
 from fleet.failures import Meaning
-from fleet.measures import ANSWERED, Measures, Usage
+from fleet.process.metrics import ANSWERED, Measures, Usage
 from fleet.providers.base import LlmAnswer, LlmRequest, Provider, Ticket
 from fleet.providers.prices import cost_of
 from fleet.providers.registry import ProviderFactory

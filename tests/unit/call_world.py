@@ -21,7 +21,7 @@ from fleet.execution.attempts import Attempts
 from fleet.execution.call_runner import Call, CallRunner
 from fleet.execution.journal import Asked, CallName, Journal, Task
 from fleet.execution.recorded_answer import Recorded
-from fleet.measures import Measures
+from fleet.process.metrics import Measures
 from fleet.providers.base import LlmAnswer, LlmRequest, Ticket
 
 NAME = CallName("key of gpt-4o", "workflow", "draft")

@@ -7,7 +7,7 @@ from anthropic.types import Message, TextBlock, Usage
 from prometheus_client import CollectorRegistry
 
 from fleet.config import ProviderSettings, load_settings
-from fleet.measures import Measures
+from fleet.process.metrics import Measures
 from fleet.providers.anthropic import _answer
 from fleet.providers.base import LlmAnswer, LlmRequest, Ticket
 from fleet.providers.prices import usd_for

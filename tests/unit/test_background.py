@@ -11,7 +11,7 @@ from fleet.config import ProviderSettings, load_settings
 from fleet.errors import ProviderError
 from fleet.execution.attempts import Attempts
 from fleet.failures import Meaning
-from fleet.measures import Measures
+from fleet.process.metrics import Measures
 from fleet.providers.base import LlmAnswer, LlmRequest, Provider, Ticket
 from fleet.providers.registry import provider_factory
 from fleet.providers.session import ProviderSession

@@ -9,7 +9,7 @@ from loguru import logger
 from prometheus_client import CollectorRegistry, values
 
 from fleet.control.view.counted import read_counted
-from fleet.measures import ANSWERED, Measures, Usage, measures_folder, sdk_labels
+from fleet.process.metrics import ANSWERED, Measures, Usage, measures_folder, sdk_labels
 
 CALLS = "fleet_provider_calls_total"
 

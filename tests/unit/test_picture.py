@@ -21,8 +21,8 @@ from fleet.control.view.picture import median_of, pipelines_of, state_of, totals
 from fleet.control.view.runs import MOST_LISTED, Run, Runs
 from fleet.control.view.trail import STEPS, Trail
 from fleet.control.view.troubles import MOST, Troubles
-from fleet.measures import Measures, Usage
 from fleet.process.liveness import PulseRecord, Unreachable
+from fleet.process.metrics import Measures, Usage
 
 NOW = datetime(2026, 3, 2, 12, 0).timestamp()
 PARKED = Standing(

@@ -24,7 +24,7 @@ from fleet.execution.journal import CallName, Journal
 from fleet.execution.recorded_answer import Recorded
 from fleet.execution.recovery import Recovery
 from fleet.execution.safe_activity import safe_activity
-from fleet.measures import Measures
+from fleet.process.metrics import Measures
 from fleet.process.process_id import Owner
 from tests.unit.call_world import ANSWER, ASKED, NAME, TASK
 from tests.waiting import wait_for

@@ -4,7 +4,7 @@ import pytest
 
 from fleet.config import load_settings
 from fleet.errors import ApiKeyMissing, BackendError, BackendUnavailable
-from fleet.measures import Measures
+from fleet.process.metrics import Measures
 from fleet.providers.session import ProviderSession
 
 

@@ -20,8 +20,8 @@ from fleet.contracts import (
 from fleet.errors import TooLarge
 from fleet.execution.activities import LoadActivities, _at_once
 from fleet.execution.assistant_results import sendable
-from fleet.measures import Measures
 from fleet.pipeline.results import fitting
+from fleet.process.metrics import Measures
 from fleet.sizes import cut_to_fit, payload_bytes, surely_fit, text_bytes
 
 TEMPORALS_LIMIT = 2 * 1024 * 1024

@@ -27,9 +27,9 @@ from fleet.contracts import (
     RetryOf,
 )
 from fleet.execution.activities import LoadActivities
-from fleet.measures import Measures
 from fleet.payloads import data_converter
 from fleet.pipeline.workflow import AssistantPipelineWorkflow
+from fleet.process.metrics import Measures
 from tests.temporal import running_temporal
 
 ANSWER = timedelta(seconds=10)

@@ -1,4 +1,4 @@
-"""What all processes of this machine have counted, those that are gone included; see :mod:`fleet.measures`."""
+"""What all processes of this machine have counted, those that are gone included; see :mod:`fleet.process.metrics`."""
 
 from collections import defaultdict
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ from pathlib import Path
 from prometheus_client.core import Metric
 from prometheus_client.samples import Sample
 
-from fleet.measures import DAMAGED, can_be_read, measures_folder, merged
+from fleet.process.metrics import DAMAGED, can_be_read, measures_folder, merged
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from fleet.control.view.observer import Sight
 from fleet.control.view.runs import MOST_LISTED, Run, Runs
 from fleet.control.view.trail import STEP_SECONDS, Trail
 from fleet.failures import LIMITS
-from fleet.measures import ANSWERED, CUT_OFF
+from fleet.process.metrics import ANSWERED, CUT_OFF
 
 Json = dict[str, Any]
 _BUCKET = "bucket"

@@ -11,7 +11,7 @@ from fleet.config import ProviderSettings, load_settings
 from fleet.devstack.simulator.testing import RunningSimulator
 from fleet.errors import ProviderError
 from fleet.failures import Billed, Meaning
-from fleet.measures import Measures
+from fleet.process.metrics import Measures
 from fleet.providers.base import LlmAnswer, LlmRequest, Provider, Ticket
 from fleet.providers.gemini import GeminiProvider
 from fleet.providers.registry import provider_factory
