@@ -11,7 +11,7 @@ from pathlib import Path
 from loguru import logger
 
 from fleet.config import load_settings
-from fleet.logger import setup_logging
+from fleet.process.logging import setup_logging
 
 
 def main(process: str, lines: int, a_second: int, enough: Path) -> None:

@@ -7,7 +7,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from fleet.logger import harmless
+from fleet.process.logging import harmless
 
 Json = dict[str, Any]
 

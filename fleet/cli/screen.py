@@ -13,7 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from fleet.contracts import AssistantState, Progress, Spent, StageRecord
-from fleet.logger import harmless
+from fleet.process.logging import harmless
 
 if TYPE_CHECKING:  # every command loads this module, and few load those
     from collections.abc import Iterator

@@ -20,7 +20,7 @@ from rich.text import Text
 from fleet.cli.overview import machines_of, seconds
 from fleet.config import Settings
 from fleet.errors import OperationError
-from fleet.logger import harmless
+from fleet.process.logging import harmless
 
 EACH_SECONDS = 2.0
 _PIPELINES, _ERRORS = 10, 5

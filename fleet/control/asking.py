@@ -16,7 +16,7 @@ from loguru import logger
 from fleet.config import Settings
 from fleet.control.other_machines import OtherMachine, Told
 from fleet.errors import FleetError
-from fleet.logger import harmless
+from fleet.process.logging import harmless
 
 _ANSWER_SECONDS = 3.0
 _MOST_BYTES = 1_000_000

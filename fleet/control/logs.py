@@ -11,7 +11,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, BinaryIO, Self
 
-from fleet.logger import CONTEXT_KEYS, CONTINUATION
+from fleet.process.logging import CONTEXT_KEYS, CONTINUATION
 
 #: Files that the merging program and others write have other names.
 _LOG_FILE = re.compile(r"(?P<process>[\w-]+_\d\d)(?:\.\d{4}-\d\d-\d\d_[\d_-]+)?\.log")

@@ -16,8 +16,8 @@ from loguru import logger
 from fleet.config import Settings, load_settings
 from fleet.errors import FleetError, SettingsError
 from fleet.exit_codes import EXIT_BAD_SETTINGS, EXIT_FAILED, EXIT_OK
-from fleet.logger import setup_logging
 from fleet.process.liveness import Pulse
+from fleet.process.logging import setup_logging
 from fleet.process.metrics import Measures
 from fleet.process.process_id import end_with_parent
 

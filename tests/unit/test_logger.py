@@ -8,7 +8,7 @@ import pytest
 from loguru import logger
 
 from fleet.config import Settings, load_settings
-from fleet.logger import harmless, setup_logging
+from fleet.process.logging import harmless, setup_logging
 from fleet.redaction import protect
 
 
