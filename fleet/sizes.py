@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 from fleet.contracts import PAYLOAD_MAX_BYTES
-from fleet.payloads import data_converter
+from fleet.process.data_converter import data_converter
 
 # JSON writes a character as six at most; texts that are shorter than this need not be encoded to be measured.
 _LONGEST_ESCAPE = 6

@@ -15,8 +15,8 @@ from temporalio.worker import Worker
 
 from fleet.config import Settings, load_settings
 from fleet.contracts import ASSIGNMENT_QUERY, EXECUTE_ASSISTANT, Assignment, AssistantCall, AssistantResult
-from fleet.payloads import data_converter
 from fleet.pipeline.prompts import build_user_message
+from fleet.process.data_converter import data_converter
 
 ATTEMPTS = 3
 

@@ -13,8 +13,8 @@ from fleet.budgets.workflow import ProviderBudgetWorkflow
 from fleet.config import PROJECT_ROOT
 from fleet.contracts import WORKFLOW_TYPE
 from fleet.errors import TemporalUnavailable
-from fleet.payloads import data_converter
 from fleet.pipeline.workflow import AssistantPipelineWorkflow
+from fleet.process.data_converter import data_converter
 
 #: Histories that earlier releases recorded.
 RECORDED = PROJECT_ROOT / "tests" / "workflow" / "histories"

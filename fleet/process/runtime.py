@@ -24,7 +24,7 @@ from temporalio.worker import Worker
 from fleet.config import PROJECT_ROOT, Settings
 from fleet.errors import TemporalUnavailable
 from fleet.exit_codes import EXIT_FAILED, EXIT_OK
-from fleet.payloads import data_converter
+from fleet.process.data_converter import data_converter
 from fleet.process.lifecycle import Life, happens_within, run_process
 from fleet.process.liveness import Pulse, Unreachable
 from fleet.process.machine_id import identity_on, known_id, machine_id

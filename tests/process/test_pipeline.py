@@ -14,8 +14,8 @@ from temporalio.worker import Replayer
 from fleet.budgets.reports import BUDGET_WORKFLOW
 from fleet.budgets.workflow import ProviderBudgetWorkflow
 from fleet.contracts import PIPELINE_QUEUE, WORKFLOW_TYPE
-from fleet.payloads import data_converter
 from fleet.pipeline.workflow import AssistantPipelineWorkflow
+from fleet.process.data_converter import data_converter
 from tests.fleet import Fleet
 from tests.waiting import wait_for
 

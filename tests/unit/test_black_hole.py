@@ -10,7 +10,7 @@ from fleet.budgets.describe import describe
 from fleet.budgets.reports import Opening, Report, Trouble
 from fleet.contracts import LimitSettings
 from fleet.failures import Meaning
-from fleet.payloads import data_converter
+from fleet.process.data_converter import data_converter
 from tests.budget_world import Provider, World
 
 LOST = Meaning.LOST_BEFORE_SENDING

@@ -12,7 +12,7 @@ from fleet.budgets.reports import MachineHome, MachineStanding, Opening, Report
 from fleet.budgets.roster import Roster
 from fleet.config import load_settings
 from fleet.contracts import LimitSettings
-from fleet.payloads import data_converter
+from fleet.process.data_converter import data_converter
 
 HOME = MachineHome("vm2+bbbb", "1.2.0", "http://vm2:8020")
 OPENING = Opening(LimitSettings(), 10.0, home=HOME)

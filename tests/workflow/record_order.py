@@ -18,7 +18,7 @@ from fleet.budgets.queues import RateOrder
 from fleet.budgets.reports import SET_QUEUE_RATE, Opening, Report
 from fleet.budgets.workflow import ProviderBudgetWorkflow
 from fleet.contracts import CONTROL_QUEUE, LimitSettings
-from fleet.payloads import data_converter
+from fleet.process.data_converter import data_converter
 from tests.temporal import running_temporal
 
 HISTORY = Path(__file__).parent / "histories" / "0.1.0-budget-turned.json"

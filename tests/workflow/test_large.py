@@ -27,8 +27,8 @@ from fleet.contracts import (
     RetryOf,
 )
 from fleet.execution.activities import LoadActivities
-from fleet.payloads import data_converter
 from fleet.pipeline.workflow import AssistantPipelineWorkflow
+from fleet.process.data_converter import data_converter
 from fleet.process.metrics import Measures
 from tests.temporal import running_temporal
 

@@ -4,7 +4,7 @@ from temporalio.client import WorkflowHistory
 from temporalio.worker import Replayer
 
 from fleet.budgets.workflow import ProviderBudgetWorkflow
-from fleet.payloads import data_converter
+from fleet.process.data_converter import data_converter
 from tests.workflow.record_order import HISTORY, turned
 
 

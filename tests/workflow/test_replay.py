@@ -10,8 +10,8 @@ from temporalio.client import WorkflowHistory
 from temporalio.worker import Replayer
 
 from fleet.budgets.workflow import ProviderBudgetWorkflow
-from fleet.payloads import data_converter
 from fleet.pipeline.workflow import AssistantPipelineWorkflow
+from fleet.process.data_converter import data_converter
 
 HISTORIES = sorted(Path(__file__).parent.joinpath("histories").glob("*.json"))
 

@@ -39,8 +39,8 @@ from fleet.contracts import (
 from fleet.control.view.picture import Json, ui_of
 from fleet.control.view.runs import unix
 from fleet.errors import OperationError
-from fleet.payloads import data_converter
 from fleet.pipeline.assistants import dependencies
+from fleet.process.data_converter import data_converter
 
 _STARTED = PendingActivityState.PENDING_ACTIVITY_STATE_STARTED
 
