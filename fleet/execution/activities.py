@@ -42,9 +42,9 @@ from fleet.pipeline.inputs import parse_csv
 from fleet.pipeline.past_runs import finished_results
 from fleet.pipeline.prompts import build_user_message
 from fleet.process.metrics import Measures
+from fleet.process.payload_size import payload_bytes
 from fleet.providers.base import LlmRequest
 from fleet.reach import Reach
-from fleet.sizes import payload_bytes
 
 
 class LoadActivities:

@@ -8,8 +8,8 @@ from loguru import logger
 from fleet.config import ProviderSettings
 from fleet.contracts import OUTPUT_ESCAPED_MAX_BYTES, OUTPUT_MAX_BYTES, AssistantResult
 from fleet.execution.recorded_answer import Recorded
+from fleet.process.payload_size import cut_to_fit
 from fleet.providers.prices import cost_of
-from fleet.sizes import cut_to_fit
 
 
 @dataclass(frozen=True)

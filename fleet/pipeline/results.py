@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from fleet.contracts import PAYLOAD_MAX_BYTES, AssistantProgress, PipelineResult, Progress, StageRecord
 from fleet.errors import TooLarge
-from fleet.sizes import payload_bytes, surely_fit, text_bytes
+from fleet.process.payload_size import payload_bytes, surely_fit, text_bytes
 
 # For what a stage says instead of an output.
 _NOTE_BYTES = 60

@@ -52,7 +52,7 @@ with workflow.unsafe.imports_passed_through():
     from fleet.pipeline.inputs import PipelineInputs, clean_inputs, parse_csv, refuse_surplus
     from fleet.pipeline.results import fitting, outputs_fitting, progress_fitting
     from fleet.pipeline.stages import Stages, texts_of
-    from fleet.sizes import payload_bytes, surely_fit, text_bytes
+    from fleet.process.payload_size import payload_bytes, surely_fit, text_bytes
 
 _LOAD_ATTEMPT = timedelta(seconds=60)
 _LOAD_SILENCE = timedelta(seconds=30)

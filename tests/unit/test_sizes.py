@@ -22,7 +22,7 @@ from fleet.execution.activities import LoadActivities, _at_once
 from fleet.execution.assistant_results import sendable
 from fleet.pipeline.results import fitting
 from fleet.process.metrics import Measures
-from fleet.sizes import cut_to_fit, payload_bytes, surely_fit, text_bytes
+from fleet.process.payload_size import cut_to_fit, payload_bytes, surely_fit, text_bytes
 
 TEMPORALS_LIMIT = 2 * 1024 * 1024
 LETTERS = {
