@@ -14,7 +14,7 @@ from fleet.budgets.hearing import LATE_SECONDS, Hearing
 from fleet.budgets.reports import Opening, Reading, Report, Trouble
 from fleet.contracts import Limited, LimitSettings
 from fleet.failures import Meaning
-from fleet.reach import Row, wait_after
+from fleet.process.reachability import Row, wait_after
 
 TICK = 0.02
 # As the budget's workflow does: a look after so much silence, then after twice as much, and at last none.

@@ -26,12 +26,12 @@ from fleet.process.lifecycle import loading
 from fleet.process.liveness import Pulse
 from fleet.process.machine_id import machine_id, machine_name, process_on
 from fleet.process.metrics import Measures
+from fleet.process.reachability import Reach
 from fleet.process.runtime import WorkerProcess, run_temporal_process, worker_options
 from fleet.providers.connections import forget_certificates, see_reachable
 from fleet.providers.prices import load_prices
 from fleet.providers.registry import provider_address, provider_factory
 from fleet.providers.session import ProviderSession
-from fleet.reach import Reach
 
 
 async def life(settings: Settings, name: str, pulse: Pulse, measures: Measures, provider_name: str) -> int:

@@ -43,8 +43,8 @@ from fleet.pipeline.past_runs import finished_results
 from fleet.pipeline.prompts import build_user_message
 from fleet.process.metrics import Measures
 from fleet.process.payload_size import payload_bytes
+from fleet.process.reachability import Reach
 from fleet.providers.base import LlmRequest
-from fleet.reach import Reach
 
 
 class LoadActivities:

@@ -28,8 +28,8 @@ from fleet.process.data_converter import data_converter
 from fleet.process.lifecycle import Life, happens_within, run_process
 from fleet.process.liveness import Pulse, Unreachable
 from fleet.process.machine_id import identity_on, known_id, machine_id
+from fleet.process.reachability import Reach
 from fleet.process.stop_signals import stop_on_signal
-from fleet.reach import Reach
 
 _CONNECT_SECONDS = 10.0
 _FIRST_WAIT_SECONDS, _LONGEST_WAIT_SECONDS = 1.0, 10.0

@@ -21,8 +21,8 @@ from fleet.exit_codes import EXIT_FAILED, EXIT_OK
 from fleet.failures import Meaning, traits_of
 from fleet.process import runtime
 from fleet.process.liveness import PulseRecord, Unreachable
+from fleet.process.reachability import FAILURES_IN_A_ROW, LONGEST_WAIT_SECONDS, Reach, wait_after
 from fleet.process.runtime import WorkerProcess
-from fleet.reach import FAILURES_IN_A_ROW, LONGEST_WAIT_SECONDS, Reach, wait_after
 
 LOST = ProviderError(Meaning.LOST_BEFORE_SENDING, "openai", "no connection could be made")
 AWAY = BackendUnavailable("the backend is not available, and no key is known")
