@@ -2,7 +2,7 @@
 
 import os
 
-from fleet.lazy_packages import install
+from fleet.process.lazy_packages import install
 
 # Before anybody imports them. The clients for other clouds load all of Anthropic's beta API; httpx's `_main` is a
 # command for terminals.

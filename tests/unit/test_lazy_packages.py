@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from fleet.lazy_packages import LazyPackages, install
+from fleet.process.lazy_packages import LazyPackages, install
 
 THING = "class Thing:\n    pass\n"
 
