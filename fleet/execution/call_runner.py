@@ -15,7 +15,6 @@ from typing import Protocol
 from loguru import logger
 from temporalio import activity
 
-from fleet.answer_kept import answer_kept
 from fleet.budgets.admission import Admission, Admitted
 from fleet.config import ProviderSettings, Settings
 from fleet.errors import AmbiguousCall, BackendError, OpenElsewhere, ProviderError
@@ -25,6 +24,7 @@ from fleet.execution.journal import Ambiguous, Answered, Asked, CallName, Send, 
 from fleet.execution.recorded_answer import Recorded
 from fleet.failures import Meaning
 from fleet.process.metrics import CUT_OFF, Measures
+from fleet.providers.answer_kept import answer_kept
 from fleet.providers.base import LlmAnswer, LlmRequest, Ticket
 from fleet.providers.prices import cost_of
 from fleet.providers.session import ProviderSession

@@ -5,11 +5,11 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable
 
-from fleet.answer_kept import answer_kept
 from fleet.config import ProviderSettings
 from fleet.errors import BackendError, BackendUnavailable, ProviderError
 from fleet.failures import Meaning
 from fleet.process.metrics import ANSWERED, Measures, Usage
+from fleet.providers.answer_kept import answer_kept
 from fleet.providers.base import LlmAnswer, LlmRequest, Provider, Ticket
 from fleet.providers.prices import cost_of
 from fleet.providers.registry import ProviderFactory
