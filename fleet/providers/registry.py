@@ -16,7 +16,7 @@ def _adapter_of(settings: ProviderSettings) -> tuple[str, str]:
     if settings.kind == "gemini" and settings.sdk == "google-generativeai":
         return "fleet.providers.gemini_legacy", "LegacyGeminiProvider"
     return {
-        "openai": ("fleet.providers.openai", "OpenAIProvider"),
+        "openai": ("fleet.providers.openai.adapter", "OpenAIProvider"),
         "anthropic": ("fleet.providers.anthropic", "AnthropicProvider"),
         "gemini": ("fleet.providers.gemini", "GeminiProvider"),
     }[settings.kind]

@@ -12,7 +12,7 @@ from fleet.config import ProviderSettings, load_settings
 from fleet.errors import ProviderError
 from fleet.failures import Meaning
 from fleet.providers.base import LlmAnswer, LlmRequest, Ticket
-from fleet.providers.openai import OpenAIProvider
+from fleet.providers.openai.adapter import OpenAIProvider
 
 REQUEST = LlmRequest("gpt-4o", "system", "user", 0.7, None, None, "key-1")
 TEXT = {"type": "message", "content": [{"type": "output_text", "text": "ano"}]}
