@@ -17,7 +17,7 @@ def _adapter_of(settings: ProviderSettings) -> tuple[str, str]:
         return "fleet.providers.gemini_legacy", "LegacyGeminiProvider"
     return {
         "openai": ("fleet.providers.openai.adapter", "OpenAIProvider"),
-        "anthropic": ("fleet.providers.anthropic", "AnthropicProvider"),
+        "anthropic": ("fleet.providers.anthropic.adapter", "AnthropicProvider"),
         "gemini": ("fleet.providers.gemini", "GeminiProvider"),
     }[settings.kind]
 

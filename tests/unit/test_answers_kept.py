@@ -8,7 +8,7 @@ from prometheus_client import CollectorRegistry
 
 from fleet.config import ProviderSettings, load_settings
 from fleet.process.metrics import Measures
-from fleet.providers.anthropic import _answer
+from fleet.providers.anthropic.adapter import _answer
 from fleet.providers.base import LlmAnswer, LlmRequest, Ticket
 from fleet.providers.prices import usd_for
 from fleet.providers.session import ProviderSession
