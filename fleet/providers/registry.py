@@ -18,7 +18,7 @@ def _adapter_of(settings: ProviderSettings) -> tuple[str, str]:
     return {
         "openai": ("fleet.providers.openai.adapter", "OpenAIProvider"),
         "anthropic": ("fleet.providers.anthropic.adapter", "AnthropicProvider"),
-        "gemini": ("fleet.providers.gemini", "GeminiProvider"),
+        "gemini": ("fleet.providers.gemini.adapter", "GeminiProvider"),
     }[settings.kind]
 
 

@@ -10,7 +10,7 @@ from fleet.config import load_settings
 from fleet.errors import ProviderError
 from fleet.failures import Meaning
 from fleet.providers.base import LlmAnswer, LlmRequest, Ticket
-from fleet.providers.gemini import GeminiProvider
+from fleet.providers.gemini.adapter import GeminiProvider
 from fleet.providers.prices import cost_of
 
 MODEL = "gemini-2.5-flash"
@@ -42,7 +42,7 @@ async def answered(
         pass
 
     options = {"transport": httpx2.MockTransport(endpoint)}
-    monkeypatch.setattr("fleet.providers.gemini.client_options", lambda: options)
+    monkeypatch.setattr("fleet.providers.gemini.adapter.client_options", lambda: options)
     provider = GeminiProvider(SETTINGS, "sim-key")
     try:
         return await provider.complete(REQUEST, timeout_seconds=5, ticket=Ticket(None, started))

@@ -13,7 +13,7 @@ from fleet.errors import ProviderError
 from fleet.failures import Billed, Meaning
 from fleet.process.metrics import Measures
 from fleet.providers.base import LlmAnswer, LlmRequest, Provider, Ticket
-from fleet.providers.gemini import GeminiProvider
+from fleet.providers.gemini.adapter import GeminiProvider
 from fleet.providers.registry import provider_factory
 from fleet.providers.session import ProviderSession
 
