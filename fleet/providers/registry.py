@@ -14,7 +14,7 @@ ProviderFactory = Callable[[str], Provider]
 def _adapter_of(settings: ProviderSettings) -> tuple[str, str]:
     """Module and class of the adapter."""
     if settings.kind == "gemini" and settings.sdk == "google-generativeai":
-        return "fleet.providers.gemini_legacy", "LegacyGeminiProvider"
+        return "fleet.providers.gemini.legacy_adapter", "LegacyGeminiProvider"
     return {
         "openai": ("fleet.providers.openai.adapter", "OpenAIProvider"),
         "anthropic": ("fleet.providers.anthropic.adapter", "AnthropicProvider"),
