@@ -1,7 +1,7 @@
 """What a provider's failure means, apart from how each provider says it: one row for each kind.
 
 The providers' adapters translate status, headers and error codes into a :class:`Meaning` (see
-``fleet.providers.translation``). Whoever decides something about a failure (retry, count, send again, park, slow
+``fleet.providers.error_mapping``). Whoever decides something about a failure (retry, count, send again, park, slow
 down, report) reads a trait of its row, and lists no meanings of its own.
 """
 

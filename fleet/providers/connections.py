@@ -9,7 +9,7 @@ import httpx2
 
 from fleet.errors import ProviderError
 from fleet.failures import Meaning
-from fleet.providers.translation import not_answered
+from fleet.providers.error_mapping import not_answered
 
 #: How long making a connection may take: where packets vanish, the call would wait for its whole deadline.
 CONNECT_SECONDS = 15.0

@@ -11,9 +11,9 @@ from fleet.failures import Meaning
 from fleet.process.metrics import ANSWERED, Measures, Usage
 from fleet.providers.answer_kept import answer_kept
 from fleet.providers.base import LlmAnswer, LlmRequest, Provider, Ticket
+from fleet.providers.error_mapping import not_usable
 from fleet.providers.prices import cost_of
 from fleet.providers.registry import ProviderFactory
-from fleet.providers.translation import not_usable
 from fleet.redaction import mark, protect
 
 _RENEWED_SECONDS = 60.0

@@ -19,10 +19,10 @@ from google.protobuf.json_format import ParseError
 from fleet.config import ProviderSettings
 from fleet.errors import ProviderError
 from fleet.providers.base import LlmAnswer, LlmRequest, Ticket
+from fleet.providers.error_mapping import answered_with_error, not_answered, not_the_api
 from fleet.providers.gemini.answers import FINISH, OFFICIAL_URL, TIER_HEADER
 from fleet.providers.prices import tier_of
 from fleet.providers.profiles import profile_of, sampling_of
-from fleet.providers.translation import answered_with_error, not_answered, not_the_api
 
 
 class LegacyGeminiProvider:

@@ -19,9 +19,9 @@ from fleet.providers.background import FAILED, Shown, carried_out
 from fleet.providers.base import FinishReason, LlmAnswer, LlmRequest, Ticket
 from fleet.providers.bodies import count_in, object_answered, object_in, objects_in, text_in
 from fleet.providers.connections import client_options
+from fleet.providers.error_mapping import answered_with_error, not_answered, not_the_api
 from fleet.providers.prices import billed_in, tier_of
 from fleet.providers.profiles import profile_of, sampling_of
-from fleet.providers.translation import answered_with_error, not_answered, not_the_api
 
 OFFICIAL_URL = "https://api.openai.com/v1"
 #: What a call of the client may raise; deeply nested JSON raises RecursionError.
