@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from fleet.contracts import Limited
-from fleet.providers.waits import parse_duration, time_there, until
+from fleet.providers.retry_after import parse_duration, time_there, until
 
 _NAMES = {
     "requests": Limited.REQUESTS,

@@ -16,7 +16,7 @@ from fleet.config import Kind
 from fleet.errors import ProviderError
 from fleet.failures import Meaning
 from fleet.providers.bodies import details_of, error_of
-from fleet.providers.waits import requested_wait, until
+from fleet.providers.retry_after import requested_wait, until
 from fleet.redaction import redact
 
 _LONGEST_DETAIL = 300

@@ -13,7 +13,7 @@ from fleet.budgets.reporter import first_rate
 from fleet.config import Kind
 from fleet.contracts import Limited, LimitSettings
 from fleet.providers.base import LlmAnswer, LlmRequest
-from fleet.providers.waits import requested_wait, time_there
+from fleet.providers.retry_after import requested_wait, time_there
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 

@@ -10,7 +10,7 @@ import pytest
 from fleet.config import Kind
 from fleet.failures import Billed, Meaning, traits_of
 from fleet.providers.error_mapping import answered_with_error, not_answered
-from fleet.providers.waits import parse_duration, requested_wait
+from fleet.providers.retry_after import parse_duration, requested_wait
 
 NOW = datetime(2026, 1, 1, 12, 0, 0, tzinfo=UTC)
 
