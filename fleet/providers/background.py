@@ -14,7 +14,7 @@ from loguru import logger
 from fleet.errors import ProviderError
 from fleet.failures import Meaning
 from fleet.providers.base import Ticket
-from fleet.providers.bodies import text_in
+from fleet.providers.response_bodies import text_in
 
 FIRST_LOOK_SECONDS, LONGEST_LOOK_SECONDS = 0.5, 5.0
 #: What OpenAI and Gemini alike say of a call that goes on, and of one that came to nothing.

@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from fleet.config import Kind
 from fleet.errors import ProviderError
 from fleet.failures import Meaning
-from fleet.providers.bodies import details_of, error_of
+from fleet.providers.response_bodies import details_of, error_of
 from fleet.providers.retry_after import requested_wait, until
 from fleet.redaction import redact
 

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
 
-from fleet.providers.bodies import details_of, error_of
+from fleet.providers.response_bodies import details_of, error_of
 
 _LONGEST_WAIT = 7 * 86_400.0
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|h|m|s)")

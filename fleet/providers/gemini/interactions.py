@@ -17,11 +17,11 @@ from fleet.config import ProviderSettings
 from fleet.errors import ProviderError
 from fleet.providers.background import FAILED, Shown, carried_out
 from fleet.providers.base import FinishReason, LlmAnswer, LlmRequest, Ticket
-from fleet.providers.bodies import count_in, object_answered, object_in, objects_in, text_in
 from fleet.providers.error_mapping import answered_with_error, not_answered, not_the_api
 from fleet.providers.gemini.answers import TIER_HEADER
 from fleet.providers.prices import billed_in, tier_of
 from fleet.providers.profiles import profile_of, sampling_of
+from fleet.providers.response_bodies import count_in, object_answered, object_in, objects_in, text_in
 
 #: How it ended, by its status; ``incomplete`` is that of an answer cut off at max_output_tokens.
 _FINISH: dict[str, FinishReason] = {"completed": "stop", "incomplete": "length", "budget_exceeded": "length"}
