@@ -100,7 +100,7 @@ def endpoint(name: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Endpoint]:
     made.accepts("sim-key")
     options = {"transport": httpx2.MockTransport(made)}
     monkeypatch.setattr(f"fleet.providers.{name}.client_options", lambda: options)
-    monkeypatch.setattr("fleet.providers.background.FIRST_LOOK_SECONDS", 0.01)
+    monkeypatch.setattr("fleet.providers.background_calls.FIRST_LOOK_SECONDS", 0.01)
     yield made
 
 

@@ -15,7 +15,7 @@ from google import genai
 
 from fleet.config import ProviderSettings
 from fleet.errors import ProviderError
-from fleet.providers.background import FAILED, Shown, carried_out
+from fleet.providers.background_calls import FAILED, Shown, carried_out
 from fleet.providers.base import FinishReason, LlmAnswer, LlmRequest, Ticket
 from fleet.providers.error_mapping import answered_with_error, not_answered, not_the_api
 from fleet.providers.gemini.answers import TIER_HEADER

@@ -31,7 +31,7 @@ PROVIDERS: dict[str, tuple[str, str, dict[str, object]]] = {
 
 @pytest.fixture(autouse=True)
 def quick_looks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fleet.providers.background.FIRST_LOOK_SECONDS", 0.02)
+    monkeypatch.setattr("fleet.providers.background_calls.FIRST_LOOK_SECONDS", 0.02)
 
 
 def request(model: str, **changes: object) -> LlmRequest:

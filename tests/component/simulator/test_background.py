@@ -25,7 +25,7 @@ pytestmark = pytest.mark.parametrize("name", sorted(MODELS))
 
 @pytest.fixture(autouse=True)
 def quick_looks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("fleet.providers.background.FIRST_LOOK_SECONDS", 0.02)
+    monkeypatch.setattr("fleet.providers.background_calls.FIRST_LOOK_SECONDS", 0.02)
 
 
 @asynccontextmanager
