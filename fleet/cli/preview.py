@@ -11,8 +11,8 @@ from fleet.execution.load_assistants import load_assistants
 from fleet.pipeline.inputs import PipelineInputs
 from fleet.pipeline.prompts import build_user_message, estimate_tokens
 from fleet.pipeline.stages import Stages
+from fleet.providers.model_profiles import profile_of
 from fleet.providers.prices import usd_for
-from fleet.providers.profiles import profile_of
 
 
 @dataclass(frozen=True)

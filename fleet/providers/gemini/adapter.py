@@ -9,8 +9,8 @@ from fleet.providers.connections import client_options
 from fleet.providers.error_mapping import answered_with_error, not_answered, not_the_api
 from fleet.providers.gemini.answers import FINISH, OFFICIAL_URL, TIER_HEADER
 from fleet.providers.gemini.interactions import Interactions
+from fleet.providers.model_profiles import profile_of, sampling_of
 from fleet.providers.prices import billed_in, tier_of
-from fleet.providers.profiles import profile_of, sampling_of
 
 API_VERSION = "v1beta"
 

@@ -21,8 +21,8 @@ from fleet.errors import ProviderError
 from fleet.providers.base import LlmAnswer, LlmRequest, Ticket
 from fleet.providers.error_mapping import answered_with_error, not_answered, not_the_api
 from fleet.providers.gemini.answers import FINISH, OFFICIAL_URL, TIER_HEADER
+from fleet.providers.model_profiles import profile_of, sampling_of
 from fleet.providers.prices import tier_of
-from fleet.providers.profiles import profile_of, sampling_of
 
 
 class LegacyGeminiProvider:

@@ -19,8 +19,8 @@ from fleet.providers.background_calls import FAILED, Shown, carried_out
 from fleet.providers.base import FinishReason, LlmAnswer, LlmRequest, Ticket
 from fleet.providers.connections import client_options
 from fleet.providers.error_mapping import answered_with_error, not_answered, not_the_api
+from fleet.providers.model_profiles import profile_of, sampling_of
 from fleet.providers.prices import billed_in, tier_of
-from fleet.providers.profiles import profile_of, sampling_of
 from fleet.providers.response_bodies import count_in, object_answered, object_in, objects_in, text_in
 
 OFFICIAL_URL = "https://api.openai.com/v1"
