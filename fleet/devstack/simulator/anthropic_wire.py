@@ -7,8 +7,8 @@ from typing import Any
 from fleet.devstack.simulator.calls import Answer, Call, Refusal
 from fleet.devstack.simulator.limits import Kind, OverLimit, Reading
 from fleet.devstack.simulator.models import find_model
-from fleet.devstack.simulator.openai_wire import pieces
 from fleet.devstack.simulator.waits import retry_after_headers, rfc3339
+from fleet.devstack.simulator.wires.openai import pieces
 
 _STOP = {"stop": "end_turn", "length": "max_tokens", "refusal": "refusal"}
 

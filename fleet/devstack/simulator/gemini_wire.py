@@ -7,7 +7,7 @@ from typing import Any
 from fleet.devstack.simulator.calls import Answer, Call, Refusal, tokens_of
 from fleet.devstack.simulator.limits import OverLimit
 from fleet.devstack.simulator.models import find_model
-from fleet.devstack.simulator.openai_wire import pieces
+from fleet.devstack.simulator.wires.openai import pieces
 
 _FINISH = {"stop": "STOP", "length": "MAX_TOKENS", "refusal": "SAFETY"}
 _STATUS = {
