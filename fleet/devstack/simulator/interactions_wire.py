@@ -4,11 +4,11 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from fleet.devstack.simulator import gemini_wire as gemini
 from fleet.devstack.simulator.calls import Answer, Call, Refusal, tokens_of
 from fleet.devstack.simulator.limits import OverLimit
 from fleet.devstack.simulator.models import find_model
 from fleet.devstack.simulator.waits import retry_after_headers
+from fleet.devstack.simulator.wires import gemini
 
 _CODE = {
     400: "invalid_request",
