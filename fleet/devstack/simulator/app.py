@@ -13,13 +13,13 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from fleet.devstack.simulator import interactions_wire as interactions
 from fleet.devstack.simulator.background import Backgrounds, Form, wants_background
 from fleet.devstack.simulator.calls import Refusal
 from fleet.devstack.simulator.engine import Engine, Wire
 from fleet.devstack.simulator.latency import number
 from fleet.devstack.simulator.models import MODELS
 from fleet.devstack.simulator.wires import anthropic, gemini, openai
+from fleet.devstack.simulator.wires import gemini_interactions as interactions
 
 Handler = Callable[[Request], Awaitable[Response]]
 #: Header of every answer: the call is simulated, so nothing is paid for it.
