@@ -11,7 +11,7 @@ from fleet.budgets.allowance import Allowance, Haste
 from fleet.budgets.budget import Budget
 from fleet.budgets.describe import describe
 from fleet.budgets.hearing import LATE_SECONDS, Hearing
-from fleet.budgets.reports import Opening, Reading, Report, Trouble
+from fleet.budgets.messages import Opening, Reading, Report, Trouble
 from fleet.contracts import Limited, LimitSettings
 from fleet.failures import Meaning
 from fleet.process.reachability import Row, wait_after

@@ -6,8 +6,8 @@ It takes calls at the rate that somebody set, and reports to nobody.
 import asyncio
 import sys
 
+from fleet.budgets.messages import Opening
 from fleet.budgets.reporter import Reporter
-from fleet.budgets.reports import Opening
 from workers import llm
 
 

@@ -8,10 +8,10 @@ from fleet.budgets.costs import Cost, Costs
 from fleet.budgets.gate import LONGEST_HOLD_SECONDS, Gate, Word
 from fleet.budgets.headers import HeaderReading, limits_in
 from fleet.budgets.held_models import HeldModels
+from fleet.budgets.messages import Standing
 from fleet.budgets.mixing import Mixing
 from fleet.budgets.oversize import Oversize, SizeLimits
 from fleet.budgets.reporter import Reporter
-from fleet.budgets.reports import Standing
 from fleet.contracts import Limited
 from fleet.errors import HeldBack, ProviderError
 from fleet.failures import Meaning

@@ -14,7 +14,7 @@ Calls that one machine could not send, while another one's arrive, are not the p
 from dataclasses import dataclass, field
 
 from fleet.budgets.machines import Machines
-from fleet.budgets.reports import Trouble
+from fleet.budgets.messages import Trouble
 from fleet.failures import Meaning, traits_of
 
 #: Calls a second while it is tried whether the provider is back.

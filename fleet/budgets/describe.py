@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 from fleet.budgets.bucket import Bucket
 from fleet.budgets.budget import Budget
-from fleet.budgets.reports import HeldModel, LimitStanding, Standing
+from fleet.budgets.messages import HeldModel, LimitStanding, Standing
 
 _WORTH_TELLING = 0.1
 

@@ -9,7 +9,7 @@ promptest of its machine.
 from dataclasses import dataclass, replace
 
 from fleet.budgets.budget import Budget
-from fleet.budgets.reports import Report
+from fleet.budgets.messages import Report
 
 #: News that waited for this long counts, but tells of no present.
 STALE_SECONDS = 15.0

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from fleet.budgets.allowance import Haste
 from fleet.budgets.costs import Cost
 from fleet.budgets.headers import HeaderReading
-from fleet.budgets.reports import Reading, Report, Trouble
+from fleet.budgets.messages import Reading, Report, Trouble
 from fleet.contracts import Limited
 from fleet.errors import ProviderError
 from fleet.failures import Meaning
@@ -36,7 +36,7 @@ class _Heard:
 
 @dataclass(slots=True)
 class News:
-    """Counted as in :class:`~fleet.budgets.reports.Report`; points in time are monotonic seconds. ``moments`` has
+    """Counted as in :class:`~fleet.budgets.messages.Report`; points in time are monotonic seconds. ``moments`` has
     when calls were sent and how many, ``refills`` the limits as they were reported last. ``haste``: how soon all
     this should be reported."""
 

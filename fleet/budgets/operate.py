@@ -9,8 +9,7 @@ from typing import Any
 from temporalio.client import Client, WorkflowHandle, WorkflowQueryFailedError
 from temporalio.service import RPCError
 
-from fleet.budgets.queues import queue_rate
-from fleet.budgets.reports import (
+from fleet.budgets.messages import (
     LIMIT_SIGNAL,
     PAUSE_SIGNAL,
     RESUME_SIGNAL,
@@ -18,6 +17,7 @@ from fleet.budgets.reports import (
     Standing,
     budget_id,
 )
+from fleet.budgets.queues import queue_rate
 from fleet.contracts import LimitSettings
 from fleet.errors import OperationError
 

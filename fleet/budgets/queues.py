@@ -23,7 +23,7 @@ from temporalio.api.workflowservice.v1 import (
 from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
-from fleet.budgets.reports import SET_QUEUE_RATE
+from fleet.budgets.messages import SET_QUEUE_RATE
 from fleet.process.machine_id import pid_here, place_of
 
 _RPC = timedelta(seconds=5)

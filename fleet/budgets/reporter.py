@@ -20,9 +20,7 @@ from temporalio.service import RPCError, RPCStatusCode
 from fleet.budgets.allowance import Allowance
 from fleet.budgets.costs import Cost
 from fleet.budgets.headers import HeaderReading
-from fleet.budgets.news import News
-from fleet.budgets.queues import QueueRate, queue_rate, set_rate
-from fleet.budgets.reports import (
+from fleet.budgets.messages import (
     BUDGET_WORKFLOW,
     LEAST_RATE,
     NEW_KEY_SIGNAL,
@@ -33,6 +31,8 @@ from fleet.budgets.reports import (
     Report,
     budget_id,
 )
+from fleet.budgets.news import News
+from fleet.budgets.queues import QueueRate, queue_rate, set_rate
 from fleet.budgets.watch import Watch
 from fleet.contracts import CONTROL_QUEUE, LimitSettings
 from fleet.errors import ProviderError

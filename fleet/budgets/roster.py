@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from fleet.budgets.reports import MachineHome, MachineStanding
+from fleet.budgets.messages import MachineHome, MachineStanding
 
 _FORGOTTEN_SECONDS = 24 * 3600.0
 # Workflow state has a size, and a machine whose id is made anew at each start is another one each time.

@@ -7,7 +7,7 @@ import math
 from bisect import bisect_right
 from dataclasses import dataclass, field
 
-from fleet.budgets.reports import Report
+from fleet.budgets.messages import Report
 
 # So many reports a second are heard, about. A process counts until it has not been heard of for so long, or for so
 # many reports or turns as fall due to it.

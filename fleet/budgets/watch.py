@@ -17,8 +17,8 @@ from temporalio.client import Client, WorkflowHandle, WorkflowQueryFailedError
 from temporalio.service import RPCError, RPCStatusCode
 
 from fleet.budgets.gate import Word
+from fleet.budgets.messages import STANDING_QUERY, Standing, budget_id
 from fleet.budgets.queues import QueueRate, pollers
-from fleet.budgets.reports import STANDING_QUERY, Standing, budget_id
 
 _RPC = timedelta(seconds=3)
 #: Age at which a standing is asked for anew, by those who ask for it now and then.

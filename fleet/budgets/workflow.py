@@ -15,8 +15,7 @@ with workflow.unsafe.imports_passed_through():
     from fleet.budgets.budget import Budget
     from fleet.budgets.describe import describe
     from fleet.budgets.hearing import LATE_SECONDS, STALE_SECONDS, Hearing
-    from fleet.budgets.queues import RateOrder
-    from fleet.budgets.reports import (
+    from fleet.budgets.messages import (
         BUDGET_WORKFLOW,
         LIMIT_SIGNAL,
         NEW_KEY_SIGNAL,
@@ -30,6 +29,7 @@ with workflow.unsafe.imports_passed_through():
         Report,
         Standing,
     )
+    from fleet.budgets.queues import RateOrder
     from fleet.contracts import LimitSettings
     from fleet.failures import Meaning
 

@@ -8,8 +8,8 @@ from rich.console import Console
 from rich.table import Table
 from temporalio.client import Client
 
+from fleet.budgets.messages import Standing
 from fleet.budgets.operate import all_of, pause, resume, set_limits, standing_of, standings_of
-from fleet.budgets.reports import Standing
 from fleet.cli.screen import shown
 from fleet.config import Settings
 from fleet.contracts import LimitSettings

@@ -14,7 +14,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from fleet.budgets.reports import Standing
+from fleet.budgets.messages import Standing
 from fleet.config import Settings
 from fleet.control.status import FleetStatus
 from fleet.control.view.observer import Sight

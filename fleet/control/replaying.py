@@ -8,7 +8,7 @@ from temporalio.client import Client, WorkflowExecution, WorkflowHistory
 from temporalio.service import RPCError, RPCStatusCode
 from temporalio.worker import Replayer
 
-from fleet.budgets.reports import BUDGET_WORKFLOW
+from fleet.budgets.messages import BUDGET_WORKFLOW
 from fleet.budgets.workflow import ProviderBudgetWorkflow
 from fleet.config import PROJECT_ROOT
 from fleet.contracts import WORKFLOW_TYPE

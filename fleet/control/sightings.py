@@ -10,7 +10,7 @@ from pathlib import Path
 
 from loguru import logger
 
-from fleet.budgets.reports import MachineStanding
+from fleet.budgets.messages import MachineStanding
 from fleet.control.other_machines import OtherMachine
 
 _FILE = "machines-seen.json"

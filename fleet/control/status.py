@@ -17,9 +17,9 @@ from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest
 from temporalio.client import Client
 from temporalio.service import RPCError
 
+from fleet.budgets.messages import HeldModel, Standing
 from fleet.budgets.operate import standings_of
 from fleet.budgets.queues import still_polls
-from fleet.budgets.reports import HeldModel, Standing
 from fleet.config import Settings
 from fleet.contracts import ASSISTANTS_QUEUE, CONTROL_QUEUE, PIPELINE_QUEUE
 from fleet.control.asking import ask_machines

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from fleet.budgets.reports import RESUME_SIGNAL, budget_id
+from fleet.budgets.messages import RESUME_SIGNAL, budget_id
 from fleet.contracts import PIPELINE_QUEUE, WORKFLOW_TYPE
 from tests.commands import Command
 from tests.fleet import Fleet, json_of

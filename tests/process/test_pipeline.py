@@ -11,7 +11,7 @@ from temporalio.client import WorkflowFailureError
 from temporalio.exceptions import ApplicationError
 from temporalio.worker import Replayer
 
-from fleet.budgets.reports import BUDGET_WORKFLOW
+from fleet.budgets.messages import BUDGET_WORKFLOW
 from fleet.budgets.workflow import ProviderBudgetWorkflow
 from fleet.contracts import PIPELINE_QUEUE, WORKFLOW_TYPE
 from fleet.pipeline.workflow import AssistantPipelineWorkflow

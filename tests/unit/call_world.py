@@ -11,7 +11,7 @@ import pytest
 from fleet.budgets.admission import Admission
 from fleet.budgets.costs import Cost, Costs
 from fleet.budgets.gate import Gate, Word
-from fleet.budgets.reports import Standing
+from fleet.budgets.messages import Standing
 from fleet.config import load_settings
 from fleet.contracts import LimitSettings
 from fleet.errors import TaskTaken

@@ -7,7 +7,7 @@ import pytest
 from fleet.budgets.breaker import Breaker
 from fleet.budgets.budget import Budget
 from fleet.budgets.describe import describe
-from fleet.budgets.reports import Opening, Report, Trouble
+from fleet.budgets.messages import Opening, Report, Trouble
 from fleet.contracts import LimitSettings
 from fleet.failures import Meaning
 from fleet.process.data_converter import data_converter

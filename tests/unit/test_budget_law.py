@@ -9,8 +9,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fleet.budgets.budget import Budget
+from fleet.budgets.messages import LEAST_RATE, Opening, Reading, Report, Trouble
 from fleet.budgets.reporter import first_rate
-from fleet.budgets.reports import LEAST_RATE, Opening, Reading, Report, Trouble
 from fleet.contracts import Limited, LimitSettings
 from fleet.failures import Meaning
 from tests.budget_world import Provider, World, lognormal

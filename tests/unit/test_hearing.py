@@ -4,7 +4,7 @@ import pytest
 
 from fleet.budgets.budget import Budget
 from fleet.budgets.hearing import Hearing
-from fleet.budgets.reports import Opening, Report, Trouble
+from fleet.budgets.messages import Opening, Report, Trouble
 from fleet.contracts import Limited, LimitSettings
 from fleet.failures import Meaning
 

@@ -6,8 +6,8 @@ import pytest
 
 from fleet.budgets.breaker import Breaker
 from fleet.budgets.budget import Budget
+from fleet.budgets.messages import Report, Trouble
 from fleet.budgets.news import News
-from fleet.budgets.reports import Report, Trouble
 from fleet.contracts import Limited, LimitSettings
 from fleet.control.view.picture import _kind_of
 from fleet.errors import ProviderError

@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
+from fleet.budgets.messages import Standing
 from fleet.budgets.operate import all_of
-from fleet.budgets.reports import Standing
 from fleet.cli import limits
 from fleet.config import Settings, load_settings
 from fleet.contracts import LimitSettings

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from temporalio.api.taskqueue.v1 import PollerInfo
 
-from fleet.budgets.reports import MachineStanding, Standing
+from fleet.budgets.messages import MachineStanding, Standing
 from fleet.control.other_machines import OtherMachine, other_machines
 from fleet.control.sightings import Sightings, sightings_in
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from prometheus_client import CollectorRegistry
 
-from fleet.budgets.reports import LimitStanding, Standing
+from fleet.budgets.messages import LimitStanding, Standing
 from fleet.cli.top import picture, sparks
 from fleet.config import Settings
 from fleet.control.other_machines import OtherMachine, Told

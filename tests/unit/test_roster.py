@@ -8,7 +8,7 @@ import pytest
 
 from fleet.budgets.budget import Budget
 from fleet.budgets.describe import describe
-from fleet.budgets.reports import MachineHome, MachineStanding, Opening, Report
+from fleet.budgets.messages import MachineHome, MachineStanding, Opening, Report
 from fleet.budgets.roster import Roster
 from fleet.config import load_settings
 from fleet.contracts import LimitSettings

@@ -18,7 +18,7 @@ from typing import Any
 
 from temporalio.client import Client, WorkflowFailureError, WorkflowHandle
 
-from fleet.budgets.reports import BUDGET_WORKFLOW, OPEN_SIGNAL, REPORT_SIGNAL, Opening, Reading, Report, budget_id
+from fleet.budgets.messages import BUDGET_WORKFLOW, OPEN_SIGNAL, REPORT_SIGNAL, Opening, Reading, Report, budget_id
 from fleet.config import PROJECT_ROOT
 from fleet.contracts import CONTROL_QUEUE, PIPELINE_QUEUE, WORKFLOW_TYPE, Limited, LimitSettings, llm_queue
 from tests.fleet import ENVIRONMENT, Fleet, running_fleet

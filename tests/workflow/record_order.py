@@ -14,8 +14,8 @@ from temporalio import activity
 from temporalio.client import Client, WorkflowHandle, WorkflowHistory
 from temporalio.worker import Worker
 
+from fleet.budgets.messages import SET_QUEUE_RATE, Opening, Report
 from fleet.budgets.queues import RateOrder
-from fleet.budgets.reports import SET_QUEUE_RATE, Opening, Report
 from fleet.budgets.workflow import ProviderBudgetWorkflow
 from fleet.contracts import CONTROL_QUEUE, LimitSettings
 from fleet.process.data_converter import data_converter

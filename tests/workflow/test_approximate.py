@@ -22,10 +22,10 @@ from fleet.budgets import queues, reporter
 from fleet.budgets.admission import Admission
 from fleet.budgets.costs import Costs, first_cost
 from fleet.budgets.gate import Gate
+from fleet.budgets.messages import Standing
 from fleet.budgets.operate import pause, resume, set_limits
 from fleet.budgets.queues import QueueActivities
 from fleet.budgets.reporter import Reporter
-from fleet.budgets.reports import Standing
 from fleet.budgets.workflow import ProviderBudgetWorkflow
 from fleet.contracts import CONTROL_QUEUE, LimitSettings
 from fleet.errors import HeldBack, ProviderError

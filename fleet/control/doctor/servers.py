@@ -13,9 +13,9 @@ from temporalio.api.workflowservice.v1 import GetSystemInfoRequest, UpdateTaskQu
 from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
+from fleet.budgets.messages import Standing
 from fleet.budgets.operate import standing_of
 from fleet.budgets.queues import QueueRate, queue_rate
-from fleet.budgets.reports import Standing
 from fleet.config import Settings
 from fleet.control.doctor.check import NOT_SET, Check, from_error, unseen
 from fleet.control.doctor.pipelines import pipeline_checks

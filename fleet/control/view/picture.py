@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Any
 
-from fleet.budgets.reports import Standing
+from fleet.budgets.messages import Standing
 from fleet.config import ProviderSettings, Settings
 from fleet.control.logs import LogRecord
 from fleet.control.status import QueueStatus, running_version
