@@ -17,7 +17,7 @@ from fleet.budgets.messages import (
     Standing,
     budget_id,
 )
-from fleet.budgets.queues import queue_rate
+from fleet.budgets.task_queues import queue_rate
 from fleet.contracts import LimitSettings
 from fleet.errors import OperationError
 

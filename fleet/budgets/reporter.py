@@ -32,7 +32,7 @@ from fleet.budgets.messages import (
     budget_id,
 )
 from fleet.budgets.news import News
-from fleet.budgets.queues import QueueRate, queue_rate, set_rate
+from fleet.budgets.task_queues import QueueRate, queue_rate, set_rate
 from fleet.budgets.watch import Watch
 from fleet.contracts import CONTROL_QUEUE, LimitSettings
 from fleet.errors import ProviderError

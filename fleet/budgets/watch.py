@@ -18,7 +18,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from fleet.budgets.gate import Word
 from fleet.budgets.messages import STANDING_QUERY, Standing, budget_id
-from fleet.budgets.queues import QueueRate, pollers
+from fleet.budgets.task_queues import QueueRate, pollers
 
 _RPC = timedelta(seconds=3)
 #: Age at which a standing is asked for anew, by those who ask for it now and then.

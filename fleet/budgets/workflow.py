@@ -29,7 +29,7 @@ with workflow.unsafe.imports_passed_through():
         Report,
         Standing,
     )
-    from fleet.budgets.queues import RateOrder
+    from fleet.budgets.task_queues import RateOrder
     from fleet.contracts import LimitSettings
     from fleet.failures import Meaning
 

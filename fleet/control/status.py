@@ -19,7 +19,7 @@ from temporalio.service import RPCError
 
 from fleet.budgets.messages import HeldModel, Standing
 from fleet.budgets.operate import standings_of
-from fleet.budgets.queues import still_polls
+from fleet.budgets.task_queues import still_polls
 from fleet.config import Settings
 from fleet.contracts import ASSISTANTS_QUEUE, CONTROL_QUEUE, PIPELINE_QUEUE
 from fleet.control.asking import ask_machines

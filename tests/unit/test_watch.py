@@ -13,7 +13,7 @@ from temporalio.service import RPCError, RPCStatusCode
 from fleet.budgets import watch as watching
 from fleet.budgets.gate import Word
 from fleet.budgets.messages import HeldModel, Standing
-from fleet.budgets.queues import QueueRate, process_of
+from fleet.budgets.task_queues import QueueRate, process_of
 from fleet.budgets.watch import Watch
 
 EXACT, DIVIDED, NOT_SETTABLE = QueueRate(5.0), QueueRate(5.0, partitions=4), QueueRate(None, settable=False)
