@@ -9,7 +9,7 @@ from rich.table import Table
 from temporalio.client import Client
 
 from fleet.budgets.messages import Standing
-from fleet.budgets.operate import all_of, pause, resume, set_limits, standing_of, standings_of
+from fleet.budgets.operator_commands import all_of, pause, resume, set_limits, standing_of, standings_of
 from fleet.cli.screen import shown
 from fleet.config import Settings
 from fleet.contracts import LimitSettings

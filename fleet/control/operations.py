@@ -7,7 +7,7 @@ from typing import Any
 
 from loguru import logger
 
-from fleet.budgets.operate import pause, resume
+from fleet.budgets.operator_commands import pause, resume
 from fleet.config import Settings
 from fleet.control.home import Home
 from fleet.control.machine import Machine

@@ -18,7 +18,7 @@ from temporalio.client import Client
 from temporalio.service import RPCError
 
 from fleet.budgets.messages import HeldModel, Standing
-from fleet.budgets.operate import standings_of
+from fleet.budgets.operator_commands import standings_of
 from fleet.budgets.task_queues import still_polls
 from fleet.config import Settings
 from fleet.contracts import ASSISTANTS_QUEUE, CONTROL_QUEUE, PIPELINE_QUEUE

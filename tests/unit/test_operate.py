@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from fleet.budgets.messages import Standing
-from fleet.budgets.operate import all_of
+from fleet.budgets.operator_commands import all_of
 from fleet.cli import limits
 from fleet.config import Settings, load_settings
 from fleet.contracts import LimitSettings

@@ -24,7 +24,7 @@ from fleet.budgets.admission import Admission
 from fleet.budgets.costs import Costs, first_cost
 from fleet.budgets.gate import Gate
 from fleet.budgets.messages import Standing
-from fleet.budgets.operate import pause, resume, set_limits
+from fleet.budgets.operator_commands import pause, resume, set_limits
 from fleet.budgets.reporter import Reporter
 from fleet.budgets.task_queues import QueueActivities
 from fleet.budgets.workflow import ProviderBudgetWorkflow

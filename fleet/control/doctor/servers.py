@@ -14,7 +14,7 @@ from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
 from fleet.budgets.messages import Standing
-from fleet.budgets.operate import standing_of
+from fleet.budgets.operator_commands import standing_of
 from fleet.budgets.task_queues import QueueRate, queue_rate
 from fleet.config import Settings
 from fleet.control.doctor.check import NOT_SET, Check, from_error, unseen
