@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 
 from fleet.budgets.bucket import Bucket
-from fleet.budgets.budget import Budget
+from fleet.budgets.law.budget import Budget
 from fleet.budgets.messages import HeldModel, LimitStanding, Standing
 
 _WORTH_TELLING = 0.1

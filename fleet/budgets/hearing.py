@@ -8,7 +8,7 @@ promptest of its machine.
 
 from dataclasses import dataclass, replace
 
-from fleet.budgets.budget import Budget
+from fleet.budgets.law.budget import Budget
 from fleet.budgets.messages import Report
 
 #: News that waited for this long counts, but tells of no present.

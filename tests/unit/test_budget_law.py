@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from fleet.budgets.budget import Budget
+from fleet.budgets.law.budget import Budget
 from fleet.budgets.messages import LEAST_RATE, Opening, Reading, Report, Trouble
 from fleet.budgets.reporter import first_rate
 from fleet.contracts import Limited, LimitSettings

@@ -7,8 +7,8 @@ from itertools import pairwise
 import pytest
 
 from fleet.budgets.breaker import PROBE_RATE
-from fleet.budgets.budget import SHUT_BEFORE, Budget
 from fleet.budgets.describe import describe
+from fleet.budgets.law.budget import SHUT_BEFORE, Budget
 from fleet.budgets.messages import Opening, Reading, Report, Trouble
 from fleet.budgets.ramp import Ramp
 from fleet.contracts import Limited, LimitSettings

@@ -5,7 +5,7 @@ import re
 import pytest
 
 from fleet.budgets.breaker import Breaker
-from fleet.budgets.budget import Budget
+from fleet.budgets.law.budget import Budget
 from fleet.budgets.messages import Report, Trouble
 from fleet.budgets.news import News
 from fleet.contracts import Limited, LimitSettings

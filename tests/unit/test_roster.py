@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from fleet.budgets.budget import Budget
 from fleet.budgets.describe import describe
+from fleet.budgets.law.budget import Budget
 from fleet.budgets.messages import MachineHome, MachineStanding, Opening, Report
 from fleet.budgets.roster import Roster
 from fleet.config import load_settings
