@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime
 
-from fleet.budgets.bucket import Bucket
+from fleet.budgets.law.bucket import Bucket
 from fleet.budgets.law.budget import Budget
 from fleet.budgets.messages import HeldModel, LimitStanding, Standing
 

@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass, field
 
 from fleet.budgets.breaker import PROBE_RATE, RESET_UNKNOWN_SECONDS, Breaker
-from fleet.budgets.bucket import Bucket
+from fleet.budgets.law.bucket import Bucket
 from fleet.budgets.messages import LEAST_RATE, UNLIMITED, HeldModel, Opening, Reading, Report, Trouble
 from fleet.budgets.ramp import Ramp
 from fleet.budgets.roster import Roster
