@@ -9,8 +9,8 @@ import pytest
 from fleet.budgets.breaker import PROBE_RATE
 from fleet.budgets.describe import describe
 from fleet.budgets.law.budget import SHUT_BEFORE, Budget
+from fleet.budgets.law.ramp import Ramp
 from fleet.budgets.messages import Opening, Reading, Report, Trouble
-from fleet.budgets.ramp import Ramp
 from fleet.contracts import Limited, LimitSettings
 from fleet.failures import Meaning
 from tests.budget_world import Provider, World

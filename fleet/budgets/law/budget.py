@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 
 from fleet.budgets.breaker import PROBE_RATE, RESET_UNKNOWN_SECONDS, Breaker
 from fleet.budgets.law.bucket import Bucket
+from fleet.budgets.law.ramp import Ramp
 from fleet.budgets.messages import LEAST_RATE, UNLIMITED, HeldModel, Opening, Reading, Report, Trouble
-from fleet.budgets.ramp import Ramp
 from fleet.budgets.roster import Roster
 from fleet.budgets.unheard import Unheard
 from fleet.contracts import Limited, LimitSettings
