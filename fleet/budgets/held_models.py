@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable
 
-from fleet.budgets.breaker import RESET_UNKNOWN_SECONDS
+from fleet.budgets.law.breaker import RESET_UNKNOWN_SECONDS
 
 
 class HeldModels:

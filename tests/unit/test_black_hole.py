@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from fleet.budgets.breaker import Breaker
 from fleet.budgets.describe import describe
+from fleet.budgets.law.breaker import Breaker
 from fleet.budgets.law.budget import Budget
 from fleet.budgets.messages import Opening, Report, Trouble
 from fleet.contracts import LimitSettings

@@ -2,7 +2,7 @@
 
 import pytest
 
-from fleet.budgets.breaker import RESET_UNKNOWN_SECONDS, Breaker
+from fleet.budgets.law.breaker import RESET_UNKNOWN_SECONDS, Breaker
 from fleet.budgets.messages import Trouble
 from fleet.failures import Meaning, traits_of
 

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from fleet.budgets.breaker import Breaker
+from fleet.budgets.law.breaker import Breaker
 from fleet.budgets.law.budget import Budget
 from fleet.budgets.messages import Report, Trouble
 from fleet.budgets.news import News

@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass, field
 
-from fleet.budgets.breaker import PROBE_RATE, RESET_UNKNOWN_SECONDS, Breaker
+from fleet.budgets.law.breaker import PROBE_RATE, RESET_UNKNOWN_SECONDS, Breaker
 from fleet.budgets.law.bucket import Bucket
 from fleet.budgets.law.ramp import Ramp
 from fleet.budgets.messages import LEAST_RATE, UNLIMITED, HeldModel, Opening, Reading, Report, Trouble
