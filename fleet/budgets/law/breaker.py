@@ -13,7 +13,7 @@ Calls that one machine could not send, while another one's arrive, are not the p
 
 from dataclasses import dataclass, field
 
-from fleet.budgets.machines import Machines
+from fleet.budgets.law.machine_reach import Machines
 from fleet.budgets.messages import Trouble
 from fleet.failures import Meaning, traits_of
 
