@@ -8,8 +8,8 @@ import pytest
 
 from fleet.budgets.describe import describe
 from fleet.budgets.law.budget import Budget
+from fleet.budgets.law.known_machines import Roster
 from fleet.budgets.messages import MachineHome, MachineStanding, Opening, Report
-from fleet.budgets.roster import Roster
 from fleet.config import load_settings
 from fleet.contracts import LimitSettings
 from fleet.process.data_converter import data_converter

@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 
 from fleet.budgets.law.breaker import PROBE_RATE, RESET_UNKNOWN_SECONDS, Breaker
 from fleet.budgets.law.bucket import Bucket
+from fleet.budgets.law.known_machines import Roster
 from fleet.budgets.law.ramp import Ramp
 from fleet.budgets.messages import LEAST_RATE, UNLIMITED, HeldModel, Opening, Reading, Report, Trouble
-from fleet.budgets.roster import Roster
 from fleet.budgets.unheard import Unheard
 from fleet.contracts import Limited, LimitSettings
 from fleet.failures import LIMITS, Meaning
