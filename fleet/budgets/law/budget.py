@@ -7,8 +7,8 @@ from fleet.budgets.law.breaker import PROBE_RATE, RESET_UNKNOWN_SECONDS, Breaker
 from fleet.budgets.law.bucket import Bucket
 from fleet.budgets.law.known_machines import Roster
 from fleet.budgets.law.ramp import Ramp
+from fleet.budgets.law.unreported_calls import Unheard
 from fleet.budgets.messages import LEAST_RATE, UNLIMITED, HeldModel, Opening, Reading, Report, Trouble
-from fleet.budgets.unheard import Unheard
 from fleet.contracts import Limited, LimitSettings
 from fleet.failures import LIMITS, Meaning
 
