@@ -2,8 +2,8 @@
 
 import pytest
 
-from fleet.budgets.hearing import Hearing
 from fleet.budgets.law.budget import Budget
+from fleet.budgets.law.report_intake import Hearing
 from fleet.budgets.messages import Opening, Report, Trouble
 from fleet.contracts import Limited, LimitSettings
 from fleet.failures import Meaning
