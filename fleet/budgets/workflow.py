@@ -11,10 +11,10 @@ from temporalio.common import RetryPolicy
 from temporalio.exceptions import ActivityError
 
 with workflow.unsafe.imports_passed_through():
-    from fleet.budgets.describe import describe
     from fleet.budgets.law.breaker import RESET_UNKNOWN_SECONDS
     from fleet.budgets.law.budget import Budget
     from fleet.budgets.law.report_intake import LATE_SECONDS, STALE_SECONDS, Hearing
+    from fleet.budgets.law.status import describe
     from fleet.budgets.messages import (
         BUDGET_WORKFLOW,
         LIMIT_SIGNAL,

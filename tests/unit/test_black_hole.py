@@ -4,9 +4,9 @@ import json
 
 import pytest
 
-from fleet.budgets.describe import describe
 from fleet.budgets.law.breaker import Breaker
 from fleet.budgets.law.budget import Budget
+from fleet.budgets.law.status import describe
 from fleet.budgets.messages import Opening, Report, Trouble
 from fleet.contracts import LimitSettings
 from fleet.failures import Meaning

@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from fleet.budgets.describe import describe
 from fleet.budgets.law.budget import Budget
 from fleet.budgets.law.known_machines import Roster
+from fleet.budgets.law.status import describe
 from fleet.budgets.messages import MachineHome, MachineStanding, Opening, Report
 from fleet.config import load_settings
 from fleet.contracts import LimitSettings
