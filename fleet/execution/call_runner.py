@@ -15,7 +15,7 @@ from typing import Protocol
 from loguru import logger
 from temporalio import activity
 
-from fleet.budgets.admission import Admission, Admitted
+from fleet.budgets.worker.admission import Admission, Admitted
 from fleet.config import ProviderSettings, Settings
 from fleet.errors import AmbiguousCall, BackendError, OpenElsewhere, ProviderError
 from fleet.execution.async_journal import AsyncJournal

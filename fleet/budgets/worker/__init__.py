@@ -1,0 +1,1 @@
+"""What each worker process does for its queue's budget: admission of calls, and reports of what they cost."""
