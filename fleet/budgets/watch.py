@@ -16,9 +16,9 @@ from loguru import logger
 from temporalio.client import Client, WorkflowHandle, WorkflowQueryFailedError
 from temporalio.service import RPCError, RPCStatusCode
 
-from fleet.budgets.gate import Word
 from fleet.budgets.messages import STANDING_QUERY, Standing, budget_id
 from fleet.budgets.task_queues import QueueRate, pollers
+from fleet.budgets.worker.gate import Word
 
 _RPC = timedelta(seconds=3)
 #: Age at which a standing is asked for anew, by those who ask for it now and then.

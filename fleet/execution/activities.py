@@ -11,7 +11,7 @@ from temporalio import activity
 from temporalio.client import Client
 from temporalio.service import RPCError
 
-from fleet.budgets.gate import LONGEST_HOLD_SECONDS
+from fleet.budgets.worker.gate import LONGEST_HOLD_SECONDS
 from fleet.config import ProviderSettings, Settings
 from fleet.contracts import (
     CHECK_CSV,
