@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from fleet.budgets.costs import Cost, Costs
 from fleet.budgets.messages import Standing
 from fleet.budgets.worker.admission import Admission
+from fleet.budgets.worker.call_costs import Cost, Costs
 from fleet.budgets.worker.gate import Gate, Word
 from fleet.config import load_settings
 from fleet.contracts import LimitSettings

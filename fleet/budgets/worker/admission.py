@@ -4,13 +4,13 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 
-from fleet.budgets.costs import Cost, Costs
 from fleet.budgets.headers import HeaderReading, limits_in
 from fleet.budgets.held_models import HeldModels
 from fleet.budgets.messages import Standing
 from fleet.budgets.mixing import Mixing
 from fleet.budgets.oversize import Oversize, SizeLimits
 from fleet.budgets.reporter import Reporter
+from fleet.budgets.worker.call_costs import Cost, Costs
 from fleet.budgets.worker.gate import LONGEST_HOLD_SECONDS, Gate, Word
 from fleet.contracts import Limited
 from fleet.errors import HeldBack, ProviderError
