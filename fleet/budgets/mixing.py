@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from loguru import logger
 
-from fleet.budgets.headers import HeaderReading
+from fleet.budgets.worker.limit_headers import HeaderReading
 from fleet.contracts import Limited
 
 _UNLIKE = 1.5

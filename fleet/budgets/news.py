@@ -4,9 +4,9 @@ import time
 from dataclasses import dataclass, field
 
 from fleet.budgets.allowance import Haste
-from fleet.budgets.headers import HeaderReading
 from fleet.budgets.messages import Reading, Report, Trouble
 from fleet.budgets.worker.call_costs import Cost
+from fleet.budgets.worker.limit_headers import HeaderReading
 from fleet.contracts import Limited
 from fleet.errors import ProviderError
 from fleet.failures import Meaning

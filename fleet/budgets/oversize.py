@@ -3,8 +3,8 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from fleet.budgets.headers import HeaderReading
 from fleet.budgets.worker.call_costs import Cost
+from fleet.budgets.worker.limit_headers import HeaderReading
 from fleet.contracts import Limited, LimitSettings
 
 #: Limits that a call is charged with at its arrival, by its size. Output is counted as it is written.

@@ -18,7 +18,6 @@ from temporalio.common import WorkflowIDConflictPolicy
 from temporalio.service import RPCError, RPCStatusCode
 
 from fleet.budgets.allowance import Allowance
-from fleet.budgets.headers import HeaderReading
 from fleet.budgets.messages import (
     BUDGET_WORKFLOW,
     LEAST_RATE,
@@ -34,6 +33,7 @@ from fleet.budgets.news import News
 from fleet.budgets.task_queues import QueueRate, queue_rate, set_rate
 from fleet.budgets.watch import Watch
 from fleet.budgets.worker.call_costs import Cost
+from fleet.budgets.worker.limit_headers import HeaderReading
 from fleet.contracts import CONTROL_QUEUE, LimitSettings
 from fleet.errors import ProviderError
 

@@ -5,9 +5,9 @@ from collections.abc import Callable
 
 import pytest
 
-from fleet.budgets.headers import HeaderReading
 from fleet.budgets.held_models import HeldModels
 from fleet.budgets.worker.gate import BACK_SECONDS, LONGEST_HOLD_SECONDS, Gate, Word
+from fleet.budgets.worker.limit_headers import HeaderReading
 from fleet.contracts import Limited
 
 yield_now = asyncio.sleep

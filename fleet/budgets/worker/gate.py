@@ -13,8 +13,8 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 
-from fleet.budgets.headers import HeaderReading
 from fleet.budgets.worker.call_costs import Cost
+from fleet.budgets.worker.limit_headers import HeaderReading
 from fleet.contracts import Limited
 
 #: Longest time that a call is held here; one that must wait longer goes back to its queue.
