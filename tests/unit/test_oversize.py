@@ -2,9 +2,9 @@
 
 import pytest
 
-from fleet.budgets.oversize import SizeLimits
 from fleet.budgets.worker.call_costs import Cost
 from fleet.budgets.worker.limit_headers import limits_in
+from fleet.budgets.worker.oversize import SizeLimits
 from fleet.contracts import Limited, LimitSettings
 
 
