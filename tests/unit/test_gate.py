@@ -5,8 +5,8 @@ from collections.abc import Callable
 
 import pytest
 
-from fleet.budgets.held_models import HeldModels
 from fleet.budgets.worker.gate import BACK_SECONDS, LONGEST_HOLD_SECONDS, Gate, Word
+from fleet.budgets.worker.held_models import HeldModels
 from fleet.budgets.worker.limit_headers import HeaderReading
 from fleet.contracts import Limited
 
