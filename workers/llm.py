@@ -9,10 +9,10 @@ from temporalio.client import Client
 from temporalio.worker import Worker
 
 from fleet.budgets.messages import MachineHome
-from fleet.budgets.reporter import Reporter
 from fleet.budgets.worker.admission import Admission
 from fleet.budgets.worker.call_costs import Costs, first_cost
 from fleet.budgets.worker.gate import Gate
+from fleet.budgets.worker.reporter import Reporter
 from fleet.config import ProviderSettings, Settings
 from fleet.errors import BackendError
 from fleet.execution.activities import ExecuteActivities

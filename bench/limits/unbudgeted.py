@@ -7,7 +7,7 @@ import asyncio
 import sys
 
 from fleet.budgets.messages import Opening
-from fleet.budgets.reporter import Reporter
+from fleet.budgets.worker.reporter import Reporter
 from workers import llm
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from fleet.budgets.law.budget import Budget
 from fleet.budgets.messages import LEAST_RATE, Opening, Reading, Report, Trouble
-from fleet.budgets.reporter import first_rate
+from fleet.budgets.worker.reporter import first_rate
 from fleet.contracts import Limited, LimitSettings
 from fleet.failures import Meaning
 from tests.budget_world import Provider, World, lognormal

@@ -11,13 +11,13 @@ from temporalio.client import WorkflowQueryFailedError
 from temporalio.service import RPCError, RPCStatusCode
 
 from fleet.budgets import allowance
-from fleet.budgets import reporter as reporting
 from fleet.budgets import watch as watching
 from fleet.budgets.messages import NEW_KEY_SIGNAL, REPORT_SIGNAL, Report, Standing
-from fleet.budgets.reporter import Reporter
+from fleet.budgets.worker import reporter as reporting
 from fleet.budgets.worker.admission import Admission
 from fleet.budgets.worker.call_costs import Costs, first_cost
 from fleet.budgets.worker.gate import Gate
+from fleet.budgets.worker.reporter import Reporter
 from fleet.contracts import Limited, LimitSettings
 from fleet.errors import ProviderError
 from fleet.failures import Meaning

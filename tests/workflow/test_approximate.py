@@ -18,15 +18,15 @@ from temporalio.client import Client
 from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
-from fleet.budgets import reporter
 from fleet.budgets import task_queues as queues
 from fleet.budgets.messages import Standing
 from fleet.budgets.operator_commands import pause, resume, set_limits
-from fleet.budgets.reporter import Reporter
 from fleet.budgets.task_queues import QueueActivities
+from fleet.budgets.worker import reporter
 from fleet.budgets.worker.admission import Admission
 from fleet.budgets.worker.call_costs import Costs, first_cost
 from fleet.budgets.worker.gate import Gate
+from fleet.budgets.worker.reporter import Reporter
 from fleet.budgets.workflow import ProviderBudgetWorkflow
 from fleet.contracts import CONTROL_QUEUE, LimitSettings
 from fleet.errors import HeldBack, ProviderError

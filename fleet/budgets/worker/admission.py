@@ -5,13 +5,13 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 
 from fleet.budgets.messages import Standing
-from fleet.budgets.reporter import Reporter
 from fleet.budgets.worker.call_costs import Cost, Costs
 from fleet.budgets.worker.gate import LONGEST_HOLD_SECONDS, Gate, Word
 from fleet.budgets.worker.held_models import HeldModels
 from fleet.budgets.worker.limit_headers import HeaderReading, limits_in
 from fleet.budgets.worker.mixed_models import Mixing
 from fleet.budgets.worker.oversize import Oversize, SizeLimits
+from fleet.budgets.worker.reporter import Reporter
 from fleet.contracts import Limited
 from fleet.errors import HeldBack, ProviderError
 from fleet.failures import Meaning
