@@ -7,7 +7,7 @@ import pytest
 from fleet.budgets.law.breaker import Breaker
 from fleet.budgets.law.budget import Budget
 from fleet.budgets.messages import Report, Trouble
-from fleet.budgets.news import News
+from fleet.budgets.worker.report_builder import News
 from fleet.contracts import Limited, LimitSettings
 from fleet.control.view.picture import _kind_of
 from fleet.errors import ProviderError

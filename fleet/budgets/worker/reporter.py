@@ -29,11 +29,11 @@ from fleet.budgets.messages import (
     Report,
     budget_id,
 )
-from fleet.budgets.news import News
 from fleet.budgets.task_queues import QueueRate, queue_rate, set_rate
 from fleet.budgets.watch import Watch
 from fleet.budgets.worker.call_costs import Cost
 from fleet.budgets.worker.limit_headers import HeaderReading
+from fleet.budgets.worker.report_builder import News
 from fleet.contracts import CONTROL_QUEUE, LimitSettings
 from fleet.errors import ProviderError
 
