@@ -7,11 +7,11 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from fleet.budgets.allowance import Allowance, Haste
 from fleet.budgets.law.budget import Budget
 from fleet.budgets.law.report_intake import LATE_SECONDS, Hearing
 from fleet.budgets.law.status import describe
 from fleet.budgets.messages import Opening, Reading, Report, Trouble
+from fleet.budgets.worker.report_rate import Allowance, Haste
 from fleet.contracts import Limited, LimitSettings
 from fleet.failures import Meaning
 from fleet.process.reachability import Row, wait_after

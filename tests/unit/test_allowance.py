@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import pytest
 
-from fleet.budgets.allowance import Allowance, Haste
+from fleet.budgets.worker.report_rate import Allowance, Haste
 
 
 def reports(each_seconds: float, until: float, news: list[tuple[float, Haste]], seed: int = 1) -> list[float]:

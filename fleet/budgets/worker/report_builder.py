@@ -3,10 +3,10 @@
 import time
 from dataclasses import dataclass, field
 
-from fleet.budgets.allowance import Haste
 from fleet.budgets.messages import Reading, Report, Trouble
 from fleet.budgets.worker.call_costs import Cost
 from fleet.budgets.worker.limit_headers import HeaderReading
+from fleet.budgets.worker.report_rate import Haste
 from fleet.contracts import Limited
 from fleet.errors import ProviderError
 from fleet.failures import Meaning

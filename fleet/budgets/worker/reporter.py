@@ -17,7 +17,6 @@ from temporalio.client import Client, WorkflowHandle
 from temporalio.common import WorkflowIDConflictPolicy
 from temporalio.service import RPCError, RPCStatusCode
 
-from fleet.budgets.allowance import Allowance
 from fleet.budgets.messages import (
     BUDGET_WORKFLOW,
     LEAST_RATE,
@@ -34,6 +33,7 @@ from fleet.budgets.watch import Watch
 from fleet.budgets.worker.call_costs import Cost
 from fleet.budgets.worker.limit_headers import HeaderReading
 from fleet.budgets.worker.report_builder import News
+from fleet.budgets.worker.report_rate import Allowance
 from fleet.contracts import CONTROL_QUEUE, LimitSettings
 from fleet.errors import ProviderError
 
