@@ -10,8 +10,8 @@ import pytest
 from temporalio.client import WorkflowQueryFailedError
 from temporalio.service import RPCError, RPCStatusCode
 
-from fleet.budgets import watch as watching
 from fleet.budgets.messages import NEW_KEY_SIGNAL, REPORT_SIGNAL, Report, Standing
+from fleet.budgets.worker import budget_watch as watching
 from fleet.budgets.worker import report_rate as allowance
 from fleet.budgets.worker import reporter as reporting
 from fleet.budgets.worker.admission import Admission

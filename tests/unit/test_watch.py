@@ -10,10 +10,10 @@ from temporalio.api.taskqueue.v1 import PollerInfo
 from temporalio.client import WorkflowQueryFailedError
 from temporalio.service import RPCError, RPCStatusCode
 
-from fleet.budgets import watch as watching
 from fleet.budgets.messages import HeldModel, Standing
 from fleet.budgets.task_queues import QueueRate, process_of
-from fleet.budgets.watch import Watch
+from fleet.budgets.worker import budget_watch as watching
+from fleet.budgets.worker.budget_watch import Watch
 from fleet.budgets.worker.gate import Word
 
 EXACT, DIVIDED, NOT_SETTABLE = QueueRate(5.0), QueueRate(5.0, partitions=4), QueueRate(None, settable=False)
