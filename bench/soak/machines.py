@@ -11,7 +11,7 @@ from random import Random
 
 from bench.soak.kills import RESTART_SECONDS
 from fleet.control.home import Home
-from fleet.control.supervisor import Supervisor, SupervisorAway
+from fleet.control.supervision.supervisord_client import Supervisor, SupervisorAway
 from tests.fleet import Fleet, second_machine
 from tests.relay import Relay
 from tests.waiting import wait_for

@@ -15,7 +15,7 @@ from loguru import logger
 
 from fleet.control.home import Home
 from fleet.control.pulses import Watch
-from fleet.control.supervisor import ProcessStatus, Supervisor, SupervisorAway
+from fleet.control.supervision.supervisord_client import ProcessStatus, Supervisor, SupervisorAway
 from fleet.errors import OperationError
 
 GUARDIAN = "guardian"

@@ -14,7 +14,7 @@ from fleet.control.home import Home
 from fleet.control.interruption import Interruption
 from fleet.control.programs import processes_of, program_section
 from fleet.control.pulses import comes_up, pulse_of, serves
-from fleet.control.supervisor import ProcessStatus, Supervisor
+from fleet.control.supervision.supervisord_client import ProcessStatus, Supervisor
 from fleet.errors import OperationError
 
 _READY_SECONDS = 60.0

@@ -10,7 +10,7 @@ from contextlib import suppress
 
 from fleet.control.interruption import Interrupted
 from fleet.control.machine import Machine, number_of, process_name
-from fleet.control.supervisor import ProcessStatus, SupervisorAway
+from fleet.control.supervision.supervisord_client import ProcessStatus, SupervisorAway
 from fleet.errors import OperationError
 
 #: The order: those that keep the rest going come last.

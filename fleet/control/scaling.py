@@ -13,7 +13,7 @@ from fleet.control.home import Home
 from fleet.control.interruption import Interrupted
 from fleet.control.machine import Machine, process_name
 from fleet.control.programs import write_count
-from fleet.control.supervisor import SupervisorAway
+from fleet.control.supervision.supervisord_client import SupervisorAway
 from fleet.errors import OperationError
 
 MOST_PROCESSES = 64

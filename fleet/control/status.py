@@ -27,7 +27,7 @@ from fleet.control.home import Home
 from fleet.control.other_machines import OtherMachine, other_machines
 from fleet.control.pulses import Vitals, complaint, record_of
 from fleet.control.sightings import sightings_in
-from fleet.control.supervisor import ProcessStatus, Supervisor
+from fleet.control.supervision.supervisord_client import ProcessStatus, Supervisor
 from fleet.errors import FleetError, OperationError, TemporalUnavailable
 from fleet.execution.backend_client import Backend
 from fleet.process.machine_id import known_id, process_on

@@ -9,7 +9,7 @@ from fleet.control.home import Home
 from fleet.control.interruption import Interruption
 from fleet.control.machine import Machine
 from fleet.control.programs import processes_of, write_count
-from fleet.control.supervisor import ProcessStatus
+from fleet.control.supervision.supervisord_client import ProcessStatus
 
 BOOT_SECONDS, DRAIN_SECONDS = 2.0, 1.0
 #: Above every pid that a kernel gives out.
@@ -119,7 +119,7 @@ class World:
         if self.gone:
             raise OperatorGone
 
-    # What fleet.control.supervisor.Supervisor offers.
+    # What fleet.control.supervision.supervisord_client.Supervisor offers.
 
     def processes(self) -> list[ProcessStatus]:
         self._refuse_the_dead()

@@ -14,7 +14,7 @@ from fleet.cli.top import picture, sparks
 from fleet.config import Settings
 from fleet.control.other_machines import OtherMachine, Told
 from fleet.control.status import FleetStatus, QueueStatus, Reachable, queues_of
-from fleet.control.supervisor import ProcessStatus
+from fleet.control.supervision.supervisord_client import ProcessStatus
 from fleet.control.view.counted import Counted
 from fleet.control.view.observer import Sight
 from fleet.control.view.picture import median_of, pipelines_of, state_of, totals_of, waiting_in

@@ -18,7 +18,7 @@ from fleet.control.healing import Healer
 from fleet.control.home import Home
 from fleet.control.pulses import STILL_SECONDS, Vitals, Watch, comes_up, complaint, serves
 from fleet.control.status import FleetStatus, QueueStatus, Reachable, with_the_busy
-from fleet.control.supervisor import ProcessStatus
+from fleet.control.supervision.supervisord_client import ProcessStatus
 from fleet.process.liveness import Pulse, PulseRecord, Unreachable, pulse_file
 from fleet.process.metrics import Measures
 from fleet.process.pollers import QueuePolls

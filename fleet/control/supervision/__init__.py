@@ -1,0 +1,1 @@
+"""The processes of this machine: supervisord, its programs, scaling, rolling, healing."""
