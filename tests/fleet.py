@@ -17,8 +17,8 @@ import pytest
 from temporalio.client import Client
 
 from fleet.config import load_settings
-from fleet.control.home import Home
 from fleet.control.supervision.supervisord_client import Supervisor, SupervisorAway
+from fleet.control.supervision.supervisord_home import Home
 from fleet.devstack.environment import simulated_providers
 from fleet.devstack.processes import ProcessRecord, end_processes, spawn
 from fleet.devstack.simulator.testing import RunningSimulator

@@ -10,7 +10,7 @@ from supervisor import childutils
 
 from fleet.config import Settings
 from fleet.control.healing import GUARDIAN, Healer
-from fleet.control.home import Home
+from fleet.control.supervision.supervisord_home import Home
 from fleet.exit_codes import EXIT_OK
 from fleet.process.lifecycle import run_process
 from fleet.process.liveness import Pulse

@@ -5,8 +5,8 @@ import asyncio
 from loguru import logger
 
 from fleet.config import Settings
-from fleet.control.home import Home
 from fleet.control.merging import Merger
+from fleet.control.supervision.supervisord_home import Home
 from fleet.errors import OperationError
 from fleet.exit_codes import EXIT_OK
 from fleet.process.lifecycle import happens_within, run_process

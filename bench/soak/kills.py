@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from bench.soak.answers import Kill, open_calls
-from fleet.control.home import Home
 from fleet.control.supervision.supervisord_client import ProcessStatus, Supervisor, SupervisorAway
+from fleet.control.supervision.supervisord_home import Home
 from fleet.process.process_id import start_ticks
 from tests.waiting import wait_for
 

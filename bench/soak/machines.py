@@ -10,8 +10,8 @@ from pathlib import Path
 from random import Random
 
 from bench.soak.kills import RESTART_SECONDS
-from fleet.control.home import Home
 from fleet.control.supervision.supervisord_client import Supervisor, SupervisorAway
+from fleet.control.supervision.supervisord_home import Home
 from tests.fleet import Fleet, second_machine
 from tests.relay import Relay
 from tests.waiting import wait_for

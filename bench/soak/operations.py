@@ -17,8 +17,8 @@ from bench.soak.kills import RESTART_SECONDS, Killer
 from bench.soak.machines import CUTS_AT, FurtherMachine
 from bench.soak.presence import Presence, longest_gaps
 from fleet.contracts import PIPELINE_QUEUE, WORKFLOW_TYPE
-from fleet.control.home import Home
 from fleet.control.supervision.supervisord_client import ProcessStatus, Supervisor, SupervisorAway
+from fleet.control.supervision.supervisord_home import Home
 from tests.fleet import Fleet
 from tests.waiting import wait_for
 

@@ -9,7 +9,7 @@ from fleet.cli.finding import settings_for_embedded
 from fleet.cli.record import FleetRecord
 from fleet.cli.run import read_inputs
 from fleet.cli.up import UpOptions, bring_up
-from fleet.control.home import Home
+from fleet.control.supervision.supervisord_home import Home
 from fleet.pipeline.inputs import PipelineInputs
 
 TOPIC = "Jak vybrat kávovar do malé kanceláře"

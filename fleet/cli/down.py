@@ -4,9 +4,9 @@ import time
 from collections.abc import Callable
 
 from fleet.cli.record import FleetRecord
-from fleet.control.home import Home
 from fleet.control.machine import missed_its_signal
 from fleet.control.supervision.supervisord_client import ProcessStatus, Supervisor, SupervisorAway
+from fleet.control.supervision.supervisord_home import Home
 from fleet.devstack.processes import ProcessRecord, end_processes
 
 _POLL_SECONDS = 0.2

@@ -65,7 +65,7 @@ def up(
     from fleet.cli.foreground import stay_until_signal
     from fleet.cli.screen import console_for, show_addresses
     from fleet.cli.up import UpOptions, bring_up
-    from fleet.control.home import Home
+    from fleet.control.supervision.supervisord_home import Home
 
     console = console_for()
     record = bring_up(UpOptions(port_base, external, real_providers), console.print)
@@ -88,7 +88,7 @@ def down() -> None:
     from fleet.cli.finding import settings_for_embedded
     from fleet.cli.record import FleetRecord
     from fleet.cli.screen import console_for
-    from fleet.control.home import Home
+    from fleet.control.supervision.supervisord_home import Home
 
     console = console_for()
     home = Home.of(settings_for_embedded())

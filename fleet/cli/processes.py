@@ -6,12 +6,12 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from fleet.config import Settings
-from fleet.control.home import Home
 from fleet.control.interruption import Interrupted, interruptible
 from fleet.control.machine import Machine
 from fleet.control.rolling import roll
 from fleet.control.scaling import operating
 from fleet.control.scaling import scale as change_count
+from fleet.control.supervision.supervisord_home import Home
 
 if TYPE_CHECKING:
     from fleet.control.replaying import Replayed

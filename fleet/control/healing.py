@@ -13,9 +13,9 @@ from typing import Self
 
 from loguru import logger
 
-from fleet.control.home import Home
 from fleet.control.pulses import Watch
 from fleet.control.supervision.supervisord_client import ProcessStatus, Supervisor, SupervisorAway
+from fleet.control.supervision.supervisord_home import Home
 from fleet.errors import OperationError
 
 GUARDIAN = "guardian"

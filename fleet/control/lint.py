@@ -6,8 +6,8 @@ Source: supervisord.org/configuration.html.
 import configparser
 
 from fleet.config import Settings
-from fleet.control.home import Home
 from fleet.control.programs import programs_of
+from fleet.control.supervision.supervisord_home import Home
 
 _PROCESS = (
     "command process_name numprocs numprocs_start priority autostart startsecs startretries autorestart exitcodes "

@@ -10,11 +10,11 @@ from collections.abc import Callable, Collection
 from contextlib import suppress
 from pathlib import Path
 
-from fleet.control.home import Home
 from fleet.control.interruption import Interruption
 from fleet.control.programs import processes_of, program_section
 from fleet.control.pulses import comes_up, pulse_of, serves
 from fleet.control.supervision.supervisord_client import ProcessStatus, Supervisor
+from fleet.control.supervision.supervisord_home import Home
 from fleet.errors import OperationError
 
 _READY_SECONDS = 60.0

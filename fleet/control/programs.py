@@ -10,7 +10,7 @@ import os
 from pathlib import Path
 
 from fleet.config import ProviderSettings, Settings
-from fleet.control.home import CONFIGURATION, Home
+from fleet.control.supervision.supervisord_home import CONFIGURATION, Home
 from fleet.errors import OperationError
 
 TRACKED_PROGRAMS = ("pipeline", "assistants", "openai", "anthropic", "gemini", "control")

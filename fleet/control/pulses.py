@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 
-from fleet.control.home import Home
 from fleet.control.supervision.supervisord_client import ProcessStatus
+from fleet.control.supervision.supervisord_home import Home
 from fleet.process.liveness import PulseRecord, Unreachable, pulse_file
 from fleet.process.pollers import OVERDUE_SECONDS, QueuePolls
 

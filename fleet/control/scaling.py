@@ -9,11 +9,11 @@ import fcntl
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 
-from fleet.control.home import Home
 from fleet.control.interruption import Interrupted
 from fleet.control.machine import Machine, process_name
 from fleet.control.programs import write_count
 from fleet.control.supervision.supervisord_client import SupervisorAway
+from fleet.control.supervision.supervisord_home import Home
 from fleet.errors import OperationError
 
 MOST_PROCESSES = 64

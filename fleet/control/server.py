@@ -12,7 +12,7 @@ from loguru import logger
 from fleet.config import Settings
 from fleet.control.app import Views, create_app
 from fleet.control.healing import heal_guardian_for_ever
-from fleet.control.home import Home
+from fleet.control.supervision.supervisord_home import Home
 from fleet.control.view.observer import Observer
 from fleet.control.view.streams import Pictures
 from fleet.errors import SettingsError

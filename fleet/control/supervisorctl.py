@@ -9,11 +9,11 @@ from typing import Any
 
 from supervisor.supervisorctl import ControllerPluginBase
 
-from fleet.control.home import Home
 from fleet.control.interruption import Interrupted, interruptible
 from fleet.control.machine import Machine
 from fleet.control.rolling import roll
 from fleet.control.scaling import operating, scale
+from fleet.control.supervision.supervisord_home import Home
 from fleet.errors import OperationError
 
 _SOCKET = "unix://"

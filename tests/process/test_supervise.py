@@ -14,7 +14,7 @@ import pytest
 
 from fleet.cli import supervise
 from fleet.cli.supervise import keep, processes_of
-from fleet.control.home import Home
+from fleet.control.supervision.supervisord_home import Home
 from fleet.errors import OperationError
 from tests.waiting import wait_for
 

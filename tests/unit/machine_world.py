@@ -5,11 +5,11 @@ from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
 
-from fleet.control.home import Home
 from fleet.control.interruption import Interruption
 from fleet.control.machine import Machine
 from fleet.control.programs import processes_of, write_count
 from fleet.control.supervision.supervisord_client import ProcessStatus
+from fleet.control.supervision.supervisord_home import Home
 
 BOOT_SECONDS, DRAIN_SECONDS = 2.0, 1.0
 #: Above every pid that a kernel gives out.

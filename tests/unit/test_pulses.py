@@ -15,10 +15,10 @@ import pytest
 
 from fleet.config import load_settings
 from fleet.control.healing import Healer
-from fleet.control.home import Home
 from fleet.control.pulses import STILL_SECONDS, Vitals, Watch, comes_up, complaint, serves
 from fleet.control.status import FleetStatus, QueueStatus, Reachable, with_the_busy
 from fleet.control.supervision.supervisord_client import ProcessStatus
+from fleet.control.supervision.supervisord_home import Home
 from fleet.process.liveness import Pulse, PulseRecord, Unreachable, pulse_file
 from fleet.process.metrics import Measures
 from fleet.process.pollers import QueuePolls

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from fleet.config import PROJECT_ROOT
-from fleet.control.home import Home
 from fleet.control.interruption import Interrupted, interruptible
 from fleet.control.rolling import roll
 from fleet.control.scaling import operating, scale
+from fleet.control.supervision.supervisord_home import Home
 from fleet.errors import OperationError
 from tests.unit.machine_world import BOOT_SECONDS, DRAIN_SECONDS, OperatorGone, World
 

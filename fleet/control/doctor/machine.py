@@ -11,9 +11,9 @@ from pathlib import Path
 
 from fleet.config import Settings
 from fleet.control.doctor.check import Check
-from fleet.control.home import Home
 from fleet.control.lint import lint
 from fleet.control.supervision.supervisord_client import Supervisor
+from fleet.control.supervision.supervisord_home import Home
 from fleet.errors import FleetError
 
 _LEAST_FREE_BYTES = 1_000_000_000

@@ -11,10 +11,10 @@ from temporalio.client import Client
 from temporalio.service import RPCError
 
 from fleet.config import Settings
-from fleet.control.home import Home
 from fleet.control.pulses import pulse_of
 from fleet.control.sightings import Sightings
 from fleet.control.status import FleetStatus, health_client, status_of
+from fleet.control.supervision.supervisord_home import Home
 from fleet.control.view.counted import Counted, read_counted
 from fleet.control.view.runs import Runs, runs_of
 from fleet.errors import TemporalUnavailable
