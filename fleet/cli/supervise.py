@@ -9,7 +9,7 @@ from pathlib import Path
 from fleet.cli.down import Say, take_down
 from fleet.cli.foreground import signalled
 from fleet.config import load_settings
-from fleet.control.programs import write_programs
+from fleet.control.supervision.programs import write_programs
 from fleet.control.supervision.supervisord_home import Home
 from fleet.errors import OperationError
 from fleet.process.process_id import end_with_parent

@@ -6,7 +6,7 @@ Source: supervisord.org/configuration.html.
 import configparser
 
 from fleet.config import Settings
-from fleet.control.programs import programs_of
+from fleet.control.supervision.programs import programs_of
 from fleet.control.supervision.supervisord_home import Home
 
 _PROCESS = (

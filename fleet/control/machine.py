@@ -11,8 +11,8 @@ from contextlib import suppress
 from pathlib import Path
 
 from fleet.control.interruption import Interruption
-from fleet.control.programs import processes_of, program_section
 from fleet.control.pulses import comes_up, pulse_of, serves
+from fleet.control.supervision.programs import processes_of, program_section
 from fleet.control.supervision.supervisord_client import ProcessStatus, Supervisor
 from fleet.control.supervision.supervisord_home import Home
 from fleet.errors import OperationError

@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 
 from fleet.control.interruption import Interrupted
 from fleet.control.machine import Machine, process_name
-from fleet.control.programs import write_count
+from fleet.control.supervision.programs import write_count
 from fleet.control.supervision.supervisord_client import SupervisorAway
 from fleet.control.supervision.supervisord_home import Home
 from fleet.errors import OperationError

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from fleet.control.interruption import Interruption
 from fleet.control.machine import Machine
-from fleet.control.programs import processes_of, write_count
+from fleet.control.supervision.programs import processes_of, write_count
 from fleet.control.supervision.supervisord_client import ProcessStatus
 from fleet.control.supervision.supervisord_home import Home
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from fleet.config import PROJECT_ROOT, Settings, load_settings
-from fleet.control.programs import processes_of, write_programs
+from fleet.control.supervision.programs import processes_of, write_programs
 from fleet.control.supervision.supervisord_home import Home
 from fleet.errors import OperationError
 
