@@ -13,7 +13,7 @@ from typing import Self
 
 from loguru import logger
 
-from fleet.control.pulses import Watch
+from fleet.control.supervision.process_health import Watch
 from fleet.control.supervision.supervisord_client import ProcessStatus, Supervisor, SupervisorAway
 from fleet.control.supervision.supervisord_home import Home
 from fleet.errors import OperationError

@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from fleet.control.interruption import Interruption
-from fleet.control.pulses import comes_up, pulse_of, serves
+from fleet.control.supervision.process_health import comes_up, pulse_of, serves
 from fleet.control.supervision.programs import processes_of, program_section
 from fleet.control.supervision.supervisord_client import ProcessStatus, Supervisor
 from fleet.control.supervision.supervisord_home import Home

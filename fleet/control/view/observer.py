@@ -11,9 +11,9 @@ from temporalio.client import Client
 from temporalio.service import RPCError
 
 from fleet.config import Settings
-from fleet.control.pulses import pulse_of
 from fleet.control.sightings import Sightings
 from fleet.control.status import FleetStatus, health_client, status_of
+from fleet.control.supervision.process_health import pulse_of
 from fleet.control.supervision.supervisord_home import Home
 from fleet.control.view.counted import Counted, read_counted
 from fleet.control.view.runs import Runs, runs_of
