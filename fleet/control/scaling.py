@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 
 from fleet.control.interruption import Interrupted
-from fleet.control.machine import Machine, process_name
+from fleet.control.supervision.machine_processes import Machine, process_name
 from fleet.control.supervision.programs import write_count
 from fleet.control.supervision.supervisord_client import SupervisorAway
 from fleet.control.supervision.supervisord_home import Home

@@ -6,7 +6,7 @@ from itertools import count
 from pathlib import Path
 
 from fleet.control.interruption import Interruption
-from fleet.control.machine import Machine
+from fleet.control.supervision.machine_processes import Machine
 from fleet.control.supervision.programs import processes_of, write_count
 from fleet.control.supervision.supervisord_client import ProcessStatus
 from fleet.control.supervision.supervisord_home import Home
