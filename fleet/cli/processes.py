@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 from fleet.config import Settings
 from fleet.control.interruption import Interrupted, interruptible
 from fleet.control.rolling import roll
-from fleet.control.scaling import operating
-from fleet.control.scaling import scale as change_count
 from fleet.control.supervision.machine_processes import Machine
+from fleet.control.supervision.scaling import operating
+from fleet.control.supervision.scaling import scale as change_count
 from fleet.control.supervision.supervisord_home import Home
 
 if TYPE_CHECKING:
