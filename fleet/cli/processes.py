@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from fleet.config import Settings
 from fleet.control.interruption import Interrupted, interruptible
-from fleet.control.rolling import roll
 from fleet.control.supervision.machine_processes import Machine
+from fleet.control.supervision.rolling import roll
 from fleet.control.supervision.scaling import operating
 from fleet.control.supervision.scaling import scale as change_count
 from fleet.control.supervision.supervisord_home import Home

@@ -10,8 +10,8 @@ from typing import Any
 from supervisor.supervisorctl import ControllerPluginBase
 
 from fleet.control.interruption import Interrupted, interruptible
-from fleet.control.rolling import roll
 from fleet.control.supervision.machine_processes import Machine
+from fleet.control.supervision.rolling import roll
 from fleet.control.supervision.scaling import operating, scale
 from fleet.control.supervision.supervisord_home import Home
 from fleet.errors import OperationError

@@ -10,7 +10,7 @@ import pytest
 
 from fleet.config import PROJECT_ROOT
 from fleet.control.interruption import Interrupted, interruptible
-from fleet.control.rolling import roll
+from fleet.control.supervision.rolling import roll
 from fleet.control.supervision.scaling import operating, scale
 from fleet.control.supervision.supervisord_home import Home
 from fleet.errors import OperationError
