@@ -14,7 +14,7 @@ from fleet.control.supervision.scaling import scale as change_count
 from fleet.control.supervision.supervisord_home import Home
 
 if TYPE_CHECKING:
-    from fleet.control.replaying import Replayed
+    from fleet.control.supervision.replay_check import Replayed
 
 Say = Callable[[str], None]
 
@@ -37,7 +37,7 @@ async def replay_all(settings: Settings) -> "Replayed":
         TemporalUnavailable: the server cannot be reached.
     """
     # The other commands here have nothing to do with Temporal, whose SDK takes longer to load than they do.
-    from fleet.control.replaying import Replayed, recorded, replay, replay_open
+    from fleet.control.supervision.replay_check import Replayed, recorded, replay, replay_open
     from fleet.process.runtime import connect_once
 
     done = Replayed()

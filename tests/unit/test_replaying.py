@@ -8,7 +8,7 @@ import pytest
 from temporalio.client import Client, WorkflowHistory
 from temporalio.service import RPCError, RPCStatusCode
 
-from fleet.control.replaying import Replayed, recorded, replay_open
+from fleet.control.supervision.replay_check import Replayed, recorded, replay_open
 from fleet.errors import TemporalUnavailable
 
 GONE = RPCError("no such workflow", RPCStatusCode.NOT_FOUND, b"")
