@@ -9,7 +9,7 @@ import sys
 from supervisor import childutils
 
 from fleet.config import Settings
-from fleet.control.healing import GUARDIAN, Healer
+from fleet.control.supervision.healing import GUARDIAN, Healer
 from fleet.control.supervision.supervisord_home import Home
 from fleet.exit_codes import EXIT_OK
 from fleet.process.lifecycle import run_process

@@ -11,7 +11,7 @@ from loguru import logger
 
 from fleet.config import Settings
 from fleet.control.app import Views, create_app
-from fleet.control.healing import heal_guardian_for_ever
+from fleet.control.supervision.healing import heal_guardian_for_ever
 from fleet.control.supervision.supervisord_home import Home
 from fleet.control.view.observer import Observer
 from fleet.control.view.streams import Pictures
