@@ -8,7 +8,7 @@ which an interrupted roll has left is known to the next.
 
 from contextlib import suppress
 
-from fleet.control.interruption import Interrupted
+from fleet.control.supervision.interruptible import Interrupted
 from fleet.control.supervision.machine_processes import Machine, number_of, process_name
 from fleet.control.supervision.supervisord_client import ProcessStatus, SupervisorAway
 from fleet.errors import OperationError
