@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 
 from fleet.config import Settings
-from fleet.control.logs import LEVELS, LogRecord, Reader, Wanted, merged, processes_in
+from fleet.control.logs.log_files import LEVELS, LogRecord, Reader, Wanted, merged, processes_in
 from fleet.control.merging import HELD_BACK
 from fleet.errors import OperationError
 

@@ -15,7 +15,7 @@ from fleet.exit_codes import EXIT_FAILED, EXIT_OK
 
 if TYPE_CHECKING:
     from fleet.cli import limits as budgets
-    from fleet.control.logs import LogRecord
+    from fleet.control.logs.log_files import LogRecord
 
 app = typer.Typer()
 
@@ -212,7 +212,7 @@ def logs(
     """The logs of all processes of this machine, merged in order of time."""
     from fleet.cli import logs as logbook
     from fleet.cli.finding import settings_for_embedded
-    from fleet.control.logs import Wanted
+    from fleet.control.logs.log_files import Wanted
 
     settings = settings_for_embedded()
     wanted = Wanted(

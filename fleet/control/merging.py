@@ -13,7 +13,7 @@ from pathlib import Path
 
 from loguru import logger
 
-from fleet.control.logs import Loss, Position, Reader, files_of, merged, processes_in
+from fleet.control.logs.log_files import Loss, Position, Reader, files_of, merged, processes_in
 from fleet.errors import OperationError
 
 MERGED_LOG = "worker_production.log"

@@ -11,7 +11,7 @@ import pytest
 from loguru import logger
 
 from bench.soak.log_lines import merge_under_kills, merged_lines
-from fleet.control.logs import Reader, Wanted, parse
+from fleet.control.logs.log_files import Reader, Wanted, parse
 from fleet.control.merging import MERGED_LOG, Merger
 from fleet.errors import OperationError
 

@@ -3,7 +3,7 @@
 from collections import deque
 from pathlib import Path
 
-from fleet.control.logs import LogRecord, Position, parse
+from fleet.control.logs.log_files import LogRecord, Position, parse
 from fleet.control.merging import MERGED_LOG
 
 MOST = 30

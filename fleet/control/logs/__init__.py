@@ -1,0 +1,1 @@
+"""The log files of this machine's processes, read as one and merged into one."""
