@@ -5,7 +5,7 @@ import asyncio
 from loguru import logger
 
 from fleet.config import Settings
-from fleet.control.merging import Merger
+from fleet.control.logs.merged_log import Merger
 from fleet.control.supervision.supervisord_home import Home
 from fleet.errors import OperationError
 from fleet.exit_codes import EXIT_OK

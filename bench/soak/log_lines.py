@@ -18,7 +18,7 @@ from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
 
-from fleet.control.merging import MERGED_LOG
+from fleet.control.logs.merged_log import MERGED_LOG
 from tests.waiting import wait_for
 
 PROCESSES = ("openai_00", "openai_01", "anthropic_00", "gemini_00", "pipeline_00", "assistants_00")

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 from fleet.config import Settings
 from fleet.control.logs.log_files import LEVELS, LogRecord, Reader, Wanted, merged, processes_in
-from fleet.control.merging import HELD_BACK
+from fleet.control.logs.merged_log import HELD_BACK
 from fleet.errors import OperationError
 
 _AGO = re.compile(r"(\d+(?:\.\d+)?)([smhd])")

@@ -12,7 +12,7 @@ from loguru import logger
 
 from bench.soak.log_lines import merge_under_kills, merged_lines
 from fleet.control.logs.log_files import Reader, Wanted, parse
-from fleet.control.merging import MERGED_LOG, Merger
+from fleet.control.logs.merged_log import MERGED_LOG, Merger
 from fleet.errors import OperationError
 
 

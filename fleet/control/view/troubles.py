@@ -4,7 +4,7 @@ from collections import deque
 from pathlib import Path
 
 from fleet.control.logs.log_files import LogRecord, Position, parse
-from fleet.control.merging import MERGED_LOG
+from fleet.control.logs.merged_log import MERGED_LOG
 
 MOST = 30
 _FIRST_BYTES = 1_000_000
