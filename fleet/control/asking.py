@@ -14,7 +14,7 @@ import httpx
 from loguru import logger
 
 from fleet.config import Settings
-from fleet.control.other_machines import OtherMachine, Told
+from fleet.control.machines.other_machines import OtherMachine, Told
 from fleet.errors import FleetError
 from fleet.process.logging import harmless
 

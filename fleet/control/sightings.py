@@ -11,7 +11,7 @@ from pathlib import Path
 from loguru import logger
 
 from fleet.budgets.messages import MachineStanding
-from fleet.control.other_machines import OtherMachine
+from fleet.control.machines.other_machines import OtherMachine
 
 _FILE = "machines-seen.json"
 _SAVED_SECONDS, _FORGOTTEN_SECONDS, _MOST_MACHINES = 30.0, 24 * 3600.0, 100

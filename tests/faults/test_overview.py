@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from fleet.control.other_machines import GONE_SECONDS
+from fleet.control.machines.other_machines import GONE_SECONDS
 from fleet.process.machine_id import known_id
 from tests.fleet import PROGRAMS, Fleet, json_of, running_fleet, second_machine
 from tests.waiting import wait_for

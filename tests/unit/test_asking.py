@@ -12,7 +12,7 @@ import pytest
 from fleet.config import Settings, load_settings
 from fleet.control import asking
 from fleet.control.asking import Asking, ask_machines
-from fleet.control.other_machines import OtherMachine, Told
+from fleet.control.machines.other_machines import OtherMachine, Told
 
 STATUS = {
     "machine": "vm2+bbbb",

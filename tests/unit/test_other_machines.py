@@ -7,7 +7,7 @@ import pytest
 from temporalio.api.taskqueue.v1 import PollerInfo
 
 from fleet.budgets.messages import MachineStanding, Standing
-from fleet.control.other_machines import OtherMachine, other_machines
+from fleet.control.machines.other_machines import OtherMachine, other_machines
 from fleet.control.sightings import Sightings, sightings_in
 
 NOW = datetime(2026, 11, 28, 12, tzinfo=UTC)
