@@ -7,8 +7,8 @@ import pytest
 from temporalio.api.taskqueue.v1 import PollerInfo
 
 from fleet.budgets.messages import MachineStanding, Standing
+from fleet.control.machines.last_seen import Sightings, sightings_in
 from fleet.control.machines.other_machines import OtherMachine, other_machines
-from fleet.control.sightings import Sightings, sightings_in
 
 NOW = datetime(2026, 11, 28, 12, tzinfo=UTC)
 OWN = "control_00@vm1+aaaaaaaaaaaa:10"

@@ -11,7 +11,7 @@ from temporalio.client import Client
 from temporalio.service import RPCError
 
 from fleet.config import Settings
-from fleet.control.sightings import Sightings
+from fleet.control.machines.last_seen import Sightings
 from fleet.control.status import FleetStatus, health_client, status_of
 from fleet.control.supervision.process_health import pulse_of
 from fleet.control.supervision.supervisord_home import Home
