@@ -1,5 +1,5 @@
 """The other machines of a fleet, as Temporal knows them: by their processes that poll its queues, and by the
-budgets that have heard those. What they tell themselves: :mod:`fleet.control.asking`.
+budgets that have heard those. What they tell themselves: :mod:`fleet.control.machines.peer_client`.
 """
 
 from collections.abc import Iterable, Mapping
