@@ -237,7 +237,7 @@ def health(as_json: Json = False) -> None:
     """Ask the control process whether this machine is well; the exit status is 1 if it is not."""
     from fleet.cli.finding import find_fleet
     from fleet.cli.screen import console_for, shown
-    from fleet.control.health import health_check
+    from fleet.control.health.readiness import health_check
 
     settings, _ = find_fleet()
     found = health_check(settings)
