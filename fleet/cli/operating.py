@@ -30,7 +30,7 @@ def status(
     """Temporal, backend, processes and queues; the exit status is 1 if something is not well."""
     from fleet.cli.finding import find_fleet
     from fleet.cli.screen import console_for, show_status
-    from fleet.control.status import status_of
+    from fleet.control.health.status import status_of
 
     settings, _ = find_fleet()
     found = asyncio.run(status_of(settings, others_too=all_machines))

@@ -16,7 +16,7 @@ from fleet.cli.down import take_down
 from fleet.cli.finding import settings_for_embedded
 from fleet.cli.record import FleetRecord
 from fleet.config import Settings, load_settings
-from fleet.control.status import queue_statuses, status_of
+from fleet.control.health.status import queue_statuses, status_of
 from fleet.control.supervision.programs import write_programs
 from fleet.control.supervision.supervisord_client import Supervisor, SupervisorAway
 from fleet.control.supervision.supervisord_home import Home

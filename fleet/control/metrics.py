@@ -16,7 +16,7 @@ from prometheus_client.registry import Collector
 
 from fleet.budgets.messages import Standing
 from fleet.config import Settings
-from fleet.control.status import FleetStatus
+from fleet.control.health.status import FleetStatus
 from fleet.control.view.observer import Sight
 from fleet.control.view.runs import Runs
 from fleet.errors import JournalUnavailable

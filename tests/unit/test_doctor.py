@@ -25,7 +25,7 @@ from fleet.control.doctor.machine import machine_checks
 from fleet.control.doctor.pipelines import Failed, verdict
 from fleet.control.doctor.processes import process_checks
 from fleet.control.doctor.servers import limits_settable
-from fleet.control.status import FleetStatus, QueueStatus, Reachable
+from fleet.control.health.status import FleetStatus, QueueStatus, Reachable
 from fleet.control.supervision.supervisord_client import ProcessStatus
 
 PROVIDERS = ("anthropic", "gemini", "openai")

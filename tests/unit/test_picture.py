@@ -12,8 +12,8 @@ from prometheus_client import CollectorRegistry
 from fleet.budgets.messages import LimitStanding, Standing
 from fleet.cli.top import picture, sparks
 from fleet.config import Settings
+from fleet.control.health.status import FleetStatus, QueueStatus, Reachable, queues_of
 from fleet.control.machines.other_machines import OtherMachine, Told
-from fleet.control.status import FleetStatus, QueueStatus, Reachable, queues_of
 from fleet.control.supervision.supervisord_client import ProcessStatus
 from fleet.control.view.counted import Counted
 from fleet.control.view.observer import Sight

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from fleet.config import load_settings
-from fleet.control.status import FleetStatus, QueueStatus, Reachable, with_the_busy
+from fleet.control.health.status import FleetStatus, QueueStatus, Reachable, with_the_busy
 from fleet.control.supervision.healing import Healer
 from fleet.control.supervision.process_health import STILL_SECONDS, Vitals, Watch, comes_up, complaint, serves
 from fleet.control.supervision.supervisord_client import ProcessStatus

@@ -22,7 +22,7 @@ async def examine(settings: Settings, wrong: Sequence[str] = ()) -> list[Check]:
     from fleet.control.doctor.machine import machine_checks
     from fleet.control.doctor.processes import process_checks
     from fleet.control.doctor.servers import server_checks
-    from fleet.control.status import status_of
+    from fleet.control.health.status import status_of
 
     here = asyncio.to_thread(lambda: [*environment_checks(wrong), *machine_checks(settings)])
     found, status, elsewhere = await asyncio.gather(here, status_of(settings), server_checks(settings))

@@ -7,8 +7,8 @@ from typing import Any
 
 from fleet.budgets.messages import Standing
 from fleet.config import ProviderSettings, Settings
+from fleet.control.health.status import QueueStatus, running_version
 from fleet.control.logs.log_files import LogRecord
-from fleet.control.status import QueueStatus, running_version
 from fleet.control.view.counted import Counted
 from fleet.control.view.observer import Sight
 from fleet.control.view.runs import MOST_LISTED, Run, Runs
