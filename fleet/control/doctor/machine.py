@@ -11,7 +11,7 @@ from pathlib import Path
 
 from fleet.config import Settings
 from fleet.control.doctor.check import Check
-from fleet.control.lint import lint
+from fleet.control.health.supervisord_lint import lint
 from fleet.control.supervision.supervisord_client import Supervisor
 from fleet.control.supervision.supervisord_home import Home
 from fleet.errors import FleetError
