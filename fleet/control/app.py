@@ -18,7 +18,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from fleet.config import Settings
-from fleet.control.metrics import CONTENT_TYPE, metrics_of
+from fleet.control.health.prometheus import CONTENT_TYPE, metrics_of
 from fleet.control.operations import act, knows_token
 from fleet.control.view.detail import detail_of
 from fleet.control.view.observer import Observer, Sight
