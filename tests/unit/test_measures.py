@@ -8,7 +8,7 @@ import pytest
 from loguru import logger
 from prometheus_client import CollectorRegistry, values
 
-from fleet.control.view.counted import read_counted
+from fleet.control.health.metric_totals import read_counted
 from fleet.process.metrics import ANSWERED, Measures, Usage, measures_folder, sdk_labels
 
 CALLS = "fleet_provider_calls_total"
