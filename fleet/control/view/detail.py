@@ -36,8 +36,8 @@ from fleet.contracts import (
     PipelineResult,
     Progress,
 )
+from fleet.control.health.pipeline_runs import unix
 from fleet.control.view.picture import Json, ui_of
-from fleet.control.view.runs import unix
 from fleet.errors import OperationError
 from fleet.pipeline.assistants import dependencies
 from fleet.process.data_converter import data_converter

@@ -12,11 +12,11 @@ from temporalio.service import RPCError
 
 from fleet.config import Settings
 from fleet.control.health.metric_totals import Counted, read_counted
+from fleet.control.health.pipeline_runs import Runs, runs_of
 from fleet.control.health.status import FleetStatus, health_client, status_of
 from fleet.control.machines.last_seen import Sightings
 from fleet.control.supervision.process_health import pulse_of
 from fleet.control.supervision.supervisord_home import Home
-from fleet.control.view.runs import Runs, runs_of
 from fleet.errors import TemporalUnavailable
 from fleet.process.liveness import PulseRecord
 from fleet.process.runtime import connect_once
