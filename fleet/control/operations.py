@@ -9,9 +9,9 @@ from loguru import logger
 
 from fleet.budgets.operator_commands import pause, resume
 from fleet.config import Settings
+from fleet.control.health.observer import Observer
 from fleet.control.supervision.machine_processes import Machine
 from fleet.control.supervision.supervisord_home import Home
-from fleet.control.view.observer import Observer
 from fleet.errors import InputError, OperationError
 
 ACTIONS = ("pause", "resume", "scale", "roll")

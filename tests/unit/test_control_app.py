@@ -9,7 +9,7 @@ from starlette.testclient import TestClient
 
 from fleet.config import Settings
 from fleet.control.app import Views, create_app
-from fleet.control.view.observer import Observer
+from fleet.control.health.observer import Observer
 from fleet.control.view.streams import Pictures
 from fleet.process.machine_id import machine_id
 

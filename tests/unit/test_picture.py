@@ -13,11 +13,11 @@ from fleet.budgets.messages import LimitStanding, Standing
 from fleet.cli.top import picture, sparks
 from fleet.config import Settings
 from fleet.control.health.metric_totals import Counted
+from fleet.control.health.observer import Sight
 from fleet.control.health.pipeline_runs import MOST_LISTED, Run, Runs
 from fleet.control.health.status import FleetStatus, QueueStatus, Reachable, queues_of
 from fleet.control.machines.other_machines import OtherMachine, Told
 from fleet.control.supervision.supervisord_client import ProcessStatus
-from fleet.control.view.observer import Sight
 from fleet.control.view.picture import median_of, pipelines_of, state_of, totals_of, waiting_in
 from fleet.control.view.trail import STEPS, Trail
 from fleet.control.view.troubles import MOST, Troubles

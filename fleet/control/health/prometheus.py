@@ -16,9 +16,9 @@ from prometheus_client.registry import Collector
 
 from fleet.budgets.messages import Standing
 from fleet.config import Settings
+from fleet.control.health.observer import Sight
 from fleet.control.health.pipeline_runs import Runs
 from fleet.control.health.status import FleetStatus
-from fleet.control.view.observer import Sight
 from fleet.errors import JournalUnavailable
 from fleet.execution.journal import Counts, Journal
 from fleet.process.liveness import PulseRecord
