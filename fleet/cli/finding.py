@@ -18,7 +18,7 @@ from pydantic_settings import (
 
 from fleet.cli.record import FleetRecord
 from fleet.config import Settings, load_settings
-from fleet.control.doctor import NOT_SET
+from fleet.control.health.doctor import NOT_SET
 from fleet.errors import OperationError, SettingsError
 
 _STAND_IN = "http://127.0.0.1:8000"

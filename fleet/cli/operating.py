@@ -187,7 +187,7 @@ def doctor(as_json: Json = False) -> None:
     """Look at all that a fleet on this machine needs; the exit status is 1 if something is wrong."""
     from fleet.cli.finding import find_anyhow
     from fleet.cli.screen import console_for, show_checks
-    from fleet.control.doctor import examine
+    from fleet.control.health.doctor import examine
 
     settings, wrong = find_anyhow()
     checks = asyncio.run(examine(settings, wrong))

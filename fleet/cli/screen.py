@@ -21,7 +21,7 @@ if TYPE_CHECKING:  # every command loads this module, and few load those
     from fleet.cli.preview import Preview
     from fleet.cli.record import FleetRecord
     from fleet.cli.run import Outcome, Show
-    from fleet.control.doctor import Check
+    from fleet.control.health.doctor import Check
     from fleet.control.health.status import FleetStatus, Reachable
 
 _STYLES = {"done": "green", "running": "cyan", "queued": "yellow", "failed": "bold red", "waiting": "dim"}

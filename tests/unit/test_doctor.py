@@ -19,12 +19,12 @@ from typer.testing import CliRunner
 from fleet.cli import operating
 from fleet.cli.finding import find_anyhow
 from fleet.config import PROJECT_ROOT, load_settings
-from fleet.control.doctor import Check, examine
-from fleet.control.doctor import environment as given
-from fleet.control.doctor.machine import machine_checks
-from fleet.control.doctor.pipelines import Failed, verdict
-from fleet.control.doctor.processes import process_checks
-from fleet.control.doctor.servers import limits_settable
+from fleet.control.health.doctor import Check, examine
+from fleet.control.health.doctor import environment as given
+from fleet.control.health.doctor.machine import machine_checks
+from fleet.control.health.doctor.pipelines import Failed, verdict
+from fleet.control.health.doctor.processes import process_checks
+from fleet.control.health.doctor.servers import limits_settable
 from fleet.control.health.status import FleetStatus, QueueStatus, Reachable
 from fleet.control.supervision.supervisord_client import ProcessStatus
 

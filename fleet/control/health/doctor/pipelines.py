@@ -12,7 +12,7 @@ from temporalio.service import RPCError
 
 from fleet.config import Settings
 from fleet.contracts import WORKFLOW_TYPE, RetryOf
-from fleet.control.doctor.check import Check, from_error
+from fleet.control.health.doctor.check import Check, from_error
 from fleet.errors import AssistantDamaged, FleetError, InputError, NoAssistants, ProjectNotFound
 from fleet.execution.backend_client import Backend
 from fleet.execution.load_assistants import load_assistants

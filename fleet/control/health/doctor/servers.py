@@ -17,8 +17,8 @@ from fleet.budgets.messages import Standing
 from fleet.budgets.operator_commands import standing_of
 from fleet.budgets.task_queues import QueueRate, queue_rate
 from fleet.config import Settings
-from fleet.control.doctor.check import NOT_SET, Check, from_error, unseen
-from fleet.control.doctor.pipelines import pipeline_checks
+from fleet.control.health.doctor.check import NOT_SET, Check, from_error, unseen
+from fleet.control.health.doctor.pipelines import pipeline_checks
 from fleet.errors import FleetError
 from fleet.execution.backend_client import Backend
 from fleet.process.runtime import connect_once

@@ -10,7 +10,7 @@ from contextlib import closing
 from pathlib import Path
 
 from fleet.config import Settings
-from fleet.control.doctor.check import Check
+from fleet.control.health.doctor.check import Check
 from fleet.control.health.supervisord_lint import lint
 from fleet.control.supervision.supervisord_client import Supervisor
 from fleet.control.supervision.supervisord_home import Home

@@ -8,7 +8,7 @@ from importlib.metadata import PackageNotFoundError, metadata, requires, version
 from operator import eq, ge, gt, le, lt, ne
 
 from fleet.config import Settings
-from fleet.control.doctor.check import Check
+from fleet.control.health.doctor.check import Check
 
 _PACKAGE = "assistant-fleet"
 #: Google's older SDK holds other packages back and takes the place of the newer one.

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from fleet.config import Settings
-from fleet.control.doctor.check import NOT_SET, Check, unseen
+from fleet.control.health.doctor.check import NOT_SET, Check, unseen
 from fleet.control.health.status import FleetStatus, QueueStatus
 from fleet.control.supervision.supervisord_home import Home
 
