@@ -21,7 +21,7 @@ from fleet.cli.finding import find_anyhow
 from fleet.config import PROJECT_ROOT, load_settings
 from fleet.control.health.doctor import Check, examine
 from fleet.control.health.doctor import settings as given
-from fleet.control.health.doctor.machine import machine_checks
+from fleet.control.health.doctor.host import machine_checks
 from fleet.control.health.doctor.pipelines import Failed, verdict
 from fleet.control.health.doctor.processes import process_checks
 from fleet.control.health.doctor.servers import limits_settable

@@ -18,7 +18,7 @@ async def examine(settings: Settings, wrong: Sequence[str] = ()) -> list[Check]:
     """Look at everything; nothing is raised. ``wrong`` is what is wrong with the settings that were given, a line
     each; an address that could not be taken from them is ``NOT_SET``."""
     # Loaded here, since every command knows NOT_SET and few look at everything.
-    from fleet.control.health.doctor.machine import machine_checks
+    from fleet.control.health.doctor.host import machine_checks
     from fleet.control.health.doctor.processes import process_checks
     from fleet.control.health.doctor.servers import server_checks
     from fleet.control.health.doctor.settings import environment_checks
