@@ -10,11 +10,11 @@ import uvicorn
 from loguru import logger
 
 from fleet.config import Settings
-from fleet.control.app import Views, create_app
 from fleet.control.health.observer import Observer
 from fleet.control.supervision.healing import heal_guardian_for_ever
 from fleet.control.supervision.supervisord_home import Home
 from fleet.control.view.streams import Pictures
+from fleet.control.web.app import Views, create_app
 from fleet.errors import SettingsError
 from fleet.exit_codes import EXIT_FAILED, EXIT_OK
 from fleet.process.liveness import Pulse
