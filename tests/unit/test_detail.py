@@ -14,7 +14,7 @@ from temporalio.client import WorkflowHistory
 from temporalio.service import RPCError, RPCStatusCode
 
 from fleet.config import Settings
-from fleet.control.view.detail import detail_of
+from fleet.control.web.pipeline_detail import detail_of
 from fleet.errors import OperationError
 
 HISTORIES = Path(__file__).parents[1] / "workflow" / "histories"
