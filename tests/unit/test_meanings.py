@@ -9,7 +9,7 @@ from fleet.budgets.law.budget import Budget
 from fleet.budgets.messages import Report, Trouble
 from fleet.budgets.worker.report_builder import News
 from fleet.contracts import Limited, LimitSettings
-from fleet.control.view.picture import _kind_of
+from fleet.control.web.page_state import _kind_of
 from fleet.errors import ProviderError
 from fleet.execution.attempts import Attempts
 from fleet.execution.verdicts import judge

@@ -37,7 +37,7 @@ from fleet.contracts import (
     Progress,
 )
 from fleet.control.health.pipeline_runs import unix
-from fleet.control.view.picture import Json, ui_of
+from fleet.control.web.page_state import Json, ui_of
 from fleet.errors import OperationError
 from fleet.pipeline.assistants import dependencies
 from fleet.process.data_converter import data_converter
