@@ -9,8 +9,8 @@ from starlette.testclient import TestClient
 
 from fleet.config import Settings
 from fleet.control.health.observer import Observer
-from fleet.control.view.streams import Pictures
 from fleet.control.web.app import Views, create_app
+from fleet.control.web.streams import Pictures
 from fleet.process.machine_id import machine_id
 
 ELSEWHERE = ("192.0.2.7", 50_000)

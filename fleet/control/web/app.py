@@ -20,9 +20,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from fleet.config import Settings
 from fleet.control.health.observer import Observer, Sight
 from fleet.control.health.prometheus import CONTENT_TYPE, metrics_of
-from fleet.control.view.streams import Pictures, Progresses, dumped
 from fleet.control.web.operator_actions import act, knows_token
 from fleet.control.web.pipeline_detail import detail_of
+from fleet.control.web.streams import Pictures, Progresses, dumped
 from fleet.errors import FleetError, InputError, OperationError
 
 PAGE = Path(__file__).with_name("page")

@@ -13,8 +13,8 @@ from fleet.config import Settings
 from fleet.control.health.observer import Observer
 from fleet.control.supervision.healing import heal_guardian_for_ever
 from fleet.control.supervision.supervisord_home import Home
-from fleet.control.view.streams import Pictures
 from fleet.control.web.app import Views, create_app
+from fleet.control.web.streams import Pictures
 from fleet.errors import SettingsError
 from fleet.exit_codes import EXIT_FAILED, EXIT_OK
 from fleet.process.liveness import Pulse
