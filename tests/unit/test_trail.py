@@ -3,7 +3,7 @@
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from fleet.control.view.trail import STEPS, Trail
+from fleet.control.web.history import STEPS, Trail
 
 NOON = datetime(2026, 3, 2, 12, 0, 30)
 

@@ -12,7 +12,7 @@ from fleet.control.health.observer import Sight
 from fleet.control.health.pipeline_runs import MOST_LISTED, Run, Runs
 from fleet.control.health.status import QueueStatus, running_version
 from fleet.control.logs.log_files import LogRecord
-from fleet.control.view.trail import STEP_SECONDS, Trail
+from fleet.control.web.history import STEP_SECONDS, Trail
 from fleet.failures import LIMITS
 from fleet.process.metrics import ANSWERED, CUT_OFF
 
