@@ -18,9 +18,9 @@ from fleet.control.health.pipeline_runs import MOST_LISTED, Run, Runs
 from fleet.control.health.status import FleetStatus, QueueStatus, Reachable, queues_of
 from fleet.control.machines.other_machines import OtherMachine, Told
 from fleet.control.supervision.supervisord_client import ProcessStatus
-from fleet.control.view.troubles import MOST, Troubles
 from fleet.control.web.history import STEPS, Trail
 from fleet.control.web.page_state import median_of, pipelines_of, state_of, totals_of, waiting_in
+from fleet.control.web.recent_errors import MOST, Troubles
 from fleet.process.liveness import PulseRecord, Unreachable
 from fleet.process.metrics import Measures, Usage
 

@@ -11,10 +11,10 @@ from loguru import logger
 from fleet.config import Settings
 from fleet.control.health.observer import Observer, Sight
 from fleet.control.machines.peer_client import Asking
-from fleet.control.view.troubles import Troubles
 from fleet.control.web.history import Trail
 from fleet.control.web.page_state import Json, pipelines_of, state_of, totals_of, waiting_in
 from fleet.control.web.pipeline_detail import progress_of
+from fleet.control.web.recent_errors import Troubles
 
 EACH_SECONDS = 2.0
 #: How often it is looked when nobody else does, so that the last hour is known.
