@@ -1,7 +1,7 @@
 // A small chart of one series over the last hour, which says its figures in words too.
 
 import { cloned, setAttribute, setText } from './nodes.js';
-import { count, hour } from './words.js';
+import { count, hour } from './format.js';
 
 const HEIGHT = 24;
 const WIDTH = 60;

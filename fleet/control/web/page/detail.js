@@ -4,7 +4,7 @@ import { setAttribute, setLook, setText, slotsOf, textList, webAddress } from '.
 import { STATUSES } from './pipelines.js';
 import { Stages } from './stages.js';
 import { Timeline } from './timeline.js';
-import { cost, count, moment, now, setClock, whole } from './words.js';
+import { cost, count, moment, now, setClock, whole } from './format.js';
 
 const AGAIN_MILLISECONDS = 2000;
 const TICK_MILLISECONDS = 1000;

@@ -2,7 +2,7 @@
 
 import { setAttribute, setLook, setText, slotsOf, textList, webAddress } from './nodes.js';
 import { REMARKABLE, TROUBLED, troubleOf } from './providers.js';
-import { cost, count, counted, time, UNKNOWN, whole } from './words.js';
+import { cost, count, counted, time, UNKNOWN, whole } from './format.js';
 
 const LOOKS = {
   good: { tone: 'good', shape: 'good' },

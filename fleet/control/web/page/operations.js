@@ -1,7 +1,7 @@
 // What an operator may do: asked, confirmed, sent with the token, and its end told.
 
 import { cloned, setAttribute, setLook, setText, slotsOf } from './nodes.js';
-import { counted, whole } from './words.js';
+import { counted, whole } from './format.js';
 
 const TOKEN = 'fleet-token';
 const NOTES = slotsOf(document.getElementById('operations')).notes;

@@ -9,7 +9,7 @@ import { linkOf, Pipelines } from './pipelines.js';
 import { Providers } from './providers.js';
 import { Stream } from './stream.js';
 import { Today } from './today.js';
-import { setClock } from './words.js';
+import { setClock } from './format.js';
 
 const PIPELINE = /^#\/pipeline\/([^/]+)\/([^/]+)$/;
 

@@ -2,7 +2,7 @@
 
 import { cloned, KeyedList, setAttribute, setLook, setShare, setText, slotsOf } from './nodes.js';
 import { Progress } from './progress.js';
-import { count, hour, moment, now, whole } from './words.js';
+import { count, hour, moment, now, whole } from './format.js';
 
 // A run that has ended is asked for its topic so often, if it does not answer.
 const TRIES = 3;

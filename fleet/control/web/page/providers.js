@@ -2,7 +2,7 @@
 
 import { Chart } from './chart.js';
 import { cloned, KeyedList, setAttribute, setLook, setShare, setText, slotsOf } from './nodes.js';
-import { cost, count, counted, duration, hour, moment, now, pace, short, UNKNOWN, whole } from './words.js';
+import { cost, count, counted, duration, hour, moment, now, pace, short, UNKNOWN, whole } from './format.js';
 
 // From this rate on the server means: no limit known.
 const UNLIMITED = 1000;

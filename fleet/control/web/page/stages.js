@@ -1,7 +1,7 @@
 // The stages of one pipeline as a table, and their outputs.
 
 import { cloned, KeyedList, setAttribute, setLook, setText } from './nodes.js';
-import { count, counted, duration, money } from './words.js';
+import { count, counted, duration, money } from './format.js';
 
 /** How the state of a stage looks. */
 const LOOKS = {

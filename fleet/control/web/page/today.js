@@ -2,7 +2,7 @@
 
 import { Chart } from './chart.js';
 import { setAttribute, setText, slotsOf } from './nodes.js';
-import { cost, count, hour, money, moment, short } from './words.js';
+import { cost, count, hour, money, moment, short } from './format.js';
 
 /** The section of the day. */
 export class Today {
