@@ -1,6 +1,6 @@
 // A small chart of one series over the last hour, which says its figures in words too.
 
-import { cloned, setAttribute, setText } from './nodes.js';
+import { cloned, setAttribute, setText } from './dom.js';
 import { count, hour } from './format.js';
 
 const HEIGHT = 24;

@@ -1,6 +1,6 @@
 // One pipeline, opened: asked for again every two seconds while it runs and the page is looked at.
 
-import { setAttribute, setLook, setText, slotsOf, textList, webAddress } from './nodes.js';
+import { setAttribute, setLook, setText, slotsOf, textList, webAddress } from './dom.js';
 import { STATUSES } from './pipelines.js';
 import { Stages } from './stages.js';
 import { Timeline } from './timeline.js';

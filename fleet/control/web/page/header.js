@@ -1,6 +1,6 @@
 // The top of the page: the verdict, whether the news is fresh, and the four things asked first at night.
 
-import { setAttribute, setLook, setText, slotsOf, textList, webAddress } from './nodes.js';
+import { setAttribute, setLook, setText, slotsOf, textList, webAddress } from './dom.js';
 import { REMARKABLE, TROUBLED, troubleOf } from './providers.js';
 import { cost, count, counted, time, UNKNOWN, whole } from './format.js';
 

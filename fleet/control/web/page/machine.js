@@ -1,6 +1,6 @@
 // The host: its processes and programs, the queues beside the providers', and the errors of late.
 
-import { cloned, KeyedList, setAttribute, setLook, setText, slotsOf } from './nodes.js';
+import { cloned, KeyedList, setAttribute, setLook, setText, slotsOf } from './dom.js';
 import { count, duration, moment, whole } from './format.js';
 
 // A loop that is late by this much answers health checks late, too.

@@ -1,6 +1,6 @@
 // The fleet's other machines: how each is, as it says itself where it could be asked, otherwise as Temporal knows it.
 
-import { cloned, KeyedList, setAttribute, setLook, setText, slotsOf, textList } from './nodes.js';
+import { cloned, KeyedList, setAttribute, setLook, setText, slotsOf, textList } from './dom.js';
 import { count, hour, moment, UNKNOWN, whole } from './format.js';
 
 const LOOKS = {

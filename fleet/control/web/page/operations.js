@@ -1,6 +1,6 @@
 // What an operator may do: asked, confirmed, sent with the token, and its end told.
 
-import { cloned, setAttribute, setLook, setText, slotsOf } from './nodes.js';
+import { cloned, setAttribute, setLook, setText, slotsOf } from './dom.js';
 import { counted, whole } from './format.js';
 
 const TOKEN = 'fleet-token';

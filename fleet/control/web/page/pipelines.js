@@ -1,6 +1,6 @@
 // The pipelines that run, up to a thousand rows, and those that ended of late.
 
-import { cloned, KeyedList, setAttribute, setLook, setShare, setText, slotsOf } from './nodes.js';
+import { cloned, KeyedList, setAttribute, setLook, setShare, setText, slotsOf } from './dom.js';
 import { Progress } from './progress.js';
 import { count, hour, moment, now, whole } from './format.js';
 

@@ -1,7 +1,7 @@
 // One card per provider's queue, those in trouble first.
 
 import { Chart } from './chart.js';
-import { cloned, KeyedList, setAttribute, setLook, setShare, setText, slotsOf } from './nodes.js';
+import { cloned, KeyedList, setAttribute, setLook, setShare, setText, slotsOf } from './dom.js';
 import { cost, count, counted, duration, hour, moment, now, pace, short, UNKNOWN, whole } from './format.js';
 
 // From this rate on the server means: no limit known.

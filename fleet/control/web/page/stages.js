@@ -1,6 +1,6 @@
 // The stages of one pipeline as a table, and their outputs.
 
-import { cloned, KeyedList, setAttribute, setLook, setText } from './nodes.js';
+import { cloned, KeyedList, setAttribute, setLook, setText } from './dom.js';
 import { count, counted, duration, money } from './format.js';
 
 /** How the state of a stage looks. */

@@ -1,6 +1,6 @@
 // The stages of one pipeline on an axis of time. The table below it says the same in words.
 
-import { cloned, KeyedList, setAttribute, setText } from './nodes.js';
+import { cloned, KeyedList, setAttribute, setText } from './dom.js';
 import { counted, whole } from './format.js';
 
 const STEPS = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14_400, 43_200, 86_400];

@@ -1,7 +1,7 @@
 // The day so far, and the last hour of it as charts.
 
 import { Chart } from './chart.js';
-import { setAttribute, setText, slotsOf } from './nodes.js';
+import { setAttribute, setText, slotsOf } from './dom.js';
 import { cost, count, hour, money, moment, short } from './format.js';
 
 /** The section of the day. */
