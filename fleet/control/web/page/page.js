@@ -3,7 +3,7 @@
 import { Detail } from './detail.js';
 import { Header, overviewTitle } from './header.js';
 import { Machine } from './this_machine.js';
-import { Machines } from './machines.js';
+import { Machines } from './other_machines.js';
 import { offerOperations } from './operations.js';
 import { linkOf, Pipelines } from './pipelines.js';
 import { Providers } from './providers.js';
