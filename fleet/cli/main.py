@@ -61,7 +61,7 @@ def up(
 ) -> None:
     """Start the fleet, by default on an embedded stack with simulated providers."""
     from fleet.cli.down import take_down
-    from fleet.cli.finding import settings_for_embedded
+    from fleet.cli.find_fleet import settings_for_embedded
     from fleet.cli.foreground import stay_until_signal
     from fleet.cli.screen import console_for, show_addresses
     from fleet.cli.up import UpOptions, bring_up
@@ -85,7 +85,7 @@ def up(
 def down() -> None:
     """End the fleet of this state folder: its workers finish their calls first."""
     from fleet.cli.down import take_down
-    from fleet.cli.finding import settings_for_embedded
+    from fleet.cli.find_fleet import settings_for_embedded
     from fleet.cli.record import FleetRecord
     from fleet.cli.screen import console_for
     from fleet.control.supervision.supervisord_home import Home
@@ -107,7 +107,7 @@ def run(
     as_json: Json = False,
 ) -> None:
     """Run a pipeline: its progress, then a table and the output."""
-    from fleet.cli.finding import find_fleet
+    from fleet.cli.find_fleet import find_fleet
     from fleet.cli.run import read_inputs, start_pipeline
 
     inputs = read_inputs(topic, project, csv, date)
@@ -122,7 +122,7 @@ def retry(
     as_json: Json = False,
 ) -> None:
     """Run a failed pipeline again from the assistant that failed; finished outputs are reused at no cost."""
-    from fleet.cli.finding import find_fleet
+    from fleet.cli.find_fleet import find_fleet
     from fleet.cli.run import retry_pipeline
 
     settings, record = find_fleet()
@@ -196,7 +196,7 @@ def show_preview_of(
     as_json: Json = False,
 ) -> None:
     """Show what an assistant would be sent, its estimated tokens and cost. Nothing is called."""
-    from fleet.cli.finding import find_fleet
+    from fleet.cli.find_fleet import find_fleet
     from fleet.cli.preview import preview
     from fleet.cli.run import read_inputs
     from fleet.cli.screen import console_for, show_preview
@@ -218,7 +218,7 @@ def demo(
 ) -> None:
     """Start a fleet on the embedded stack, run the sample pipeline, end the fleet. Nothing is paid."""
     from fleet.cli import demo as demonstration
-    from fleet.cli.finding import find_fleet
+    from fleet.cli.find_fleet import find_fleet
     from fleet.cli.run import start_pipeline
     from fleet.cli.screen import console_for, show_addresses
 

@@ -28,7 +28,7 @@ def status(
     as_json: Json = False,
 ) -> None:
     """Temporal, backend, processes and queues; the exit status is 1 if something is not well."""
-    from fleet.cli.finding import find_fleet
+    from fleet.cli.find_fleet import find_fleet
     from fleet.cli.screen import console_for, show_status
     from fleet.control.health.status import status_of
 
@@ -52,7 +52,7 @@ def top(
 ) -> None:
     """Providers, what waits, pipelines and errors, live; q ends it."""
     from fleet.cli import top as watching
-    from fleet.cli.finding import find_fleet
+    from fleet.cli.find_fleet import find_fleet
     from fleet.cli.screen import console_for
 
     settings, _ = find_fleet()
@@ -80,7 +80,7 @@ def limits(
 ) -> None:
     """What each queue hands out and why; with options, set a provider's limits for the whole fleet."""
     from fleet.cli import limits as budgets
-    from fleet.cli.finding import find_fleet
+    from fleet.cli.find_fleet import find_fleet
     from fleet.contracts import LimitSettings
 
     settings, _ = find_fleet()
@@ -101,7 +101,7 @@ def pause(
 ) -> None:
     """Stop handing out a provider's calls, on all machines; calls under way end as usual."""
     from fleet.cli import limits as budgets
-    from fleet.cli.finding import find_fleet
+    from fleet.cli.find_fleet import find_fleet
 
     settings, _ = find_fleet()
     _show_limits(asyncio.run(budgets.shut(settings, provider, why)), as_json=as_json)
@@ -111,7 +111,7 @@ def pause(
 def resume(provider: Provider, as_json: Json = False) -> None:
     """Hand out a provider's calls again, after a pause, a spent quota or a rejected key."""
     from fleet.cli import limits as budgets
-    from fleet.cli.finding import find_fleet
+    from fleet.cli.find_fleet import find_fleet
 
     settings, _ = find_fleet()
     _show_limits(asyncio.run(budgets.open_again(settings, provider)), as_json=as_json)
@@ -134,7 +134,7 @@ def scale(
 ) -> None:
     """Have so many processes of a program; those that stay keep their calls, those that go finish theirs first."""
     from fleet.cli import processes
-    from fleet.cli.finding import find_fleet
+    from fleet.cli.find_fleet import find_fleet
     from fleet.cli.screen import console_for
 
     settings, _ = find_fleet()
@@ -147,7 +147,7 @@ def roll(
 ) -> None:
     """Renew processes one at a time, after an update or a change of settings, without a pause or a lost call."""
     from fleet.cli import processes
-    from fleet.cli.finding import find_fleet
+    from fleet.cli.find_fleet import find_fleet
     from fleet.cli.screen import console_for
 
     settings, _ = find_fleet()
@@ -167,7 +167,7 @@ def supervise() -> None:
 def replay(as_json: Json = False) -> None:
     """Replay recorded and open workflows on this release; the exit status is 1 if one could not go on with it."""
     from fleet.cli import processes
-    from fleet.cli.finding import find_fleet
+    from fleet.cli.find_fleet import find_fleet
     from fleet.cli.screen import console_for, shown
 
     settings, _ = find_fleet()
@@ -185,7 +185,7 @@ def replay(as_json: Json = False) -> None:
 @app.command()
 def doctor(as_json: Json = False) -> None:
     """Look at all that a fleet on this machine needs; the exit status is 1 if something is wrong."""
-    from fleet.cli.finding import find_anyhow
+    from fleet.cli.find_fleet import find_anyhow
     from fleet.cli.screen import console_for, show_checks
     from fleet.control.health.doctor import examine
 
@@ -211,7 +211,7 @@ def logs(
 ) -> None:
     """The logs of all processes of this machine, merged in order of time."""
     from fleet.cli import logs as logbook
-    from fleet.cli.finding import settings_for_embedded
+    from fleet.cli.find_fleet import settings_for_embedded
     from fleet.control.logs.log_files import Wanted
 
     settings = settings_for_embedded()
@@ -235,7 +235,7 @@ def logs(
 @app.command()
 def health(as_json: Json = False) -> None:
     """Ask the control process whether this machine is well; the exit status is 1 if it is not."""
-    from fleet.cli.finding import find_fleet
+    from fleet.cli.find_fleet import find_fleet
     from fleet.cli.screen import console_for, shown
     from fleet.control.health.readiness import health_check
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from temporalio.client import Client
 
 from fleet.cli.down import take_down
-from fleet.cli.finding import settings_for_embedded
+from fleet.cli.find_fleet import settings_for_embedded
 from fleet.cli.record import FleetRecord
 from fleet.config import Settings, load_settings
 from fleet.control.health.status import queue_statuses, status_of

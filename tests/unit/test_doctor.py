@@ -17,7 +17,7 @@ from temporalio.service import RPCError, RPCStatusCode
 from typer.testing import CliRunner
 
 from fleet.cli import operating
-from fleet.cli.finding import find_anyhow
+from fleet.cli.find_fleet import find_anyhow
 from fleet.config import PROJECT_ROOT, load_settings
 from fleet.control.health.doctor import Check, examine
 from fleet.control.health.doctor import settings as given
