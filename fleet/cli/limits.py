@@ -10,7 +10,7 @@ from temporalio.client import Client
 
 from fleet.budgets.messages import Standing
 from fleet.budgets.operator_commands import all_of, pause, resume, set_limits, standing_of, standings_of
-from fleet.cli.screen import shown
+from fleet.cli.show import shown
 from fleet.config import Settings
 from fleet.contracts import LimitSettings
 from fleet.errors import OperationError

@@ -63,7 +63,7 @@ def up(
     from fleet.cli.down import take_down
     from fleet.cli.find_fleet import settings_for_embedded
     from fleet.cli.foreground import stay_until_signal
-    from fleet.cli.screen import console_for, show_addresses
+    from fleet.cli.show import console_for, show_addresses
     from fleet.cli.up import UpOptions, bring_up
     from fleet.control.supervision.supervisord_home import Home
 
@@ -87,7 +87,7 @@ def down() -> None:
     from fleet.cli.down import take_down
     from fleet.cli.find_fleet import settings_for_embedded
     from fleet.cli.record import FleetRecord
-    from fleet.cli.screen import console_for
+    from fleet.cli.show import console_for
     from fleet.control.supervision.supervisord_home import Home
 
     console = console_for()
@@ -132,7 +132,7 @@ def retry(
 def _start_and_show(
     record: "FleetRecord | None", starting: "Coroutine[Any, Any, Started]", *, no_wait: bool, as_json: bool
 ) -> None:
-    from fleet.cli.screen import console_for
+    from fleet.cli.show import console_for
 
     if no_wait:
         _show_started(record, asyncio.run(starting), as_json=as_json)
@@ -161,7 +161,7 @@ def _run(record: "FleetRecord | None", starting: "Coroutine[Any, Any, Started]",
 
 def _show(outcome: "Outcome", record: "FleetRecord | None", console: "Console", *, as_json: bool) -> int:
     """Show what came of a pipeline, the JSON object last; the exit status."""
-    from fleet.cli.screen import show_outcome
+    from fleet.cli.show import show_outcome
 
     if not as_json:
         show_outcome(console, outcome)
@@ -174,7 +174,7 @@ def _show(outcome: "Outcome", record: "FleetRecord | None", console: "Console", 
 
 async def _follow(starting: "Coroutine[Any, Any, Started]", console: "Console") -> "Outcome":
     from fleet.cli.run import follow
-    from fleet.cli.screen import progress_on, shown
+    from fleet.cli.show import progress_on, shown
 
     started = await starting
     console.print(f"pipeline {started.workflow_id}", soft_wrap=True)
@@ -199,7 +199,7 @@ def show_preview_of(
     from fleet.cli.find_fleet import find_fleet
     from fleet.cli.preview import preview
     from fleet.cli.run import read_inputs
-    from fleet.cli.screen import console_for, show_preview
+    from fleet.cli.show import console_for, show_preview
 
     inputs = read_inputs(topic, project, csv, date)
     settings, _ = find_fleet()
@@ -220,7 +220,7 @@ def demo(
     from fleet.cli import demo as demonstration
     from fleet.cli.find_fleet import find_fleet
     from fleet.cli.run import start_pipeline
-    from fleet.cli.screen import console_for, show_addresses
+    from fleet.cli.show import console_for, show_addresses
 
     console = console_for(stderr=as_json)
     demonstration.forget_own_servers()

@@ -29,7 +29,7 @@ def status(
 ) -> None:
     """Temporal, backend, processes and queues; the exit status is 1 if something is not well."""
     from fleet.cli.find_fleet import find_fleet
-    from fleet.cli.screen import console_for, show_status
+    from fleet.cli.show import console_for, show_status
     from fleet.control.health.status import status_of
 
     settings, _ = find_fleet()
@@ -53,7 +53,7 @@ def top(
     """Providers, what waits, pipelines and errors, live; q ends it."""
     from fleet.cli import top as watching
     from fleet.cli.find_fleet import find_fleet
-    from fleet.cli.screen import console_for
+    from fleet.cli.show import console_for
 
     settings, _ = find_fleet()
     if as_json:
@@ -119,7 +119,7 @@ def resume(provider: Provider, as_json: Json = False) -> None:
 
 def _show_limits(standings: "budgets.Standings", *, as_json: bool) -> None:
     from fleet.cli import limits as budgets
-    from fleet.cli.screen import console_for
+    from fleet.cli.show import console_for
 
     if as_json:
         print_json(budgets.to_json(standings))
@@ -135,7 +135,7 @@ def scale(
     """Have so many processes of a program; those that stay keep their calls, those that go finish theirs first."""
     from fleet.cli import processes
     from fleet.cli.find_fleet import find_fleet
-    from fleet.cli.screen import console_for
+    from fleet.cli.show import console_for
 
     settings, _ = find_fleet()
     processes.scale(settings, program, count, console_for().print)
@@ -148,7 +148,7 @@ def roll(
     """Renew processes one at a time, after an update or a change of settings, without a pause or a lost call."""
     from fleet.cli import processes
     from fleet.cli.find_fleet import find_fleet
-    from fleet.cli.screen import console_for
+    from fleet.cli.show import console_for
 
     settings, _ = find_fleet()
     processes.renew(settings, programs or [], console_for().print)
@@ -158,7 +158,7 @@ def roll(
 def supervise() -> None:
     """Run supervisord with the fleet's programs in the foreground, as systemd and containers do."""
     from fleet.cli import supervise as supervision
-    from fleet.cli.screen import console_for
+    from fleet.cli.show import console_for
 
     supervision.supervise(console_for().print)
 
@@ -168,7 +168,7 @@ def replay(as_json: Json = False) -> None:
     """Replay recorded and open workflows on this release; the exit status is 1 if one could not go on with it."""
     from fleet.cli import processes
     from fleet.cli.find_fleet import find_fleet
-    from fleet.cli.screen import console_for, shown
+    from fleet.cli.show import console_for, shown
 
     settings, _ = find_fleet()
     done = asyncio.run(processes.replay_all(settings))
@@ -186,7 +186,7 @@ def replay(as_json: Json = False) -> None:
 def doctor(as_json: Json = False) -> None:
     """Look at all that a fleet on this machine needs; the exit status is 1 if something is wrong."""
     from fleet.cli.find_fleet import find_anyhow
-    from fleet.cli.screen import console_for, show_checks
+    from fleet.cli.show import console_for, show_checks
     from fleet.control.health.doctor import examine
 
     settings, wrong = find_anyhow()
@@ -236,7 +236,7 @@ def logs(
 def health(as_json: Json = False) -> None:
     """Ask the control process whether this machine is well; the exit status is 1 if it is not."""
     from fleet.cli.find_fleet import find_fleet
-    from fleet.cli.screen import console_for, shown
+    from fleet.cli.show import console_for, shown
     from fleet.control.health.readiness import health_check
 
     settings, _ = find_fleet()

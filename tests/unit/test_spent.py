@@ -8,7 +8,7 @@ from rich.console import Console
 from temporalio.converter import value_to_type
 
 from fleet.cli.run import Outcome
-from fleet.cli.screen import show_outcome
+from fleet.cli.show import show_outcome
 from fleet.contracts import Assistant, AssistantResult, Spent, StageRecord
 from fleet.pipeline.inputs import PipelineInputs
 from fleet.pipeline.past_runs import _reused
