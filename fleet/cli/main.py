@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
-from fleet.cli import operating
+from fleet.cli import operator_commands as operating
 from fleet.cli.output import Json, print_json
 from fleet.devstack.environment import without_proxy
 from fleet.errors import FleetError, SettingsError

@@ -16,7 +16,7 @@ from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 from typer.testing import CliRunner
 
-from fleet.cli import operating
+from fleet.cli import operator_commands as operating
 from fleet.cli.find_fleet import find_anyhow
 from fleet.config import PROJECT_ROOT, load_settings
 from fleet.control.health.doctor import Check, examine
