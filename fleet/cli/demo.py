@@ -6,7 +6,7 @@ from importlib.resources import as_file, files
 
 from fleet.cli.down import take_down
 from fleet.cli.find_fleet import settings_for_embedded
-from fleet.cli.record import FleetRecord
+from fleet.cli.fleet_record import FleetRecord
 from fleet.cli.run import read_inputs
 from fleet.cli.up import UpOptions, bring_up
 from fleet.control.supervision.supervisord_home import Home

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable
 
-from fleet.cli.record import FleetRecord
+from fleet.cli.fleet_record import FleetRecord
 from fleet.control.supervision.machine_processes import missed_its_signal
 from fleet.control.supervision.supervisord_client import ProcessStatus, Supervisor, SupervisorAway
 from fleet.control.supervision.supervisord_home import Home

@@ -16,7 +16,7 @@ from pydantic_settings import (
     SettingsError as SourceError,
 )
 
-from fleet.cli.record import FleetRecord
+from fleet.cli.fleet_record import FleetRecord
 from fleet.config import Settings, load_settings
 from fleet.control.health.doctor import NOT_SET
 from fleet.errors import OperationError, SettingsError

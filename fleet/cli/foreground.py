@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from fleet.cli.record import FleetRecord
+from fleet.cli.fleet_record import FleetRecord
 from fleet.errors import OperationError
 
 _LOOK_SECONDS = 1.0

@@ -21,7 +21,7 @@ from fleet.exit_codes import EXIT_BAD_SETTINGS, EXIT_FAILED, EXIT_OK
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from fleet.cli.record import FleetRecord
+    from fleet.cli.fleet_record import FleetRecord
     from fleet.cli.run import Outcome, Started
 
 EXIT_INTERRUPTED = 130
@@ -86,7 +86,7 @@ def down() -> None:
     """End the fleet of this state folder: its workers finish their calls first."""
     from fleet.cli.down import take_down
     from fleet.cli.find_fleet import settings_for_embedded
-    from fleet.cli.record import FleetRecord
+    from fleet.cli.fleet_record import FleetRecord
     from fleet.cli.show import console_for
     from fleet.control.supervision.supervisord_home import Home
 

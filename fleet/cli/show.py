@@ -18,8 +18,8 @@ from fleet.process.logging import harmless
 if TYPE_CHECKING:  # every command loads this module, and few load those
     from collections.abc import Iterator
 
+    from fleet.cli.fleet_record import FleetRecord
     from fleet.cli.preview import Preview
-    from fleet.cli.record import FleetRecord
     from fleet.cli.run import Outcome, Show
     from fleet.control.health.doctor import Check
     from fleet.control.health.status import FleetStatus, Reachable

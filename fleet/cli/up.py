@@ -14,7 +14,7 @@ from temporalio.client import Client
 
 from fleet.cli.down import take_down
 from fleet.cli.find_fleet import settings_for_embedded
-from fleet.cli.record import FleetRecord
+from fleet.cli.fleet_record import FleetRecord
 from fleet.config import Settings, load_settings
 from fleet.control.health.status import queue_statuses, status_of
 from fleet.control.supervision.programs import write_programs
