@@ -197,7 +197,7 @@ def show_status(console: Console, status: FleetStatus, *, in_all: bool = False) 
     console.print(processes)
     console.print(queues)
     if status.machines or in_all:
-        from fleet.cli.overview import machines_of
+        from fleet.cli.machine_table import machines_of
 
         console.print(machines_of([asdict(one) for one in status.machines], time.time()))
     for problem in status.problems():

@@ -17,7 +17,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from fleet.cli.overview import machines_of, seconds
+from fleet.cli.machine_table import machines_of, seconds
 from fleet.config import Settings
 from fleet.errors import OperationError
 from fleet.process.logging import harmless
