@@ -34,8 +34,8 @@ from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest
 from temporalio.client import Client
 
 from fleet.config import PROJECT_ROOT, load_settings
+from fleet.devstack.detached_processes import end_processes
 from fleet.devstack.environment import simulated_providers
-from fleet.devstack.processes import end_processes
 from fleet.devstack.stack import Ports, Stack
 from tests.ports import free_port_base
 

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from bench.limits.scenarios import BARE, Scenario
-from fleet.devstack.processes import end_processes
+from fleet.devstack.detached_processes import end_processes
 from fleet.devstack.simulator.addresses import provider_url
 from fleet.devstack.stack import Ports, Stack
 from tests.fleet import Fleet

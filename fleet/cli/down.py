@@ -7,7 +7,7 @@ from fleet.cli.fleet_record import FleetRecord
 from fleet.control.supervision.machine_processes import missed_its_signal
 from fleet.control.supervision.supervisord_client import ProcessStatus, Supervisor, SupervisorAway
 from fleet.control.supervision.supervisord_home import Home
-from fleet.devstack.processes import ProcessRecord, end_processes
+from fleet.devstack.detached_processes import ProcessRecord, end_processes
 
 _POLL_SECONDS = 0.2
 _SAY_AFTER_SECONDS = 3.0

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from fleet.devstack.processes import ProcessRecord
+from fleet.devstack.detached_processes import ProcessRecord
 from fleet.errors import OperationError
 
 _FILE = "fleet.json"

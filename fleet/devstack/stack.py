@@ -13,7 +13,7 @@ from pathlib import Path
 
 import httpx
 
-from fleet.devstack.processes import ProcessRecord, end_processes, spawn
+from fleet.devstack.detached_processes import ProcessRecord, end_processes, spawn
 from fleet.errors import OperationError
 
 ALL_PARTS = frozenset({"temporal", "backend", "simulator"})
