@@ -35,7 +35,7 @@ from temporalio.client import Client
 
 from fleet.config import PROJECT_ROOT, load_settings
 from fleet.devstack.detached_processes import end_processes
-from fleet.devstack.environment import simulated_providers
+from fleet.devstack.simulated_settings import simulated_providers
 from fleet.devstack.stack import Ports, Stack
 from tests.ports import free_port_base
 

@@ -20,7 +20,7 @@ from fleet.config import load_settings
 from fleet.control.supervision.supervisord_client import Supervisor, SupervisorAway
 from fleet.control.supervision.supervisord_home import Home
 from fleet.devstack.detached_processes import ProcessRecord, end_processes, spawn
-from fleet.devstack.environment import simulated_providers
+from fleet.devstack.simulated_settings import simulated_providers
 from fleet.devstack.simulator.testing import RunningSimulator
 from fleet.devstack.stack import Ports, Stack
 from tests.commands import BIN, Command

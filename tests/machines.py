@@ -14,7 +14,7 @@ from typing import Any
 
 from fleet.config import PROJECT_ROOT, load_settings
 from fleet.devstack.detached_processes import ProcessRecord, end_processes
-from fleet.devstack.environment import simulated_providers
+from fleet.devstack.simulated_settings import simulated_providers
 from fleet.devstack.stack import Ports, Stack
 from fleet.process.machine_id import Place, known_id, place_of
 from tests.commands import Command

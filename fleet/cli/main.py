@@ -14,7 +14,7 @@ import typer
 
 from fleet.cli import operator_commands as operating
 from fleet.cli.output import Json, print_json
-from fleet.devstack.environment import without_proxy
+from fleet.devstack.simulated_settings import without_proxy
 from fleet.errors import FleetError, SettingsError
 from fleet.exit_codes import EXIT_BAD_SETTINGS, EXIT_FAILED, EXIT_OK
 

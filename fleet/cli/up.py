@@ -22,7 +22,7 @@ from fleet.control.supervision.supervisord_client import Supervisor, SupervisorA
 from fleet.control.supervision.supervisord_home import Home
 from fleet.devstack.backend.keys import key_variables, real_key
 from fleet.devstack.detached_processes import ProcessRecord, spawn
-from fleet.devstack.environment import simulated_providers
+from fleet.devstack.simulated_settings import simulated_providers
 from fleet.devstack.stack import Ports, Stack, refuse_taken_ports
 from fleet.errors import OperationError
 from fleet.execution.backend_client import Backend

@@ -23,7 +23,7 @@ from temporalio.client import WorkflowFailureError, WorkflowHandle
 from fleet.config import load_settings
 from fleet.contracts import PIPELINE_QUEUE, WORKFLOW_TYPE
 from fleet.devstack.detached_processes import end_processes
-from fleet.devstack.environment import simulated_providers
+from fleet.devstack.simulated_settings import simulated_providers
 from fleet.devstack.stack import Ports, Stack
 from tests.fleet import Fleet
 from tests.ports import free_port_base
