@@ -6,12 +6,12 @@ from typing import Any
 
 import httpx
 
-from fleet.devstack.serving import served
 from fleet.devstack.simulator.addresses import Kind, provider_url
 from fleet.devstack.simulator.app import create_app
 from fleet.devstack.simulator.engine import Engine
 from fleet.devstack.simulator.latency import Latency
 from fleet.devstack.simulator.transports import ReachableProtocol
+from fleet.devstack.threaded_server import served
 
 
 class RunningSimulator:

@@ -15,7 +15,7 @@ from starlette.routing import Route
 
 from fleet.devstack.backend.app import create_app
 from fleet.devstack.backend.database import connect, seed_keys, seed_sample
-from fleet.devstack.serving import served
+from fleet.devstack.threaded_server import served
 from fleet.errors import ApiKeyMissing, BackendAnswerError, BackendUnavailable, FleetError, ProjectNotFound
 from fleet.execution.backend_client import Backend
 

@@ -7,8 +7,8 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from fleet.devstack.conformance import CHECKS, KINDS, conformance, endpoint
-from fleet.devstack.serving import served
 from fleet.devstack.simulator.testing import RunningSimulator
+from fleet.devstack.threaded_server import served
 
 
 async def test_the_simulator_conforms(simulator: RunningSimulator) -> None:
