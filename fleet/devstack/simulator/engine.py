@@ -12,11 +12,11 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response, StreamingResponse
 
 from fleet.devstack.simulator import writer
-from fleet.devstack.simulator.broken import Dripping, Nothing, Truncated
 from fleet.devstack.simulator.calls import Answer, Call, Entry, Ledger, Refusal
 from fleet.devstack.simulator.faults import BROKEN, REFUSALS, Fault, Faults
 from fleet.devstack.simulator.latency import Latency
 from fleet.devstack.simulator.limits import Kind, Limits, OverLimit, Reading
+from fleet.devstack.simulator.partial_answers import Dripping, Nothing, Truncated
 from fleet.devstack.simulator.transports import reset
 
 CLIENT_GONE = 499
