@@ -11,7 +11,7 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import JSONResponse, RedirectResponse, Response, StreamingResponse
 
-from fleet.devstack.simulator import writer
+from fleet.devstack.simulator import answer_text as writer
 from fleet.devstack.simulator.calls import Answer, Call, Entry, Ledger, Refusal
 from fleet.devstack.simulator.faults import BROKEN, REFUSALS, Fault, Faults
 from fleet.devstack.simulator.latency import Latency
