@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from bench.limits.feeding import Feeder
+from bench.limits.feeder import Feeder
 from bench.limits.rows import Row, outcome_of, row_of, taken_in, window_of
 from bench.limits.scenarios import FAULTS, Load, Scenario
 from bench.limits.stage import Stage, staged

@@ -4,7 +4,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 
-from bench.limits.feeding import Feeder
+from bench.limits.feeder import Feeder
 from bench.limits.rows import Row, Window, first_call, row_of, window_of
 from bench.limits.scenarios import Load, Scenario, Variant
 from bench.limits.stage import REQUEST_BURST_SECONDS, Stage, staged

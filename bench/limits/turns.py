@@ -5,7 +5,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import replace
 
-from bench.limits.feeding import Feeder
+from bench.limits.feeder import Feeder
 from bench.limits.rows import Row, Window, row_of
 from bench.limits.scenarios import Load, Scenario
 from bench.limits.stage import REQUEST_BURST_SECONDS, Stage, staged

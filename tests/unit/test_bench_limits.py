@@ -8,8 +8,8 @@ from typing import Any, cast
 
 import pytest
 
-from bench.limits import feeding
-from bench.limits.feeding import Feeder
+from bench.limits import feeder as feeding
+from bench.limits.feeder import Feeder
 from bench.limits.machines import Unconfigured
 from bench.limits.rows import Row, row_of, window_of
 from bench.limits.scenarios import Load, Scenario
