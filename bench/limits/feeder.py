@@ -9,8 +9,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from types import TracebackType
 from typing import Self
 
+from bench.limits.bench_fleet import ASSISTANTS, Stage
 from bench.limits.scenarios import Load
-from bench.limits.stage import ASSISTANTS, Stage
 
 LOOK_SECONDS = 0.5
 #: A pipeline's calls are in their queue that long after its start.

@@ -6,10 +6,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from bench.limits.bench_fleet import Stage, staged
 from bench.limits.feeder import Feeder
 from bench.limits.rows import Row, outcome_of, row_of, taken_in, window_of
 from bench.limits.scenarios import FAULTS, Load, Scenario
-from bench.limits.stage import Stage, staged
 from bench.limits.steady import await_first_call, needed_calls, wait_until
 from tests.fleet import json_of
 

@@ -9,8 +9,8 @@ from typing import Any
 from temporalio.api.enums.v1 import EventType
 from temporalio.client import Client
 
+from bench.limits.bench_fleet import Stage
 from bench.limits.scenarios import Load
-from bench.limits.stage import Stage
 
 
 @dataclass(frozen=True)

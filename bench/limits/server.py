@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from statistics import median
 
+from bench.limits.bench_fleet import Stage, staged
 from bench.limits.rows import Row, Window, row_of
 from bench.limits.scenarios import BARE, Load, Scenario
-from bench.limits.stage import Stage, staged
 
 #: First and last calls of a batch are left out of its pace: not all processes work then.
 _EDGE = 0.1

@@ -4,10 +4,10 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 
+from bench.limits.bench_fleet import REQUEST_BURST_SECONDS, Stage, staged
 from bench.limits.feeder import Feeder
 from bench.limits.rows import Row, Window, first_call, row_of, window_of
 from bench.limits.scenarios import Load, Scenario, Variant
-from bench.limits.stage import REQUEST_BURST_SECONDS, Stage, staged
 
 _FIRST_CALL_SECONDS = 60.0
 #: More than all processes can take within the feeder's look and a pipeline's start.

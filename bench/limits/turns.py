@@ -5,10 +5,10 @@ from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import replace
 
+from bench.limits.bench_fleet import REQUEST_BURST_SECONDS, Stage, staged
 from bench.limits.feeder import Feeder
 from bench.limits.rows import Row, Window, row_of
 from bench.limits.scenarios import Load, Scenario
-from bench.limits.stage import REQUEST_BURST_SECONDS, Stage, staged
 from bench.limits.steady import wait_until
 
 #: Pipelines that the small project of h starts at once, every so many seconds.

@@ -9,11 +9,11 @@ from typing import Any, cast
 import pytest
 
 from bench.limits import feeder as feeding
+from bench.limits.bench_fleet import Stage
 from bench.limits.feeder import Feeder
 from bench.limits.machines import Unconfigured
 from bench.limits.rows import Row, row_of, window_of
 from bench.limits.scenarios import Load, Scenario
-from bench.limits.stage import Stage
 from fleet.devstack.stack import Ports
 
 LOAD = Load("openai", rpm=600)
