@@ -8,9 +8,9 @@ from typing import Any
 
 from bench.limits.bench_fleet import Stage, staged
 from bench.limits.feeder import Feeder
+from bench.limits.full_queue import await_first_call, needed_calls, wait_until
 from bench.limits.rows import Row, outcome_of, row_of, taken_in, window_of
 from bench.limits.scenarios import FAULTS, Load, Scenario
-from bench.limits.steady import await_first_call, needed_calls, wait_until
 from tests.fleet import json_of
 
 TROUBLED = "openai"

@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from bench.limits.bench_fleet import Stage, staged
+from bench.limits.full_queue import await_first_call, needed_calls, wait_until
 from bench.limits.rows import Row, outcome_of, row_of, taken_in, window_of
 from bench.limits.scenarios import Load, Scenario
-from bench.limits.steady import await_first_call, needed_calls, wait_until
 
 _WITHOUT_QUOTA = "gemini-2.5-pro"
 

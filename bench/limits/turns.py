@@ -7,9 +7,9 @@ from dataclasses import replace
 
 from bench.limits.bench_fleet import REQUEST_BURST_SECONDS, Stage, staged
 from bench.limits.feeder import Feeder
+from bench.limits.full_queue import wait_until
 from bench.limits.rows import Row, Window, row_of
 from bench.limits.scenarios import Load, Scenario
-from bench.limits.steady import wait_until
 
 #: Pipelines that the small project of h starts at once, every so many seconds.
 SMALL_BURST, SMALL_SECONDS = 8, 5.0
