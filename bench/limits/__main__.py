@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 from bench.limits.full_queue import steady
+from bench.limits.interleaved import in_turns, taking_turns
 from bench.limits.isolation import isolated
 from bench.limits.quota import beside_a_spent_quota
 from bench.limits.rows import Row
 from bench.limits.scenarios import Scenario, Variant, scenarios
 from bench.limits.server import compared
-from bench.limits.turns import in_turns, taking_turns
 
 _KILLING = ("a", "b", "c", "d", "e")
 _OTHERS: dict[str, Callable[[Scenario], Iterator[Row]]] = {
