@@ -15,7 +15,7 @@ from temporalio.client import Client, WorkflowFailureError
 from bench.soak.answers import Told, sent_again, told_by
 from bench.soak.kills import RESTART_SECONDS, Killer
 from bench.soak.machines import CUTS_AT, FurtherMachine
-from bench.soak.presence import Presence, longest_gaps
+from bench.soak.poller_gaps import Presence, longest_gaps
 from fleet.contracts import PIPELINE_QUEUE, WORKFLOW_TYPE
 from fleet.control.supervision.supervisord_client import ProcessStatus, Supervisor, SupervisorAway
 from fleet.control.supervision.supervisord_home import Home

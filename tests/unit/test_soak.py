@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from bench.soak.answers import ANSWER_SECONDS, Kill, SentAgain, Told, open_calls, sent_again, told_by
-from bench.soak.presence import Presence, Span, longest_gaps
+from bench.soak.poller_gaps import Presence, Span, longest_gaps
 from fleet.execution.journal import CallName, Journal
 from fleet.process.liveness import PulseRecord, pulse_file
 
