@@ -16,7 +16,7 @@ from fleet.contracts import PIPELINE_QUEUE, WORKFLOW_TYPE
 from tests.fleet import QUICK_SECONDS, Fleet, json_of, running_fleet
 from tests.waiting import wait_for
 
-WEDGES = Path(__file__).parents[1] / "wedge"
+WEDGES = Path(__file__).parents[1] / "blocked_worker"
 HEALED_SECONDS = 60.0
 #: What was killed several times is a problem until it has run for a while.
 WELL_SECONDS = 60.0
