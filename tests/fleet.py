@@ -24,8 +24,8 @@ from fleet.devstack.simulated_settings import simulated_providers
 from fleet.devstack.simulator.testing import RunningSimulator
 from fleet.devstack.stack import Ports, Stack
 from tests.commands import BIN, Command
+from tests.end_with_parent import done_if_killed
 from tests.evidence import last_lines, ledger_lines
-from tests.last_will import done_if_killed
 from tests.ports import free_port_base
 from tests.waiting import wait_for
 

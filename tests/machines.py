@@ -18,9 +18,9 @@ from fleet.devstack.simulated_settings import simulated_providers
 from fleet.devstack.stack import Ports, Stack
 from fleet.process.machine_id import Place, known_id, place_of
 from tests.commands import Command
+from tests.end_with_parent import done_if_killed
 from tests.evidence import last_lines, ledger_lines
 from tests.fleet import ENVIRONMENT, QUICK_SECONDS, Fleet, json_of
-from tests.last_will import done_if_killed
 from tests.ports import free_port_base
 from tests.waiting import wait_for
 

@@ -14,8 +14,8 @@ import httpx
 import pytest
 
 from fleet.config import PROJECT_ROOT
+from tests.end_with_parent import done_if_killed
 from tests.fleet import json_of
-from tests.last_will import done_if_killed
 from tests.loopback import answers
 from tests.machines import Servers, addresses, running_servers
 from tests.ports import free_port_base
