@@ -133,12 +133,12 @@ def scale(
     count: Annotated[int, typer.Argument(help="How many processes it shall have on this machine.")],
 ) -> None:
     """Have so many processes of a program; those that stay keep their calls, those that go finish theirs first."""
-    from fleet.cli import processes
+    from fleet.cli import scale_and_roll
     from fleet.cli.find_fleet import find_fleet
     from fleet.cli.show import console_for
 
     settings, _ = find_fleet()
-    processes.scale(settings, program, count, console_for().print)
+    scale_and_roll.scale(settings, program, count, console_for().print)
 
 
 @app.command()
@@ -146,12 +146,12 @@ def roll(
     programs: Annotated[list[str] | None, typer.Argument(help="All of them without it.")] = None,
 ) -> None:
     """Renew processes one at a time, after an update or a change of settings, without a pause or a lost call."""
-    from fleet.cli import processes
+    from fleet.cli import scale_and_roll
     from fleet.cli.find_fleet import find_fleet
     from fleet.cli.show import console_for
 
     settings, _ = find_fleet()
-    processes.renew(settings, programs or [], console_for().print)
+    scale_and_roll.renew(settings, programs or [], console_for().print)
 
 
 @app.command()
@@ -166,12 +166,12 @@ def supervise() -> None:
 @app.command()
 def replay(as_json: Json = False) -> None:
     """Replay recorded and open workflows on this release; the exit status is 1 if one could not go on with it."""
-    from fleet.cli import processes
+    from fleet.cli import scale_and_roll
     from fleet.cli.find_fleet import find_fleet
     from fleet.cli.show import console_for, shown
 
     settings, _ = find_fleet()
-    done = asyncio.run(processes.replay_all(settings))
+    done = asyncio.run(scale_and_roll.replay_all(settings))
     if as_json:
         print_json(asdict(done))
     else:
