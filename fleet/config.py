@@ -43,7 +43,8 @@ RESERVED_PROGRAMS = frozenset({"pipeline", "assistants", "control", "logs", "gua
 #: Spellings of a provider that databases contain beside its name.
 PROVIDER_ALIASES = {"claude": "anthropic", "google": "gemini"}
 
-Kind = Literal["openai", "anthropic", "gemini"]
+#: The kinds of providers, each with a folder of that name in fleet/providers.
+KINDS = ["openai", "anthropic", "gemini"]
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 
 
@@ -65,6 +66,13 @@ def _upper(value: Any) -> Any:
     return value.upper() if isinstance(value, str) else value
 
 
+def _kind(value: str) -> str:
+    if value not in KINDS:
+        raise ValueError(f"must be one of {', '.join(KINDS)}")
+    return value
+
+
+Kind = Annotated[str, AfterValidator(_kind)]
 HttpUrl = Annotated[str, AfterValidator(_http_url)]
 HostAndPort = Annotated[str, AfterValidator(_host_and_port)]
 
@@ -138,6 +146,7 @@ class ProviderSettings(BaseModel):
         return self.kind == "openai" and self.openai_api == "responses"
 
 
+#: Those that ``supervisord.conf`` has programs for.
 _BUILT_IN: dict[str, dict[str, Any]] = {name: {"kind": name} for name in ("openai", "anthropic", "gemini")}
 
 
@@ -292,7 +301,7 @@ class Settings(BaseSettings):
             if isinstance(section, ProviderSettings):
                 section = section.model_dump()
             if isinstance(section, dict):
-                sections[name] = sections.get(name, {}) | section
+                sections[name] = sections.get(name, {"kind": name} if name in KINDS else {}) | section
             else:
                 sections[name] = section
         for name, section in sections.items():
@@ -321,7 +330,7 @@ class Settings(BaseSettings):
                 )
             if provider.background and not provider.has_background:
                 raise ValueError(_no_background(provider))
-            if name not in _BUILT_IN and provider.base_url is None:
+            if name not in KINDS and provider.base_url is None:
                 raise ValueError(f"provider {name!r} needs a base_url (FLEET_PROVIDERS__{name.upper()}__BASE_URL)")
             for queue in provider.limits:
                 if taken := queues.get(queue):

@@ -14,26 +14,15 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from urllib.parse import urlsplit
 
-from fleet.config import Kind, ProviderSettings
+from fleet.config import KINDS, Kind, ProviderSettings
 from fleet.devstack.backend.keys import key_variables, real_key
 from fleet.devstack.simulator.addresses import provider_url
 from fleet.errors import FleetError, ProviderError
 from fleet.failures import Meaning
 from fleet.providers.base import LlmAnswer, LlmRequest, Provider
-from fleet.providers.registry import provider_factory
+from fleet.providers.registry import provider_factory, spec_of
 
-KINDS: tuple[Kind, ...] = ("openai", "anthropic", "gemini")
-_HOSTS: dict[str, Kind] = {
-    "api.openai.com": "openai",
-    "api.anthropic.com": "anthropic",
-    "generativelanguage.googleapis.com": "gemini",
-}
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
-_MODELS: dict[Kind, str] = {"openai": "gpt-4o-mini", "anthropic": "claude-haiku-4-5", "gemini": "gemini-2.5-flash"}
-_LIMIT_HEADERS: dict[Kind, str] = {
-    "openai": "x-ratelimit-limit-requests",
-    "anthropic": "anthropic-ratelimit-requests-limit",
-}
 _CALL_SECONDS = 60.0
 # The least that OpenAI's Responses API accepts.
 _FEW_TOKENS = 16
@@ -62,6 +51,10 @@ class Endpoint:
             return await client.complete(request, timeout_seconds=_CALL_SECONDS)
 
 
+def _official_hosts() -> dict[str, Kind]:
+    return {urlsplit(spec_of(kind).official_url).hostname or "": kind for kind in KINDS}
+
+
 def endpoint(base_url: str, kind: Kind) -> Endpoint:
     """The endpoint of that kind at ``base_url``, its key and model from the environment.
 
@@ -74,8 +67,8 @@ def endpoint(base_url: str, kind: Kind) -> Endpoint:
         raise ValueError(
             f"no key for {kind} at {host}. Remedy: set {key_variables(kind)[0]}; calls there are paid"
         )
-    address = base_url if host in _HOSTS else provider_url(base_url, kind, kind)
-    model = os.environ.get(f"CONFORMANCE_MODEL_{kind.upper()}", _MODELS[kind])
+    address = base_url if host in _official_hosts() else provider_url(base_url, kind, kind)
+    model = os.environ.get(f"CONFORMANCE_MODEL_{kind.upper()}", spec_of(kind).example_model)
     request = LlmRequest(
         model=model,
         system_prompt="Answer in one sentence.",
@@ -106,9 +99,10 @@ async def ends_at_max_tokens(at: Endpoint) -> str:
 
 async def names_its_limits(at: Endpoint) -> str:
     """The rate limit stands in the headers, where the provider sends any."""
-    name = _LIMIT_HEADERS.get(at.settings.kind)
-    if name is None:
+    form = spec_of(at.settings.kind).limit_header
+    if not form:
         return ""
+    name = form.format(part="limit", what="requests")
     headers = (await at.ask(at.request)).headers
     return "" if headers.get(name, "").isdigit() else f"the header {name} was expected, not {sorted(headers)}"
 
@@ -128,15 +122,9 @@ async def rejects_a_wrong_key(at: Endpoint) -> str:
 
 async def has_no_unknown_model(at: Endpoint) -> str:
     """A model that does not exist is a 404, never retried."""
-    return await _refused(at, replace(at.request, model=_unknown(at)), Meaning.NOT_FOUND)
-
-
-def _unknown(at: Endpoint) -> str:
-    return {
-        "openai": "gpt-4-nonexistent",
-        "anthropic": "claude-3-nonexistent",
-        "gemini": "gemini-2.5-nonexistent",
-    }[at.settings.kind]
+    return await _refused(
+        at, replace(at.request, model=spec_of(at.settings.kind).unknown_model), Meaning.NOT_FOUND
+    )
 
 
 async def refuses_a_bad_request(at: Endpoint) -> str:
@@ -184,7 +172,7 @@ def main() -> None:
     parser.add_argument("providers", nargs="*", metavar="PROVIDER", help=f"of {', '.join(KINDS)}; by default all")
     options = parser.parse_args()
     host = urlsplit(options.base_url).hostname
-    known = _HOSTS.get(host or "")
+    known = _official_hosts().get(host or "")
     if not host or not set(options.providers) <= set(KINDS):
         parser.error(f"give an address such as http://127.0.0.1:8010, and providers of {', '.join(KINDS)}")
     kinds = [kind for kind in KINDS if kind in (options.providers or ([known] if known else KINDS))]

@@ -8,53 +8,18 @@ status, headers and body and hand these over; what an exception class is called 
 
 import json
 from collections.abc import Mapping
-from datetime import UTC, datetime, time, timedelta, timezone, tzinfo
 from typing import Any
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from fleet.config import Kind
 from fleet.errors import ProviderError
 from fleet.failures import Meaning
+from fleet.providers.registry import spec_of
 from fleet.providers.response_bodies import details_of, error_of
-from fleet.providers.retry_after import requested_wait, until
+from fleet.providers.retry_after import requested_wait
+from fleet.providers.spec import VendorSpec
 from fleet.redaction import redact
 
 _LONGEST_DETAIL = 300
-
-#: Error codes and types that say more than the status does.
-_BY_CODE: dict[Kind, dict[str, Meaning]] = {
-    "openai": {
-        "insufficient_quota": Meaning.QUOTA_SPENT,
-        "billing_hard_limit_reached": Meaning.QUOTA_SPENT,
-        "billing_not_active": Meaning.QUOTA_SPENT,
-        "slow_down": Meaning.RAMP,
-        "model_not_found": Meaning.NOT_FOUND,
-        "invalid_api_key": Meaning.KEY_REJECTED,
-    },
-    "anthropic": {
-        "billing_error": Meaning.QUOTA_SPENT,
-        "overloaded_error": Meaning.OVERLOAD,
-        "rate_limit_error": Meaning.RATE,
-        "api_error": Meaning.OUTAGE,
-        "timeout_error": Meaning.OUTAGE,
-        "authentication_error": Meaning.KEY_REJECTED,
-        "permission_error": Meaning.FORBIDDEN,
-        "not_found_error": Meaning.NOT_FOUND,
-    },
-    "gemini": {
-        "API_KEY_INVALID": Meaning.KEY_REJECTED,
-        "API_KEY_SERVICE_BLOCKED": Meaning.KEY_REJECTED,
-        "API_KEY_HTTP_REFERRER_BLOCKED": Meaning.KEY_REJECTED,
-        "API_KEY_IP_ADDRESS_BLOCKED": Meaning.KEY_REJECTED,
-        "CONSUMER_INVALID": Meaning.KEY_REJECTED,
-        "CONSUMER_SUSPENDED": Meaning.KEY_REJECTED,
-        "SERVICE_DISABLED": Meaning.KEY_REJECTED,
-        "BILLING_DISABLED": Meaning.QUOTA_SPENT,
-        # The Interactions API has codes of its own, and tells of no quota beside them.
-        "too_many_requests": Meaning.RATE,
-        "resource_exhausted": Meaning.RATE,
-    },
-}
 
 _BY_STATUS: dict[int, Meaning] = {
     401: Meaning.KEY_REJECTED,
@@ -87,56 +52,26 @@ def _codes(error: Mapping[str, Any]) -> list[str]:
     return [code for code in (error.get("code"), error.get("type"), *reasons) if isinstance(code, str)]
 
 
-def _gemini_quota(error: Mapping[str, Any]) -> Meaning | None:
-    """What a 429 of Gemini is about, from its quota violations: a minute, a day, or a limit of 0; of one model, as
-    most of its quotas are, or of the project."""
-    for detail in details_of(error):
-        violations = detail.get("violations")
-        for violation in violations if isinstance(violations, list) else []:
-            quota, none = str(violation.get("quotaId", "")), str(violation.get("quotaValue", "")) == "0"
-            if none or "PerDay" in quota:
-                whole = Meaning.QUOTA_SPENT if none else Meaning.QUOTA_UNTIL_RESET
-                return Meaning.MODEL_QUOTA if "PerModel" in quota else whole
-    return None
-
-
-def _pacific() -> tzinfo:
-    try:
-        return ZoneInfo("America/Los_Angeles")
-    except ZoneInfoNotFoundError:  # a machine without the tz database; in summer an hour late
-        return timezone(timedelta(hours=-8))
-
-
-def _until_quotas_reset(date: str | None) -> float:
-    """Seconds until Gemini's quotas of the day come back: at midnight, Pacific time. A refusal may ask for less,
-    even for a minute."""
-    here = datetime.now(UTC)
-    now = here + timedelta(seconds=until(date, here) or 0.0)  # by the provider's clock, where it tells
-    zone = _pacific()
-    tomorrow = now.astimezone(zone).date() + timedelta(days=1)
-    midnight = datetime.combine(tomorrow, time(), zone)
-    return (midnight.astimezone(UTC) - now).total_seconds()
-
-
-def _is_the_providers(kind: Kind, error: Mapping[str, Any]) -> bool:
-    """Whether the error is the provider's own. Any other answer with status 5xx is that of something in between,
+def _is_the_vendors(spec: VendorSpec, error: Mapping[str, Any]) -> bool:
+    """Whether the error is the vendor's own. Any other answer with status 5xx is that of something in between,
     which cannot say what became of the call."""
-    if kind == "gemini" and isinstance(error.get("code"), int):
-        return str(error.get("status", "")).isupper()
+    if (known := spec.is_own_error(error)) is not None:
+        return known
     return isinstance(error.get("message"), str) and bool(_codes(error))
 
 
 def meaning_of(kind: Kind, status: int, error: Mapping[str, Any]) -> Meaning:
     """What an answer with this HTTP status and this ``error`` object means."""
-    if kind == "gemini" and status == 429 and (quota := _gemini_quota(error)):
+    spec = spec_of(kind)
+    if status == 429 and (quota := spec.quota_failure(error)):
         return quota
     for code in _codes(error):
-        if known := _BY_CODE[kind].get(code):
+        if known := spec.error_codes.get(code):
             return known
     if known := _BY_STATUS.get(status):
         return known
     if status >= 500:
-        return Meaning.OUTAGE if _is_the_providers(kind, error) else Meaning.LOST_AFTER_SENDING
+        return Meaning.OUTAGE if _is_the_vendors(spec, error) else Meaning.LOST_AFTER_SENDING
     return Meaning.BAD_REQUEST if status >= 400 else Meaning.UNUSABLE_BODY
 
 
@@ -158,8 +93,10 @@ def answered_with_error(
     error = error_of(body)
     lowered = {name.lower(): value for name, value in headers.items()}
     meaning, wait = meaning_of(kind, status, error), requested_wait(lowered, body)
-    if meaning in (Meaning.QUOTA_UNTIL_RESET, Meaning.MODEL_QUOTA):
-        wait = max(wait or 0.0, _until_quotas_reset(lowered.get("date")))
+    if meaning in (Meaning.QUOTA_UNTIL_RESET, Meaning.MODEL_QUOTA) and (
+        reset := spec_of(kind).seconds_until_reset
+    ):
+        wait = max(wait or 0.0, reset(lowered.get("date")))
     return ProviderError(
         meaning,
         provider,

@@ -7,13 +7,13 @@ from functools import cache
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
-from fleet.config import Kind, ProviderSettings
+from fleet.config import KINDS, Kind, ProviderSettings
 from fleet.providers.base import LlmAnswer
+from fleet.providers.registry import spec_of
 
 if TYPE_CHECKING:  # its price data is large
     from genai_prices.types import ModelInfo
 
-_PRICE_LIST = {"openai": "openai", "anthropic": "anthropic", "gemini": "google"}
 #: What providers call the tier that list prices are of; Groq's is ``on_demand``.
 _STANDARD = frozenset({"default", "standard", "on_demand", "unspecified"})
 #: By which of these the price library knows a tier differs from provider to provider.
@@ -49,7 +49,7 @@ def billed_in(kind: Kind, flavor: str, body: Mapping[str, Any]) -> dict[str, int
     from genai_prices.data_snapshot import get_snapshot
 
     try:
-        provider = get_snapshot().find_provider(None, _PRICE_LIST[kind], None)
+        provider = get_snapshot().find_provider(None, spec_of(kind).price_list, None)
         _, usage = provider.extract_usage(dict(body), api_flavor=flavor)
     except (LookupError, ValueError, TypeError):  # usage that is missing, or not as documented
         return {}
@@ -99,7 +99,7 @@ def _priced(
     from genai_prices import Usage, calc_price
 
     context = dict.fromkeys(_TIER_KEYS, tier) if tier else {}
-    seller = _PRICE_LIST.get(settings.name, settings.name)
+    seller = spec_of(settings.name).price_list if settings.name in KINDS else settings.name
     try:
         price = calc_price(Usage(**counts), model, provider_id=seller, price_context=context)
     except (LookupError, ValueError):  # an unknown model, or token counts that contradict each other

@@ -1,47 +1,57 @@
-"""The only place that knows all providers. A process imports no SDK but its own provider's."""
+"""The only place that knows all vendors: each kind of provider is a folder beside this file, with its ``spec``, which
+needs no SDK, and its adapters. A process imports no SDK but its own provider's."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
 
-from fleet.config import ProviderSettings
+from fleet.config import KINDS, Kind, ProviderSettings
 from fleet.errors import SettingsError
 from fleet.providers.base import Provider
+from fleet.providers.spec import Adapter, VendorSpec
 
 ProviderFactory = Callable[[str], Provider]
 
 
-def _adapter_of(settings: ProviderSettings) -> tuple[str, str]:
-    """Module and class of the adapter."""
-    if settings.kind == "gemini" and settings.sdk == "google-generativeai":
-        return "fleet.providers.gemini.legacy_adapter", "LegacyGeminiProvider"
-    return {
-        "openai": ("fleet.providers.openai.adapter", "OpenAIProvider"),
-        "anthropic": ("fleet.providers.anthropic.adapter", "AnthropicProvider"),
-        "gemini": ("fleet.providers.gemini.adapter", "GeminiProvider"),
-    }[settings.kind]
+@cache
+def spec_of(kind: Kind) -> VendorSpec:
+    """What is known of a vendor without its SDK."""
+    spec: VendorSpec = import_module(f"fleet.providers.{kind}.spec").SPEC
+    return spec
+
+
+def all_specs() -> Iterator[VendorSpec]:
+    """The specs of all kinds of providers."""
+    return (spec_of(kind) for kind in KINDS)
 
 
 def provider_factory(settings: ProviderSettings) -> ProviderFactory:
     """Import the provider's SDK, now, and return what makes a client of it from an API key.
 
     Raises:
-        SettingsError: the settings name Google's older SDK and it is not installed.
+        SettingsError: the settings name an SDK that is not installed.
     """
-    module, class_name = _adapter_of(settings)
-    if module.endswith("gemini_legacy") and not _installed("google.generativeai"):
+    chosen = _adapter_of(settings)
+    if chosen.package and not _installed(chosen.package):
         raise SettingsError(
-            f"FLEET_PROVIDERS__{settings.name.upper()}__SDK=google-generativeai, but that package is not "
-            "installed. Remedy: install requirements/gemini-legacy.txt into an environment of its own, or "
-            "unset the variable to use google-genai"
+            f"FLEET_PROVIDERS__{settings.name.upper()}__SDK={settings.sdk}, but that package is not installed. "
+            f"Remedy: install {chosen.extra} into an environment of its own, or unset the variable to use "
+            f"{chosen.instead}"
         )
-    adapter = getattr(import_module(module), class_name)
+    adapter = getattr(import_module(f"fleet.providers.{settings.kind}.{chosen.module}"), chosen.class_name)
     return lambda api_key: adapter(settings, api_key)
 
 
 def provider_address(settings: ProviderSettings) -> str:
     """Where its calls are sent to."""
-    return settings.base_url or str(import_module(_adapter_of(settings)[0]).OFFICIAL_URL)
+    return settings.base_url or spec_of(settings.kind).official_url
+
+
+def _adapter_of(settings: ProviderSettings) -> Adapter:
+    """The adapter for its ``sdk``, or its vendor's default."""
+    adapters = spec_of(settings.kind).adapters
+    return adapters.get(settings.sdk) or adapters[""]
 
 
 def _installed(module: str) -> bool:

@@ -1,7 +1,6 @@
 """What a call costs of each limit: estimated before it is sent, corrected when its usage is known.
 
-OpenAI charges the larger of ``max_tokens`` and its own estimate of the input, when the call arrives; Anthropic
-input and output apart, the output as it is written; Gemini the input. Sources: the providers' rate limit pages.
+How a vendor charges stands in its :class:`fleet.providers.spec.VendorSpec`. Sources: the providers' rate limit pages.
 """
 
 from dataclasses import dataclass
@@ -9,6 +8,7 @@ from dataclasses import dataclass
 from fleet.config import Kind
 from fleet.contracts import Limited
 from fleet.providers.base import LlmAnswer, LlmRequest
+from fleet.providers.registry import spec_of
 
 Cost = dict[Limited, float]
 
@@ -31,14 +31,9 @@ def first_cost(kind: Kind) -> Cost:
 
 
 def _cost(kind: Kind, max_tokens: int | None, tokens_in: float, tokens_out: float) -> Cost:
-    together = {
-        "openai": max(max_tokens or 0, tokens_in),
-        "anthropic": tokens_in + tokens_out,
-        "gemini": tokens_in,
-    }[kind]
     return {
         Limited.REQUESTS: 1.0,
-        Limited.TOKENS: together,
+        Limited.TOKENS: spec_of(kind).limited_tokens(max_tokens, tokens_in, tokens_out),
         Limited.INPUT_TOKENS: tokens_in,
         Limited.OUTPUT_TOKENS: tokens_out,
     }
@@ -61,10 +56,10 @@ class Costs:
         return _cost(self._kind, most, tokens, answer)
 
     def actual(self, request: LlmRequest, answer: LlmAnswer) -> Cost:
-        """What it did cost. Input that Anthropic had in its cache does not count."""
+        """What it did cost."""
         self._learn(request, answer)
-        counted = answer.input_tokens - (answer.cached_input_tokens if self._kind == "anthropic" else 0)
-        return _cost(self._kind, request.max_tokens, counted, answer.output_tokens)
+        free = 0 if spec_of(self._kind).cached_input_counts else answer.cached_input_tokens
+        return _cost(self._kind, request.max_tokens, answer.input_tokens - free, answer.output_tokens)
 
     def _learn(self, request: LlmRequest, answer: LlmAnswer) -> None:
         learned = self._learned.setdefault(request.model, _Learned())

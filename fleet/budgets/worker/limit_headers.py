@@ -1,7 +1,7 @@
 """What a provider's rate-limit headers say of its limits.
 
-Sources: OpenAI "Rate limits" (``x-ratelimit-*``), Anthropic "Rate limits" (``anthropic-ratelimit-*``). Gemini
-sends none. Others that speak OpenAI's API use the same names, some for limits a day: the reset tells.
+Whatever the provider's kind, the names of all vendors are looked for. Others that speak OpenAI's API use its names,
+some for limits a day: the reset tells.
 """
 
 from collections.abc import Iterator, Mapping
@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from fleet.contracts import Limited
+from fleet.providers.registry import all_specs
 from fleet.providers.retry_after import parse_duration, time_there, until
 
 _NAMES = {
@@ -34,37 +35,20 @@ class HeaderReading:
 def limits_in(headers: Mapping[str, str], now: datetime | None = None) -> list[HeaderReading]:
     """The limits that an answer tells of; header names in lower case."""
     now = now or time_there(headers)
-    found = list(_openai(headers, now)) or list(_anthropic(headers, now))
+    forms = (spec.limit_header for spec in all_specs() if spec.limit_header)
+    found = next((told for form in forms if (told := list(_told_by(form, headers, now)))), [])
     apart = {Limited.INPUT_TOKENS, Limited.OUTPUT_TOKENS} & {one.what for one in found}
     # Anthropic's header of all tokens repeats whichever of its limits is the tightest.
     return [one for one in found if not (apart and one.what is Limited.TOKENS)]
 
 
-def _openai(headers: Mapping[str, str], now: datetime) -> Iterator[HeaderReading]:
+def _told_by(form: str, headers: Mapping[str, str], now: datetime) -> Iterator[HeaderReading]:
+    """What headers of that form tell."""
     for name, what in _NAMES.items():
-        prefix, suffix = "x-ratelimit-", f"-{name}"
-        reading = _reading(
-            what,
-            headers.get(f"{prefix}limit{suffix}"),
-            headers.get(f"{prefix}remaining{suffix}"),
-            headers.get(f"{prefix}reset{suffix}"),
-            now,
+        limit, remaining, reset = (
+            headers.get(form.format(part=part, what=name)) for part in ("limit", "remaining", "reset")
         )
-        if reading:
-            yield reading
-
-
-def _anthropic(headers: Mapping[str, str], now: datetime) -> Iterator[HeaderReading]:
-    for name, what in _NAMES.items():
-        prefix = f"anthropic-ratelimit-{name}-"
-        reading = _reading(
-            what,
-            headers.get(f"{prefix}limit"),
-            headers.get(f"{prefix}remaining"),
-            headers.get(f"{prefix}reset"),
-            now,
-        )
-        if reading:
+        if reading := _reading(what, limit, remaining, reset, now):
             yield reading
 
 

@@ -3,13 +3,15 @@
 import os
 import re
 
-_FURTHER_VARIABLES = {"gemini": ["GOOGLE_API_KEY"]}
+from fleet.config import KINDS
+from fleet.providers.registry import spec_of
 
 
 def key_variables(provider: str) -> list[str]:
     """The variables that may hold a provider's key, the first that is set wins: ``OPENAI_API_KEY``."""
     name = re.sub(r"[^A-Z0-9]", "_", provider.upper())
-    return [f"{name}_API_KEY", *_FURTHER_VARIABLES.get(provider, [])]
+    further = spec_of(provider).key_variables if provider in KINDS else ()
+    return [f"{name}_API_KEY", *further]
 
 
 def real_key(provider: str) -> str | None:

@@ -1,11 +1,7 @@
 """Where each provider is found at a simulator."""
 
-from typing import Literal
 
-Kind = Literal["openai", "anthropic", "gemini"]
-
-
-def provider_url(simulator: str, provider: str, kind: Kind) -> str:
+def provider_url(simulator: str, provider: str, kind: str) -> str:
     """The ``base_url`` of a provider at the simulator of that address; one of kind ``openai`` that is not
     OpenAI itself has a path, and with it limits, faults and ledger lines of its own."""
     if kind != "openai":

@@ -9,6 +9,7 @@ import httpx2
 from anthropic.types import Message
 
 from fleet.config import ProviderSettings
+from fleet.providers.anthropic.spec import SPEC
 from fleet.providers.base import FinishReason, LlmAnswer, LlmRequest, Ticket
 from fleet.providers.connections import client_options
 from fleet.providers.error_mapping import answered_with_error, not_answered, not_the_api
@@ -16,7 +17,6 @@ from fleet.providers.model_profiles import profile_of, sampling_of
 from fleet.providers.prices import billed_in, tier_of
 from fleet.providers.response_bodies import count_in
 
-OFFICIAL_URL = "https://api.anthropic.com"
 _SAFE_MAX_TOKENS = 4_096
 _FINISH: dict[str, FinishReason] = {
     "end_turn": "stop",
@@ -34,7 +34,7 @@ class AnthropicProvider:
         self._settings = settings
         self._client = anthropic.AsyncAnthropic(
             api_key=api_key,
-            base_url=settings.base_url or OFFICIAL_URL,
+            base_url=settings.base_url or SPEC.official_url,
             max_retries=0,
             http_client=anthropic.DefaultAsyncHttpxClient(**client_options()),
         )

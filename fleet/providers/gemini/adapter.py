@@ -7,8 +7,9 @@ from fleet.config import ProviderSettings
 from fleet.providers.base import LlmAnswer, LlmRequest, Ticket
 from fleet.providers.connections import client_options
 from fleet.providers.error_mapping import answered_with_error, not_answered, not_the_api
-from fleet.providers.gemini.answers import FINISH, OFFICIAL_URL, TIER_HEADER
+from fleet.providers.gemini.answers import FINISH, TIER_HEADER
 from fleet.providers.gemini.interactions import Interactions
+from fleet.providers.gemini.spec import SPEC
 from fleet.providers.model_profiles import profile_of, sampling_of
 from fleet.providers.prices import billed_in, tier_of
 
@@ -25,7 +26,7 @@ class GeminiProvider:
             api_key=api_key,
             vertexai=False,
             http_options=types.HttpOptions(
-                base_url=settings.base_url or OFFICIAL_URL,
+                base_url=settings.base_url or SPEC.official_url,
                 api_version=API_VERSION,
                 retry_options=types.HttpRetryOptions(attempts=1),  # unset, interactions are tried five times
                 client_args=options,

@@ -20,7 +20,8 @@ from fleet.config import ProviderSettings
 from fleet.errors import ProviderError
 from fleet.providers.base import LlmAnswer, LlmRequest, Ticket
 from fleet.providers.error_mapping import answered_with_error, not_answered, not_the_api
-from fleet.providers.gemini.answers import FINISH, OFFICIAL_URL, TIER_HEADER
+from fleet.providers.gemini.answers import FINISH, TIER_HEADER
+from fleet.providers.gemini.spec import SPEC
 from fleet.providers.model_profiles import profile_of, sampling_of
 from fleet.providers.prices import tier_of
 
@@ -32,7 +33,7 @@ class LegacyGeminiProvider:
         self._settings = settings
         # As many as calls may be in flight: the usual threads are fewer, and not this client's alone.
         self._threads = ThreadPoolExecutor(settings.concurrency, "gemini")
-        endpoint = settings.base_url or OFFICIAL_URL
+        endpoint = settings.base_url or SPEC.official_url
         legacy.configure(api_key=api_key, transport="rest", client_options={"api_endpoint": endpoint})
         # Followed, a redirect would carry the key to another host.
         session = get_default_generative_client().transport._session

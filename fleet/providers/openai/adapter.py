@@ -20,10 +20,10 @@ from fleet.providers.base import FinishReason, LlmAnswer, LlmRequest, Ticket
 from fleet.providers.connections import client_options
 from fleet.providers.error_mapping import answered_with_error, not_answered, not_the_api
 from fleet.providers.model_profiles import profile_of, sampling_of
+from fleet.providers.openai.spec import SPEC
 from fleet.providers.prices import billed_in, tier_of
 from fleet.providers.response_bodies import count_in, object_answered, object_in, objects_in, text_in
 
-OFFICIAL_URL = "https://api.openai.com/v1"
 #: What a call of the client may raise; deeply nested JSON raises RecursionError.
 _FAILURES = (openai.APIStatusError, openai.APIConnectionError, ValueError, RecursionError)
 _FINISH: dict[str, FinishReason] = {"stop": "stop", "length": "length", "content_filter": "refusal"}
@@ -36,7 +36,7 @@ class OpenAIProvider:
         self._settings = settings
         self._client = openai.AsyncOpenAI(
             api_key=api_key or "not-needed",
-            base_url=settings.base_url or OFFICIAL_URL,
+            base_url=settings.base_url or SPEC.official_url,
             max_retries=0,
             http_client=openai.DefaultAsyncHttpxClient(**client_options()),
         )

@@ -1,0 +1,93 @@
+"""Gemini, apart from its SDKs. Sources: Gemini's "Troubleshooting", "Rate limits" and model pages,
+``google.rpc.QuotaFailure`` and ``google.api.ErrorReason``."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime, time, timedelta, timezone, tzinfo
+from typing import Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from fleet.failures import Meaning
+from fleet.providers.response_bodies import details_of
+from fleet.providers.retry_after import until
+from fleet.providers.spec import Adapter, ModelProfile, VendorSpec
+
+
+def _limited_tokens(max_tokens: int | None, tokens_in: float, tokens_out: float) -> float:
+    return tokens_in
+
+
+def _quota_failure(error: Mapping[str, Any]) -> Meaning | None:
+    """What a 429 is about, from its quota violations: a minute, a day, or a limit of 0; of one model, as most
+    quotas are, or of the project."""
+    for detail in details_of(error):
+        violations = detail.get("violations")
+        for violation in violations if isinstance(violations, list) else []:
+            quota, none = str(violation.get("quotaId", "")), str(violation.get("quotaValue", "")) == "0"
+            if none or "PerDay" in quota:
+                whole = Meaning.QUOTA_SPENT if none else Meaning.QUOTA_UNTIL_RESET
+                return Meaning.MODEL_QUOTA if "PerModel" in quota else whole
+    return None
+
+
+def _is_own_error(error: Mapping[str, Any]) -> bool | None:
+    """A number as code, and a status in capitals."""
+    return str(error.get("status", "")).isupper() if isinstance(error.get("code"), int) else None
+
+
+def _pacific() -> tzinfo:
+    try:
+        return ZoneInfo("America/Los_Angeles")
+    except ZoneInfoNotFoundError:  # a machine without the tz database; in summer an hour late
+        return timezone(timedelta(hours=-8))
+
+
+def _seconds_until_reset(date: str | None) -> float:
+    """Quotas of the day come back at midnight, Pacific time. A refusal may ask for less, even for a minute."""
+    here = datetime.now(UTC)
+    now = here + timedelta(seconds=until(date, here) or 0.0)  # by the provider's clock, where it tells
+    zone = _pacific()
+    tomorrow = now.astimezone(zone).date() + timedelta(days=1)
+    midnight = datetime.combine(tomorrow, time(), zone)
+    return (midnight.astimezone(UTC) - now).total_seconds()
+
+
+SPEC = VendorSpec(
+    official_url="https://generativelanguage.googleapis.com",
+    adapters={
+        "": Adapter("adapter", "GeminiProvider"),
+        "google-generativeai": Adapter(
+            "legacy_adapter",
+            "LegacyGeminiProvider",
+            package="google.generativeai",
+            extra="requirements/gemini-legacy.txt",
+            instead="google-genai",
+        ),
+    },
+    price_list="google",
+    example_model="gemini-2.5-flash",
+    unknown_model="gemini-2.5-nonexistent",
+    limited_tokens=_limited_tokens,
+    key_variables=("GOOGLE_API_KEY",),
+    quota_failure=_quota_failure,
+    is_own_error=_is_own_error,
+    seconds_until_reset=_seconds_until_reset,
+    error_codes={
+        "API_KEY_INVALID": Meaning.KEY_REJECTED,
+        "API_KEY_SERVICE_BLOCKED": Meaning.KEY_REJECTED,
+        "API_KEY_HTTP_REFERRER_BLOCKED": Meaning.KEY_REJECTED,
+        "API_KEY_IP_ADDRESS_BLOCKED": Meaning.KEY_REJECTED,
+        "CONSUMER_INVALID": Meaning.KEY_REJECTED,
+        "CONSUMER_SUSPENDED": Meaning.KEY_REJECTED,
+        "SERVICE_DISABLED": Meaning.KEY_REJECTED,
+        "BILLING_DISABLED": Meaning.QUOTA_SPENT,
+        # The Interactions API has codes of its own, and tells of no quota beside them.
+        "too_many_requests": Meaning.RATE,
+        "resource_exhausted": Meaning.RATE,
+    },
+    models={
+        "gemini-1.5": ModelProfile(8_192),
+        "gemini-2.0": ModelProfile(8_192),
+        "gemini-2.5": ModelProfile(65_536),
+        "": ModelProfile(65_536),
+    },
+)
