@@ -12,7 +12,7 @@
     │   ├── NoAssistants         the project has no active assistant
     │   ├── AssistantDamaged     an assistant lacks a required field or contradicts another one
     │   └── ApiKeyMissing        the backend holds no key for a provider
-    ├── ProviderError            a provider's call failed; ``meaning`` says how
+    ├── ProviderError            a provider's call failed; ``failure_kind`` says how
     ├── HeldBack                 a provider's limit leaves no room for a call yet: waiting helps
     ├── AttemptsExhausted        a provider failed as often as is allowed
     ├── WorkerLost               too many worker processes died under the same call
@@ -35,7 +35,7 @@ left it, so that another machine may well make the call.
 from collections.abc import Mapping
 from typing import ClassVar
 
-from fleet.failures import Billed, Meaning, Traits, traits_of
+from fleet.failures import Billed, FailureKind, FailureTraits, traits_of
 
 
 class FleetError(Exception):
@@ -114,7 +114,7 @@ class ApiKeyMissing(BackendError):
 class ProviderError(FleetError):
     """A provider's call failed.
 
-    ``meaning`` is what the failure means, ``wait_seconds`` the wait that the provider itself asked for
+    ``failure_kind`` is what the failure means, ``wait_seconds`` the wait that the provider itself asked for
     (None where it asked for none), ``status`` the HTTP status (None where no answer came), ``headers`` the
     answer's, in lower case. ``excused``: the provider was known to be in trouble, so the failure counts against
     nobody. ``goes_on``: the call still runs at the provider; only the request for its answer failed.
@@ -124,7 +124,7 @@ class ProviderError(FleetError):
 
     def __init__(
         self,
-        meaning: Meaning,
+        failure_kind: FailureKind,
         provider: str,
         detail: str,
         *,
@@ -132,7 +132,7 @@ class ProviderError(FleetError):
         wait_seconds: float | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> None:
-        self.meaning = meaning
+        self.failure_kind = failure_kind
         self.provider = provider
         self.detail = detail
         self.headers = dict(headers or {})
@@ -141,12 +141,12 @@ class ProviderError(FleetError):
         self.status = status
         self.wait_seconds = wait_seconds
         answered = f" (HTTP {status})" if status is not None else ""
-        super().__init__(f"{provider}: {meaning.value}{answered}: {detail}. Remedy: {self.traits.remedy}")
+        super().__init__(f"{provider}: {failure_kind.value}{answered}: {detail}. Remedy: {self.traits.remedy}")
 
-    def as_meaning(self, meaning: Meaning, detail: str) -> "ProviderError":
+    def as_kind(self, failure_kind: FailureKind, detail: str) -> "ProviderError":
         """The same failure, of which more is known than the answer says."""
         known = ProviderError(
-            meaning,
+            failure_kind,
             self.provider,
             detail,
             status=self.status,
@@ -157,9 +157,9 @@ class ProviderError(FleetError):
         return known
 
     @property
-    def traits(self) -> Traits:
-        """What follows from the meaning."""
-        return traits_of(self.meaning)
+    def traits(self) -> FailureTraits:
+        """What follows from its kind."""
+        return traits_of(self.failure_kind)
 
     @property
     def counts(self) -> bool:

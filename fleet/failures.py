@@ -1,15 +1,15 @@
 """What a provider's failure means, apart from how each provider says it: one row for each kind.
 
-The providers' adapters translate status, headers and error codes into a :class:`Meaning` (see
+The providers' adapters translate status, headers and error codes into a :class:`FailureKind` (see
 ``fleet.providers.error_mapping``). Whoever decides something about a failure (retry, count, send again, park, slow
-down, report) reads a trait of its row, and lists no meanings of its own.
+down, report) reads a trait of its row, and lists no kinds of its own.
 """
 
 from dataclasses import dataclass
 from enum import StrEnum
 
 
-class Meaning(StrEnum):
+class FailureKind(StrEnum):
     """The kinds of trouble that a provider call can end in."""
 
     RATE = "rate"
@@ -56,8 +56,8 @@ class Concerns(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Traits:
-    """What follows from a meaning.
+class FailureTraits:
+    """What follows from a kind of failure.
 
     ``retryable``: the same call may succeed later. ``counts``: it used up one of the call's attempts. ``billed``:
     whether the provider charges for it. ``limit``: it was refused for the sake of a limit, too early and otherwise
@@ -101,53 +101,53 @@ _RETRY = "nothing to do unless it lasts: look at the provider's status page"
 _LOOK = "look at the assistant's prompt and max_tokens, and at the model that it names"
 
 
-def traits_of(meaning: Meaning) -> Traits:
-    """The row of a meaning; mypy sees when one is missing."""
-    match meaning:
-        case Meaning.RATE | Meaning.RAMP:
-            return Traits(Concerns.ACCOUNT, Billed.NO, _WAIT, counts=False, limit=True)
-        case Meaning.OVERLOAD | Meaning.OUTAGE:
-            return Traits(Concerns.PROVIDER, Billed.NO, _RETRY, outage=True)
-        case Meaning.QUOTA_SPENT:
+def traits_of(failure_kind: FailureKind) -> FailureTraits:
+    """The row of a kind; mypy sees when one is missing."""
+    match failure_kind:
+        case FailureKind.RATE | FailureKind.RAMP:
+            return FailureTraits(Concerns.ACCOUNT, Billed.NO, _WAIT, counts=False, limit=True)
+        case FailureKind.OVERLOAD | FailureKind.OUTAGE:
+            return FailureTraits(Concerns.PROVIDER, Billed.NO, _RETRY, outage=True)
+        case FailureKind.QUOTA_SPENT:
             remedy = "raise the spending limit or add credit in the provider's console"
-            return Traits(Concerns.ACCOUNT, Billed.NO, remedy, counts=False)
-        case Meaning.QUOTA_UNTIL_RESET:
+            return FailureTraits(Concerns.ACCOUNT, Billed.NO, remedy, counts=False)
+        case FailureKind.QUOTA_UNTIL_RESET:
             remedy = "wait until the quota's reset or ask the provider for a larger one"
-            return Traits(Concerns.ACCOUNT, Billed.NO, remedy, counts=False)
-        case Meaning.MODEL_QUOTA:
+            return FailureTraits(Concerns.ACCOUNT, Billed.NO, remedy, counts=False)
+        case FailureKind.MODEL_QUOTA:
             remedy = "wait for its reset, or raise it and run `fleet resume`, or give the assistants a fallback"
-            return Traits(Concerns.MODEL, Billed.NO, remedy, counts=False)
-        case Meaning.KEY_REJECTED:
+            return FailureTraits(Concerns.MODEL, Billed.NO, remedy, counts=False)
+        case FailureKind.KEY_REJECTED:
             remedy = "store a valid API key for this provider in the backend"
-            return Traits(Concerns.ACCOUNT, Billed.NO, remedy, counts=False)
-        case Meaning.FORBIDDEN:
+            return FailureTraits(Concerns.ACCOUNT, Billed.NO, remedy, counts=False)
+        case FailureKind.FORBIDDEN:
             remedy = "let the API key do this in the provider's console, or set a model that it may use"
-            return Traits(Concerns.MODEL, Billed.NO, remedy, retryable=False)
-        case Meaning.NOT_FOUND:
+            return FailureTraits(Concerns.MODEL, Billed.NO, remedy, retryable=False)
+        case FailureKind.NOT_FOUND:
             remedy = "set a model that exists for this provider; it may have been retired"
-            return Traits(Concerns.MODEL, Billed.NO, remedy, retryable=False)
-        case Meaning.BAD_REQUEST:
+            return FailureTraits(Concerns.MODEL, Billed.NO, remedy, retryable=False)
+        case FailureKind.BAD_REQUEST:
             remedy = "correct the assistant's parameters as the provider's message says"
-            return Traits(Concerns.REQUEST, Billed.NO, remedy, retryable=False)
-        case Meaning.TOO_LARGE:
+            return FailureTraits(Concerns.REQUEST, Billed.NO, remedy, retryable=False)
+        case FailureKind.TOO_LARGE:
             remedy = "shorten the assistant's prompt or what it reads, lower its max_tokens, or raise the limit"
-            return Traits(Concerns.REQUEST, Billed.NO, remedy, counts=False)
-        case Meaning.UNUSABLE_EMPTY:
-            return Traits(Concerns.REQUEST, Billed.YES, _LOOK)
-        case Meaning.UNUSABLE_REFUSAL | Meaning.UNUSABLE_CUT_OFF:
-            return Traits(Concerns.REQUEST, Billed.YES, _LOOK, retryable=False)
-        case Meaning.UNUSABLE_BODY:
+            return FailureTraits(Concerns.REQUEST, Billed.NO, remedy, counts=False)
+        case FailureKind.UNUSABLE_EMPTY:
+            return FailureTraits(Concerns.REQUEST, Billed.YES, _LOOK)
+        case FailureKind.UNUSABLE_REFUSAL | FailureKind.UNUSABLE_CUT_OFF:
+            return FailureTraits(Concerns.REQUEST, Billed.YES, _LOOK, retryable=False)
+        case FailureKind.UNUSABLE_BODY:
             remedy = "check the provider's base_url: something else than the API answered"
-            return Traits(Concerns.HOST, Billed.UNKNOWN, remedy, outage=True)
-        case Meaning.TIMED_OUT:
+            return FailureTraits(Concerns.HOST, Billed.UNKNOWN, remedy, outage=True)
+        case FailureKind.TIMED_OUT:
             remedy = "raise the provider's timeout_seconds if answers of this size are wanted"
-            return Traits(Concerns.PROVIDER, Billed.UNKNOWN, remedy, outage=True)
-        case Meaning.LOST_BEFORE_SENDING:
+            return FailureTraits(Concerns.PROVIDER, Billed.UNKNOWN, remedy, outage=True)
+        case FailureKind.LOST_BEFORE_SENDING:
             remedy = "see that this machine reaches base_url: names, route, proxy, certificates, clock"
-            return Traits(Concerns.HOST, Billed.NO, remedy, outage=True, before_sending=True)
-        case Meaning.LOST_AFTER_SENDING:
-            return Traits(Concerns.PROVIDER, Billed.UNKNOWN, _RETRY, outage=True)
+            return FailureTraits(Concerns.HOST, Billed.NO, remedy, outage=True, before_sending=True)
+        case FailureKind.LOST_AFTER_SENDING:
+            return FailureTraits(Concerns.PROVIDER, Billed.UNKNOWN, _RETRY, outage=True)
 
 
 #: Refused for the sake of a limit: waits, and no failures.
-LIMITS = frozenset(meaning for meaning in Meaning if traits_of(meaning).limit)
+LIMITS = frozenset(failure_kind for failure_kind in FailureKind if traits_of(failure_kind).limit)

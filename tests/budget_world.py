@@ -13,7 +13,7 @@ from fleet.budgets.law.status import describe
 from fleet.budgets.messages import Opening, Reading, Report, Trouble
 from fleet.budgets.worker.report_rate import Allowance, Haste
 from fleet.contracts import Limited, LimitSettings
-from fleet.failures import Meaning
+from fleet.failures import FailureKind
 from fleet.process.reachability import Row, wait_after
 
 TICK = 0.02
@@ -37,7 +37,7 @@ class Provider:
     headers: bool = True
     tenant: float = 0.0
     level: float = 0.0
-    down: Meaning | None = None
+    down: FailureKind | None = None
     wait: float | None = None
     hidden: float | None = None
     at: float = 0.0
@@ -279,7 +279,9 @@ class World:
         self.retries.append(cost)
         self.in_flight -= 1
         worker.busy -= 1
-        worker.troubles[Meaning.LOST_BEFORE_SENDING] = worker.troubles.get(Meaning.LOST_BEFORE_SENDING, 0) + 1
+        worker.troubles[FailureKind.LOST_BEFORE_SENDING] = (
+            worker.troubles.get(FailureKind.LOST_BEFORE_SENDING, 0) + 1
+        )
         if worker.row.fails(self.now) and self.leave and worker.away_until <= self.now:
             self._leave(worker)
         return True
@@ -363,7 +365,7 @@ class World:
                 self.chance.lognormvariate(0, 0.15) * self.latency, lambda: self._answered(worker, sent, left)
             )
             return
-        worker.troubles[Meaning.RATE] = worker.troubles.get(Meaning.RATE, 0) + 1
+        worker.troubles[FailureKind.RATE] = worker.troubles.get(FailureKind.RATE, 0) + 1
         wait = max(cost - left, 0.0) / max(provider.refill - provider.tenant, 0.01)
         worker.wait = max(worker.wait or 0.0, wait)
         worker.hold_until = self.now + wait
@@ -424,7 +426,7 @@ class World:
 
     def _troubles(self, worker: Worker) -> list[Trouble]:
         found = [Trouble(name, count, "", worker.wait, "key") for name, count in worker.troubles.items()]
-        return found + ([Trouble(Meaning.MODEL_QUOTA, 1, "", 86_400.0, model="m")] if worker.held else [])
+        return found + ([Trouble(FailureKind.MODEL_QUOTA, 1, "", 86_400.0, model="m")] if worker.held else [])
 
     def _keep(self) -> None:
         """What the budget's workflow does; nothing while no process keeps it."""

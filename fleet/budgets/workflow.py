@@ -31,7 +31,7 @@ with workflow.unsafe.imports_passed_through():
     )
     from fleet.budgets.task_queues import RateOrder
     from fleet.contracts import LimitSettings
-    from fleet.failures import Meaning
+    from fleet.failures import FailureKind
 
 _LONGEST_HISTORY = 2_000
 _FIRST_LOOK_SECONDS, _LAST_LOOK_SECONDS = 2.5, 80.0
@@ -188,7 +188,7 @@ class ProviderBudgetWorkflow:
             self._applied = None  # somebody else has opened the queue
         self._heard += 1
         for trouble in report.troubles:
-            if trouble.meaning == Meaning.QUOTA_UNTIL_RESET:
+            if trouble.meaning == FailureKind.QUOTA_UNTIL_RESET:
                 self._wake_at = now + (trouble.wait_seconds or RESET_UNKNOWN_SECONDS)
 
     @workflow.signal(name=LIMIT_SIGNAL)

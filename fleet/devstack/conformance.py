@@ -18,7 +18,7 @@ from fleet.config import KINDS, Kind, ProviderSettings
 from fleet.devstack.backend.keys import key_variables, real_key
 from fleet.devstack.simulator.addresses import provider_url
 from fleet.errors import FleetError, ProviderError
-from fleet.failures import Meaning
+from fleet.failures import FailureKind
 from fleet.providers.base import LlmAnswer, LlmRequest, Provider
 from fleet.providers.registry import provider_factory, spec_of
 
@@ -107,29 +107,29 @@ async def names_its_limits(at: Endpoint) -> str:
     return "" if headers.get(name, "").isdigit() else f"the header {name} was expected, not {sorted(headers)}"
 
 
-async def _refused(at: Endpoint, request: LlmRequest, wanted: Meaning, key: str | None = None) -> str:
+async def _refused(at: Endpoint, request: LlmRequest, wanted: FailureKind, key: str | None = None) -> str:
     try:
         answer = await at.ask(request, key)
     except ProviderError as error:
-        return "" if error.meaning is wanted else f"`{wanted.value}` was expected, not: {error}"
+        return "" if error.failure_kind is wanted else f"`{wanted.value}` was expected, not: {error}"
     return f"`{wanted.value}` was expected, not an answer: {answer}"
 
 
 async def rejects_a_wrong_key(at: Endpoint) -> str:
     """A wrong key is told from everything else."""
-    return await _refused(at, at.request, Meaning.KEY_REJECTED, "sk-this-key-is-revoked")
+    return await _refused(at, at.request, FailureKind.KEY_REJECTED, "sk-this-key-is-revoked")
 
 
 async def has_no_unknown_model(at: Endpoint) -> str:
     """A model that does not exist is a 404, never retried."""
     return await _refused(
-        at, replace(at.request, model=spec_of(at.settings.kind).unknown_model), Meaning.NOT_FOUND
+        at, replace(at.request, model=spec_of(at.settings.kind).unknown_model), FailureKind.NOT_FOUND
     )
 
 
 async def refuses_a_bad_request(at: Endpoint) -> str:
     """A parameter out of range is a 400, never retried."""
-    return await _refused(at, replace(at.request, temperature=9.0), Meaning.BAD_REQUEST)
+    return await _refused(at, replace(at.request, temperature=9.0), FailureKind.BAD_REQUEST)
 
 
 Check = Callable[[Endpoint], Awaitable[str]]

@@ -14,7 +14,7 @@ from typing import Any
 from temporalio import activity
 
 from fleet.errors import ProviderError
-from fleet.failures import Meaning
+from fleet.failures import FailureKind
 
 # A provider that has been in trouble for so long is given up: its failures count.
 _LONGEST_EXCUSE_SECONDS = 24 * 3600.0
@@ -133,7 +133,7 @@ class Attempts:
 
     def failed(self, error: ProviderError) -> None:
         """The call that was sent has failed."""
-        self.too_large = self.too_large + 1 if error.meaning is Meaning.TOO_LARGE else 0
+        self.too_large = self.too_large + 1 if error.failure_kind is FailureKind.TOO_LARGE else 0
         self.sent = self.sent or error.may_be_billed
         self.calls -= error.before_sending and self.calls > 0
         if not error.may_be_billed:

@@ -22,7 +22,7 @@ from fleet.execution.async_journal import AsyncJournal
 from fleet.execution.attempts import Attempts, seconds_used
 from fleet.execution.journal import Ambiguous, Answered, Asked, CallName, Send, Wait
 from fleet.execution.recorded_answer import Recorded
-from fleet.failures import Meaning
+from fleet.failures import FailureKind
 from fleet.process.metrics import CUT_OFF, Measures
 from fleet.providers.answer_kept import answer_kept
 from fleet.providers.base import LlmAnswer, LlmRequest, Ticket
@@ -135,7 +135,7 @@ class CallRunner:
                 await pipeline.failed(number, str(error), unsettled=attempts.may_have_sent)
                 if error.retryable and error.is_ambiguous and not call.send_ambiguous:
                     attempts.provider_failures += 1
-                    raise AmbiguousCall(call.name.function_key, f"{error.meaning}: {error.detail}") from error
+                    raise AmbiguousCall(call.name.function_key, f"{error.failure_kind}: {error.detail}") from error
                 raise
             except BackendError:
                 attempts.unsent()
@@ -261,9 +261,9 @@ class CallRunner:
             async with asyncio.timeout(seconds):
                 answer = await self._session.complete(request, timeout_seconds=seconds, ticket=ticket)
         except TimeoutError as error:
-            self._measures.call_ended(name, self._provider.queue_of(request.model), Meaning.TIMED_OUT)
+            self._measures.call_ended(name, self._provider.queue_of(request.model), FailureKind.TIMED_OUT)
             detail = f"no complete answer within {seconds:.0f} s"
-            raise ProviderError(Meaning.TIMED_OUT, name, detail) from error
+            raise ProviderError(FailureKind.TIMED_OUT, name, detail) from error
         except asyncio.CancelledError:
             self._measures.call_ended(name, self._provider.queue_of(request.model), CUT_OFF)
             raise

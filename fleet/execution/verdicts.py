@@ -23,7 +23,7 @@ from fleet.errors import (
     ProviderError,
 )
 from fleet.execution.attempts import Attempts
-from fleet.failures import Concerns, Meaning
+from fleet.failures import Concerns, FailureKind
 from fleet.redaction import redact
 
 # Temporal drops a wait of nothing in silence and falls back to its own backoff.
@@ -147,7 +147,7 @@ def _patience_seconds(error: Exception, settings: Settings) -> float:
 
 
 def _is_too_large(error: Exception) -> TypeGuard[ProviderError]:
-    return isinstance(error, ProviderError) and error.meaning is Meaning.TOO_LARGE
+    return isinstance(error, ProviderError) and error.failure_kind is FailureKind.TOO_LARGE
 
 
 def _goes_to_another(error: Exception, attempts: Attempts) -> bool:

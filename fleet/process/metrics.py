@@ -23,7 +23,7 @@ from prometheus_client.core import Metric
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from fleet.contracts import PIPELINE_DURATION
-from fleet.failures import Meaning
+from fleet.failures import FailureKind
 
 if TYPE_CHECKING:
     from temporalio.runtime import BufferedMetricUpdate
@@ -176,7 +176,7 @@ class Measures:
     def serves(self, provider: str, queue: str) -> None:
         """The process will call a provider. What has not happened yet is told as 0, so that Prometheus sees the
         first time as a rise."""
-        for outcome in (ANSWERED, CUT_OFF, *Meaning):
+        for outcome in (ANSWERED, CUT_OFF, *FailureKind):
             self._calls.labels(provider, queue, outcome)
         self._responses.labels(provider, queue)
 
@@ -185,7 +185,7 @@ class Measures:
         self._activities.labels(activity, outcome).observe(seconds)
 
     def call_ended(self, provider: str, queue: str, outcome: str, seconds: float = 0.0) -> None:
-        """A call to a provider ended as ``answered``, ``cut_off`` or a meaning of :mod:`fleet.failures`."""
+        """A call to a provider ended as ``answered``, ``cut_off`` or a kind of :mod:`fleet.failures`."""
         self._calls.labels(provider, queue, outcome).inc()
         if outcome == ANSWERED:
             self._responses.labels(provider, queue).observe(seconds)

@@ -12,7 +12,7 @@ from typing import Any
 from loguru import logger
 
 from fleet.errors import ProviderError
-from fleet.failures import Meaning
+from fleet.failures import FailureKind
 from fleet.providers.base import Ticket
 from fleet.providers.response_bodies import text_in
 
@@ -70,10 +70,10 @@ async def carried_out(ticket: Ticket, begin: Begin, look: Look) -> Shown:
 
 async def _wait_after(failure: ProviderError, ticket: Ticket) -> float:
     """Seconds that the provider asks for after a failed look."""
-    if failure.meaning is Meaning.NOT_FOUND:
+    if failure.failure_kind is FailureKind.NOT_FOUND:
         detail = f"call {ticket.response_id} was started and no longer exists"
         await ticket.gone()
-        raise ProviderError(Meaning.LOST_AFTER_SENDING, failure.provider, detail) from failure
+        raise ProviderError(FailureKind.LOST_AFTER_SENDING, failure.provider, detail) from failure
     if failure.traits.parks or failure.traits.holds_model:
         failure.goes_on = True
         raise failure

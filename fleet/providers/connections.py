@@ -8,7 +8,7 @@ from typing import Any
 import httpx2
 
 from fleet.errors import ProviderError
-from fleet.failures import Meaning
+from fleet.failures import FailureKind
 from fleet.providers.error_mapping import not_answered
 
 #: How long making a connection may take: where packets vanish, the call would wait for its whole deadline.
@@ -59,7 +59,7 @@ async def see_reachable(provider: str, address: str) -> None:
         context = httpx2.create_ssl_context()
     except (OSError, ValueError) as error:
         detail = f"the certificates of this machine cannot be read: {error}"
-        raise ProviderError(Meaning.LOST_BEFORE_SENDING, provider, detail) from None
+        raise ProviderError(FailureKind.LOST_BEFORE_SENDING, provider, detail) from None
     options = client_options() | {"verify": context, "timeout": CONNECT_SECONDS}
     try:
         async with asyncio.timeout(_PROBE_SECONDS), httpx2.AsyncClient(**options) as client:
@@ -67,7 +67,7 @@ async def see_reachable(provider: str, address: str) -> None:
     except (httpx2.HTTPError, TimeoutError, OSError) as error:
         lost = not_answered(provider, error)
         if lost.before_sending:
-            raise lost.as_meaning(lost.meaning, f"{address}: {lost.detail}: {_cause_of(error)}") from None
+            raise lost.as_kind(lost.failure_kind, f"{address}: {lost.detail}: {_cause_of(error)}") from None
 
 
 def _cause_of(error: BaseException) -> str:

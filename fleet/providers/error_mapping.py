@@ -12,7 +12,7 @@ from typing import Any
 
 from fleet.config import Kind
 from fleet.errors import ProviderError
-from fleet.failures import Meaning
+from fleet.failures import FailureKind
 from fleet.providers.registry import spec_of
 from fleet.providers.response_bodies import details_of, error_of
 from fleet.providers.retry_after import requested_wait
@@ -21,29 +21,29 @@ from fleet.redaction import redact
 
 _LONGEST_DETAIL = 300
 
-_BY_STATUS: dict[int, Meaning] = {
-    401: Meaning.KEY_REJECTED,
-    402: Meaning.QUOTA_SPENT,
-    403: Meaning.FORBIDDEN,
-    404: Meaning.NOT_FOUND,
-    408: Meaning.OUTAGE,
-    409: Meaning.OUTAGE,
-    429: Meaning.RATE,
-    529: Meaning.OVERLOAD,
+_BY_STATUS: dict[int, FailureKind] = {
+    401: FailureKind.KEY_REJECTED,
+    402: FailureKind.QUOTA_SPENT,
+    403: FailureKind.FORBIDDEN,
+    404: FailureKind.NOT_FOUND,
+    408: FailureKind.OUTAGE,
+    409: FailureKind.OUTAGE,
+    429: FailureKind.RATE,
+    529: FailureKind.OVERLOAD,
 }
 
 #: Transport exceptions by class name: httpx, httpx2 and requests agree on these.
-_TRANSPORT: dict[str, tuple[Meaning, str]] = {
-    "ConnectError": (Meaning.LOST_BEFORE_SENDING, "no connection could be made"),
-    "ConnectTimeout": (Meaning.LOST_BEFORE_SENDING, "no connection could be made in time"),
-    "NewConnectionError": (Meaning.LOST_BEFORE_SENDING, "no connection could be made"),
-    "PoolTimeout": (Meaning.LOST_BEFORE_SENDING, "no connection was free in time"),
-    "ProxyError": (Meaning.LOST_BEFORE_SENDING, "the proxy refused the connection"),
-    "SSLCertVerificationError": (Meaning.LOST_BEFORE_SENDING, "the server's certificate was not accepted"),
-    "UnsupportedProtocol": (Meaning.LOST_BEFORE_SENDING, "base_url is not an http(s) address"),
-    "ReadTimeout": (Meaning.TIMED_OUT, "no answer came in time"),
-    "WriteTimeout": (Meaning.TIMED_OUT, "the request could not be sent in time"),
-    "ReadTimeoutError": (Meaning.TIMED_OUT, "no answer came in time"),
+_TRANSPORT: dict[str, tuple[FailureKind, str]] = {
+    "ConnectError": (FailureKind.LOST_BEFORE_SENDING, "no connection could be made"),
+    "ConnectTimeout": (FailureKind.LOST_BEFORE_SENDING, "no connection could be made in time"),
+    "NewConnectionError": (FailureKind.LOST_BEFORE_SENDING, "no connection could be made"),
+    "PoolTimeout": (FailureKind.LOST_BEFORE_SENDING, "no connection was free in time"),
+    "ProxyError": (FailureKind.LOST_BEFORE_SENDING, "the proxy refused the connection"),
+    "SSLCertVerificationError": (FailureKind.LOST_BEFORE_SENDING, "the server's certificate was not accepted"),
+    "UnsupportedProtocol": (FailureKind.LOST_BEFORE_SENDING, "base_url is not an http(s) address"),
+    "ReadTimeout": (FailureKind.TIMED_OUT, "no answer came in time"),
+    "WriteTimeout": (FailureKind.TIMED_OUT, "the request could not be sent in time"),
+    "ReadTimeoutError": (FailureKind.TIMED_OUT, "no answer came in time"),
 }
 
 
@@ -60,7 +60,7 @@ def _is_the_vendors(spec: VendorSpec, error: Mapping[str, Any]) -> bool:
     return isinstance(error.get("message"), str) and bool(_codes(error))
 
 
-def meaning_of(kind: Kind, status: int, error: Mapping[str, Any]) -> Meaning:
+def failure_kind_of(kind: Kind, status: int, error: Mapping[str, Any]) -> FailureKind:
     """What an answer with this HTTP status and this ``error`` object means."""
     spec = spec_of(kind)
     if status == 429 and (quota := spec.quota_failure(error)):
@@ -71,8 +71,8 @@ def meaning_of(kind: Kind, status: int, error: Mapping[str, Any]) -> Meaning:
     if known := _BY_STATUS.get(status):
         return known
     if status >= 500:
-        return Meaning.OUTAGE if _is_the_vendors(spec, error) else Meaning.LOST_AFTER_SENDING
-    return Meaning.BAD_REQUEST if status >= 400 else Meaning.UNUSABLE_BODY
+        return FailureKind.OUTAGE if _is_the_vendors(spec, error) else FailureKind.LOST_AFTER_SENDING
+    return FailureKind.BAD_REQUEST if status >= 400 else FailureKind.UNUSABLE_BODY
 
 
 def _detail(error: Mapping[str, Any], body: Any) -> str:
@@ -92,13 +92,13 @@ def answered_with_error(
             body = body[:_LONGEST_DETAIL]
     error = error_of(body)
     lowered = {name.lower(): value for name, value in headers.items()}
-    meaning, wait = meaning_of(kind, status, error), requested_wait(lowered, body)
-    if meaning in (Meaning.QUOTA_UNTIL_RESET, Meaning.MODEL_QUOTA) and (
+    failure_kind, wait = failure_kind_of(kind, status, error), requested_wait(lowered, body)
+    if failure_kind in (FailureKind.QUOTA_UNTIL_RESET, FailureKind.MODEL_QUOTA) and (
         reset := spec_of(kind).seconds_until_reset
     ):
         wait = max(wait or 0.0, reset(lowered.get("date")))
     return ProviderError(
-        meaning,
+        failure_kind,
         provider,
         _detail(error, body),
         status=status,
@@ -116,18 +116,18 @@ def not_answered(provider: str, failure: BaseException) -> ProviderError:
     seen: BaseException | None = failure
     while seen is not None:
         if known := _TRANSPORT.get(type(seen).__name__):
-            meaning, detail = known
-            return ProviderError(meaning, provider, detail)
+            failure_kind, detail = known
+            return ProviderError(failure_kind, provider, detail)
         seen = seen.__cause__ or seen.__context__
     detail = f"the connection was lost before the answer was complete ({type(failure).__name__})"
-    return ProviderError(Meaning.LOST_AFTER_SENDING, provider, detail)
+    return ProviderError(FailureKind.LOST_AFTER_SENDING, provider, detail)
 
 
-def not_usable(provider: str, meaning: Meaning, detail: str) -> ProviderError:
+def not_usable(provider: str, failure_kind: FailureKind, detail: str) -> ProviderError:
     """The error for an answer that came with status 200 and is of no use."""
-    return ProviderError(meaning, provider, redact(" ".join(detail.split()))[:_LONGEST_DETAIL])
+    return ProviderError(failure_kind, provider, redact(" ".join(detail.split()))[:_LONGEST_DETAIL])
 
 
 def not_the_api(provider: str, detail: str) -> ProviderError:
     """The error for an answer that is HTML, ``{}`` or anything else that the provider's API never sends."""
-    return not_usable(provider, Meaning.UNUSABLE_BODY, f"the answer is not the API's: {detail}")
+    return not_usable(provider, FailureKind.UNUSABLE_BODY, f"the answer is not the API's: {detail}")

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 
 from fleet.config import ProviderSettings
 from fleet.errors import BackendError, BackendUnavailable, ProviderError
-from fleet.failures import Meaning
+from fleet.failures import FailureKind
 from fleet.process.metrics import ANSWERED, Measures, Usage
 from fleet.providers.answer_kept import answer_kept
 from fleet.providers.base import LlmAnswer, LlmRequest, Provider, Ticket
@@ -61,7 +61,7 @@ class ProviderSession:
         try:
             return await self._call(key, request, timeout_seconds, ticket)
         except ProviderError as error:
-            if error.meaning is not Meaning.KEY_REJECTED:
+            if error.failure_kind is not FailureKind.KEY_REJECTED:
                 raise
             fresh = await self._key(fresh=True)
             if fresh == key:
@@ -79,7 +79,7 @@ class ProviderSession:
                 self._count(request, answer)
             self._refuse_unusable(answer)
         except ProviderError as error:
-            self._ended(request, error.meaning, began)
+            self._ended(request, error.failure_kind, began)
             raise
         self._ended(request, ANSWERED, began)
         return answer
@@ -157,10 +157,10 @@ class ProviderSession:
     def _refuse_unusable(self, answer: LlmAnswer) -> None:
         name = self._settings.name
         if answer.finish_reason == "refusal":
-            raise not_usable(name, Meaning.UNUSABLE_REFUSAL, f"{answer.model} refused to answer")
+            raise not_usable(name, FailureKind.UNUSABLE_REFUSAL, f"{answer.model} refused to answer")
         if answer.text.strip():
             return
         if answer.finish_reason == "length":
             detail = f"{answer.model} used up max_tokens before it wrote anything"
-            raise not_usable(name, Meaning.UNUSABLE_CUT_OFF, detail)
-        raise not_usable(name, Meaning.UNUSABLE_EMPTY, f"{answer.model} answered with no text")
+            raise not_usable(name, FailureKind.UNUSABLE_CUT_OFF, detail)
+        raise not_usable(name, FailureKind.UNUSABLE_EMPTY, f"{answer.model} answered with no text")

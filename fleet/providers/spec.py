@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Literal
 
-from fleet.failures import Meaning
+from fleet.failures import FailureKind
 
 Sampling = Literal["both", "one", "none"]
 #: What a provider's rate-limit header says of one limit.
@@ -48,7 +48,7 @@ def _no_form(error: Mapping[str, Any]) -> bool | None:
     return None
 
 
-def _no_failure(error: Mapping[str, Any]) -> Meaning | None:
+def _no_failure(error: Mapping[str, Any]) -> FailureKind | None:
     return None
 
 
@@ -81,8 +81,8 @@ class VendorSpec:
     price_list: str
     example_model: str
     unknown_model: str
-    error_codes: Mapping[str, Meaning] = field(default_factory=lambda: MappingProxyType({}))
-    quota_failure: Callable[[Mapping[str, Any]], Meaning | None] = _no_failure
+    error_codes: Mapping[str, FailureKind] = field(default_factory=lambda: MappingProxyType({}))
+    quota_failure: Callable[[Mapping[str, Any]], FailureKind | None] = _no_failure
     is_own_error: Callable[[Mapping[str, Any]], bool | None] = _no_form
     seconds_until_reset: Callable[[str | None], float] | None = None
     limit_header: str = ""

@@ -7,13 +7,13 @@ import pytest
 
 from fleet.errors import ProviderError
 from fleet.execution.attempts import Attempts
-from fleet.failures import Meaning
+from fleet.failures import FailureKind
 
 HERE, THERE = "journal of this host", "journal of another host"
 
 
-def failure(meaning: Meaning) -> ProviderError:
-    return ProviderError(meaning, "openai", "…")
+def failure(failure_kind: FailureKind) -> ProviderError:
+    return ProviderError(failure_kind, "openai", "…")
 
 
 def after(number: int = 2, **details: Any) -> Attempts:
@@ -54,47 +54,47 @@ def test_an_earlier_attempt_of_which_nothing_is_known_may_have_sent() -> None:
 
 def test_a_call_whose_failure_was_told_is_open_nowhere() -> None:
     resumed = after(at=THERE, under_way=True, response_id="resp_1")
-    resumed.failed(failure(Meaning.OUTAGE))
+    resumed.failed(failure(FailureKind.OUTAGE))
     assert (resumed.may_be_open_elsewhere, resumed.response_id) == (False, "")
 
 
 UNPAID = {
-    Meaning.RATE,
-    Meaning.RAMP,
-    Meaning.OVERLOAD,
-    Meaning.OUTAGE,
-    Meaning.FORBIDDEN,
-    Meaning.QUOTA_SPENT,
-    Meaning.QUOTA_UNTIL_RESET,
-    Meaning.MODEL_QUOTA,
-    Meaning.KEY_REJECTED,
-    Meaning.NOT_FOUND,
-    Meaning.BAD_REQUEST,
-    Meaning.TOO_LARGE,
-    Meaning.LOST_BEFORE_SENDING,
+    FailureKind.RATE,
+    FailureKind.RAMP,
+    FailureKind.OVERLOAD,
+    FailureKind.OUTAGE,
+    FailureKind.FORBIDDEN,
+    FailureKind.QUOTA_SPENT,
+    FailureKind.QUOTA_UNTIL_RESET,
+    FailureKind.MODEL_QUOTA,
+    FailureKind.KEY_REJECTED,
+    FailureKind.NOT_FOUND,
+    FailureKind.BAD_REQUEST,
+    FailureKind.TOO_LARGE,
+    FailureKind.LOST_BEFORE_SENDING,
 }
 
 
-@pytest.mark.parametrize("meaning", Meaning)
+@pytest.mark.parametrize("failure_kind", FailureKind)
 def test_a_call_counts_as_sent_unless_it_was_refused_as_unpaid_for_certain(
-    meaning: Meaning, monkeypatch: pytest.MonkeyPatch
+    failure_kind: FailureKind, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(Attempts, "beat", lambda self: None)
     attempts = after(at=HERE)
     attempts.sending(0)
-    attempts.failed(failure(meaning))
-    assert attempts.may_have_sent is (meaning not in UNPAID)
+    attempts.failed(failure(failure_kind))
+    assert attempts.may_have_sent is (failure_kind not in UNPAID)
     following = after(**asdict(attempts))
     following.sending(0)
-    following.failed(failure(Meaning.RATE))
-    assert following.may_have_sent is (meaning not in UNPAID), "a later refusal takes nothing back"
+    following.failed(failure(FailureKind.RATE))
+    assert following.may_have_sent is (failure_kind not in UNPAID), "a later refusal takes nothing back"
 
 
 def test_a_call_that_was_sent_before_a_worker_died_was_sent(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Attempts, "beat", lambda self: None)
     resumed = after(at=HERE, under_way=True)
     resumed.sending(1)
-    resumed.failed(failure(Meaning.RATE))
+    resumed.failed(failure(FailureKind.RATE))
     assert resumed.may_have_sent
 
 

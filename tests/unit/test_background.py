@@ -10,7 +10,7 @@ import pytest
 from fleet.config import ProviderSettings, load_settings
 from fleet.errors import ProviderError
 from fleet.execution.attempts import Attempts
-from fleet.failures import Meaning
+from fleet.failures import FailureKind
 from fleet.process.metrics import Measures
 from fleet.providers.base import LlmAnswer, LlmRequest, Provider, Ticket
 from fleet.providers.registry import provider_factory
@@ -160,7 +160,7 @@ async def test_a_key_that_is_rejected_while_looking_leaves_the_call_to_the_next_
 async def test_while_no_key_is_accepted_the_call_stays_known(endpoint: Endpoint) -> None:
     endpoint.accepts("new-key")
     failure = await endpoint.failure()
-    assert failure.meaning is Meaning.KEY_REJECTED and failure.goes_on and not failure.counts
+    assert failure.failure_kind is FailureKind.KEY_REJECTED and failure.goes_on and not failure.counts
     assert endpoint.told == ["r/1"]
     attempts = Attempts(response_id="r/1")
     attempts.failed(failure)
@@ -170,11 +170,11 @@ async def test_while_no_key_is_accepted_the_call_stays_known(endpoint: Endpoint)
 async def test_one_that_is_not_there_any_more_may_have_been_paid(endpoint: Endpoint) -> None:
     endpoint.looks = [(404, {"error": {"code": "not_found", "message": "no such call"}})]
     failure = await endpoint.failure()
-    assert failure.meaning is Meaning.LOST_AFTER_SENDING and endpoint.told == ["r/1", ""]
+    assert failure.failure_kind is FailureKind.LOST_AFTER_SENDING and endpoint.told == ["r/1", ""]
 
 
 @pytest.mark.parametrize("status", ["failed", "cancelled"])
 async def test_one_that_came_to_nothing_is_not_picked_up_again(status: str, endpoint: Endpoint, name: str) -> None:
     endpoint.looks = [(200, {"id": "r/1"} | STARTED[name] | {"status": status})]
     failure = await endpoint.failure()
-    assert failure.meaning is Meaning.LOST_AFTER_SENDING and endpoint.told == ["r/1", ""]
+    assert failure.failure_kind is FailureKind.LOST_AFTER_SENDING and endpoint.told == ["r/1", ""]

@@ -9,11 +9,11 @@ from fleet.budgets.law.budget import Budget
 from fleet.budgets.law.status import describe
 from fleet.budgets.messages import Opening, Report, Trouble
 from fleet.contracts import LimitSettings
-from fleet.failures import Meaning
+from fleet.failures import FailureKind
 from fleet.process.data_converter import data_converter
 from tests.budget_world import Provider, World
 
-LOST = Meaning.LOST_BEFORE_SENDING
+LOST = FailureKind.LOST_BEFORE_SENDING
 
 
 def lost(count: int) -> list[Trouble]:
@@ -67,13 +67,13 @@ def test_a_machine_alone_that_reaches_nothing_is_taken_for_everybody() -> None:
 def test_a_machine_whose_calls_fail_before_and_after_sending_is_no_excuse() -> None:
     """Its other failures count like everybody's."""
     breaker = Breaker()
-    breaker.take(0, [*lost(8), Trouble(Meaning.OUTAGE, 8, "HTTP 503")], 0.0, "vm2")
+    breaker.take(0, [*lost(8), Trouble(FailureKind.OUTAGE, 8, "HTTP 503")], 0.0, "vm2")
     assert breaker.state == "probing" and breaker.why == "outage: HTTP 503"
 
 
 def test_while_it_is_probed_a_machine_that_is_cut_off_keeps_nobody_from_coming_back() -> None:
     breaker = Breaker()
-    breaker.take(0, [Trouble(Meaning.OUTAGE, 10)], 0.0, "vm1")
+    breaker.take(0, [Trouble(FailureKind.OUTAGE, 10)], 0.0, "vm1")
     assert breaker.state == "probing"
     for second in (2, 4, 6):
         breaker.take(1, [], float(second), "vm1")

@@ -12,7 +12,7 @@ from fleet.budgets.law.budget import Budget
 from fleet.budgets.messages import LEAST_RATE, Opening, Reading, Report, Trouble
 from fleet.budgets.worker.reporter import first_rate
 from fleet.contracts import Limited, LimitSettings
-from fleet.failures import Meaning
+from fleet.failures import FailureKind
 from tests.budget_world import Provider, World, lognormal
 
 WORLDS = settings(max_examples=40, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
@@ -135,12 +135,12 @@ def test_calls_of_a_model_without_quota_take_no_turn_of_its_neighbours(
 
 
 OUTAGES = {
-    "down": Meaning.OUTAGE,
-    "limited": Meaning.RATE,
-    "slow down": Meaning.RAMP,
-    "unpaid": Meaning.QUOTA_SPENT,
-    "day's quota": Meaning.QUOTA_UNTIL_RESET,
-    "no key": Meaning.KEY_REJECTED,
+    "down": FailureKind.OUTAGE,
+    "limited": FailureKind.RATE,
+    "slow down": FailureKind.RAMP,
+    "unpaid": FailureKind.QUOTA_SPENT,
+    "day's quota": FailureKind.QUOTA_UNTIL_RESET,
+    "no key": FailureKind.KEY_REJECTED,
 }
 EVENTS = st.lists(
     st.tuples(
@@ -385,5 +385,5 @@ def report(calls: int, remaining: float, age: float, refused: int = 0) -> Report
         spent={Limited.REQUESTS: float(calls), Limited.TOKENS: 100.0 * calls},
         largest={Limited.REQUESTS: 1.0, Limited.TOKENS: 100.0},
         readings=[Reading(Limited.REQUESTS, 10.0, remaining, 0.0 if refused else age, bool(refused))],
-        troubles=[Trouble(Meaning.RATE, refused, "", 0.5)] if refused else [],
+        troubles=[Trouble(FailureKind.RATE, refused, "", 0.5)] if refused else [],
     )

@@ -12,7 +12,7 @@ from fleet.budgets.law.ramp import Ramp
 from fleet.budgets.law.status import describe
 from fleet.budgets.messages import Opening, Reading, Report, Trouble
 from fleet.contracts import Limited, LimitSettings
-from fleet.failures import Meaning
+from fleet.failures import FailureKind
 from tests.budget_world import Provider, World
 
 
@@ -29,10 +29,12 @@ def worked(calls: int = 5, remaining: float | None = None, **told: object) -> Re
     return replace(Report("w", calls, calls, calls, spent, largest, readings), **told)  # type: ignore[arg-type]
 
 
-def troubled(meaning: Meaning, count: int = 1, *, left: float | None = None, wait: float | None = None) -> Report:
+def troubled(
+    failure_kind: FailureKind, count: int = 1, *, left: float | None = None, wait: float | None = None
+) -> Report:
     """So many calls, all failed."""
     readings = [] if left is None else [Reading(Limited.REQUESTS, 10.0, left, 0.0, refused=True)]
-    return Report("w", count, readings=readings, troubles=[Trouble(meaning, count, "said why", wait, "key")])
+    return Report("w", count, readings=readings, troubles=[Trouble(failure_kind, count, "said why", wait, "key")])
 
 
 def follow(budget: Budget, begin: int, end: int, remaining: float) -> None:
@@ -115,7 +117,7 @@ def test_the_first_rate_goes_by_what_a_call_is_reckoned_to_cost() -> None:
 def test_after_an_overload_the_rate_climbs_by_steps_though_headers_tell_of_a_full_bucket() -> None:
     budget = opened()
     busy(budget, 1, 30)
-    budget.take(troubled(Meaning.OVERLOAD, 300), 30.0)
+    budget.take(troubled(FailureKind.OVERLOAD, 300), 30.0)
     assert describe(budget).breaker == "probing" and budget.rate() == 0.5
     rates = []
     for second in range(32, 72, 2):
@@ -129,7 +131,7 @@ def test_a_provider_that_asks_for_slowness_gets_it_at_once_and_for_a_while() -> 
     budget = opened()
     busy(budget, 1, 30)
     before = budget.rate()
-    budget.take(troubled(Meaning.RAMP, left=50.0), 30.0)
+    budget.take(troubled(FailureKind.RAMP, left=50.0), 30.0)
     assert budget.rate() <= 0.5 * before
     busy(budget, 31, 51, 5)
     assert budget.rate() < 0.8 * before
@@ -140,14 +142,14 @@ def test_a_refusal_slows_the_queue_whatever_headers_say_is_left(left: float) -> 
     budget = opened()
     busy(budget, 1, 30)
     before = budget.rate()
-    budget.take(troubled(Meaning.RATE, left=left), 30.0)
+    budget.take(troubled(FailureKind.RATE, left=left), 30.0)
     assert budget.rate() < 0.9 * before
 
 
 def test_a_new_key_ends_the_hold_of_a_model_without_quota() -> None:
     budget = opened()
-    trouble = Trouble(Meaning.MODEL_QUOTA, 1, "", 86_400.0, "old", "gemini-2.5-pro")
-    budget.take(replace(troubled(Meaning.MODEL_QUOTA), troubles=[trouble]), 1.0)
+    trouble = Trouble(FailureKind.MODEL_QUOTA, 1, "", 86_400.0, "old", "gemini-2.5-pro")
+    budget.take(replace(troubled(FailureKind.MODEL_QUOTA), troubles=[trouble]), 1.0)
     assert describe(budget).rejected_key == "old"
     budget.new_key("old", 2.0)
     assert describe(budget).held_models and budget.resumes == 0
@@ -161,7 +163,7 @@ def test_a_storm_of_refusals_for_no_known_limit_is_asked_into_as_often_as_a_prov
     budget = opened()
     busy(budget, 1, 30)
     for second in range(30, 50):
-        budget.take(troubled(Meaning.RATE, left=55.0, wait=0.05), float(second))
+        budget.take(troubled(FailureKind.RATE, left=55.0, wait=0.05), float(second))
     assert budget.rate() >= PROBE_RATE
 
 
@@ -179,7 +181,7 @@ def test_a_refusal_without_a_cause_lowers_the_scarcest_limit() -> None:
     for second in range(1, 40):
         budget.take(worked(4, spent=spent, largest=largest), float(second))
     before = budget.rate()
-    budget.take(troubled(Meaning.RATE, wait=4.0), 40.0)
+    budget.take(troubled(FailureKind.RATE, wait=4.0), 40.0)
     scarce, ample = budget.buckets[Limited.TOKENS], budget.buckets[Limited.REQUESTS]
     assert budget.rate() < before and (scarce.refused_at, ample.refused_at) == (40.0, None)
 
@@ -224,7 +226,7 @@ def test_a_probe_is_kept_up_while_calls_are_on_their_way_and_nothing_is_heard() 
     budget = Budget("llm-test")
     budget.open(Opening(LimitSettings(rpm=600), 10.0, timeout_seconds=300.0), 0.0)
     busy(budget, 1, 20)
-    budget.take(troubled(Meaning.TIMED_OUT, 300), 20.0)
+    budget.take(troubled(FailureKind.TIMED_OUT, 300), 20.0)
     budget.take(Report("killed", 1, 1, in_flight=1), 21.0)
     budget.take(Report("w", 1, 1, in_flight=4), 22.0)
     budget.pass_time(200.0)

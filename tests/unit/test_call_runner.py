@@ -18,7 +18,7 @@ from fleet.errors import (
     TaskTaken,
 )
 from fleet.execution.journal import CallName
-from fleet.failures import Billed, Meaning, traits_of
+from fleet.failures import Billed, FailureKind, traits_of
 from fleet.providers.base import LlmAnswer, LlmRequest, Ticket
 from tests.unit.call_world import ANSWER, NAME, TASK, Attempting, Opened, Pipeline, Process, Provider, opened
 
@@ -31,8 +31,8 @@ def _outside_of_an_activity(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("fleet.execution.call_runner._is_unwanted", lambda: False)
 
 
-def failure(meaning: Meaning) -> ProviderError:
-    return ProviderError(meaning, "openai", "…")
+def failure(failure_kind: FailureKind) -> ProviderError:
+    return ProviderError(failure_kind, "openai", "…")
 
 
 async def test_an_answer_is_taken_from_the_journal_the_second_time(opened: Opened) -> None:
@@ -125,7 +125,7 @@ async def test_a_call_that_is_unwanted_before_it_is_sent_is_not_sent(
 
 
 async def test_after_a_resume_no_earlier_refusal_holds_a_call(opened: Opened) -> None:
-    refusal = ProviderError(Meaning.RATE, "openai", "…", status=429, wait_seconds=86_400.0)
+    refusal = ProviderError(FailureKind.RATE, "openai", "…", status=429, wait_seconds=86_400.0)
     provider = Provider(refusal, at_once=True)
     process = Process(opened(), provider)
     process.reporter.resumes = 3  # some other day
@@ -139,7 +139,7 @@ async def test_after_a_resume_no_earlier_refusal_holds_a_call(opened: Opened) ->
 
 
 async def test_a_model_without_quota_holds_its_own_calls_until_the_resume(opened: Opened) -> None:
-    spent = ProviderError(Meaning.MODEL_QUOTA, "gemini", "…", status=429, wait_seconds=7200.0)
+    spent = ProviderError(FailureKind.MODEL_QUOTA, "gemini", "…", status=429, wait_seconds=7200.0)
     provider = Provider(spent, at_once=True)
     process = Process(opened(), provider)
     with pytest.raises(ProviderError):
@@ -154,12 +154,12 @@ async def test_a_model_without_quota_holds_its_own_calls_until_the_resume(opened
 
 
 async def test_a_model_with_a_queue_of_its_own_has_that_parked(opened: Opened) -> None:
-    spent = ProviderError(Meaning.MODEL_QUOTA, "gemini", "…", status=429, wait_seconds=7200.0)
+    spent = ProviderError(FailureKind.MODEL_QUOTA, "gemini", "…", status=429, wait_seconds=7200.0)
     process = Process(opened(), Provider(spent, at_once=True))
     process.admission.of_one_model = True
     with pytest.raises(ProviderError) as caught:
         await process.make()
-    assert caught.value.meaning is Meaning.QUOTA_UNTIL_RESET and caught.value.traits.parks
+    assert caught.value.failure_kind is FailureKind.QUOTA_UNTIL_RESET and caught.value.traits.parks
     assert not process.admission.held_models
 
 
@@ -167,12 +167,12 @@ async def test_a_request_larger_than_its_limit_is_the_requests_own_failure_and_h
     opened: Opened,
 ) -> None:
     headers = {"x-ratelimit-limit-tokens": "80", "x-ratelimit-remaining-tokens": "0"}
-    provider = Provider(ProviderError(Meaning.RATE, "openai", "…", status=429, headers=headers), at_once=True)
+    provider = Provider(ProviderError(FailureKind.RATE, "openai", "…", status=429, headers=headers), at_once=True)
     process, attempts = Process(opened(), provider), Attempting()
     for number in (1, 2):
         with pytest.raises(ProviderError, match="about 100 tokens, the limit is 80 a minute") as caught:
             await process.make(attempts=attempts)
-        assert (caught.value.meaning, attempts.too_large) == (Meaning.TOO_LARGE, number)
+        assert (caught.value.failure_kind, attempts.too_large) == (FailureKind.TOO_LARGE, number)
         assert not process.gate.stopped, "the limit has room for others"
 
 
@@ -201,13 +201,13 @@ async def test_a_call_that_is_cut_off_is_counted_or_refused_by_policy(opened: Op
     assert (await process.make()).maybe_paid == 1
 
 
-@pytest.mark.parametrize("meaning", Meaning)
+@pytest.mark.parametrize("failure_kind", FailureKind)
 async def test_a_failed_call_is_counted_or_not_sent_again_where_the_table_says_that_it_may_be_billed(
-    opened: Opened, meaning: Meaning
+    opened: Opened, failure_kind: FailureKind
 ) -> None:
-    provider = Provider(failure(meaning), at_once=True)
+    provider = Provider(failure(failure_kind), at_once=True)
     attempts, pipeline = Attempting(), Pipeline()
-    billed = traits_of(meaning).billed is not Billed.NO
+    billed = traits_of(failure_kind).billed is not Billed.NO
     with pytest.raises(ProviderError):
         await Process(opened(), provider).make(attempts=attempts, pipeline=pipeline)
     assert pipeline.heard == [("sending", 1, False), ("failed", 1, billed)]
@@ -220,19 +220,19 @@ async def test_a_failed_call_is_counted_or_not_sent_again_where_the_table_says_t
     assert provider.asked == 2
 
 
-@pytest.mark.parametrize("meaning", [one for one in Meaning if traits_of(one).retryable])
+@pytest.mark.parametrize("failure_kind", [one for one in FailureKind if traits_of(one).retryable])
 async def test_by_policy_the_failure_that_may_be_billed_is_itself_the_last(
-    opened: Opened, meaning: Meaning
+    opened: Opened, failure_kind: FailureKind
 ) -> None:
-    provider, attempts = Provider(failure(meaning), at_once=True), Attempting()
-    billed = traits_of(meaning).billed is not Billed.NO
-    with pytest.raises(AmbiguousCall if billed else ProviderError, match=meaning.value):
+    provider, attempts = Provider(failure(failure_kind), at_once=True), Attempting()
+    billed = traits_of(failure_kind).billed is not Billed.NO
+    with pytest.raises(AmbiguousCall if billed else ProviderError, match=failure_kind.value):
         await Process(opened(), provider).make(send_ambiguous=False, attempts=attempts)
     assert attempts.made == int(billed), "what is not final is counted by its verdict"
 
 
 async def test_a_provider_known_to_be_in_trouble_excuses_its_failures(opened: Opened) -> None:
-    provider = Provider(failure(Meaning.OUTAGE), at_once=True)
+    provider = Provider(failure(FailureKind.OUTAGE), at_once=True)
     process = Process(opened(), provider)
     for in_trouble in (False, True):
         process.reporter.in_trouble = in_trouble
@@ -242,7 +242,7 @@ async def test_a_provider_known_to_be_in_trouble_excuses_its_failures(opened: Op
 
 
 async def test_a_call_that_could_not_be_sent_is_no_attempt_for_a_day(opened: Opened) -> None:
-    process = Process(opened(), Provider(failure(Meaning.LOST_BEFORE_SENDING), at_once=True))
+    process = Process(opened(), Provider(failure(FailureKind.LOST_BEFORE_SENDING), at_once=True))
     for excused_at, excused in ((0.0, True), (time.time() - 86_000, True), (time.time() - 86_500, False)):
         attempts = Attempting(excused_at=excused_at)
         with pytest.raises(ProviderError) as caught:
@@ -266,7 +266,7 @@ class Background(Provider):
         await ticket.begun("r-1")
         if not self.known:
             await ticket.gone()
-        error = failure(Meaning.KEY_REJECTED if self.known else Meaning.LOST_AFTER_SENDING)
+        error = failure(FailureKind.KEY_REJECTED if self.known else FailureKind.LOST_AFTER_SENDING)
         error.goes_on = self.known
         raise error
 

@@ -8,7 +8,7 @@ import httpx2
 import pytest
 
 from fleet.config import Kind
-from fleet.failures import Billed, Meaning, traits_of
+from fleet.failures import Billed, FailureKind, traits_of
 from fleet.providers.error_mapping import answered_with_error, not_answered
 from fleet.providers.retry_after import parse_duration, requested_wait
 
@@ -32,75 +32,82 @@ def quota(quota_id: str, value: str = "10") -> dict[str, Any]:
     return {"@type": "type.googleapis.com/google.rpc.QuotaFailure", "violations": [violation]}
 
 
-CASES: list[tuple[Kind, int, Any, Meaning]] = [
-    ("openai", 429, openai("rate_limit_exceeded", "requests"), Meaning.RATE),
-    ("openai", 429, openai("insufficient_quota", "insufficient_quota"), Meaning.QUOTA_SPENT),
-    ("openai", 503, openai("slow_down", "service_unavailable_error"), Meaning.RAMP),
-    ("openai", 401, openai("invalid_api_key"), Meaning.KEY_REJECTED),
-    ("openai", 403, openai(None), Meaning.FORBIDDEN),
-    ("openai", 404, openai("model_not_found"), Meaning.NOT_FOUND),
-    ("openai", 400, openai("unsupported_parameter"), Meaning.BAD_REQUEST),
-    ("openai", 413, "<html>too large</html>", Meaning.BAD_REQUEST),
-    ("openai", 500, openai(None, "server_error"), Meaning.OUTAGE),
-    ("openai", 500, openai("server_error", "server_error"), Meaning.OUTAGE),
-    ("openai", 502, "<html>Bad Gateway</html>", Meaning.LOST_AFTER_SENDING),
-    ("openai", 503, "upstream connect error", Meaning.LOST_AFTER_SENDING),
-    ("openai", 504, {"message": "Endpoint request timed out"}, Meaning.LOST_AFTER_SENDING),
-    ("openai", 307, "", Meaning.UNUSABLE_BODY),
-    ("anthropic", 429, anthropic("rate_limit_error"), Meaning.RATE),
-    ("anthropic", 529, anthropic("overloaded_error"), Meaning.OVERLOAD),
-    ("anthropic", 500, anthropic("overloaded_error"), Meaning.OVERLOAD),
-    ("anthropic", 500, anthropic("api_error"), Meaning.OUTAGE),
-    ("anthropic", 504, "<html>Gateway Timeout</html>", Meaning.LOST_AFTER_SENDING),
-    ("anthropic", 403, anthropic("permission_error"), Meaning.FORBIDDEN),
-    ("anthropic", 402, anthropic("billing_error"), Meaning.QUOTA_SPENT),
-    ("anthropic", 401, anthropic("authentication_error"), Meaning.KEY_REJECTED),
-    ("anthropic", 404, anthropic("not_found_error"), Meaning.NOT_FOUND),
-    ("anthropic", 400, anthropic("invalid_request_error"), Meaning.BAD_REQUEST),
-    ("anthropic", 529, None, Meaning.OVERLOAD),
-    ("gemini", 429, gemini("RESOURCE_EXHAUSTED", 429, quota("GenerateRequestsPerMinutePerProject")), Meaning.RATE),
+CASES: list[tuple[Kind, int, Any, FailureKind]] = [
+    ("openai", 429, openai("rate_limit_exceeded", "requests"), FailureKind.RATE),
+    ("openai", 429, openai("insufficient_quota", "insufficient_quota"), FailureKind.QUOTA_SPENT),
+    ("openai", 503, openai("slow_down", "service_unavailable_error"), FailureKind.RAMP),
+    ("openai", 401, openai("invalid_api_key"), FailureKind.KEY_REJECTED),
+    ("openai", 403, openai(None), FailureKind.FORBIDDEN),
+    ("openai", 404, openai("model_not_found"), FailureKind.NOT_FOUND),
+    ("openai", 400, openai("unsupported_parameter"), FailureKind.BAD_REQUEST),
+    ("openai", 413, "<html>too large</html>", FailureKind.BAD_REQUEST),
+    ("openai", 500, openai(None, "server_error"), FailureKind.OUTAGE),
+    ("openai", 500, openai("server_error", "server_error"), FailureKind.OUTAGE),
+    ("openai", 502, "<html>Bad Gateway</html>", FailureKind.LOST_AFTER_SENDING),
+    ("openai", 503, "upstream connect error", FailureKind.LOST_AFTER_SENDING),
+    ("openai", 504, {"message": "Endpoint request timed out"}, FailureKind.LOST_AFTER_SENDING),
+    ("openai", 307, "", FailureKind.UNUSABLE_BODY),
+    ("anthropic", 429, anthropic("rate_limit_error"), FailureKind.RATE),
+    ("anthropic", 529, anthropic("overloaded_error"), FailureKind.OVERLOAD),
+    ("anthropic", 500, anthropic("overloaded_error"), FailureKind.OVERLOAD),
+    ("anthropic", 500, anthropic("api_error"), FailureKind.OUTAGE),
+    ("anthropic", 504, "<html>Gateway Timeout</html>", FailureKind.LOST_AFTER_SENDING),
+    ("anthropic", 403, anthropic("permission_error"), FailureKind.FORBIDDEN),
+    ("anthropic", 402, anthropic("billing_error"), FailureKind.QUOTA_SPENT),
+    ("anthropic", 401, anthropic("authentication_error"), FailureKind.KEY_REJECTED),
+    ("anthropic", 404, anthropic("not_found_error"), FailureKind.NOT_FOUND),
+    ("anthropic", 400, anthropic("invalid_request_error"), FailureKind.BAD_REQUEST),
+    ("anthropic", 529, None, FailureKind.OVERLOAD),
+    (
+        "gemini",
+        429,
+        gemini("RESOURCE_EXHAUSTED", 429, quota("GenerateRequestsPerMinutePerProject")),
+        FailureKind.RATE,
+    ),
     (
         "gemini",
         429,
         gemini("RESOURCE_EXHAUSTED", 429, quota("GenerateRequestsPerDayPerProjectPerModel-FreeTier")),
-        Meaning.MODEL_QUOTA,
+        FailureKind.MODEL_QUOTA,
     ),
     (
         "gemini",
         429,
         gemini("RESOURCE_EXHAUSTED", 429, quota("GenerateRequestsPerDayPerProject")),
-        Meaning.QUOTA_UNTIL_RESET,
+        FailureKind.QUOTA_UNTIL_RESET,
     ),
     (
         "gemini",
         429,
         gemini("RESOURCE_EXHAUSTED", 429, quota("GenerateRequestsPerMinutePerProjectPerModel", "0")),
-        Meaning.MODEL_QUOTA,
+        FailureKind.MODEL_QUOTA,
     ),
     (
         "gemini",
         429,
         gemini("RESOURCE_EXHAUSTED", 429, quota("GenerateRequestsPerMinutePerProject", "0")),
-        Meaning.QUOTA_SPENT,
+        FailureKind.QUOTA_SPENT,
     ),
-    ("gemini", 400, gemini("INVALID_ARGUMENT", 400, {"reason": "API_KEY_INVALID"}), Meaning.KEY_REJECTED),
-    ("gemini", 400, gemini("INVALID_ARGUMENT", 400), Meaning.BAD_REQUEST),
-    ("gemini", 403, gemini("PERMISSION_DENIED", 403), Meaning.FORBIDDEN),
-    ("gemini", 403, gemini("PERMISSION_DENIED", 403, {"reason": "SERVICE_DISABLED"}), Meaning.KEY_REJECTED),
-    ("gemini", 403, gemini("PERMISSION_DENIED", 403, {"reason": "BILLING_DISABLED"}), Meaning.QUOTA_SPENT),
-    ("gemini", 503, gemini("UNAVAILABLE", 503), Meaning.OUTAGE),
-    ("gemini", 502, {"message": "<html>", "status": "Bad Gateway"}, Meaning.LOST_AFTER_SENDING),
-    ("gemini", 504, [gemini("DEADLINE_EXCEEDED", 504)], Meaning.OUTAGE),
-    ("gemini", 429, {"error": {"code": "too_many_requests", "message": "slower"}}, Meaning.RATE),
-    ("gemini", 500, {"error": {"code": "internal_error", "message": "oops"}}, Meaning.OUTAGE),
-    ("gemini", 502, {"error": {"code": 502, "message": "Bad Gateway"}}, Meaning.LOST_AFTER_SENDING),
+    ("gemini", 400, gemini("INVALID_ARGUMENT", 400, {"reason": "API_KEY_INVALID"}), FailureKind.KEY_REJECTED),
+    ("gemini", 400, gemini("INVALID_ARGUMENT", 400), FailureKind.BAD_REQUEST),
+    ("gemini", 403, gemini("PERMISSION_DENIED", 403), FailureKind.FORBIDDEN),
+    ("gemini", 403, gemini("PERMISSION_DENIED", 403, {"reason": "SERVICE_DISABLED"}), FailureKind.KEY_REJECTED),
+    ("gemini", 403, gemini("PERMISSION_DENIED", 403, {"reason": "BILLING_DISABLED"}), FailureKind.QUOTA_SPENT),
+    ("gemini", 503, gemini("UNAVAILABLE", 503), FailureKind.OUTAGE),
+    ("gemini", 502, {"message": "<html>", "status": "Bad Gateway"}, FailureKind.LOST_AFTER_SENDING),
+    ("gemini", 504, [gemini("DEADLINE_EXCEEDED", 504)], FailureKind.OUTAGE),
+    ("gemini", 429, {"error": {"code": "too_many_requests", "message": "slower"}}, FailureKind.RATE),
+    ("gemini", 500, {"error": {"code": "internal_error", "message": "oops"}}, FailureKind.OUTAGE),
+    ("gemini", 502, {"error": {"code": 502, "message": "Bad Gateway"}}, FailureKind.LOST_AFTER_SENDING),
 ]
 
 
-@pytest.mark.parametrize(("kind", "status", "body", "meaning"), CASES)
-def test_an_answer_means_what_the_provider_documents(kind: Kind, status: int, body: Any, meaning: Meaning) -> None:
+@pytest.mark.parametrize(("kind", "status", "body", "failure_kind"), CASES)
+def test_an_answer_means_what_the_provider_documents(
+    kind: Kind, status: int, body: Any, failure_kind: FailureKind
+) -> None:
     error = answered_with_error(kind, kind, status, {}, body)
-    assert (error.meaning, error.status, error.provider) == (meaning, status, kind)
+    assert (error.failure_kind, error.status, error.provider) == (failure_kind, status, kind)
     assert error.traits.remedy in str(error)
 
 
@@ -140,23 +147,25 @@ def test_a_key_quoted_in_an_error_is_removed() -> None:
 
 
 @pytest.mark.parametrize(
-    ("failure", "meaning"),
+    ("failure", "failure_kind"),
     [
-        (httpx2.ConnectError("refused"), Meaning.LOST_BEFORE_SENDING),
-        (httpx2.ConnectTimeout("slow"), Meaning.LOST_BEFORE_SENDING),
-        (httpx2.PoolTimeout("busy"), Meaning.LOST_BEFORE_SENDING),
-        (ssl.SSLCertVerificationError("certificate is not yet valid"), Meaning.LOST_BEFORE_SENDING),
-        (httpx2.ReadTimeout("silence"), Meaning.TIMED_OUT),
-        (httpx2.ReadError("reset"), Meaning.LOST_AFTER_SENDING),
-        (httpx2.RemoteProtocolError("cut"), Meaning.LOST_AFTER_SENDING),
+        (httpx2.ConnectError("refused"), FailureKind.LOST_BEFORE_SENDING),
+        (httpx2.ConnectTimeout("slow"), FailureKind.LOST_BEFORE_SENDING),
+        (httpx2.PoolTimeout("busy"), FailureKind.LOST_BEFORE_SENDING),
+        (ssl.SSLCertVerificationError("certificate is not yet valid"), FailureKind.LOST_BEFORE_SENDING),
+        (httpx2.ReadTimeout("silence"), FailureKind.TIMED_OUT),
+        (httpx2.ReadError("reset"), FailureKind.LOST_AFTER_SENDING),
+        (httpx2.RemoteProtocolError("cut"), FailureKind.LOST_AFTER_SENDING),
     ],
 )
-def test_a_lost_connection_is_told_apart_by_whether_it_may_be_paid(failure: Exception, meaning: Meaning) -> None:
+def test_a_lost_connection_is_told_apart_by_whether_it_may_be_paid(
+    failure: Exception, failure_kind: FailureKind
+) -> None:
     wrapper = RuntimeError("the SDK's own")
     wrapper.__cause__ = failure
-    assert not_answered("openai", wrapper).meaning is meaning
-    billed = Billed.NO if meaning is Meaning.LOST_BEFORE_SENDING else Billed.UNKNOWN
-    assert traits_of(meaning).billed is billed
+    assert not_answered("openai", wrapper).failure_kind is failure_kind
+    billed = Billed.NO if failure_kind is FailureKind.LOST_BEFORE_SENDING else Billed.UNKNOWN
+    assert traits_of(failure_kind).billed is billed
 
 
 @pytest.mark.parametrize(

@@ -13,52 +13,54 @@ from fleet.control.web.page_state import _kind_of
 from fleet.errors import ProviderError
 from fleet.execution.attempts import Attempts
 from fleet.execution.verdicts import judge
-from fleet.failures import LIMITS, Billed, Concerns, Meaning, traits_of
+from fleet.failures import LIMITS, Billed, Concerns, FailureKind, traits_of
 from scripts import render_rules
 from tests.unit.test_verdicts import settings
 
-EVERY = pytest.mark.parametrize("meaning", Meaning)
+EVERY = pytest.mark.parametrize("failure_kind", FailureKind)
 
 
 def test_the_rows_agree_with_themselves() -> None:
-    for meaning in Meaning:
-        row = traits_of(meaning)
+    for failure_kind in FailureKind:
+        row = traits_of(failure_kind)
         if not row.counts:
-            assert row.retryable and row.billed is Billed.NO, meaning
+            assert row.retryable and row.billed is Billed.NO, failure_kind
         if row.parks:
-            assert row.retryable and not row.counts, meaning
-        assert not (row.limit and row.outage), meaning
-        assert row.limit <= (row.concerns in (Concerns.ACCOUNT, Concerns.MODEL, Concerns.REQUEST)), meaning
-        assert row.outage == (row.concerns in (Concerns.PROVIDER, Concerns.HOST)), meaning
+            assert row.retryable and not row.counts, failure_kind
+        assert not (row.limit and row.outage), failure_kind
+        assert row.limit <= (row.concerns in (Concerns.ACCOUNT, Concerns.MODEL, Concerns.REQUEST)), failure_kind
+        assert row.outage == (row.concerns in (Concerns.PROVIDER, Concerns.HOST)), failure_kind
 
 
-def reported(meaning: Meaning) -> Report:
+def reported(failure_kind: FailureKind) -> Report:
     news = News()
     news.sent({Limited.REQUESTS: 1.0})
-    news.failed(ProviderError(meaning, "openai", "…"), "m", {Limited.REQUESTS: 1.0}, [], 0.0, "key")
+    news.failed(ProviderError(failure_kind, "openai", "…"), "m", {Limited.REQUESTS: 1.0}, [], 0.0, "key")
     return news.report("openai_00", 0)
 
 
 @EVERY
-def test_a_report_tells_the_budget_what_the_row_says(meaning: Meaning) -> None:
-    row, report = traits_of(meaning), reported(meaning)
+def test_a_report_tells_the_budget_what_the_row_says(failure_kind: FailureKind) -> None:
+    row, report = traits_of(failure_kind), reported(failure_kind)
     assert (report.charged, report.spent[Limited.REQUESTS]) == ((1, 1.0) if row.uses_limit else (0, 0.0))
     assert report.answered == row.works
-    assert [one.meaning for one in report.troubles] == ([] if row.works and not row.holds_model else [meaning])
+    assert [one.meaning for one in report.troubles] == (
+        [] if row.works and not row.holds_model else [failure_kind]
+    )
 
 
 @EVERY
-def test_a_budget_counts_every_refusal_by_a_limit_as_refused(meaning: Meaning) -> None:
+def test_a_budget_counts_every_refusal_by_a_limit_as_refused(failure_kind: FailureKind) -> None:
     """Once it counted those for the rate alone, while its metric promises all."""
     budget = Budget("llm-openai", LimitSettings(rpm=60))
-    budget.take(reported(meaning), 1.0)
-    assert budget.refused == traits_of(meaning).limit
+    budget.take(reported(failure_kind), 1.0)
+    assert budget.refused == traits_of(failure_kind).limit
 
 
 @EVERY
-def test_a_breaker_follows_the_row(meaning: Meaning) -> None:
-    breaker, row = Breaker(), traits_of(meaning)
-    breaker.take(0, [Trouble(meaning, 20)], 1.0)
+def test_a_breaker_follows_the_row(failure_kind: FailureKind) -> None:
+    breaker, row = Breaker(), traits_of(failure_kind)
+    breaker.take(0, [Trouble(failure_kind, 20)], 1.0)
     troubled = row.outage or row.limit
     assert breaker.state == ("parked" if row.parks else "probing" if troubled else "closed")
 
@@ -70,8 +72,8 @@ def test_a_budget_takes_what_a_later_release_tells_of_for_an_outage() -> None:
 
 
 @EVERY
-def test_the_page_counts_refusals_by_a_limit_apart_from_failures(meaning: Meaning) -> None:
-    assert _kind_of(meaning) == ("refused" if traits_of(meaning).limit else "failed")
+def test_the_page_counts_refusals_by_a_limit_apart_from_failures(failure_kind: FailureKind) -> None:
+    assert _kind_of(failure_kind) == ("refused" if traits_of(failure_kind).limit else "failed")
 
 
 def test_the_alert_rules_leave_out_just_the_refusals_by_a_limit() -> None:
@@ -82,10 +84,10 @@ def test_the_alert_rules_leave_out_just_the_refusals_by_a_limit() -> None:
 
 
 @EVERY
-def test_an_attempt_follows_the_row(meaning: Meaning) -> None:
-    attempts, row = Attempts(at="here"), traits_of(meaning)
+def test_an_attempt_follows_the_row(failure_kind: FailureKind) -> None:
+    attempts, row = Attempts(at="here"), traits_of(failure_kind)
     attempts.open_at = "here"
-    error = ProviderError(meaning, "openai", "…")
+    error = ProviderError(failure_kind, "openai", "…")
     attempts.failed(error)
     billed = row.billed is not Billed.NO
     # It has ended, so nobody need wait for its answer.

@@ -8,7 +8,7 @@ import pytest
 
 from fleet.config import load_settings
 from fleet.errors import ProviderError
-from fleet.failures import Meaning
+from fleet.failures import FailureKind
 from fleet.providers.base import LlmAnswer, LlmRequest, Ticket
 from fleet.providers.gemini.adapter import GeminiProvider
 from fleet.providers.prices import cost_of
@@ -107,40 +107,40 @@ async def test_how_an_interaction_ended(status: str, finish: str, monkeypatch: p
 
 
 @pytest.mark.parametrize(
-    ("errors", "meaning"),
+    ("errors", "failure_kind"),
     [
-        ([{"code": "too_many_requests", "message": "slower"}], Meaning.RATE),
-        ([{"code": "internal", "message": "oops"}], Meaning.OUTAGE),
-        ([], Meaning.LOST_AFTER_SENDING),
+        ([{"code": "too_many_requests", "message": "slower"}], FailureKind.RATE),
+        ([{"code": "internal", "message": "oops"}], FailureKind.OUTAGE),
+        ([], FailureKind.LOST_AFTER_SENDING),
     ],
 )
 async def test_an_interaction_that_failed_says_why(
-    errors: list[dict[str, Any]], meaning: Meaning, monkeypatch: pytest.MonkeyPatch
+    errors: list[dict[str, Any]], failure_kind: FailureKind, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     error = await failing(monkeypatch, {"id": "i", "status": "failed", "errors": errors})
-    assert error.meaning is meaning
+    assert error.failure_kind is failure_kind
     assert all(one["message"] in str(error) for one in errors)
 
 
 @pytest.mark.parametrize(
-    ("status", "said", "meaning"),
+    ("status", "said", "failure_kind"),
     [
-        (429, {"code": "too_many_requests", "message": "quota"}, Meaning.RATE),
-        (400, {"code": "invalid_request", "message": "no"}, Meaning.BAD_REQUEST),
-        (404, {"code": "not_found", "message": "no such model"}, Meaning.NOT_FOUND),
-        (503, {"code": "unavailable", "message": "busy"}, Meaning.OUTAGE),
-        (503, {"code": 503, "message": "busy", "status": "UNAVAILABLE"}, Meaning.OUTAGE),
-        (502, "<html>", Meaning.LOST_AFTER_SENDING),
-        (307, {}, Meaning.UNUSABLE_BODY),
+        (429, {"code": "too_many_requests", "message": "quota"}, FailureKind.RATE),
+        (400, {"code": "invalid_request", "message": "no"}, FailureKind.BAD_REQUEST),
+        (404, {"code": "not_found", "message": "no such model"}, FailureKind.NOT_FOUND),
+        (503, {"code": "unavailable", "message": "busy"}, FailureKind.OUTAGE),
+        (503, {"code": 503, "message": "busy", "status": "UNAVAILABLE"}, FailureKind.OUTAGE),
+        (502, "<html>", FailureKind.LOST_AFTER_SENDING),
+        (307, {}, FailureKind.UNUSABLE_BODY),
     ],
 )
 async def test_an_error_is_understood_in_either_of_googles_forms_and_sent_once(
-    status: int, said: Any, meaning: Meaning, monkeypatch: pytest.MonkeyPatch
+    status: int, said: Any, failure_kind: FailureKind, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     requests: list[httpx2.Request] = []
     with pytest.raises(ProviderError) as caught:
         await answered(monkeypatch, {"error": said}, JSON, status, requests)
-    assert (caught.value.meaning, len(requests)) == (meaning, 1)
+    assert (caught.value.failure_kind, len(requests)) == (failure_kind, 1)
 
 
 @pytest.mark.parametrize(
@@ -160,4 +160,4 @@ async def test_an_error_is_understood_in_either_of_googles_forms_and_sent_once(
 )
 async def test_what_is_not_the_apis_is_told(body: str, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     error = await failing(monkeypatch, body, kind)
-    assert error.meaning is Meaning.UNUSABLE_BODY
+    assert error.failure_kind is FailureKind.UNUSABLE_BODY

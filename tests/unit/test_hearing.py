@@ -6,7 +6,7 @@ from fleet.budgets.law.budget import Budget
 from fleet.budgets.law.report_intake import Hearing
 from fleet.budgets.messages import Opening, Report, Trouble
 from fleet.contracts import Limited, LimitSettings
-from fleet.failures import Meaning
+from fleet.failures import FailureKind
 
 
 def at_work(process: str = "w", sent_at: float = 0.0, **told: object) -> Report:
@@ -19,7 +19,7 @@ def hearing() -> tuple[Budget, Hearing]:
     return budget, Hearing(budget)
 
 
-OUTAGE = [Trouble(Meaning.OUTAGE, 500, "HTTP 503")]
+OUTAGE = [Trouble(FailureKind.OUTAGE, 500, "HTTP 503")]
 
 
 def test_news_from_long_ago_counts_and_tells_of_no_present() -> None:

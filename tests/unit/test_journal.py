@@ -26,7 +26,7 @@ from fleet.execution.journal import (
     Task,
     Wait,
 )
-from fleet.failures import Meaning
+from fleet.failures import FailureKind
 from fleet.process.process_id import Owner, boot_id, start_ticks
 
 NAME = CallName("key", "workflow", "draft")
@@ -377,10 +377,14 @@ class Calling(RuleBasedStateMachine):
             self.answers[key] = (f"answer {len(self.sendings[key])}", self.maybe_paid(key) - 1)
             self.journals[sending.by].answered(CallName(key, "workflow", key), self.answers[key][0])
 
-    @rule(key=st.sampled_from(KEYS), meaning=st.sampled_from(Meaning), by=st.sampled_from(["ours", "theirs"]))
-    def fail(self, key: str, meaning: Meaning, by: str) -> None:
+    @rule(
+        key=st.sampled_from(KEYS),
+        failure_kind=st.sampled_from(FailureKind),
+        by=st.sampled_from(["ours", "theirs"]),
+    )
+    def fail(self, key: str, failure_kind: FailureKind, by: str) -> None:
         """Only of its own call may a process say that."""
-        unsure = ProviderError(meaning, "openai", "…").may_be_billed
+        unsure = ProviderError(failure_kind, "openai", "…").may_be_billed
         self.journals[by].failed(CallName(key, "workflow", key), unsure=unsure)
         if (sending := self.last_open(key)) and sending.by == by:
             sending.end = "maybe billed" if unsure else "not billed"

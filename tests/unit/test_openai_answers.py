@@ -10,7 +10,7 @@ import pytest
 
 from fleet.config import ProviderSettings, load_settings
 from fleet.errors import ProviderError
-from fleet.failures import Meaning
+from fleet.failures import FailureKind
 from fleet.providers.base import LlmAnswer, LlmRequest, Ticket
 from fleet.providers.openai.adapter import OpenAIProvider
 
@@ -70,7 +70,7 @@ async def answered(
 async def test_what_is_not_the_apis_is_told(api: Literal["responses", "chat"], body: str, kind: str) -> None:
     with pytest.raises(ProviderError) as caught:
         await answered(api, body, kind)
-    assert caught.value.meaning is Meaning.UNUSABLE_BODY
+    assert caught.value.failure_kind is FailureKind.UNUSABLE_BODY
 
 
 async def test_a_response_without_usage_or_model_has_its_text() -> None:

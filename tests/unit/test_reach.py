@@ -18,13 +18,13 @@ from fleet.errors import (
     ProviderError,
 )
 from fleet.exit_codes import EXIT_FAILED, EXIT_OK
-from fleet.failures import Meaning, traits_of
+from fleet.failures import FailureKind, traits_of
 from fleet.process import runtime
 from fleet.process.liveness import PulseRecord, Unreachable
 from fleet.process.reachability import FAILURES_IN_A_ROW, LONGEST_WAIT_SECONDS, Reach, wait_after
 from fleet.process.runtime import WorkerProcess
 
-LOST = ProviderError(Meaning.LOST_BEFORE_SENDING, "openai", "no connection could be made")
+LOST = ProviderError(FailureKind.LOST_BEFORE_SENDING, "openai", "no connection could be made")
 AWAY = BackendUnavailable("the backend is not available, and no key is known")
 FULL = JournalUnavailable("the journal cannot be written: the disk is full")
 BOUND = 5.0
@@ -74,7 +74,9 @@ async def is_lost(reach: Reach) -> Unreachable | None:
 
 
 def test_one_trait_says_what_failed_before_it_was_sent() -> None:
-    assert [meaning for meaning in Meaning if traits_of(meaning).before_sending] == [Meaning.LOST_BEFORE_SENDING]
+    assert [failure_kind for failure_kind in FailureKind if traits_of(failure_kind).before_sending] == [
+        FailureKind.LOST_BEFORE_SENDING
+    ]
     assert LOST.before_sending and FULL.before_sending and AWAY.before_sending
     assert not any(one.before_sending for one in (HeldBack(5.0), ApiKeyMissing("…")))
 
@@ -102,7 +104,8 @@ async def test_many_failures_within_the_same_moment_are_one_accident() -> None:
 
 
 @pytest.mark.parametrize(
-    "sent", [None, ProviderError(Meaning.OUTAGE, "openai", "…"), ProviderError(Meaning.TIMED_OUT, "openai", "…")]
+    "sent",
+    [None, ProviderError(FailureKind.OUTAGE, "openai", "…"), ProviderError(FailureKind.TIMED_OUT, "openai", "…")],
 )
 async def test_a_call_that_was_sent_ends_the_row(sent: Exception | None) -> None:
     machine = Machine(out_of_order=LOST)

@@ -20,7 +20,7 @@ from fleet.budgets.worker.gate import Gate
 from fleet.budgets.worker.reporter import Reporter
 from fleet.contracts import Limited, LimitSettings
 from fleet.errors import ProviderError
-from fleet.failures import Meaning
+from fleet.failures import FailureKind
 from fleet.providers.base import LlmAnswer, LlmRequest
 from tests.waiting import wait_for
 
@@ -121,7 +121,9 @@ async def test_nothing_is_lost_where_the_budget_cannot_be_told(server: Server) -
     async with reporting_to(server) as (_, admission):
         await call(admission)
         await until("one was refused", lambda: server.refusing < 3)
-        refused = ProviderError(Meaning.RATE, "openai", "…", status=429, wait_seconds=0.0, headers=ANSWER.headers)
+        refused = ProviderError(
+            FailureKind.RATE, "openai", "…", status=429, wait_seconds=0.0, headers=ANSWER.headers
+        )
         for _ in range(2):
             with pytest.raises(ProviderError):
                 await call(admission, error=refused)
@@ -134,7 +136,7 @@ async def test_nothing_is_lost_where_the_budget_cannot_be_told(server: Server) -
 
 async def test_a_request_larger_than_its_limit_lowers_no_rate(server: Server) -> None:
     headers = {"x-ratelimit-limit-tokens": "80", "x-ratelimit-remaining-tokens": "0"}
-    refused = ProviderError(Meaning.RATE, "openai", "…", status=429, headers=headers)
+    refused = ProviderError(FailureKind.RATE, "openai", "…", status=429, headers=headers)
     async with reporting_to(server) as (_, admission):
         for told in (1, 2):
             with pytest.raises(ProviderError, match="the limit is 80 a minute"):
@@ -193,7 +195,9 @@ async def test_where_there_are_many_processes_each_reports_seldom_and_loses_noth
             await call(admission)
         await asyncio.sleep(0.2)  # what is tested is this silence
         assert len(server.reports) == told
-        refused = ProviderError(Meaning.RATE, "openai", "…", status=429, wait_seconds=0.0, headers=ANSWER.headers)
+        refused = ProviderError(
+            FailureKind.RATE, "openai", "…", status=429, wait_seconds=0.0, headers=ANSWER.headers
+        )
         with pytest.raises(ProviderError):
             await call(admission, error=refused)
         await until("a refusal is told at once", lambda: len(server.reports) > told)

@@ -17,7 +17,7 @@ from fleet.errors import (
 )
 from fleet.execution.attempts import Attempts
 from fleet.execution.verdicts import SHORTEST_WAIT_SECONDS, Verdict, judge
-from fleet.failures import Meaning
+from fleet.failures import FailureKind
 
 
 def settings(**overrides: object) -> Settings:
@@ -48,19 +48,19 @@ def verdict(
     )
 
 
-def failure(meaning: Meaning, wait: float | None = None) -> ProviderError:
-    return ProviderError(meaning, "openai", "…", status=500, wait_seconds=wait)
+def failure(failure_kind: FailureKind, wait: float | None = None) -> ProviderError:
+    return ProviderError(failure_kind, "openai", "…", status=500, wait_seconds=wait)
 
 
 def test_the_third_failure_of_a_provider_is_final_and_bears_the_known_phrase() -> None:
     attempts = Attempts()
     waits = []
     for _ in range(2):
-        again = verdict(failure(Meaning.OUTAGE), attempts)
+        again = verdict(failure(FailureKind.OUTAGE), attempts)
         assert not again.final and not again.benign
         waits.append(again.wait_seconds)
     assert waits == [1.0, 2.0]
-    last = verdict(failure(Meaning.OUTAGE), attempts)
+    last = verdict(failure(FailureKind.OUTAGE), attempts)
     assert last.final
     assert last.record.message.startswith("LLM selhalo po 3 pokusech (the LLM failed 3 times)")
     assert (last.record.code, last.record.attempts, last.record.retryable) == ("attempts_exhausted", 3, True)
@@ -68,7 +68,7 @@ def test_the_third_failure_of_a_provider_is_final_and_bears_the_known_phrase() -
 
 def outage(attempts: Attempts, at: float, *, took: float = 0.1, **overrides: object) -> Verdict:
     return verdict(
-        failure(Meaning.OUTAGE),
+        failure(FailureKind.OUTAGE),
         attempts,
         at=1e9 + at,
         took=took,
@@ -92,25 +92,25 @@ def test_a_provider_that_is_away_for_two_minutes_fails_nobody() -> None:
 def test_a_request_larger_than_its_limit_is_refused_twice_before_that_is_final() -> None:
     told = {"x-ratelimit-limit-tokens": "30000"}
     said = "about 36,278 tokens, the limit is 30,000 a minute"
-    error = ProviderError(Meaning.TOO_LARGE, "openai", said, headers=told)
+    error = ProviderError(FailureKind.TOO_LARGE, "openai", said, headers=told)
     first = verdict(error, Attempts(too_large=1))
     assert not first.final and first.benign
     assert first.wait_seconds == 60, "by then a limit a minute is whole again"
     last = verdict(error, Attempts(too_large=2))
     assert last.final and "36,278" in last.record.message and "30,000" in last.record.message
-    assert not verdict(failure(Meaning.RATE), Attempts(too_large=2)).final
-    untold = ProviderError(Meaning.TOO_LARGE, "gemini", said)
+    assert not verdict(failure(FailureKind.RATE), Attempts(too_large=2)).final
+    untold = ProviderError(FailureKind.TOO_LARGE, "gemini", said)
     finals = [verdict(untold, Attempts(too_large=times)).final for times in (2, 4, 5)]
     assert finals == [False, False, True], "the settings may tell of a part of the real limit"
 
 
-@pytest.mark.parametrize("meaning", [Meaning.NOT_FOUND, Meaning.FORBIDDEN, Meaning.TOO_LARGE])
-def test_a_model_that_will_not_do_hands_the_call_to_the_fallback_at_once(meaning: Meaning) -> None:
-    moved = verdict(failure(meaning), Attempts(too_large=5), patience=3600.0)
+@pytest.mark.parametrize("failure_kind", [FailureKind.NOT_FOUND, FailureKind.FORBIDDEN, FailureKind.TOO_LARGE])
+def test_a_model_that_will_not_do_hands_the_call_to_the_fallback_at_once(failure_kind: FailureKind) -> None:
+    moved = verdict(failure(failure_kind), Attempts(too_large=5), patience=3600.0)
     assert (moved.final, moved.moves, moved.record.code) == (True, True, "model_unusable")
-    stays = verdict(failure(meaning), Attempts(too_large=5))
+    stays = verdict(failure(failure_kind), Attempts(too_large=5))
     assert (stays.final, stays.moves, stays.record.code) == (True, False, "provider_error")
-    paid = verdict(failure(meaning), Attempts(too_large=5, sent=True), patience=3600.0)
+    paid = verdict(failure(failure_kind), Attempts(too_large=5, sent=True), patience=3600.0)
     assert (paid.final, paid.moves) == (True, False)
 
 
@@ -137,7 +137,7 @@ def test_a_failure_of_the_requests_own_counts_at_once() -> None:
     attempts = Attempts()
     outage(attempts, 0.0)
     empty = [
-        verdict(failure(Meaning.UNUSABLE_EMPTY), attempts, at=1e9 + at, attempt_spacing_seconds=40).final
+        verdict(failure(FailureKind.UNUSABLE_EMPTY), attempts, at=1e9 + at, attempt_spacing_seconds=40).final
         for at in (1.0, 2.0)
     ]
     assert empty == [False, True]
@@ -145,24 +145,24 @@ def test_a_failure_of_the_requests_own_counts_at_once() -> None:
 
 def test_twenty_rate_limits_are_no_attempt_and_the_wait_grows_to_its_bound() -> None:
     attempts = Attempts()
-    waits = [verdict(failure(Meaning.RATE), attempts).wait_seconds for _ in range(20)]
+    waits = [verdict(failure(FailureKind.RATE), attempts).wait_seconds for _ in range(20)]
     assert waits[:4] == [1, 2, 4, 8] and waits[-1] == 60
     assert attempts.made == 0
-    assert verdict(failure(Meaning.OUTAGE), attempts).record.attempts == 1
+    assert verdict(failure(FailureKind.OUTAGE), attempts).record.attempts == 1
 
 
 def test_the_providers_own_wait_is_obeyed_and_never_zero() -> None:
-    assert verdict(failure(Meaning.RATE, wait=20.0), Attempts()).wait_seconds == 20
-    assert verdict(failure(Meaning.RATE, wait=0.0), Attempts()).wait_seconds == SHORTEST_WAIT_SECONDS
+    assert verdict(failure(FailureKind.RATE, wait=20.0), Attempts()).wait_seconds == 20
+    assert verdict(failure(FailureKind.RATE, wait=0.0), Attempts()).wait_seconds == SHORTEST_WAIT_SECONDS
 
 
 def test_a_call_is_back_in_its_queue_every_minute_however_long_the_provider_asked_for() -> None:
     """So soon it sees that an operator, or another process, knows better."""
-    for error in (failure(Meaning.RATE, wait=86_400.0), HeldBack(7 * 86_400.0)):
+    for error in (failure(FailureKind.RATE, wait=86_400.0), HeldBack(7 * 86_400.0)):
         assert 30 < verdict(error, Attempts()).wait_seconds <= 60
 
 
-CONNECTION_REFUSED = failure(Meaning.LOST_BEFORE_SENDING)
+CONNECTION_REFUSED = failure(FailureKind.LOST_BEFORE_SENDING)
 CONNECTION_REFUSED.excused = True
 
 
@@ -176,10 +176,10 @@ def test_what_this_machine_could_not_send_is_no_attempt_and_soon_anothers(error:
     assert waits[:4] == [0.5, 1.0, 2.0, 4.0] and max(waits) == 5.0
 
 
-LIMITED = [HeldBack(50.0), failure(Meaning.RATE, wait=50.0), CONNECTION_REFUSED]
+LIMITED = [HeldBack(50.0), failure(FailureKind.RATE, wait=50.0), CONNECTION_REFUSED]
 
 
-@pytest.mark.parametrize("error", LIMITED, ids=lambda error: error.code + str(getattr(error, "meaning", "")))
+@pytest.mark.parametrize("error", LIMITED, ids=lambda error: error.code + str(getattr(error, "failure_kind", "")))
 def test_what_a_limit_holds_for_too_long_goes_to_another_provider(error: FleetError) -> None:
     moves = verdict(error, Attempts(), waited=59.9, patience=60.0)
     assert (moves.moves, moves.final, moves.benign) == (True, True, True)
@@ -195,16 +195,16 @@ def test_what_a_limit_holds_for_too_long_goes_to_another_provider(error: FleetEr
 
 
 def test_only_a_providers_limit_sends_a_call_elsewhere() -> None:
-    for error in (AssignmentUnavailable("…"), BackendUnavailable("…"), failure(Meaning.OVERLOAD)):
+    for error in (AssignmentUnavailable("…"), BackendUnavailable("…"), failure(FailureKind.OVERLOAD)):
         assert not verdict(error, Attempts(), waited=100.0, patience=60.0).final
 
 
 @pytest.mark.parametrize(
-    "meaning",
-    [meaning for meaning in Meaning if not failure(meaning).retryable],
+    "failure_kind",
+    [failure_kind for failure_kind in FailureKind if not failure(failure_kind).retryable],
 )
-def test_what_waiting_does_not_help_fails_at_once_with_one_attempt(meaning: Meaning) -> None:
-    ours = verdict(failure(meaning), Attempts())
+def test_what_waiting_does_not_help_fails_at_once_with_one_attempt(failure_kind: FailureKind) -> None:
+    ours = verdict(failure(failure_kind), Attempts())
     assert ours.final and ours.record.attempts == 1 and not ours.record.retryable
 
 
@@ -227,7 +227,7 @@ def test_a_backend_that_is_away_is_waited_for_until_patience_ends() -> None:
 def test_patience_with_the_backend_begins_anew_once_it_has_answered() -> None:
     away, attempts = BackendUnavailable("away"), Attempts()
     verdict(away, attempts, at=1e9)
-    verdict(failure(Meaning.RATE), attempts, at=1e9 + 600)
+    verdict(failure(FailureKind.RATE), attempts, at=1e9 + 600)
     assert not verdict(away, attempts, at=1e9 + 1200).final
 
 

@@ -30,7 +30,7 @@ from fleet.budgets.worker.reporter import Reporter
 from fleet.budgets.workflow import ProviderBudgetWorkflow
 from fleet.contracts import CONTROL_QUEUE, LimitSettings
 from fleet.errors import HeldBack, ProviderError
-from fleet.failures import Meaning
+from fleet.failures import FailureKind
 from fleet.providers.base import LlmAnswer, LlmRequest
 from tests.temporal import running_temporal
 from tests.waiting import wait_for
@@ -58,7 +58,7 @@ class Provider:
         if self.level < 1:
             self.refused.append(now)
             wait = (1 - self.level) / REFILL
-            raise ProviderError(Meaning.RATE, "test", "too many", status=429, wait_seconds=wait)
+            raise ProviderError(FailureKind.RATE, "test", "too many", status=429, wait_seconds=wait)
         self.level -= 1
         self.taken.append(now)
         await asyncio.sleep(0.2)

@@ -19,7 +19,7 @@ from fleet.budgets.messages import SET_QUEUE_RATE, Opening, Reading, Report, Sta
 from fleet.budgets.task_queues import RateOrder
 from fleet.budgets.workflow import ProviderBudgetWorkflow
 from fleet.contracts import CONTROL_QUEUE, Limited, LimitSettings
-from fleet.failures import Meaning
+from fleet.failures import FailureKind
 from tests.fleet import BIN
 
 # Tries: the time-skipping server, unlike a real one, knows no run of a workflow for some milliseconds while it is
@@ -128,7 +128,7 @@ async def test_it_orders_the_rate_that_the_law_gives_and_nothing_while_idle(stag
 
 async def test_a_quota_of_the_day_parks_until_its_reset_and_no_longer(stage: Stage) -> None:
     await stage.work(10)
-    await stage.report(calls=1, troubles=[Trouble(Meaning.QUOTA_UNTIL_RESET, 1, "daily limit", 3 * 3600.0)])
+    await stage.report(calls=1, troubles=[Trouble(FailureKind.QUOTA_UNTIL_RESET, 1, "daily limit", 3 * 3600.0)])
     await stage.sleep(seconds=1)
     parked = await stage.standing()
     assert (parked.breaker, parked.rate) == ("parked", 0) and "daily limit" in parked.why
@@ -141,7 +141,7 @@ async def test_a_quota_of_the_day_parks_until_its_reset_and_no_longer(stage: Sta
 
 async def test_a_spent_quota_parks_until_somebody_says_so(stage: Stage) -> None:
     await stage.work(5)
-    await stage.report(calls=1, troubles=[Trouble(Meaning.QUOTA_SPENT, 1, "no credit")])
+    await stage.report(calls=1, troubles=[Trouble(FailureKind.QUOTA_SPENT, 1, "no credit")])
     await stage.sleep(days=3)
     assert (await stage.standing()).breaker == "parked" and stage.rates.ordered[-1] == 0
     await stage.handle.signal(ProviderBudgetWorkflow.resume)
@@ -150,7 +150,7 @@ async def test_a_spent_quota_parks_until_somebody_says_so(stage: Stage) -> None:
 
 
 async def test_another_key_opens_what_a_rejected_one_parked(stage: Stage) -> None:
-    await stage.report(calls=1, troubles=[Trouble(Meaning.KEY_REJECTED, 1, "401", key="old")])
+    await stage.report(calls=1, troubles=[Trouble(FailureKind.KEY_REJECTED, 1, "401", key="old")])
     await stage.sleep(seconds=1)
     assert (await stage.standing()).rejected_key == "old"
     await stage.handle.signal(ProviderBudgetWorkflow.new_key, "old")
@@ -163,7 +163,7 @@ async def test_another_key_opens_what_a_rejected_one_parked(stage: Stage) -> Non
 
 async def test_an_outage_is_probed_and_the_end_of_it_noticed(stage: Stage) -> None:
     await stage.work(10)
-    await stage.report(calls=20, troubles=[Trouble(Meaning.OUTAGE, 60, "HTTP 503")])
+    await stage.report(calls=20, troubles=[Trouble(FailureKind.OUTAGE, 60, "HTTP 503")])
     await stage.sleep(seconds=1)
     assert (await stage.standing()).breaker == "probing" and 0.2 <= stage.rates.ordered[-1] <= 1
     await stage.work(8, each=1)
@@ -174,7 +174,7 @@ async def test_an_outage_is_probed_and_the_end_of_it_noticed(stage: Stage) -> No
 
 async def test_orders_of_the_operator_outlive_a_new_history(stage: Stage) -> None:
     await stage.handle.signal(ProviderBudgetWorkflow.limit, LimitSettings(rpm=120))
-    await stage.report(calls=1, troubles=[Trouble(Meaning.QUOTA_UNTIL_RESET, 1, "daily limit", 7200.0)])
+    await stage.report(calls=1, troubles=[Trouble(FailureKind.QUOTA_UNTIL_RESET, 1, "daily limit", 7200.0)])
     await stage.handle.signal(ProviderBudgetWorkflow.pause, "by hand")
     first = (await stage.handle.describe()).run_id
     while (await stage.handle.describe()).run_id == first:
@@ -194,7 +194,7 @@ async def test_orders_of_the_operator_outlive_a_new_history(stage: Stage) -> Non
 async def test_news_from_long_ago_counts_and_tells_of_no_present(stage: Stage) -> None:
     await stage.work(3)
     before = (await stage.standing()).calls
-    await stage.report(60, calls=7, troubles=[Trouble(Meaning.OUTAGE, 50, "503")])
+    await stage.report(60, calls=7, troubles=[Trouble(FailureKind.OUTAGE, 50, "503")])
     await stage.sleep(seconds=1)
     standing = await stage.standing()
     assert (standing.calls, standing.breaker) == (before + 7, "closed")

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 from fleet.budgets.law.machine_reach import Machines
 from fleet.budgets.messages import Trouble
-from fleet.failures import Meaning, traits_of
+from fleet.failures import FailureKind, traits_of
 
 #: Calls a second while it is tried whether the provider is back.
 PROBE_RATE = 0.5
@@ -60,7 +60,7 @@ class Breaker:
         if machine:
             troubles = self._apart(machine, answered, troubles, now)
         for trouble in troubles:
-            traits = traits_of(_meaning(trouble))
+            traits = traits_of(_failure_kind(trouble))
             if traits.parks:
                 self._park(trouble, now)
             elif traits.outage:
@@ -82,7 +82,7 @@ class Breaker:
 
     def _apart(self, machine: str, answered: int, troubles: list[Trouble], now: float) -> list[Trouble]:
         """The troubles without those of calls that were not sent."""
-        lost = [one for one in troubles if traits_of(_meaning(one)).before_sending]
+        lost = [one for one in troubles if traits_of(_failure_kind(one)).before_sending]
         rest = [one for one in troubles if one not in lost]
         count, why = sum(one.count for one in lost), "".join(f"{one.meaning}: {one.detail}" for one in lost[-1:])
         self.machines.take(machine, count, why, now, arrived=bool(answered or rest))
@@ -113,12 +113,12 @@ class Breaker:
         self.at = max(now, self.at)
 
     def _park(self, trouble: Trouble, now: float) -> None:
-        meaning = _meaning(trouble)
+        failure_kind = _failure_kind(trouble)
         self.state = "parked"
-        self.why = f"{meaning}: {trouble.detail}. Remedy: {traits_of(meaning).remedy}"
+        self.why = f"{failure_kind}: {trouble.detail}. Remedy: {traits_of(failure_kind).remedy}"
         self.rejected_key = trouble.key
         self.until = None
-        if meaning is Meaning.QUOTA_UNTIL_RESET:
+        if failure_kind is FailureKind.QUOTA_UNTIL_RESET:
             self.until = now + (trouble.wait_seconds or RESET_UNKNOWN_SECONDS)
 
     def pass_time(self, now: float, *, in_flight: bool = False) -> bool:
@@ -143,13 +143,13 @@ class Breaker:
 
 
 def _troubles(trouble: Trouble) -> bool:
-    traits = traits_of(_meaning(trouble))
+    traits = traits_of(_failure_kind(trouble))
     return traits.outage or traits.limit
 
 
-def _meaning(trouble: Trouble) -> Meaning:
+def _failure_kind(trouble: Trouble) -> FailureKind:
     """During a roll, a process of a later release may tell of what this one does not know."""
     try:
-        return Meaning(trouble.meaning)
+        return FailureKind(trouble.meaning)
     except ValueError:
-        return Meaning.OUTAGE
+        return FailureKind.OUTAGE

@@ -10,7 +10,7 @@ from fleet.budgets.law.ramp import Ramp
 from fleet.budgets.law.unreported_calls import Unheard
 from fleet.budgets.messages import LEAST_RATE, UNLIMITED, HeldModel, Opening, Reading, Report, Trouble
 from fleet.contracts import Limited, LimitSettings
-from fleet.failures import LIMITS, Meaning
+from fleet.failures import LIMITS, FailureKind
 
 _REST_SECONDS, _REST_CALLS, _RISE_SECONDS = 2.5, 2.5, 1.0
 _AFTER_REST_SHARE = 0.2
@@ -311,7 +311,7 @@ class Budget:
         for what, left in read.items():
             if what not in short and not self.settling:
                 self._observe(what, left, 0.0, now)
-        if any(one.meaning == Meaning.RAMP for one in refusals):
+        if any(one.meaning == FailureKind.RAMP for one in refusals):
             self._slow_down(_SLOWER, before, now)
         elif ample:
             self._slow_down(_LOWER, before, now)

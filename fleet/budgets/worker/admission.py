@@ -14,7 +14,7 @@ from fleet.budgets.worker.oversize import Oversize, SizeLimits
 from fleet.budgets.worker.reporter import Reporter
 from fleet.contracts import Limited
 from fleet.errors import HeldBack, ProviderError
-from fleet.failures import Meaning
+from fleet.failures import FailureKind
 from fleet.providers.base import LlmAnswer, LlmRequest
 
 # A resume is seen within so long.
@@ -141,10 +141,10 @@ class Admitted:
         """Tell gate and budget; the error as it is understood here."""
         admission, readings = self._admission, limits_in(error.headers)
         admission.sizes.heard(self._request.model, readings)
-        if error.meaning is Meaning.RATE and (oversize := self._oversize(readings)):
-            error = error.as_meaning(Meaning.TOO_LARGE, f"{oversize} ({error.detail})")
-        elif error.meaning is Meaning.MODEL_QUOTA and admission.of_one_model:
-            error = error.as_meaning(Meaning.QUOTA_UNTIL_RESET, error.detail)
+        if error.failure_kind is FailureKind.RATE and (oversize := self._oversize(readings)):
+            error = error.as_kind(FailureKind.TOO_LARGE, f"{oversize} ({error.detail})")
+        elif error.failure_kind is FailureKind.MODEL_QUOTA and admission.of_one_model:
+            error = error.as_kind(FailureKind.QUOTA_UNTIL_RESET, error.detail)
         model, key = self._request.model, admission.used_key()
         admission.reporter.failed(error, model, self._cost, readings, self._sent_at, key)
         admission.gate.heard(readings, time.monotonic())

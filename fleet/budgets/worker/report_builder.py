@@ -9,7 +9,7 @@ from fleet.budgets.worker.limit_headers import HeaderReading
 from fleet.budgets.worker.report_rate import Haste
 from fleet.contracts import Limited
 from fleet.errors import ProviderError
-from fleet.failures import Meaning
+from fleet.failures import FailureKind
 
 _LITTLE_LEFT_SECONDS = 1.0
 # A limit that has changed by so much is news to all.
@@ -99,14 +99,14 @@ class News:
         if not error.traits.uses_limit:
             self.charged -= 1
             self._spend(estimated, -1)
-        if error.meaning is Meaning.TOO_LARGE:
+        if error.failure_kind is FailureKind.TOO_LARGE:
             # No room is to be kept for what never finds any.
             self.largest = {what: most for what, most in self.largest.items() if most > estimated.get(what, 0.0)}
         self._read(readings, time.monotonic() if refused else sent_at, refused=refused)
         self.answered += error.traits.works
         if error.traits.holds_model or not error.traits.works:
             held = model if error.traits.holds_model else ""
-            self._trouble(Trouble(error.meaning, 1, error.detail, error.wait_seconds, key, held))
+            self._trouble(Trouble(error.failure_kind, 1, error.detail, error.wait_seconds, key, held))
             self._hurry(Haste.URGENT)
 
     def _read(self, readings: list[HeaderReading], at: float, *, refused: bool) -> None:

@@ -1,6 +1,6 @@
 """Anthropic, apart from its SDK. Sources: Anthropic's "Errors", "Rate limits" and model pages."""
 
-from fleet.failures import Meaning
+from fleet.failures import FailureKind
 from fleet.providers.spec import Adapter, ModelProfile, VendorSpec
 
 SPEC = VendorSpec(
@@ -13,14 +13,14 @@ SPEC = VendorSpec(
     # Input and output have limits of their own; the output is charged as it is written.
     cached_input_counts=False,
     error_codes={
-        "billing_error": Meaning.QUOTA_SPENT,
-        "overloaded_error": Meaning.OVERLOAD,
-        "rate_limit_error": Meaning.RATE,
-        "api_error": Meaning.OUTAGE,
-        "timeout_error": Meaning.OUTAGE,
-        "authentication_error": Meaning.KEY_REJECTED,
-        "permission_error": Meaning.FORBIDDEN,
-        "not_found_error": Meaning.NOT_FOUND,
+        "billing_error": FailureKind.QUOTA_SPENT,
+        "overloaded_error": FailureKind.OVERLOAD,
+        "rate_limit_error": FailureKind.RATE,
+        "api_error": FailureKind.OUTAGE,
+        "timeout_error": FailureKind.OUTAGE,
+        "authentication_error": FailureKind.KEY_REJECTED,
+        "permission_error": FailureKind.FORBIDDEN,
+        "not_found_error": FailureKind.NOT_FOUND,
     },
     # temperature and top_p were taken out of the API with Opus 4.7; newer models answer 400 to either.
     models={

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, time, timedelta, timezone, tzinfo
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from fleet.failures import Meaning
+from fleet.failures import FailureKind
 from fleet.providers.response_bodies import details_of
 from fleet.providers.retry_after import until
 from fleet.providers.spec import Adapter, ModelProfile, VendorSpec
@@ -16,7 +16,7 @@ def _limited_tokens(max_tokens: int | None, tokens_in: float, tokens_out: float)
     return tokens_in
 
 
-def _quota_failure(error: Mapping[str, Any]) -> Meaning | None:
+def _quota_failure(error: Mapping[str, Any]) -> FailureKind | None:
     """What a 429 is about, from its quota violations: a minute, a day, or a limit of 0; of one model, as most
     quotas are, or of the project."""
     for detail in details_of(error):
@@ -24,8 +24,8 @@ def _quota_failure(error: Mapping[str, Any]) -> Meaning | None:
         for violation in violations if isinstance(violations, list) else []:
             quota, none = str(violation.get("quotaId", "")), str(violation.get("quotaValue", "")) == "0"
             if none or "PerDay" in quota:
-                whole = Meaning.QUOTA_SPENT if none else Meaning.QUOTA_UNTIL_RESET
-                return Meaning.MODEL_QUOTA if "PerModel" in quota else whole
+                whole = FailureKind.QUOTA_SPENT if none else FailureKind.QUOTA_UNTIL_RESET
+                return FailureKind.MODEL_QUOTA if "PerModel" in quota else whole
     return None
 
 
@@ -72,17 +72,17 @@ SPEC = VendorSpec(
     is_own_error=_is_own_error,
     seconds_until_reset=_seconds_until_reset,
     error_codes={
-        "API_KEY_INVALID": Meaning.KEY_REJECTED,
-        "API_KEY_SERVICE_BLOCKED": Meaning.KEY_REJECTED,
-        "API_KEY_HTTP_REFERRER_BLOCKED": Meaning.KEY_REJECTED,
-        "API_KEY_IP_ADDRESS_BLOCKED": Meaning.KEY_REJECTED,
-        "CONSUMER_INVALID": Meaning.KEY_REJECTED,
-        "CONSUMER_SUSPENDED": Meaning.KEY_REJECTED,
-        "SERVICE_DISABLED": Meaning.KEY_REJECTED,
-        "BILLING_DISABLED": Meaning.QUOTA_SPENT,
+        "API_KEY_INVALID": FailureKind.KEY_REJECTED,
+        "API_KEY_SERVICE_BLOCKED": FailureKind.KEY_REJECTED,
+        "API_KEY_HTTP_REFERRER_BLOCKED": FailureKind.KEY_REJECTED,
+        "API_KEY_IP_ADDRESS_BLOCKED": FailureKind.KEY_REJECTED,
+        "CONSUMER_INVALID": FailureKind.KEY_REJECTED,
+        "CONSUMER_SUSPENDED": FailureKind.KEY_REJECTED,
+        "SERVICE_DISABLED": FailureKind.KEY_REJECTED,
+        "BILLING_DISABLED": FailureKind.QUOTA_SPENT,
         # The Interactions API has codes of its own, and tells of no quota beside them.
-        "too_many_requests": Meaning.RATE,
-        "resource_exhausted": Meaning.RATE,
+        "too_many_requests": FailureKind.RATE,
+        "resource_exhausted": FailureKind.RATE,
     },
     models={
         "gemini-1.5": ModelProfile(8_192),

@@ -1,6 +1,6 @@
 """OpenAI, apart from its SDK. Sources: OpenAI's "Error codes", "Rate limits" and model pages."""
 
-from fleet.failures import Meaning
+from fleet.failures import FailureKind
 from fleet.providers.spec import Adapter, ModelProfile, VendorSpec
 
 
@@ -18,12 +18,12 @@ SPEC = VendorSpec(
     limit_header="x-ratelimit-{part}-{what}",
     limited_tokens=_limited_tokens,
     error_codes={
-        "insufficient_quota": Meaning.QUOTA_SPENT,
-        "billing_hard_limit_reached": Meaning.QUOTA_SPENT,
-        "billing_not_active": Meaning.QUOTA_SPENT,
-        "slow_down": Meaning.RAMP,
-        "model_not_found": Meaning.NOT_FOUND,
-        "invalid_api_key": Meaning.KEY_REJECTED,
+        "insufficient_quota": FailureKind.QUOTA_SPENT,
+        "billing_hard_limit_reached": FailureKind.QUOTA_SPENT,
+        "billing_not_active": FailureKind.QUOTA_SPENT,
+        "slow_down": FailureKind.RAMP,
+        "model_not_found": FailureKind.NOT_FOUND,
+        "invalid_api_key": FailureKind.KEY_REJECTED,
     },
     # Reasoning models, which is every gpt-N from 5 on and the o series, choose their sampling themselves.
     models={

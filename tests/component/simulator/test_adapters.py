@@ -10,7 +10,7 @@ from google.genai import types
 from fleet.config import ProviderSettings, load_settings
 from fleet.devstack.simulator.testing import RunningSimulator
 from fleet.errors import ProviderError
-from fleet.failures import Billed, Meaning
+from fleet.failures import Billed, FailureKind
 from fleet.process.metrics import Measures
 from fleet.providers.base import LlmAnswer, LlmRequest, Provider, Ticket
 from fleet.providers.gemini.adapter import GeminiProvider
@@ -154,35 +154,35 @@ async def test_what_remains_of_the_limit_is_in_the_answers_headers(case: str, si
 
 
 #: Where they differ, by case, or by kind of provider.
-BY_FAULT: dict[str, Meaning | dict[str, Meaning]] = {
-    "429": Meaning.RATE,
-    "500": Meaning.OUTAGE,
-    "503": Meaning.OUTAGE,
-    "529": {"anthropic": Meaning.OVERLOAD, "openai": Meaning.OVERLOAD, "gemini": Meaning.OVERLOAD},
-    "401": Meaning.KEY_REJECTED,
-    "revoked_key": Meaning.KEY_REJECTED,
-    "403": Meaning.FORBIDDEN,
-    "404": Meaning.NOT_FOUND,
-    "400": Meaning.BAD_REQUEST,
+BY_FAULT: dict[str, FailureKind | dict[str, FailureKind]] = {
+    "429": FailureKind.RATE,
+    "500": FailureKind.OUTAGE,
+    "503": FailureKind.OUTAGE,
+    "529": {"anthropic": FailureKind.OVERLOAD, "openai": FailureKind.OVERLOAD, "gemini": FailureKind.OVERLOAD},
+    "401": FailureKind.KEY_REJECTED,
+    "revoked_key": FailureKind.KEY_REJECTED,
+    "403": FailureKind.FORBIDDEN,
+    "404": FailureKind.NOT_FOUND,
+    "400": FailureKind.BAD_REQUEST,
     "quota": {
-        "openai": Meaning.QUOTA_SPENT,
-        "anthropic": Meaning.QUOTA_SPENT,
-        "gemini": Meaning.QUOTA_SPENT,
-        "gemini-background": Meaning.RATE,
+        "openai": FailureKind.QUOTA_SPENT,
+        "anthropic": FailureKind.QUOTA_SPENT,
+        "gemini": FailureKind.QUOTA_SPENT,
+        "gemini-background": FailureKind.RATE,
     },
     "day_quota": {
-        "openai": Meaning.QUOTA_SPENT,
-        "anthropic": Meaning.QUOTA_SPENT,
-        "gemini": Meaning.MODEL_QUOTA,
-        "gemini-background": Meaning.RATE,
+        "openai": FailureKind.QUOTA_SPENT,
+        "anthropic": FailureKind.QUOTA_SPENT,
+        "gemini": FailureKind.MODEL_QUOTA,
+        "gemini-background": FailureKind.RATE,
     },
-    "slow_down": {"openai": Meaning.RAMP, "anthropic": Meaning.RATE, "gemini": Meaning.OUTAGE},
-    "hang": Meaning.TIMED_OUT,
-    "truncate": Meaning.LOST_AFTER_SENDING,
-    "reset": Meaning.LOST_AFTER_SENDING,
-    "html": Meaning.UNUSABLE_BODY,
-    "empty_json": Meaning.UNUSABLE_BODY,
-    "redirect": Meaning.UNUSABLE_BODY,
+    "slow_down": {"openai": FailureKind.RAMP, "anthropic": FailureKind.RATE, "gemini": FailureKind.OUTAGE},
+    "hang": FailureKind.TIMED_OUT,
+    "truncate": FailureKind.LOST_AFTER_SENDING,
+    "reset": FailureKind.LOST_AFTER_SENDING,
+    "html": FailureKind.UNUSABLE_BODY,
+    "empty_json": FailureKind.UNUSABLE_BODY,
+    "redirect": FailureKind.UNUSABLE_BODY,
 }
 
 
@@ -193,9 +193,9 @@ async def test_a_fault_has_its_meaning_and_is_sent_once(case: str, kind: str, si
     simulator.fault(settings.name, kind, count=1)
     error = await failing(case, simulator)
     expected = BY_FAULT[kind]
-    if not isinstance(expected, Meaning):
+    if not isinstance(expected, FailureKind):
         expected = expected.get(case, expected[settings.kind])
-    assert error.meaning is expected
+    assert error.failure_kind is expected
     assert len(simulator.ledger()) == 1
     assert simulator.stats()["elsewhere"] == []
     assert "sim-key-12345678" not in str(error)
@@ -216,9 +216,9 @@ async def session(case: str, simulator: RunningSimulator) -> AsyncIterator[Provi
         await made.close()
 
 
-UNUSABLE = {"empty": Meaning.UNUSABLE_EMPTY, "refusal": Meaning.UNUSABLE_REFUSAL}
+UNUSABLE = {"empty": FailureKind.UNUSABLE_EMPTY, "refusal": FailureKind.UNUSABLE_REFUSAL}
 #: The Interactions API does not say why there is no text.
-SILENT = {("gemini-background", "refusal"): Meaning.UNUSABLE_EMPTY}
+SILENT = {("gemini-background", "refusal"): FailureKind.UNUSABLE_EMPTY}
 
 
 @pytest.mark.parametrize("case", sorted(PROVIDERS))
@@ -231,7 +231,7 @@ async def test_an_answer_that_is_of_no_use_is_an_error_that_was_paid(
         with pytest.raises(ProviderError) as caught:
             await asked.complete(request(PROVIDERS[case][0]), timeout_seconds=5)
     expected = SILENT.get((case, kind), UNUSABLE[kind])
-    assert (caught.value.meaning, caught.value.traits.billed) == (expected, Billed.YES)
+    assert (caught.value.failure_kind, caught.value.traits.billed) == (expected, Billed.YES)
     assert len(simulator.ledger()) == 1
 
 
@@ -270,7 +270,7 @@ async def test_a_dripping_answer_is_ended_by_a_deadline_around_the_call(
 @pytest.mark.parametrize("case", sorted(PROVIDERS))
 async def test_a_port_where_nobody_listens_is_lost_before_sending(case: str) -> None:
     error = await failing(case, RunningSimulator("http://127.0.0.1:9"))
-    assert error.meaning is Meaning.LOST_BEFORE_SENDING
+    assert error.failure_kind is FailureKind.LOST_BEFORE_SENDING
 
 
 @pytest.mark.parametrize("case", sorted(PROVIDERS))

@@ -10,7 +10,7 @@ import pytest
 from fleet.config import load_settings
 from fleet.devstack.simulator.testing import RunningSimulator
 from fleet.errors import ProviderError
-from fleet.failures import Meaning
+from fleet.failures import FailureKind
 from fleet.providers.base import LlmAnswer, LlmRequest, Provider, Ticket
 from fleet.providers.registry import provider_factory
 
@@ -105,20 +105,20 @@ async def test_one_that_the_provider_has_no_more_may_have_been_paid(
     response_id = await begun(name, simulator, 60.0)
     ask(simulator, name, "DELETE", response_id)
     error, told = await failing(name, simulator, response_id)
-    assert (error.meaning, told) == (Meaning.LOST_AFTER_SENDING, [""])
+    assert (error.failure_kind, told) == (FailureKind.LOST_AFTER_SENDING, [""])
 
 
 async def test_while_the_key_is_rejected_it_stays_known(name: str, simulator: RunningSimulator) -> None:
     response_id = await begun(name, simulator, 60.0)
     error, told = await failing(name, simulator, response_id, "sim-key-revoked")
-    assert (error.meaning, error.goes_on, told) == (Meaning.KEY_REJECTED, True, [])
+    assert (error.failure_kind, error.goes_on, told) == (FailureKind.KEY_REJECTED, True, [])
 
 
 async def test_one_that_was_cancelled_there_is_not_picked_up_again(name: str, simulator: RunningSimulator) -> None:
     response_id = await begun(name, simulator, 60.0)
     ask(simulator, name, "POST", f"{response_id}/cancel")
     error, told = await failing(name, simulator, response_id)
-    assert (error.meaning, told) == (Meaning.LOST_AFTER_SENDING, [""])
+    assert (error.failure_kind, told) == (FailureKind.LOST_AFTER_SENDING, [""])
 
 
 async def test_without_a_ticket_it_is_an_ordinary_call(name: str, simulator: RunningSimulator) -> None:

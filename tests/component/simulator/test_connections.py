@@ -8,7 +8,7 @@ import pytest
 
 from fleet.config import load_settings
 from fleet.errors import ProviderError
-from fleet.failures import Meaning
+from fleet.failures import FailureKind
 from fleet.providers.base import LlmRequest
 from fleet.providers.registry import provider_factory
 
@@ -38,15 +38,15 @@ async def server_that_closes_idle_connections() -> AsyncIterator[str]:
         yield f"http://{host}:{port}"
 
 
-async def meanings(name: str, base_url: str) -> list[Meaning]:
+async def meanings(name: str, base_url: str) -> list[FailureKind]:
     """What two calls with a pause between them come to."""
     settings = load_settings(api_base_url="http://localhost:1", providers={name: {"base_url": base_url}})
     client = provider_factory(settings.provider(name))("sim-key-12345678")
-    found: list[Meaning] = []
+    found: list[FailureKind] = []
     for pause in (IDLE_SECONDS, 0.0):
         with pytest.raises(ProviderError) as caught:
             await client.complete(REQUEST, timeout_seconds=10)
-        found.append(caught.value.meaning)
+        found.append(caught.value.failure_kind)
         await asyncio.sleep(pause)  # what is tested is exactly this time
     await client.close()
     return found
@@ -55,4 +55,4 @@ async def meanings(name: str, base_url: str) -> list[Meaning]:
 async def test_a_connection_that_the_server_may_be_closing_is_not_used() -> None:
     async with server_that_closes_idle_connections() as base_url:
         found = await asyncio.gather(*(meanings(name, base_url) for name in ("openai", "anthropic", "gemini")))
-    assert found == [[Meaning.BAD_REQUEST, Meaning.BAD_REQUEST]] * 3
+    assert found == [[FailureKind.BAD_REQUEST, FailureKind.BAD_REQUEST]] * 3

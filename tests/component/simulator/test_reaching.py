@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from fleet.devstack.simulator.testing import RunningSimulator
 from fleet.errors import ProviderError
-from fleet.failures import Meaning
+from fleet.failures import FailureKind
 from fleet.providers.connections import CONNECT_SECONDS, client_options, see_reachable
 
 
@@ -65,7 +65,7 @@ async def test_a_port_where_nobody_listens_is_named_with_the_systems_own_words(c
     address = f"http://127.0.0.1:{closed_port}/v1"
     with pytest.raises(ProviderError, match=address) as caught:
         await see_reachable("openai", address)
-    assert caught.value.meaning is Meaning.LOST_BEFORE_SENDING and caught.value.before_sending
+    assert caught.value.failure_kind is FailureKind.LOST_BEFORE_SENDING and caught.value.before_sending
 
 
 async def test_a_name_that_does_not_resolve_is_not_reached() -> None:

@@ -8,26 +8,26 @@ from fleet.config import ProviderSettings
 from fleet.devstack.simulator.latency import Latency
 from fleet.devstack.simulator.testing import running_simulator
 from fleet.errors import ProviderError
-from fleet.failures import Meaning
+from fleet.failures import FailureKind
 from fleet.providers.base import LlmRequest
 from fleet.providers.registry import provider_factory
 from tests.waiting import wait_for
 
 REQUEST = LlmRequest("gemini-2.5-flash", "Piš česky.", "Téma: kávovary", 0.7, None, 4000, "fleet-1")
-MEANINGS = {
-    "429": Meaning.RATE,
-    "day_quota": Meaning.MODEL_QUOTA,
-    "quota": Meaning.QUOTA_SPENT,
-    "500": Meaning.OUTAGE,
-    "503": Meaning.OUTAGE,
-    "revoked_key": Meaning.KEY_REJECTED,
-    "404": Meaning.NOT_FOUND,
-    "400": Meaning.BAD_REQUEST,
-    "hang": Meaning.TIMED_OUT,
-    "reset": Meaning.LOST_AFTER_SENDING,
-    "html": Meaning.UNUSABLE_BODY,
-    "empty_json": Meaning.UNUSABLE_BODY,
-    "redirect": Meaning.UNUSABLE_BODY,
+FAILURE_KINDS = {
+    "429": FailureKind.RATE,
+    "day_quota": FailureKind.MODEL_QUOTA,
+    "quota": FailureKind.QUOTA_SPENT,
+    "500": FailureKind.OUTAGE,
+    "503": FailureKind.OUTAGE,
+    "revoked_key": FailureKind.KEY_REJECTED,
+    "404": FailureKind.NOT_FOUND,
+    "400": FailureKind.BAD_REQUEST,
+    "hang": FailureKind.TIMED_OUT,
+    "reset": FailureKind.LOST_AFTER_SENDING,
+    "html": FailureKind.UNUSABLE_BODY,
+    "empty_json": FailureKind.UNUSABLE_BODY,
+    "redirect": FailureKind.UNUSABLE_BODY,
 }
 
 
@@ -46,14 +46,14 @@ async def test_a_call_is_answered_with_text_usage_and_the_key_of_all_attempts() 
     assert (answer.input_tokens, answer.output_tokens) == (call["input_tokens"], call["output_tokens"])
 
 
-@pytest.mark.parametrize("kind", sorted(MEANINGS))
+@pytest.mark.parametrize("kind", sorted(FAILURE_KINDS))
 async def test_a_fault_has_its_meaning_and_is_sent_once(kind: str) -> None:
     with running_simulator() as simulator:
         simulator.fault("gemini", kind)
         client = provider_factory(settings(simulator.base_url))("sim-key-12345678")
         with pytest.raises(ProviderError) as caught:
             await client.complete(REQUEST, timeout_seconds=1.0)
-        assert caught.value.meaning is MEANINGS[kind]
+        assert caught.value.failure_kind is FAILURE_KINDS[kind]
         assert len(simulator.ledger()) == 1
         assert simulator.stats()["elsewhere"] == []
 
