@@ -13,7 +13,7 @@ class FailureKind(StrEnum):
     """The kinds of trouble that a provider call can end in."""
 
     RATE = "rate"
-    RAMP = "ramp"
+    SLOW_DOWN = "ramp"
     OVERLOAD = "overload"
     OUTAGE = "outage"
     QUOTA_SPENT = "quota_spent"
@@ -104,7 +104,7 @@ _LOOK = "look at the assistant's prompt and max_tokens, and at the model that it
 def traits_of(failure_kind: FailureKind) -> FailureTraits:
     """The row of a kind; mypy sees when one is missing."""
     match failure_kind:
-        case FailureKind.RATE | FailureKind.RAMP:
+        case FailureKind.RATE | FailureKind.SLOW_DOWN:
             return FailureTraits(Concerns.ACCOUNT, Billed.NO, _WAIT, counts=False, limit=True)
         case FailureKind.OVERLOAD | FailureKind.OUTAGE:
             return FailureTraits(Concerns.PROVIDER, Billed.NO, _RETRY, outage=True)

@@ -60,7 +60,7 @@ def test_a_call_whose_failure_was_told_is_open_nowhere() -> None:
 
 UNPAID = {
     FailureKind.RATE,
-    FailureKind.RAMP,
+    FailureKind.SLOW_DOWN,
     FailureKind.OVERLOAD,
     FailureKind.OUTAGE,
     FailureKind.FORBIDDEN,

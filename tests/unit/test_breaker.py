@@ -15,7 +15,7 @@ STORMS = (
     FailureKind.UNUSABLE_BODY,
 )
 PARKING = [failure_kind for failure_kind in FailureKind if traits_of(failure_kind).parks]
-HARMLESS = sorted(set(FailureKind) - {*STORMS, *PARKING, FailureKind.RATE, FailureKind.RAMP})
+HARMLESS = sorted(set(FailureKind) - {*STORMS, *PARKING, FailureKind.RATE, FailureKind.SLOW_DOWN})
 
 
 @pytest.mark.parametrize("failure_kind", STORMS)

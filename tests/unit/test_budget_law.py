@@ -137,7 +137,7 @@ def test_calls_of_a_model_without_quota_take_no_turn_of_its_neighbours(
 OUTAGES = {
     "down": FailureKind.OUTAGE,
     "limited": FailureKind.RATE,
-    "slow down": FailureKind.RAMP,
+    "slow down": FailureKind.SLOW_DOWN,
     "unpaid": FailureKind.QUOTA_SPENT,
     "day's quota": FailureKind.QUOTA_UNTIL_RESET,
     "no key": FailureKind.KEY_REJECTED,

@@ -131,7 +131,7 @@ def test_a_provider_that_asks_for_slowness_gets_it_at_once_and_for_a_while() -> 
     budget = opened()
     busy(budget, 1, 30)
     before = budget.rate()
-    budget.take(troubled(FailureKind.RAMP, left=50.0), 30.0)
+    budget.take(troubled(FailureKind.SLOW_DOWN, left=50.0), 30.0)
     assert budget.rate() <= 0.5 * before
     busy(budget, 31, 51, 5)
     assert budget.rate() < 0.8 * before

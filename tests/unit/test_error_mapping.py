@@ -35,7 +35,7 @@ def quota(quota_id: str, value: str = "10") -> dict[str, Any]:
 CASES: list[tuple[Kind, int, Any, FailureKind]] = [
     ("openai", 429, openai("rate_limit_exceeded", "requests"), FailureKind.RATE),
     ("openai", 429, openai("insufficient_quota", "insufficient_quota"), FailureKind.QUOTA_SPENT),
-    ("openai", 503, openai("slow_down", "service_unavailable_error"), FailureKind.RAMP),
+    ("openai", 503, openai("slow_down", "service_unavailable_error"), FailureKind.SLOW_DOWN),
     ("openai", 401, openai("invalid_api_key"), FailureKind.KEY_REJECTED),
     ("openai", 403, openai(None), FailureKind.FORBIDDEN),
     ("openai", 404, openai("model_not_found"), FailureKind.NOT_FOUND),

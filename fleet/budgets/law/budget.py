@@ -311,7 +311,7 @@ class Budget:
         for what, left in read.items():
             if what not in short and not self.settling:
                 self._observe(what, left, 0.0, now)
-        if any(one.meaning == FailureKind.RAMP for one in refusals):
+        if any(one.meaning == FailureKind.SLOW_DOWN for one in refusals):
             self._slow_down(_SLOWER, before, now)
         elif ample:
             self._slow_down(_LOWER, before, now)

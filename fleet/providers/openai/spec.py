@@ -21,7 +21,7 @@ SPEC = VendorSpec(
         "insufficient_quota": FailureKind.QUOTA_SPENT,
         "billing_hard_limit_reached": FailureKind.QUOTA_SPENT,
         "billing_not_active": FailureKind.QUOTA_SPENT,
-        "slow_down": FailureKind.RAMP,
+        "slow_down": FailureKind.SLOW_DOWN,
         "model_not_found": FailureKind.NOT_FOUND,
         "invalid_api_key": FailureKind.KEY_REJECTED,
     },

@@ -176,7 +176,7 @@ BY_FAULT: dict[str, FailureKind | dict[str, FailureKind]] = {
         "gemini": FailureKind.MODEL_QUOTA,
         "gemini-background": FailureKind.RATE,
     },
-    "slow_down": {"openai": FailureKind.RAMP, "anthropic": FailureKind.RATE, "gemini": FailureKind.OUTAGE},
+    "slow_down": {"openai": FailureKind.SLOW_DOWN, "anthropic": FailureKind.RATE, "gemini": FailureKind.OUTAGE},
     "hang": FailureKind.TIMED_OUT,
     "truncate": FailureKind.LOST_AFTER_SENDING,
     "reset": FailureKind.LOST_AFTER_SENDING,
