@@ -134,8 +134,8 @@ class Stage:
             if program.name == "guardian":
                 return (state / "stdout").read_bytes().startswith(b"READY")
             with contextlib.suppress(OSError, ValueError):
-                pulse = json.loads((state / "pulse" / f"{program.name}.json").read_text("utf-8"))
-                return bool(pulse["stage"] == "serving")
+                liveness = json.loads((state / "pulse" / f"{program.name}.json").read_text("utf-8"))
+                return bool(liveness["stage"] == "serving")
             return False
 
         return look

@@ -7,12 +7,12 @@ from fleet.config import Settings
 from fleet.contracts import ASSISTANTS_QUEUE
 from fleet.execution.activities import LoadActivities
 from fleet.execution.backend_client import Backend
-from fleet.process.liveness import Pulse
+from fleet.process.liveness import Liveness
 from fleet.process.metrics import Measures
 from fleet.process.runtime import WorkerProcess, run_temporal_process, worker_options
 
 
-async def life(settings: Settings, name: str, pulse: Pulse, measures: Measures) -> int:
+async def life(settings: Settings, name: str, liveness: Liveness, measures: Measures) -> int:
     """Serve the queue ``assistants``."""
     backend = Backend.from_settings(settings)
 
@@ -27,7 +27,7 @@ async def life(settings: Settings, name: str, pulse: Pulse, measures: Measures) 
         )
         return [worker]
 
-    return await WorkerProcess(settings, name, pulse, build, close=backend.aclose).run()
+    return await WorkerProcess(settings, name, liveness, build, close=backend.aclose).run()
 
 
 if __name__ == "__main__":

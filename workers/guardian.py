@@ -13,14 +13,14 @@ from fleet.control.supervision.healing import GUARDIAN, Healer
 from fleet.control.supervision.supervisord_home import Home
 from fleet.exit_codes import EXIT_OK
 from fleet.process.lifecycle import run_process
-from fleet.process.liveness import Pulse
+from fleet.process.liveness import Liveness
 from fleet.process.metrics import Measures
 
 
-async def life(settings: Settings, name: str, pulse: Pulse, measures: Measures) -> int:
+async def life(settings: Settings, name: str, liveness: Liveness, measures: Measures) -> int:
     """Look after the processes at each tick, until supervisord goes."""
     healer = Healer.of(Home.of(settings), lambda process: process.program != GUARDIAN)
-    pulse.serving()
+    liveness.serving()
     while await asyncio.to_thread(_tick):
         await asyncio.to_thread(healer.look)
         childutils.listener.ok(sys.stdout)  # type: ignore[no-untyped-call]

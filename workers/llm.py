@@ -23,7 +23,7 @@ from fleet.execution.journal import Journal
 from fleet.execution.late_tasks import Arrivals
 from fleet.execution.recovery import Recovery
 from fleet.process.lifecycle import loading
-from fleet.process.liveness import Pulse
+from fleet.process.liveness import Liveness
 from fleet.process.machine_id import machine_id, machine_name, process_on
 from fleet.process.metrics import Measures
 from fleet.process.reachability import Reach
@@ -34,7 +34,7 @@ from fleet.providers.registry import provider_address, provider_factory
 from fleet.providers.session import ProviderSession
 
 
-async def life(settings: Settings, name: str, pulse: Pulse, measures: Measures, provider_name: str) -> int:
+async def life(settings: Settings, name: str, liveness: Liveness, measures: Measures, provider_name: str) -> int:
     """Serve the queues of one provider."""
     provider = settings.provider(provider_name)
     backend = Backend.from_settings(settings)
@@ -88,7 +88,7 @@ async def life(settings: Settings, name: str, pulse: Pulse, measures: Measures, 
         await asyncio.gather(*(one.report_for_ever() for one in reporters))
 
     async def recover(client: Client) -> None:
-        await Recovery(client, provider, journal, lambda: pulse.doubts).run_for_ever()
+        await Recovery(client, provider, journal, lambda: liveness.doubts).run_for_ever()
 
     async def close() -> None:
         await runner.close()
@@ -97,7 +97,7 @@ async def life(settings: Settings, name: str, pulse: Pulse, measures: Measures, 
         await backend.aclose()
 
     beside = [recover, report]
-    return await WorkerProcess(settings, name, pulse, build, prepare, beside, close, reach=reach).run()
+    return await WorkerProcess(settings, name, liveness, build, prepare, beside, close, reach=reach).run()
 
 
 async def prepared(session: ProviderSession) -> None:
@@ -130,7 +130,7 @@ def main(arguments: list[str]) -> None:
         sys.exit("usage: python -m workers.llm PROVIDER (openai, anthropic, gemini, or an added one)")
     (provider,) = arguments
     run_temporal_process(
-        provider, lambda settings, name, pulse, measures: life(settings, name, pulse, measures, provider)
+        provider, lambda settings, name, liveness, measures: life(settings, name, liveness, measures, provider)
     )
 
 

@@ -10,7 +10,7 @@ from fleet.budgets.workflow import ProviderBudgetWorkflow
 from fleet.config import Settings
 from fleet.contracts import CONTROL_QUEUE, PIPELINE_QUEUE
 from fleet.pipeline.workflow import AssistantPipelineWorkflow
-from fleet.process.liveness import Pulse
+from fleet.process.liveness import Liveness
 from fleet.process.metrics import Measures
 from fleet.process.runtime import WorkerProcess, run_temporal_process, worker_options
 
@@ -20,7 +20,7 @@ _BUDGET_STICKY = timedelta(seconds=2)
 _DRAIN_SECONDS = 15.0
 
 
-async def life(settings: Settings, name: str, pulse: Pulse, measures: Measures) -> int:
+async def life(settings: Settings, name: str, liveness: Liveness, measures: Measures) -> int:
     """Serve the queues ``pipeline`` and ``control``.
 
     The workflows run outside the SDK's sandbox: docs/decisions/0018-workflows-outside-the-sandbox.md.
@@ -46,7 +46,7 @@ async def life(settings: Settings, name: str, pulse: Pulse, measures: Measures) 
         )
         return [pipelines, budgets]
 
-    return await WorkerProcess(settings, name, pulse, build, most_drain_seconds=_DRAIN_SECONDS).run()
+    return await WorkerProcess(settings, name, liveness, build, most_drain_seconds=_DRAIN_SECONDS).run()
 
 
 if __name__ == "__main__":

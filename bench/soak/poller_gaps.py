@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from fleet.process.liveness import PulseRecord
+from fleet.process.liveness import LivenessRecord
 from fleet.process.process_id import start_ticks
 
 #: How long a poll waits at the server when there is nothing to hand out; measured, see fleet.process.pollers.
@@ -49,22 +49,22 @@ class Presence:
     def look(self) -> None:
         """See who is there."""
         for path in self.state.glob("pulse/*.json"):
-            pulse = PulseRecord.read(path)
-            if pulse is not None and pulse.stage == "serving" and self._lives(pulse):
-                self._take(pulse)
+            liveness = LivenessRecord.read(path)
+            if liveness is not None and liveness.stage == "serving" and self._lives(liveness):
+                self._take(liveness)
 
-    def _lives(self, pulse: PulseRecord) -> bool:
+    def _lives(self, liveness: LivenessRecord) -> bool:
         """Whether the process that wrote it still is; its pid may be another's by now."""
-        ticks = self.ticks_of(pulse.pid)
-        return ticks is not None and ticks == self._ticks.setdefault((pulse.pid, pulse.started_at), ticks)
+        ticks = self.ticks_of(liveness.pid)
+        return ticks is not None and ticks == self._ticks.setdefault((liveness.pid, liveness.started_at), ticks)
 
-    def _take(self, pulse: PulseRecord) -> None:
+    def _take(self, liveness: LivenessRecord) -> None:
         now = self.clock()
-        for queue, polls in pulse.queues.items():
-            if not polls.pollers or polls.failing_since is not None or pulse.connected is False:
+        for queue, polls in liveness.queues.items():
+            if not polls.pollers or polls.failing_since is not None or liveness.connected is False:
                 continue
-            key = (queue, pulse.pid, pulse.started_at)
-            span = self.spans.setdefault(key, Span(queue, pulse.process, pulse.at, now))
+            key = (queue, liveness.pid, liveness.started_at)
+            span = self.spans.setdefault(key, Span(queue, liveness.process, liveness.at, now))
             span.until = now
             span.polled_at = span.polled_at or polls.polled_at
 

@@ -16,7 +16,7 @@ from loguru import logger
 from fleet.config import Settings, load_settings
 from fleet.errors import FleetError, SettingsError
 from fleet.exit_codes import EXIT_BAD_SETTINGS, EXIT_FAILED, EXIT_OK
-from fleet.process.liveness import Pulse
+from fleet.process.liveness import Liveness
 from fleet.process.logging import setup_logging
 from fleet.process.metrics import Measures
 from fleet.process.process_id import end_with_parent
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from temporalio.runtime import MetricBuffer
 
 #: The work of a process, with its name, from the settings to the exit status.
-Life = Callable[[Settings, str, Pulse, Measures], Coroutine[None, None, int]]
+Life = Callable[[Settings, str, Liveness, Measures], Coroutine[None, None, int]]
 
 
 def process_name(program: str) -> str:
@@ -70,13 +70,13 @@ def loading() -> Iterator[None]:
 async def _living(
     life: Life, settings: Settings, name: str, measures: Measures, buffer: "MetricBuffer | None"
 ) -> int:
-    pulse = Pulse(settings, name, measures, buffer)
-    pulse.start()
+    liveness = Liveness(settings, name, measures, buffer)
+    liveness.start()
     status = EXIT_FAILED
     try:
-        status = await life(settings, name, pulse, measures)
+        status = await life(settings, name, liveness, measures)
     finally:
-        pulse.end(well=status == EXIT_OK)
+        liveness.end(well=status == EXIT_OK)
     return status
 
 

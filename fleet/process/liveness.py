@@ -61,7 +61,7 @@ class Unreachable:
 
 
 @dataclass
-class PulseRecord:
+class LivenessRecord:
     """What a process writes down. Points in time are unix seconds; ``stage`` is ``starting``, ``serving``,
     ``probing`` (it takes no calls, since it could not send them), ``draining``, or ``ended`` once it has ended as
     it should.
@@ -129,7 +129,7 @@ def _known(kind: type[Any], found: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in found.items() if name in names}
 
 
-def pulse_file(state: Path, process: str) -> Path:
+def liveness_file(state: Path, process: str) -> Path:
     """Where a process writes its pulse."""
     return state / "pulse" / f"{process}.json"
 
@@ -153,14 +153,14 @@ class Gauges:
         return list(self._known.values())
 
 
-class Pulse:
+class Liveness:
     """Beats from :meth:`start` on, in a thread of its own, until the process ends."""
 
     def __init__(
         self, settings: Settings, process: str, measures: Measures, buffer: "MetricBuffer | None" = None
     ) -> None:
-        self.record = PulseRecord(process, os.getpid(), started_at=time.time())
-        self._path = pulse_file(settings.state_dir.absolute(), process)
+        self.record = LivenessRecord(process, os.getpid(), started_at=time.time())
+        self._path = liveness_file(settings.state_dir.absolute(), process)
         self._blocked_seconds = settings.loop_blocked_seconds
         self._measures = measures
         self._buffer = buffer
@@ -177,7 +177,7 @@ class Pulse:
         self._loop = asyncio.get_running_loop()
         self._thread_id = threading.get_ident()
         self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self.record.follows(PulseRecord.read(self._path))
+        self.record.follows(LivenessRecord.read(self._path))
         threading.Thread(target=self._beat_for_ever, name="pulse", daemon=True).start()
 
     def serving(self, queues: Iterable[str] = ()) -> None:

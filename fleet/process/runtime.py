@@ -26,7 +26,7 @@ from fleet.errors import TemporalUnavailable
 from fleet.exit_codes import EXIT_FAILED, EXIT_OK
 from fleet.process.data_converter import data_converter
 from fleet.process.lifecycle import Life, happens_within, run_process
-from fleet.process.liveness import Pulse, Unreachable
+from fleet.process.liveness import Liveness, Unreachable
 from fleet.process.machine_id import identity_on, known_id, machine_id
 from fleet.process.reachability import Reach
 from fleet.process.stop_signals import stop_on_signal
@@ -129,7 +129,7 @@ class WorkerProcess:
 
     settings: Settings
     name: str
-    pulse: Pulse
+    liveness: Liveness
     build: Callable[[Client], Sequence[Worker]]
     prepare: Callable[[Client], Awaitable[None]] | None = None
     beside: Sequence[Callable[[Client], Coroutine[Any, Any, None]]] = ()
@@ -166,7 +166,7 @@ class WorkerProcess:
 
     async def _work(self, client: Client, stop: asyncio.Event, others: set[asyncio.Task[Any]]) -> int:
         """Poll, but not while no call can be sent, until one of the others ends."""
-        lost = self.pulse.record.unreachable if self.reach is not None else None
+        lost = self.liveness.record.unreachable if self.reach is not None else None
         if lost is not None and (ended := await self._regained(lost, others, at_once=True)):
             return self._left(stop, ended)
         while True:
@@ -185,13 +185,13 @@ class WorkerProcess:
         losing = set() if self.reach is None else {asyncio.create_task(self.reach.lost(), name="reach")}
         queues = [worker.task_queue for worker in workers]
         logger.info("{} polls {} on {}", self.name, ", ".join(queues), self.settings.temporal_host)
-        self.pulse.serving(queues)
+        self.liveness.serving(queues)
         done, _ = await asyncio.wait({*working, *losing, *others}, return_when=asyncio.FIRST_COMPLETED)
         lost = next((task.result() for task in losing), None) if done == losing else None
         if lost is not None:
-            self.pulse.probing(lost)
+            self.liveness.probing(lost)
         else:
-            self.pulse.draining()
+            self.liveness.draining()
         for task in losing:
             task.cancel()
         status = EXIT_OK if lost is not None else self._left(stop, done - losing)
@@ -204,7 +204,7 @@ class WorkerProcess:
         """Wait until calls can be sent; those of the others that have ended first."""
         assert self.reach is not None
         regaining = asyncio.create_task(
-            self.reach.regained(lost, self.pulse.probing, at_once=at_once), name="probes"
+            self.reach.regained(lost, self.liveness.probing, at_once=at_once), name="probes"
         )
         try:
             done, _ = await asyncio.wait({regaining, *others}, return_when=asyncio.FIRST_COMPLETED)

@@ -59,7 +59,7 @@ async def run(fleet: Fleet, name: str, count: int) -> list[Any]:
     return [one["stages"][0]["metadata"] for one in results]
 
 
-def pulse_of(fleet: Fleet) -> dict[str, Any]:
+def liveness_of(fleet: Fleet) -> dict[str, Any]:
     """That of the process that calls openai."""
     found = (one["pulse"] for one in fleet.seen().get("processes", []) if one["program"] == "openai")
     return next(found, None) or {}
@@ -67,7 +67,7 @@ def pulse_of(fleet: Fleet) -> dict[str, Any]:
 
 def probes(fleet: Fleet) -> bool:
     """Whether it takes no calls to openai, since it could not send them."""
-    return pulse_of(fleet).get("stage") == "probing"
+    return liveness_of(fleet).get("stage") == "probing"
 
 
 def serves(fleet: Fleet) -> bool:
@@ -117,7 +117,7 @@ def pace_of(moments: list[float]) -> float:
 def test_a_black_hole_says_so_wherever_one_looks(machines: Machines) -> None:
     hole = machines.hole
     wait_for("it takes no calls", lambda: probes(hole), STOPS_SECONDS)
-    lost = pulse_of(hole)["unreachable"]
+    lost = liveness_of(hole)["unreachable"]
     assert lost["cannot"] == "reach openai" and str(machines.port) in lost["why"]
     assert "🚫 NO CALL CAN BE SENT: this process cannot reach openai" in hole.log("openai_00")
     assert any("openai_00 cannot reach openai: probing, next in" in one for one in hole.status()["problems"])

@@ -71,18 +71,18 @@ def test_blocked_stopped_and_pollerless_processes_are_each_replaced_within_a_min
     guardian = usual.log("guardian_00")
     assert "🚑 PROCESS REPLACED: anthropic_00" in guardian and "stood still" in guardian
     assert "🚑 PROCESS REPLACED: gemini_00" in guardian and "no poller" in guardian
-    pulses = wait_for("all is well", lambda: _pulses_of_the_well(usual), WELL_SECONDS)
-    assert {name for name, pulse in pulses.items() if pulse["restarts"]} >= took.keys()
+    liveness_records = wait_for("all is well", lambda: _liveness_of_the_well(usual), WELL_SECONDS)
+    assert {name for name, liveness in liveness_records.items() if liveness["restarts"]} >= took.keys()
     done = usual.fleet("run", "Kávovar", "--project", "seo-demo", "--json")
     assert json_of(done.stdout)["status"] == "completed"
 
 
-def _pulses_of_the_well(fleet: Fleet) -> dict[str, Any] | None:
+def _liveness_of_the_well(fleet: Fleet) -> dict[str, Any] | None:
     """The pulses by program, once no process is starting any more and nothing is wrong."""
     now = fleet.seen()
-    pulses = {one["program"]: one["pulse"] for one in now.get("processes", [])}
-    alive = all(one and one["loop_alive"] and one["connected"] is not False for one in pulses.values())
-    return pulses if pulses and alive and not now["problems"] else None
+    liveness_records = {one["program"]: one["pulse"] for one in now.get("processes", [])}
+    alive = all(one and one["loop_alive"] and one["connected"] is not False for one in liveness_records.values())
+    return liveness_records if liveness_records and alive and not now["problems"] else None
 
 
 @pytest.mark.parametrize(("victim", "healer"), [("control", "guardian"), ("guardian", "control")])
@@ -100,21 +100,23 @@ def test_a_worker_with_its_hands_full_is_known_from_one_that_has_lost_its_poller
     wait_for("every program runs", usual.all_run)
     with usual.latency("gemini", 5.0):
         runs = [usual.start("run", f"Topic {number}", "--project", "one-slot") for number in range(SLOTS)]
-        pulse = wait_for("it has its hands full", lambda: (now := _pulse(usual)) and _queue(now)["full"] and now)
-        assert _queue(pulse)["pollers"] == 0 and pulse["connected"]
+        liveness = wait_for(
+            "it has its hands full", lambda: (now := _liveness(usual)) and _queue(now)["full"] and now
+        )
+        assert _queue(liveness)["pollers"] == 0 and liveness["connected"]
         for run in runs:
             run.communicate(timeout=60)
             assert run.returncode == 0
-    wait_for("it polls again", lambda: (now := _pulse(usual)) and not _queue(now)["full"])
+    wait_for("it polls again", lambda: (now := _liveness(usual)) and not _queue(now)["full"])
 
 
-def _pulse(fleet: Fleet) -> dict[str, Any] | None:
+def _liveness(fleet: Fleet) -> dict[str, Any] | None:
     """Gemini's process's, where it is known."""
     return next((one["pulse"] for one in fleet.seen().get("processes", []) if one["program"] == "gemini"), None)
 
 
-def _queue(pulse: dict[str, Any]) -> dict[str, Any]:
-    found: dict[str, Any] = pulse["queues"]["llm-gemini"]
+def _queue(liveness: dict[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = liveness["queues"]["llm-gemini"]
     return found
 
 

@@ -68,8 +68,8 @@ class Machine:
         self.start("workers.llm", "openai", **variables, FLEET_PROVIDERS__OPENAI__CONCURRENCY="1")
 
     def _polls(self) -> bool:
-        pulses = list((self.state / "pulse").glob("*.json"))
-        records = [json.loads(one.read_text("utf-8")) for one in pulses]
+        liveness_records = list((self.state / "pulse").glob("*.json"))
+        records = [json.loads(one.read_text("utf-8")) for one in liveness_records]
         alive = {one.pid for one in self.running.values() if one.poll() is None}
         polling = [one["pid"] for one in records if any(q["pollers"] for q in one["queues"].values())]
         return alive <= set(polling)

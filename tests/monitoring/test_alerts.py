@@ -17,7 +17,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from fleet.process.liveness import PulseRecord, pulse_file
+from fleet.process.liveness import LivenessRecord, liveness_file
 from scripts.render_rules import rendered
 from tests.evidence import last_lines
 from tests.fleet import Fleet, running_fleet
@@ -279,11 +279,11 @@ def _full(ballast: Path) -> Iterator[None]:
 
 def _kill_anew(fleet: Fleet, killed: set[int]) -> None:
     """Kill a process once it has counted its start."""
-    pulse = PulseRecord.read(pulse_file(fleet.state, "spare_00"))
-    if pulse is not None and pulse.pid not in killed:
+    liveness = LivenessRecord.read(liveness_file(fleet.state, "spare_00"))
+    if liveness is not None and liveness.pid not in killed:
         with suppress(ProcessLookupError):
-            os.kill(pulse.pid, signal.SIGKILL)
-        killed.add(pulse.pid)
+            os.kill(liveness.pid, signal.SIGKILL)
+        killed.add(liveness.pid)
         if len(killed) % 4 == 0:
             fleet.supervisorctl("start", "spare:*")  # supervisord may have given it up
 

@@ -21,7 +21,7 @@ from fleet.control.supervision.supervisord_client import ProcessStatus
 from fleet.control.web.history import STEPS, Trail
 from fleet.control.web.page_state import median_of, pipelines_of, state_of, totals_of, waiting_in
 from fleet.control.web.recent_errors import MOST, Troubles
-from fleet.process.liveness import PulseRecord, Unreachable
+from fleet.process.liveness import LivenessRecord, Unreachable
 from fleet.process.metrics import Measures, Usage
 
 NOW = datetime(2026, 3, 2, 12, 0).timestamp()
@@ -60,12 +60,12 @@ def counted_with(calls: int) -> Counted:
 
 def test_a_process_that_takes_no_calls_says_what_it_cannot(settings: Settings) -> None:
     lost = Unreachable("reach openai", "no route to host")
-    pulse = PulseRecord("openai_00", 7, stage="probing", unreachable=lost)
-    sight = replace(sight_at(settings, NOW, calls=1), pulses={"openai_00": pulse})
+    liveness = LivenessRecord("openai_00", 7, stage="probing", unreachable=lost)
+    sight = replace(sight_at(settings, NOW, calls=1), liveness_records={"openai_00": liveness})
     shown = state_of(settings, sight, Trail(), [])
     (process,) = shown["processes"]
     assert (process["stage"], process["cannot"]) == ("probing", "reach openai")
-    pulse.stage = "serving"
+    liveness.stage = "serving"
     assert state_of(settings, sight, Trail(), [])["processes"][0]["cannot"] is None
 
 

@@ -20,7 +20,7 @@ from fleet.errors import (
 from fleet.exit_codes import EXIT_FAILED, EXIT_OK
 from fleet.failures import FailureKind, traits_of
 from fleet.process import runtime
-from fleet.process.liveness import PulseRecord, Unreachable
+from fleet.process.liveness import LivenessRecord, Unreachable
 from fleet.process.reachability import FAILURES_IN_A_ROW, LONGEST_WAIT_SECONDS, Reach, wait_after
 from fleet.process.runtime import WorkerProcess
 
@@ -177,11 +177,11 @@ class Worker:
         self.over.set()
 
 
-class Pulse:
+class Liveness:
     """What a process says of itself."""
 
     def __init__(self, unreachable: Unreachable | None = None) -> None:
-        self.record = PulseRecord("openai_00", 1, unreachable=unreachable)
+        self.record = LivenessRecord("openai_00", 1, unreachable=unreachable)
         self.stages: list[str] = []
         self.changed = asyncio.Event()
 
@@ -217,7 +217,7 @@ class Process:
 
         monkeypatch.setattr(runtime, "connect_patiently", connected)
         monkeypatch.setattr(runtime, "machine_id", lambda state: "aaaa")
-        self.machine, self.reach, self.pulse = machine, machine.reach(), Pulse(unreachable)
+        self.machine, self.reach, self.liveness = machine, machine.reach(), Liveness(unreachable)
         self.workers: list[Worker] = []
         self.stop = asyncio.Event()
         self.beside = asyncio.Event()
@@ -225,7 +225,7 @@ class Process:
         process = WorkerProcess(
             settings,
             "openai_00",
-            self.pulse,  # type: ignore[arg-type]
+            self.liveness,  # type: ignore[arg-type]
             self._build,
             beside=[self._beside()],
             reach=self.reach,
@@ -246,14 +246,14 @@ class Process:
 
 async def test_a_process_that_cannot_send_drains_probes_and_polls_again(monkeypatch: pytest.MonkeyPatch) -> None:
     process = Process(monkeypatch, Machine(out_of_order=LOST, mended_after=3))
-    await process.pulse.until("serving")
+    await process.liveness.until("serving")
     process.machine.fail(process.reach, FAILURES_IN_A_ROW)
-    await process.pulse.until("serving", "probing", "serving")
+    await process.liveness.until("serving", "probing", "serving")
     first, second = process.workers
     assert first.over.is_set() and not second.over.is_set()
     process.stop.set()
     assert await process.running == EXIT_OK
-    assert process.pulse.stages[-1] == "draining" and second.over.is_set()
+    assert process.liveness.stages[-1] == "draining" and second.over.is_set()
 
 
 async def test_one_that_could_not_send_before_it_was_restarted_probes_before_it_polls(
@@ -261,7 +261,7 @@ async def test_one_that_could_not_send_before_it_was_restarted_probes_before_it_
 ) -> None:
     known = Unreachable("reach openai", "no route to host", since=5.0)
     process = Process(monkeypatch, Machine(out_of_order=LOST, mended_after=2), unreachable=known)
-    await process.pulse.until("probing", "serving")
+    await process.liveness.until("probing", "serving")
     assert process.machine.waits[0] == 0.0 and len(process.workers) == 1
     process.stop.set()
     assert await process.running == EXIT_OK
@@ -270,9 +270,9 @@ async def test_one_that_could_not_send_before_it_was_restarted_probes_before_it_
 async def stuck(monkeypatch: pytest.MonkeyPatch) -> Process:
     """A process that probes for ever."""
     process = Process(monkeypatch, Machine(out_of_order=LOST))
-    await process.pulse.until("serving")
+    await process.liveness.until("serving")
     process.machine.fail(process.reach, FAILURES_IN_A_ROW)
-    await process.pulse.until("serving", "probing")
+    await process.liveness.until("serving", "probing")
     return process
 
 

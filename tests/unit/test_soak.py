@@ -12,7 +12,7 @@ import pytest
 from bench.soak.answers import ANSWER_SECONDS, Kill, SentAgain, Told, open_calls, sent_again, told_by
 from bench.soak.poller_gaps import Presence, Span, longest_gaps
 from fleet.execution.journal import CallName, Journal
-from fleet.process.liveness import PulseRecord, pulse_file
+from fleet.process.liveness import LivenessRecord, liveness_file
 
 CALL = ("soak-1", "seo_writer")
 TWICE, ONCE = {"key": Told(CALL, 1)}, {"key": Told(CALL, 0)}
@@ -127,13 +127,13 @@ class Seen:
         self.now = 100.0
         self.ticks: int | None = 7
         self.presence = Presence(state, clock=lambda: self.now, ticks_of=lambda pid: self.ticks)
-        pulse_file(state, "openai_00").parent.mkdir()
+        liveness_file(state, "openai_00").parent.mkdir()
 
     def look(self, now: float, *, stage: str = "serving", connected: bool = True, **polls: float) -> None:
         self.now = now
-        record = PulseRecord("openai_00", 4711, at=now, started_at=90.0, stage=stage, connected=connected)
+        record = LivenessRecord("openai_00", 4711, at=now, started_at=90.0, stage=stage, connected=connected)
         text = json.dumps({**vars(record), "queues": {"llm-openai": {"pollers": 5} | polls}})
-        pulse_file(self.state, "openai_00").write_text(text, "utf-8")
+        liveness_file(self.state, "openai_00").write_text(text, "utf-8")
         self.presence.look()
 
     @property

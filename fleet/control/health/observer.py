@@ -15,10 +15,10 @@ from fleet.control.health.metric_totals import Counted, read_counted
 from fleet.control.health.pipeline_runs import Runs, runs_of
 from fleet.control.health.status import FleetStatus, health_client, status_of
 from fleet.control.machines.last_seen import Sightings
-from fleet.control.supervision.process_health import pulse_of
+from fleet.control.supervision.process_health import liveness_of
 from fleet.control.supervision.supervisord_home import Home
 from fleet.errors import TemporalUnavailable
-from fleet.process.liveness import PulseRecord
+from fleet.process.liveness import LivenessRecord
 from fleet.process.runtime import connect_once
 
 #: The list of pipelines is the dearest, so it is asked for less often than the rest.
@@ -33,7 +33,7 @@ class Sight:
     at: float
     status: FleetStatus
     counted: Counted
-    pulses: dict[str, PulseRecord | None] = field(default_factory=dict)
+    liveness_records: dict[str, LivenessRecord | None] = field(default_factory=dict)
     runs: Runs | None = None
     disks: dict[str, tuple[int, int]] = field(default_factory=dict)
 
@@ -87,9 +87,9 @@ class Observer:
         )
         if client is None and status.temporal.ok:
             runs = await self._look_at_runs(await self.client())
-        pulses = await asyncio.to_thread(self._pulses, status)
+        liveness_records = await asyncio.to_thread(self._liveness_records, status)
         await asyncio.to_thread(self._sightings.note, status.machines, at)
-        return Sight(at, status, counted, pulses, runs, disks)
+        return Sight(at, status, counted, liveness_records, runs, disks)
 
     async def _look_at_runs(self, client: Client | None) -> Runs | None:
         if client is None:
@@ -106,8 +106,8 @@ class Observer:
         state, logs = self._settings.state_dir, self._settings.logs
         return read_counted(state), {"state": _disk(state), "logs": _disk(logs)}
 
-    def _pulses(self, status: FleetStatus) -> dict[str, PulseRecord | None]:
-        return {process.process: pulse_of(self._home, process) for process in status.processes}
+    def _liveness_records(self, status: FleetStatus) -> dict[str, LivenessRecord | None]:
+        return {process.process: liveness_of(self._home, process) for process in status.processes}
 
 
 def _disk(folder: Path) -> tuple[int, int]:

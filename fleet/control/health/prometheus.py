@@ -21,11 +21,11 @@ from fleet.control.health.pipeline_runs import Runs
 from fleet.control.health.status import FleetStatus
 from fleet.errors import JournalUnavailable
 from fleet.execution.journal import Counts, Journal
-from fleet.process.liveness import PulseRecord
+from fleet.process.liveness import LivenessRecord
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _BREAKERS = ("closed", "probing", "parked", "paused")
-Pulses = Mapping[str, PulseRecord | None]
+LivenessRecords = Mapping[str, LivenessRecord | None]
 
 
 async def metrics_of(settings: Settings, sight: Sight) -> bytes:
@@ -37,13 +37,13 @@ async def metrics_of(settings: Settings, sight: Sight) -> bytes:
 def _text(sight: Sight, journals: Mapping[str, Counts | None]) -> bytes:
     found = [
         *_server_metrics(sight.status),
-        *_process_metrics(sight.status, sight.pulses),
+        *_process_metrics(sight.status, sight.liveness_records),
         *_queue_metrics(sight.status),
         *_budget_metrics(sight.status.budgets),
         *_pipeline_metrics(sight.runs, sight.at),
         *_disk_metrics(sight.disks),
         *_journal_metrics(journals),
-        *_sdk_gauges(sight.pulses),
+        *_sdk_gauges(sight.liveness_records),
         *sight.counted.metrics,
     ]
     registry = CollectorRegistry(auto_describe=False)
@@ -107,17 +107,17 @@ def _disk_metrics(disks: Mapping[str, tuple[int, int]]) -> Iterator[Metric]:
     yield from (free, size)
 
 
-def _sdk_gauges(pulses: Pulses) -> Iterator[Metric]:
+def _sdk_gauges(liveness_records: LivenessRecords) -> Iterator[Metric]:
     """What Temporal's SDK says of the processes that live."""
     found: dict[str, Metric] = {}
-    for process, pulse in pulses.items():
-        for one in pulse.gauges if pulse is not None else ():
+    for process, liveness in liveness_records.items():
+        for one in liveness.gauges if liveness is not None else ():
             metric = found.setdefault(one.name, Metric(one.name, "Of Temporal's SDK.", "gauge"))
             metric.add_sample(one.name, one.labels | {"process": process}, one.value)
     yield from found.values()
 
 
-def _process_metrics(status: FleetStatus, pulses: Pulses) -> Iterator[Metric]:
+def _process_metrics(status: FleetStatus, liveness_records: LivenessRecords) -> Iterator[Metric]:
     labels = ["program", "process"]
     up = GaugeMetricFamily("fleet_process_up", "Whether a process runs.", labels=labels)
     uptime = GaugeMetricFamily("fleet_process_uptime_seconds", "How long a process has run.", labels=labels)
@@ -132,10 +132,10 @@ def _process_metrics(status: FleetStatus, pulses: Pulses) -> Iterator[Metric]:
         names = [process.program, process.process]
         up.add_metric(names, int(process.pid is not None))
         uptime.add_metric(names, process.uptime_seconds)
-        if pulse := pulses[process.process]:
-            lag.add_metric(names, pulse.lag_seconds)
-            age.add_metric(names, max(time.time() - pulse.at, 0.0))
-            lost.add_metric(names, int(pulse.stage == "probing"))
+        if liveness := liveness_records[process.process]:
+            lag.add_metric(names, liveness.lag_seconds)
+            age.add_metric(names, max(time.time() - liveness.at, 0.0))
+            lost.add_metric(names, int(liveness.stage == "probing"))
     yield from (up, uptime, lag, age, lost)
 
 

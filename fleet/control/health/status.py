@@ -98,7 +98,7 @@ class FleetStatus:
         return [f"nobody polls the queue {one.queue}" for one in self.queues if one.pollers == 0]
 
     def to_json(self) -> dict[str, Any]:
-        """As ``fleet status --json`` and ``GET /status`` show it: each process with its ``pulse``, or null."""
+        """As ``fleet status --json`` and ``GET /status`` show it: each process with its ``liveness``, or null."""
         found = asdict(self)
         vitals = found.pop("vitals")
         processes = [one | {"pulse": vitals.get(one["process"])} for one in found["processes"]]
@@ -136,7 +136,7 @@ async def status_of(
     (temporal, queues, budgets, machines), reachable, (processes, problem) = await asyncio.gather(
         _temporal(settings, client), _backend(settings, backend), asyncio.to_thread(_processes, home)
     )
-    vitals, complaints = await asyncio.to_thread(_look_at_pulses, home, processes, temporal.ok)
+    vitals, complaints = await asyncio.to_thread(_read_liveness, home, processes, temporal.ok)
     served = with_the_busy(queues, vitals)
     machines = await ask_machines(settings, machines) if others_too else machines
     return FleetStatus(
@@ -169,7 +169,7 @@ def with_the_busy(queues: list[QueueStatus], vitals: Mapping[str, Vitals]) -> li
     ]
 
 
-def _look_at_pulses(
+def _read_liveness(
     home: Home, processes: list[ProcessStatus], temporal_up: bool
 ) -> tuple[dict[str, Vitals], list[str]]:
     """How the processes are, and what of that supervisord cannot see is wrong."""

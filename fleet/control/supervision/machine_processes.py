@@ -11,7 +11,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from fleet.control.supervision.interruptible import Interruption
-from fleet.control.supervision.process_health import comes_up, pulse_of, serves
+from fleet.control.supervision.process_health import comes_up, liveness_of, serves
 from fleet.control.supervision.programs import processes_of, program_section
 from fleet.control.supervision.supervisord_client import ProcessStatus, Supervisor
 from fleet.control.supervision.supervisord_home import Home
@@ -190,8 +190,8 @@ def missed_its_signal(home: Home, process: ProcessStatus) -> bool:
     has nothing in flight: a worker takes its signals before it connects. One that says that it drains has got the
     signal: it is done, and counting up what it did. Source: proc(5), SigCgt.
     """
-    pulse = pulse_of(home, process)
-    if pulse is not None and pulse.stage == "draining":
+    liveness = liveness_of(home, process)
+    if liveness is not None and liveness.stage == "draining":
         return False
     try:
         lines = Path("/proc", str(process.pid), "status").read_text("utf-8").splitlines()

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from fleet.control.supervision.supervisord_client import ProcessStatus
 from fleet.control.supervision.supervisord_home import Home
-from fleet.process.liveness import PulseRecord, Unreachable, pulse_file
+from fleet.process.liveness import LivenessRecord, Unreachable, liveness_file
 from fleet.process.pollers import OVERDUE_SECONDS, QueuePolls
 
 RUNNING = "RUNNING"
@@ -24,17 +24,17 @@ _SHORT_RUN_SECONDS = 35.0
 _SHORT_RUNS = 2
 
 
-def record_of(home: Home, process: ProcessStatus) -> PulseRecord | None:
+def record_of(home: Home, process: ProcessStatus) -> LivenessRecord | None:
     """What a process of that name wrote down last, be it this one or the one before."""
-    return PulseRecord.read(pulse_file(home.state, process.process))
+    return LivenessRecord.read(liveness_file(home.state, process.process))
 
 
-def pulse_of(home: Home, process: ProcessStatus) -> PulseRecord | None:
+def liveness_of(home: Home, process: ProcessStatus) -> LivenessRecord | None:
     """The pulse of a running process; None if it has none yet."""
     return _own(record_of(home, process), process)
 
 
-def _own(record: PulseRecord | None, process: ProcessStatus) -> PulseRecord | None:
+def _own(record: LivenessRecord | None, process: ProcessStatus) -> LivenessRecord | None:
     return record if record is not None and record.pid == process.pid else None
 
 
@@ -44,26 +44,26 @@ def serves(home: Home, process: ProcessStatus) -> bool:
     A poll waits at the server for up to a minute, so none needs to have come back: of a process that has just
     begun is known that Temporal answered it, that its pollers have sent their polls, and that these do not fail.
     """
-    pulse = pulse_of(home, process)
-    if pulse is None or process.state not in (RUNNING, "STARTING") or pulse.stage != "serving":
+    liveness = liveness_of(home, process)
+    if liveness is None or process.state not in (RUNNING, "STARTING") or liveness.stage != "serving":
         return False
-    if not _answers(pulse, time.time()):
+    if not _answers(liveness, time.time()):
         return False
-    polls = pulse.queues.values()
+    polls = liveness.queues.values()
     return not polls or (
-        pulse.connected is not False and all(one.served and one.failing_since is None for one in polls)
+        liveness.connected is not False and all(one.served and one.failing_since is None for one in polls)
     )
 
 
 def comes_up(home: Home, process: ProcessStatus) -> bool:
     """Whether a process serves, or would if a call could be sent from this machine: no restart mends that."""
-    pulse = pulse_of(home, process)
-    probes = pulse is not None and pulse.stage == "probing" and _answers(pulse, time.time())
+    liveness = liveness_of(home, process)
+    probes = liveness is not None and liveness.stage == "probing" and _answers(liveness, time.time())
     return probes or serves(home, process)
 
 
-def _answers(pulse: PulseRecord, now: float) -> bool:
-    return now - pulse.alive_at <= STOPPED_SECONDS and pulse.lag_seconds <= _LAG_SECONDS
+def _answers(liveness: LivenessRecord, now: float) -> bool:
+    return now - liveness.alive_at <= STOPPED_SECONDS and liveness.lag_seconds <= _LAG_SECONDS
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ class Vitals:
     calls, if so."""
 
     stage: str
-    pulse_age_seconds: float
+    liveness_age_seconds: float
     lag_seconds: float
     loop_alive: bool
     connected: bool | None
@@ -92,17 +92,17 @@ class Vitals:
     unreachable: Unreachable | None = None
 
     @classmethod
-    def of(cls, pulse: PulseRecord, now: float) -> "Vitals":
+    def of(cls, liveness: LivenessRecord, now: float) -> "Vitals":
         """As its pulse tells."""
         return cls(
-            stage=pulse.stage,
-            pulse_age_seconds=_ago(pulse.alive_at, now),
-            lag_seconds=pulse.lag_seconds,
-            loop_alive=_answers(pulse, now),
-            connected=pulse.connected if pulse.current else None,
-            restarts=pulse.restarts,
-            queues={name: _queue_vitals(polls, now) for name, polls in pulse.queues.items()},
-            unreachable=pulse.unreachable if pulse.stage == "probing" else None,
+            stage=liveness.stage,
+            liveness_age_seconds=_ago(liveness.alive_at, now),
+            lag_seconds=liveness.lag_seconds,
+            loop_alive=_answers(liveness, now),
+            connected=liveness.connected if liveness.current else None,
+            restarts=liveness.restarts,
+            queues={name: _queue_vitals(polls, now) for name, polls in liveness.queues.items()},
+            unreachable=liveness.unreachable if liveness.stage == "probing" else None,
         )
 
 
@@ -116,34 +116,39 @@ def _ago(moment: float, now: float) -> float:
 
 
 def complaint(
-    process: ProcessStatus, record: PulseRecord | None, now: float, *, temporal_up: bool = True
+    process: ProcessStatus, record: LivenessRecord | None, now: float, *, temporal_up: bool = True
 ) -> str | None:
     """What is wrong with a running process, for people; None if nothing is. ``record`` is the last of its name."""
-    name, pulse = process.process, _own(record, process)
+    name, liveness = process.process, _own(record, process)
     if process.state not in (RUNNING, "STARTING"):
         return None
-    if pulse is not None and pulse.stage == "probing" and pulse.unreachable is not None and _answers(pulse, now):
-        return _unreachable(name, pulse.unreachable, now)
+    if (
+        liveness is not None
+        and liveness.stage == "probing"
+        and liveness.unreachable is not None
+        and _answers(liveness, now)
+    ):
+        return _unreachable(name, liveness.unreachable, now)
     if process.uptime_seconds < _STARTING_SECONDS:
         return _keeps_ending(process, record, now)
-    if pulse is None:
+    if liveness is None:
         return f"{name} shows no pulse"
-    if now - pulse.alive_at > STOPPED_SECONDS:
-        return f"{name} has stood still for {now - pulse.alive_at:.0f} s"
-    if not pulse.current:
+    if now - liveness.alive_at > STOPPED_SECONDS:
+        return f"{name} has stood still for {now - liveness.alive_at:.0f} s"
+    if not liveness.current:
         return f"{name} lives, but how it goes is not known: it cannot write its pulse; is the disk full?"
-    if pulse.lag_seconds > _LAG_SECONDS:
-        return f"{name}: its event loop has been blocked for {pulse.lag_seconds:.0f} s"
-    if pulse.stage == "starting":
+    if liveness.lag_seconds > _LAG_SECONDS:
+        return f"{name}: its event loop has been blocked for {liveness.lag_seconds:.0f} s"
+    if liveness.stage == "starting":
         return f"{name} is not connected to Temporal"
-    return _of_its_polls(name, pulse, now, temporal_up) if pulse.stage == "serving" else None
+    return _of_its_polls(name, liveness, now, temporal_up) if liveness.stage == "serving" else None
 
 
 def _unreachable(name: str, lost: Unreachable, now: float) -> str:
     return f"{name} cannot {lost.cannot}: probing, next in {max(lost.next_at - now, 0.0):.0f} s: {lost.why}"
 
 
-def _keeps_ending(process: ProcessStatus, record: PulseRecord | None, now: float) -> str | None:
+def _keeps_ending(process: ProcessStatus, record: LivenessRecord | None, now: float) -> str | None:
     """Whether the runs before this one were short, too. supervisord gives up only what ends within 5 s."""
     if record is None or (_own(record, process) is None and record.stage == "ended"):
         return None
@@ -157,14 +162,14 @@ def _keeps_ending(process: ProcessStatus, record: PulseRecord | None, now: float
     return f"{process.process} keeps ending: its last runs took {took} s; its log says why"
 
 
-def _of_its_polls(name: str, pulse: PulseRecord, now: float, temporal_up: bool) -> str | None:
-    if idle := pulse.idle_queues():
+def _of_its_polls(name: str, liveness: LivenessRecord, now: float, temporal_up: bool) -> str | None:
+    if idle := liveness.idle_queues():
         return f"{name} has no poller on {', '.join(idle)}"
-    if not pulse.queues or not temporal_up:
+    if not liveness.queues or not temporal_up:
         return None
-    if pulse.connected is False:
+    if liveness.connected is False:
         return f"{name} has lost its connection to Temporal"
-    for queue, polls in pulse.queues.items():
+    for queue, polls in liveness.queues.items():
         if polls.failing_since is not None and now - polls.failing_since > _FAILING_SECONDS:
             return f"{name}: its polls of {queue} have failed for {now - polls.failing_since:.0f} s"
         if polls.due_since is not None and now - polls.due_since > OVERDUE_SECONDS:
@@ -224,8 +229,8 @@ class Watch:
         still = now - seen.since
         if still > (STOPPED_SECONDS if _is_stopped(process.pid) else STILL_SECONDS):
             return f"it has stood still for {still:.0f} s"
-        pulse = pulse_of(self.home, process)
-        if pulse is None or not pulse.idle_queues():
+        liveness = liveness_of(self.home, process)
+        if liveness is None or not liveness.idle_queues():
             seen.idle_since = None
             return None
         seen.idle_since = now if seen.idle_since is None else seen.idle_since
@@ -235,6 +240,6 @@ class Watch:
     def _sign_of_life(self, process: ProcessStatus) -> int:
         """The time of the file, which needs no room to be set; what stands in it does, and may be old."""
         try:
-            return pulse_file(self.home.state, process.process).stat().st_mtime_ns
+            return liveness_file(self.home.state, process.process).stat().st_mtime_ns
         except OSError:
             return 0

@@ -196,10 +196,10 @@ def _processes(sight: Sight) -> list[Json]:
             "state": one.state,
             "pid": one.pid,
             "uptime_seconds": one.uptime_seconds,
-            "lag_seconds": pulse.lag_seconds if (pulse := sight.pulses.get(one.process)) else None,
-            "stage": pulse.stage if pulse else None,
-            "cannot": pulse.unreachable.cannot
-            if pulse and pulse.stage == "probing" and pulse.unreachable
+            "lag_seconds": liveness.lag_seconds if (liveness := sight.liveness_records.get(one.process)) else None,
+            "stage": liveness.stage if liveness else None,
+            "cannot": liveness.unreachable.cannot
+            if liveness and liveness.stage == "probing" and liveness.unreachable
             else None,
             "restarts": max(int(starts.get((one.process,), 1)) - 1, 0),
         }

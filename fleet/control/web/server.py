@@ -17,7 +17,7 @@ from fleet.control.web.app import Views, create_app
 from fleet.control.web.streams import Pictures
 from fleet.errors import SettingsError
 from fleet.exit_codes import EXIT_FAILED, EXIT_OK
-from fleet.process.liveness import Pulse
+from fleet.process.liveness import Liveness
 from fleet.process.metrics import Measures
 from fleet.process.stop_signals import stop_on_signal
 
@@ -31,7 +31,7 @@ class _Server(uvicorn.Server):
         yield
 
 
-async def serve(settings: Settings, name: str, pulse: Pulse, measures: Measures) -> int:
+async def serve(settings: Settings, name: str, liveness: Liveness, measures: Measures) -> int:
     """Serve until a signal comes; the exit status.
 
     Raises:
@@ -49,7 +49,7 @@ async def serve(settings: Settings, name: str, pulse: Pulse, measures: Measures)
     )
     server = _Server(config)
     with stop_on_signal(stop), _listening(settings) as listening:
-        pulse.serving()
+        liveness.serving()
         beside: set[asyncio.Task[Any]] = {
             asyncio.create_task(heal_guardian_for_ever(Home.of(settings)), name="heal"),
             asyncio.create_task(pictures.paint_for_ever(), name="paint"),
@@ -58,7 +58,7 @@ async def serve(settings: Settings, name: str, pulse: Pulse, measures: Measures)
         stopping = asyncio.create_task(stop.wait(), name="stop")
         logger.info("{} serves http://{}:{}", name, settings.control_host, settings.control_port)
         done, _ = await asyncio.wait({serving, stopping, *beside}, return_when=asyncio.FIRST_COMPLETED)
-        pulse.draining()
+        liveness.draining()
         for task in beside:
             task.cancel()
         if not stop.is_set():

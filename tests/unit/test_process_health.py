@@ -19,7 +19,7 @@ from fleet.control.supervision.healing import Healer
 from fleet.control.supervision.process_health import STILL_SECONDS, Vitals, Watch, comes_up, complaint, serves
 from fleet.control.supervision.supervisord_client import ProcessStatus
 from fleet.control.supervision.supervisord_home import Home
-from fleet.process.liveness import Pulse, PulseRecord, Unreachable, pulse_file
+from fleet.process.liveness import Liveness, LivenessRecord, Unreachable, liveness_file
 from fleet.process.metrics import Measures
 from fleet.process.pollers import QueuePolls
 from tests.waiting import wait_for
@@ -29,10 +29,10 @@ NOW = 1_800_000_000.0
 OPENAI = ProcessStatus("openai", "openai_00", "RUNNING", os.getpid(), 300)
 
 
-def pulse(**known: Any) -> PulseRecord:
+def liveness(**known: Any) -> LivenessRecord:
     """Of a process that is well, except for these."""
     polls = QueuePolls(pollers=5, polled_at=NOW - 40, due_since=NOW - 40)
-    record = PulseRecord("openai_00", os.getpid(), NOW, NOW - 300, "serving", 0.001, True, {QUEUE: polls})
+    record = LivenessRecord("openai_00", os.getpid(), NOW, NOW - 300, "serving", 0.001, True, {QUEUE: polls})
     return replace(record, **{"alive_at": NOW, "starts": [NOW - 300]} | known)
 
 
@@ -46,15 +46,15 @@ def home(tmp_path: Path) -> Home:
     return Home(tmp_path, tmp_path, tmp_path / "logs")
 
 
-def write(home: Home, record: PulseRecord, at: float | None = None) -> None:
-    path = pulse_file(home.state, record.process)
+def write(home: Home, record: LivenessRecord, at: float | None = None) -> None:
+    path = liveness_file(home.state, record.process)
     path.write_text(json.dumps(asdict(record)), "utf-8")
     if at is not None:
         os.utime(path, (at, at))
 
 
 def test_a_process_that_is_well_is_not_complained_of() -> None:
-    assert complaint(OPENAI, pulse(), NOW) is None
+    assert complaint(OPENAI, liveness(), NOW) is None
 
 
 @pytest.mark.parametrize(
@@ -73,7 +73,7 @@ def test_a_process_that_is_well_is_not_complained_of() -> None:
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_what_is_wrong_is_said(known: dict[str, Any], said: str) -> None:
-    assert said in (complaint(OPENAI, pulse(**known), NOW) or "")
+    assert said in (complaint(OPENAI, liveness(**known), NOW) or "")
 
 
 @pytest.mark.parametrize(
@@ -81,18 +81,18 @@ def test_what_is_wrong_is_said(known: dict[str, Any], said: str) -> None:
     [{"connected": False}, {"queues": polls(due_since=NOW - 500)}, {"queues": polls(failing_since=NOW - 99)}],
 )
 def test_where_temporal_is_away_no_process_is_to_blame(known: dict[str, Any]) -> None:
-    assert complaint(OPENAI, pulse(**known), NOW, temporal_up=False) is None
+    assert complaint(OPENAI, liveness(**known), NOW, temporal_up=False) is None
 
 
 @pytest.mark.parametrize(
     "known", [{"queues": polls(pollers=0, full=True)}, {"stage": "draining", "queues": polls(pollers=0)}]
 )
 def test_who_is_busy_or_on_its_way_out_may_have_no_poller(known: dict[str, Any]) -> None:
-    assert complaint(OPENAI, pulse(**known), NOW) is None
+    assert complaint(OPENAI, liveness(**known), NOW) is None
 
 
-def started(*ago: float) -> PulseRecord:
-    return pulse(starts=[NOW - one for one in ago])
+def started(*ago: float) -> LivenessRecord:
+    return liveness(starts=[NOW - one for one in ago])
 
 
 def test_a_process_that_keeps_ending_is_told_however_young_it_is() -> None:
@@ -115,7 +115,7 @@ LOST = Unreachable("reach openai", "no route to host", NOW - 90, probes=6, next_
 
 
 def test_a_process_that_cannot_send_says_what_it_cannot_and_when_it_asks_again(home: Home) -> None:
-    probing = pulse(stage="probing", unreachable=LOST, queues=polls(pollers=0))
+    probing = liveness(stage="probing", unreachable=LOST, queues=polls(pollers=0))
     said = "openai_00 cannot reach openai: probing, next in 12 s: no route to host"
     assert complaint(OPENAI, probing, NOW) == said
     assert complaint(replace(OPENAI, uptime_seconds=2), probing, NOW) == said
@@ -130,27 +130,27 @@ def test_a_process_that_cannot_send_says_what_it_cannot_and_when_it_asks_again(h
 
 def test_what_keeps_calls_from_being_sent_is_known_over_a_restart_until_it_polls(tmp_path: Path) -> None:
     settings = load_settings(api_base_url="http://b", state_dir=tmp_path)
-    path = pulse_file(tmp_path, "openai_00")
+    path = liveness_file(tmp_path, "openai_00")
     path.parent.mkdir()
-    first = Pulse(settings, "openai_00", Measures())
+    first = Liveness(settings, "openai_00", Measures())
     first.probing(LOST)
     first.end(well=True)
-    second = Pulse(settings, "openai_00", Measures())
-    second.record.follows(PulseRecord.read(path))
+    second = Liveness(settings, "openai_00", Measures())
+    second.record.follows(LivenessRecord.read(path))
     assert second.record.unreachable == LOST
     second.serving([QUEUE])
     second.end(well=True)
-    found = PulseRecord.read(path)
+    found = LivenessRecord.read(path)
     assert found is not None and found.unreachable is None
     later = json.loads(path.read_text("utf-8")) | {"unreachable": asdict(LOST) | {"of_a_later_release": 1}}
     path.write_text(json.dumps(later), "utf-8")
-    known = PulseRecord.read(path)
+    known = LivenessRecord.read(path)
     assert known is not None and known.unreachable == LOST
 
 
 def test_starts_count_from_the_last_end_that_was_meant() -> None:
-    def begun(at: float, last: PulseRecord | None) -> PulseRecord:
-        record = PulseRecord("openai_00", 1, started_at=at)
+    def begun(at: float, last: LivenessRecord | None) -> LivenessRecord:
+        record = LivenessRecord("openai_00", 1, started_at=at)
         record.follows(last)
         return record
 
@@ -166,19 +166,19 @@ def test_starts_count_from_the_last_end_that_was_meant() -> None:
 
 
 def test_a_record_of_another_release_is_read_as_far_as_it_is_known(home: Home) -> None:
-    newer = asdict(pulse()) | {"of the future": 1}
+    newer = asdict(liveness()) | {"of the future": 1}
     newer["queues"][QUEUE]["of the future"] = 2
-    path = pulse_file(home.state, "openai_00")
+    path = liveness_file(home.state, "openai_00")
     path.write_text(json.dumps(newer), "utf-8")
-    found = PulseRecord.read(path)
+    found = LivenessRecord.read(path)
     assert found is not None and found.queues[QUEUE].pollers == 5
     path.write_text(json.dumps({"process": "openai_00", "pid": 7, "queues": {QUEUE: {"pollers": 2}}}), "utf-8")
-    older = PulseRecord.read(path)
+    older = LivenessRecord.read(path)
     assert older is not None and (older.pid, older.starts, older.queues[QUEUE].full) == (7, [], False)
 
 
-def current(**known: Any) -> PulseRecord:
-    return pulse(at=time.time(), **known)
+def current(**known: Any) -> LivenessRecord:
+    return liveness(at=time.time(), **known)
 
 
 def test_a_fresh_process_serves_before_its_first_poll_has_come_back(home: Home) -> None:
@@ -238,23 +238,23 @@ def watched(home: Home, clock: Clock, seconds: float, each: Callable[[], None]) 
 
 
 def test_a_process_that_gives_no_sign_is_a_patient(home: Home) -> None:
-    write(home, pulse())
+    write(home, liveness())
     assert "stood still" in (watched(home, Clock(), STILL_SECONDS + 10, lambda: None) or "")
 
 
 def test_on_a_full_disk_the_time_of_its_file_is_a_sign_of_life(home: Home) -> None:
-    write(home, pulse(queues=polls(pollers=0)))
+    write(home, liveness(queues=polls(pollers=0)))
     signs = iter(range(1, 1000))
 
     def touch() -> None:
         at = NOW + 20 + next(signs)
-        os.utime(pulse_file(home.state, "openai_00"), (at, at))
+        os.utime(liveness_file(home.state, "openai_00"), (at, at))
 
     assert watched(home, Clock(), 300, touch) is None, "it may well have pollers by now: its pulse is old"
 
 
 def test_a_process_that_only_another_release_can_read_is_left_alone(home: Home) -> None:
-    path = pulse_file(home.state, "openai_00")
+    path = liveness_file(home.state, "openai_00")
     signs = iter(range(1, 1000))
 
     def write_strangely() -> None:
@@ -272,24 +272,24 @@ def test_who_polls_nothing_is_a_patient_unless_it_has_its_hands_full(
 
     def beat() -> None:
         at = NOW + next(signs)
-        write(home, pulse(at=at, queues=polls(**known)), at)
+        write(home, liveness(at=at, queues=polls(**known)), at)
 
     why = watched(home, Clock(), 300, beat)
     assert (why is not None and "no poller" in why) == replaced
 
 
 def test_nobody_is_healed_where_no_sign_of_life_can_be_given(home: Home) -> None:
-    write(home, pulse())
+    write(home, liveness())
     clock, killed = Clock(), []
     healer = Healer(Watch(home, clock), lambda: [OPENAI], lambda process: True, killed.append)
     healer.look()
-    pulses = home.state / "pulse"
-    pulses.rename(home.state / "elsewhere")  # as good as a folder that cannot be written, also for root
+    liveness_records = home.state / "pulse"
+    liveness_records.rename(home.state / "elsewhere")  # as good as a folder that cannot be written, also for root
     for _ in range(30):
         clock.now += 5
         healer.look()
     assert killed == []
-    (home.state / "elsewhere").rename(pulses)
+    (home.state / "elsewhere").rename(liveness_records)
     for _ in range(int(STILL_SECONDS // 5)):
         healer.look()
         clock.now += 5
@@ -314,14 +314,14 @@ def no_room() -> Iterator[None]:
 async def test_a_pulse_beats_on_without_room_on_the_disk(tmp_path: Path) -> None:
     settings = load_settings(api_base_url="http://localhost:8000", state_dir=tmp_path)
     (tmp_path / "pulse").mkdir()
-    beating = Pulse(settings, "openai_00", Measures())
-    path = pulse_file(tmp_path, "openai_00")
+    beating = Liveness(settings, "openai_00", Measures())
+    path = liveness_file(tmp_path, "openai_00")
     beating.serving([QUEUE])
     beating.end(well=False)
     os.utime(path, (NOW - 1000,) * 2)
     with no_room():
         beating.end(well=False)
-    found = PulseRecord.read(path)
+    found = LivenessRecord.read(path)
     assert found is not None and found.stage == "serving"
     assert time.time() - found.alive_at < 10
     assert list(path.parent.iterdir()) == [path]
@@ -330,7 +330,7 @@ async def test_a_pulse_beats_on_without_room_on_the_disk(tmp_path: Path) -> None
         beating.end(well=False)
     assert path.exists(), "also one that had no pulse yet gives a sign of life"
     beating.end(well=True)
-    ended = PulseRecord.read(path)
+    ended = LivenessRecord.read(path)
     assert ended is not None and ended.stage == "ended"
 
 
@@ -341,10 +341,10 @@ async def test_who_waits_for_a_process_to_serve_is_told_at_once(
     monkeypatch.setattr("fleet.process.liveness.BEAT_SECONDS", 1000.0)
     # It beats on after the test's loop has ended, and must not take that for a blocked one.
     settings = load_settings(api_base_url="http://b", state_dir=tmp_path, loop_blocked_seconds=86_400)
-    beating, path = Pulse(settings, "openai_00", Measures()), pulse_file(tmp_path, "openai_00")
+    beating, path = Liveness(settings, "openai_00", Measures()), liveness_file(tmp_path, "openai_00")
 
-    def told() -> PulseRecord | None:
-        found = PulseRecord.read(path)
+    def told() -> LivenessRecord | None:
+        found = LivenessRecord.read(path)
         return found if found is not None and found.stage == beating.record.stage else None
 
     beating.start()
@@ -359,7 +359,7 @@ async def test_who_waits_for_a_process_to_serve_is_told_at_once(
 
 def test_status_shows_each_process_with_its_pulse() -> None:
     other = replace(OPENAI, process="openai_01", pid=None, state="STOPPED")
-    vitals = {"openai_00": Vitals.of(pulse(restarts=2), NOW + 1)}
+    vitals = {"openai_00": Vitals.of(liveness(restarts=2), NOW + 1)}
     status = FleetStatus(Reachable("t", ok=True), Reachable("b", ok=True), [OPENAI, other], [], vitals=vitals)
     first, second = status.to_json()["processes"]
     assert second["pulse"] is None and first["pid"] == os.getpid()
@@ -376,12 +376,12 @@ def test_status_shows_each_process_with_its_pulse() -> None:
 
 
 def test_what_an_old_pulse_said_of_the_connection_is_not_known() -> None:
-    assert Vitals.of(pulse(alive_at=NOW + 100), NOW + 100).connected is None
+    assert Vitals.of(liveness(alive_at=NOW + 100), NOW + 100).connected is None
 
 
 @pytest.mark.parametrize("full", [True, False])
 def test_a_queue_whose_process_has_its_hands_full_is_served(full: bool) -> None:
-    known = pulse(queues=polls(pollers=0, full=full))
+    known = liveness(queues=polls(pollers=0, full=full))
     status = FleetStatus(
         Reachable("t", ok=True),
         Reachable("b", ok=True),
