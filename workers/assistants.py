@@ -8,16 +8,16 @@ from fleet.contracts import ASSISTANTS_QUEUE
 from fleet.execution.activities import LoadActivities
 from fleet.execution.backend_client import Backend
 from fleet.process.liveness import Liveness
-from fleet.process.metrics import Measures
+from fleet.process.metrics import Metrics
 from fleet.process.runtime import WorkerProcess, run_temporal_process, worker_options
 
 
-async def life(settings: Settings, name: str, liveness: Liveness, measures: Measures) -> int:
+async def life(settings: Settings, name: str, liveness: Liveness, metrics: Metrics) -> int:
     """Serve the queue ``assistants``."""
     backend = Backend.from_settings(settings)
 
     def build(client: Client) -> list[Worker]:
-        loading = LoadActivities(settings, backend, client, measures)
+        loading = LoadActivities(settings, backend, client, metrics)
         worker = Worker(
             client,
             task_queue=ASSISTANTS_QUEUE,

@@ -14,10 +14,10 @@ from fleet.control.supervision.supervisord_home import Home
 from fleet.exit_codes import EXIT_OK
 from fleet.process.lifecycle import run_process
 from fleet.process.liveness import Liveness
-from fleet.process.metrics import Measures
+from fleet.process.metrics import Metrics
 
 
-async def life(settings: Settings, name: str, liveness: Liveness, measures: Measures) -> int:
+async def life(settings: Settings, name: str, liveness: Liveness, metrics: Metrics) -> int:
     """Look after the processes at each tick, until supervisord goes."""
     healer = Healer.of(Home.of(settings), lambda process: process.program != GUARDIAN)
     liveness.serving()

@@ -25,7 +25,7 @@ from fleet.execution.recovery import Recovery
 from fleet.process.lifecycle import loading
 from fleet.process.liveness import Liveness
 from fleet.process.machine_id import machine_id, machine_name, process_on
-from fleet.process.metrics import Measures
+from fleet.process.metrics import Metrics
 from fleet.process.reachability import Reach
 from fleet.process.runtime import WorkerProcess, run_temporal_process, worker_options
 from fleet.providers.connections import forget_certificates, see_reachable
@@ -34,7 +34,7 @@ from fleet.providers.registry import provider_address, provider_factory
 from fleet.providers.session import ProviderSession
 
 
-async def life(settings: Settings, name: str, liveness: Liveness, measures: Measures, provider_name: str) -> int:
+async def life(settings: Settings, name: str, liveness: Liveness, metrics: Metrics, provider_name: str) -> int:
     """Serve the queues of one provider."""
     provider = settings.provider(provider_name)
     backend = Backend.from_settings(settings)
@@ -42,15 +42,15 @@ async def life(settings: Settings, name: str, liveness: Liveness, measures: Meas
         factory = provider_factory(provider)
         load_prices()
     session = ProviderSession(
-        provider, factory, lambda fresh: backend.api_key(provider.name, fresh=fresh), measures
+        provider, factory, lambda fresh: backend.api_key(provider.name, fresh=fresh), metrics
     )
     journal = AsyncJournal(Journal.of(settings, provider.name))
     for queue in provider.limits:
-        measures.serves(provider.name, queue)
+        metrics.serves(provider.name, queue)
     with loading():
         await prepared(session)
     admissions: dict[str, Admission] = {}
-    runner = CallRunner(settings, provider, session, journal, admissions, measures)
+    runner = CallRunner(settings, provider, session, journal, admissions, metrics)
     arrivals = Arrivals()
     reach = reach_of(provider, journal, session)
     reporters: list[Reporter] = []
@@ -72,7 +72,7 @@ async def life(settings: Settings, name: str, liveness: Liveness, measures: Meas
             admissions[one.queue] = admissions.get(one.queue) or Admission(
                 Gate(), costs, one, lambda: session.used_key, of_one_model=one.queue != provider.queue
             )
-        execute = ExecuteActivities(settings, provider, journal, runner, client, measures, reach, arrivals).execute
+        execute = ExecuteActivities(settings, provider, journal, runner, client, metrics, reach, arrivals).execute
         return [
             Worker(
                 client,
@@ -130,7 +130,7 @@ def main(arguments: list[str]) -> None:
         sys.exit("usage: python -m workers.llm PROVIDER (openai, anthropic, gemini, or an added one)")
     (provider,) = arguments
     run_temporal_process(
-        provider, lambda settings, name, liveness, measures: life(settings, name, liveness, measures, provider)
+        provider, lambda settings, name, liveness, metrics: life(settings, name, liveness, metrics, provider)
     )
 
 

@@ -11,18 +11,18 @@ from fleet.errors import OperationError
 from fleet.exit_codes import EXIT_OK
 from fleet.process.lifecycle import happens_within, run_process
 from fleet.process.liveness import Liveness
-from fleet.process.metrics import Measures
+from fleet.process.metrics import Metrics
 from fleet.process.stop_signals import stop_on_signal
 
 _EACH_SECONDS = 0.5
 _AFTER_TROUBLE_SECONDS = 10.0
 
 
-async def life(settings: Settings, name: str, liveness: Liveness, measures: Measures) -> int:
+async def life(settings: Settings, name: str, liveness: Liveness, metrics: Metrics) -> int:
     """Merge until a signal comes."""
     stop = asyncio.Event()
     rotation = int(settings.log_rotation_mb * 1_000_000)
-    merger = Merger(settings.logs, Home.of(settings).state, rotation, settings.log_backups, measures.lines_dropped)
+    merger = Merger(settings.logs, Home.of(settings).state, rotation, settings.log_backups, metrics.lines_dropped)
     logger.info("{} merges the logs into {}", name, merger.path)
     liveness.serving()
     wait = _EACH_SECONDS

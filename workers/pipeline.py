@@ -11,7 +11,7 @@ from fleet.config import Settings
 from fleet.contracts import CONTROL_QUEUE, PIPELINE_QUEUE
 from fleet.pipeline.workflow import AssistantPipelineWorkflow
 from fleet.process.liveness import Liveness
-from fleet.process.metrics import Measures
+from fleet.process.metrics import Metrics
 from fleet.process.runtime import WorkerProcess, run_temporal_process, worker_options
 
 # A budget must not wait long for a process that is gone.
@@ -20,7 +20,7 @@ _BUDGET_STICKY = timedelta(seconds=2)
 _DRAIN_SECONDS = 15.0
 
 
-async def life(settings: Settings, name: str, liveness: Liveness, measures: Measures) -> int:
+async def life(settings: Settings, name: str, liveness: Liveness, metrics: Metrics) -> int:
     """Serve the queues ``pipeline`` and ``control``.
 
     The workflows run outside the SDK's sandbox: docs/decisions/0018-workflows-outside-the-sandbox.md.

@@ -41,7 +41,7 @@ from fleet.execution.safe_activity import safe_activity
 from fleet.pipeline.inputs import parse_csv
 from fleet.pipeline.past_runs import finished_results
 from fleet.pipeline.prompts import build_user_message
-from fleet.process.metrics import Measures
+from fleet.process.metrics import Metrics
 from fleet.process.payload_size import payload_bytes
 from fleet.process.reachability import Reach
 from fleet.providers.base import LlmRequest
@@ -50,9 +50,9 @@ from fleet.providers.base import LlmRequest
 class LoadActivities:
     """What a pipeline needs that is not paid: on the queue ``assistants``."""
 
-    def __init__(self, settings: Settings, backend: Backend, temporal: Client, measures: Measures) -> None:
+    def __init__(self, settings: Settings, backend: Backend, temporal: Client, metrics: Metrics) -> None:
         self.settings = settings
-        self.measures = measures
+        self.metrics = metrics
         self._backend = backend
         self._temporal = temporal
 
@@ -149,12 +149,12 @@ class ExecuteActivities:
         journal: AsyncJournal,
         runner: CallRunner,
         temporal: Client,
-        measures: Measures,
+        metrics: Metrics,
         reach: Reach,
         arrivals: Arrivals,
     ) -> None:
         self.settings = settings
-        self.measures = measures
+        self.metrics = metrics
         self._reach = reach
         self._provider = provider
         self._journal = journal

@@ -23,7 +23,7 @@ from fleet.execution.attempts import Attempts, seconds_used
 from fleet.execution.journal import Ambiguous, Answered, Asked, CallName, Send, Wait
 from fleet.execution.recorded_answer import Recorded
 from fleet.failures import FailureKind
-from fleet.process.metrics import CUT_OFF, Measures
+from fleet.process.metrics import CUT_OFF, Metrics
 from fleet.providers.answer_kept import answer_kept
 from fleet.providers.base import LlmAnswer, LlmRequest, Ticket
 from fleet.providers.prices import cost_of
@@ -83,14 +83,14 @@ class CallRunner:
         session: ProviderSession,
         journal: AsyncJournal,
         admissions: Mapping[str, Admission],
-        measures: Measures,
+        metrics: Metrics,
     ) -> None:
         self._settings = settings
         self._provider = provider
         self._session = session
         self._journal = journal
         self._admissions = admissions
-        self._measures = measures
+        self._metrics = metrics
         self._running: dict[str, asyncio.Task[Recorded]] = {}
         # Two attempts at one call must not both find that it is to be sent.
         self._deciding = asyncio.Lock()
@@ -246,7 +246,7 @@ class CallRunner:
         if self._settings.metrics_by_project:
             with answer_kept("counting what the project paid"):
                 cost = cost_of(self._provider, call.request.model, answer)
-                self._measures.project_paid(call.project_id, cost.usd, simulated=cost.simulated)
+                self._metrics.project_paid(call.project_id, cost.usd, simulated=cost.simulated)
         with answer_kept("telling the budget of the answer"):
             admitted.answered(answer)
         return recorded
@@ -261,11 +261,11 @@ class CallRunner:
             async with asyncio.timeout(seconds):
                 answer = await self._session.complete(request, timeout_seconds=seconds, ticket=ticket)
         except TimeoutError as error:
-            self._measures.call_ended(name, self._provider.queue_of(request.model), FailureKind.TIMED_OUT)
+            self._metrics.call_ended(name, self._provider.queue_of(request.model), FailureKind.TIMED_OUT)
             detail = f"no complete answer within {seconds:.0f} s"
             raise ProviderError(FailureKind.TIMED_OUT, name, detail) from error
         except asyncio.CancelledError:
-            self._measures.call_ended(name, self._provider.queue_of(request.model), CUT_OFF)
+            self._metrics.call_ended(name, self._provider.queue_of(request.model), CUT_OFF)
             raise
         took = time.monotonic() - began
         logger.info("📨 LLM RESPONSE: {} ({} chars in {:.1f}s)", name, len(answer.text), took)

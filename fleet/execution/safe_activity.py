@@ -24,14 +24,14 @@ from fleet.errors import HeldBack, WorkerLost
 from fleet.execution.attempts import Attempts, seconds_used
 from fleet.execution.verdicts import SHORTEST_WAIT_SECONDS, judge
 from fleet.process.machine_id import machine_name
-from fleet.process.metrics import Measures
+from fleet.process.metrics import Metrics
 
 
 class HasSettings(Protocol):
     """A class of activities."""
 
     settings: Settings
-    measures: Measures
+    metrics: Metrics
 
     async def place(self) -> str:
         """The name of the journal that its calls stand in, empty where it makes none."""
@@ -62,7 +62,7 @@ def safe_activity(
         before = argument.before if isinstance(argument, AssistantCall) else None
         attempts = Attempts.resume(info.heartbeat_details, info.attempt, before)
         attempts.make_current()
-        with logger.contextualize(**_context(argument)), _measured(self.measures, info.activity_type):
+        with logger.contextualize(**_context(argument)), _measured(self.metrics, info.activity_type):
             logger.info("🚀 ACTIVITY START: {}", info.activity_type)
             try:
                 # Before all else: what a process dies under before this waits for the heartbeat timeout.
@@ -85,7 +85,7 @@ def safe_activity(
 
 
 @contextmanager
-def _measured(measures: Measures, activity_type: str) -> Iterator[None]:
+def _measured(metrics: Metrics, activity_type: str) -> Iterator[None]:
     """Count the attempt that is the block."""
     began, outcome = time.monotonic(), "success"
     try:
@@ -98,7 +98,7 @@ def _measured(measures: Measures, activity_type: str) -> Iterator[None]:
         outcome = "cancelled"
         raise
     finally:
-        measures.activity_ended(activity_type, outcome, time.monotonic() - began)
+        metrics.activity_ended(activity_type, outcome, time.monotonic() - began)
 
 
 def _context(argument: object) -> dict[str, str]:

@@ -18,14 +18,14 @@ from fleet.errors import FleetError, SettingsError
 from fleet.exit_codes import EXIT_BAD_SETTINGS, EXIT_FAILED, EXIT_OK
 from fleet.process.liveness import Liveness
 from fleet.process.logging import setup_logging
-from fleet.process.metrics import Measures
+from fleet.process.metrics import Metrics
 from fleet.process.process_id import end_with_parent
 
 if TYPE_CHECKING:
     from temporalio.runtime import MetricBuffer
 
 #: The work of a process, with its name, from the settings to the exit status.
-Life = Callable[[Settings, str, Liveness, Measures], Coroutine[None, None, int]]
+Life = Callable[[Settings, str, Liveness, Metrics], Coroutine[None, None, int]]
 
 
 def process_name(program: str) -> str:
@@ -68,22 +68,22 @@ def loading() -> Iterator[None]:
 
 
 async def _living(
-    life: Life, settings: Settings, name: str, measures: Measures, buffer: "MetricBuffer | None"
+    life: Life, settings: Settings, name: str, metrics: Metrics, buffer: "MetricBuffer | None"
 ) -> int:
-    liveness = Liveness(settings, name, measures, buffer)
+    liveness = Liveness(settings, name, metrics, buffer)
     liveness.start()
     status = EXIT_FAILED
     try:
-        status = await life(settings, name, liveness, measures)
+        status = await life(settings, name, liveness, metrics)
     finally:
         liveness.end(well=status == EXIT_OK)
     return status
 
 
-def run_process(program: str, life: Life, measured_by_sdk: "Callable[[], MetricBuffer] | None" = None) -> NoReturn:
+def run_process(program: str, life: Life, metrics_of_sdk: "Callable[[], MetricBuffer] | None" = None) -> NoReturn:
     """Run a process of the fleet from its first to its last line; ``life`` returns the exit status.
 
-    ``measured_by_sdk`` has Temporal's SDK hand over what it measures; None where the process does not use it.
+    ``metrics_of_sdk`` has Temporal's SDK hand over what it measures; None where the process does not use it.
 
     Leaves by ``os._exit``: a Temporal client has been seen to crash the interpreter while it winds down,
     after all work was done, which would make the status untrue.
@@ -93,12 +93,12 @@ def run_process(program: str, life: Life, measured_by_sdk: "Callable[[], MetricB
     try:
         settings = load_settings()
         name = process_name(program)
-        measures = Measures.of_process(settings.state_dir, name) if settings.metrics else Measures()
-        setup_logging(settings, name, measures.lines_dropped)
+        metrics = Metrics.of_process(settings.state_dir, name) if settings.metrics else Metrics()
+        setup_logging(settings, name, metrics.lines_dropped)
         die_with_parent()
-        measures.started(program, name)
-        buffer = measured_by_sdk() if measured_by_sdk is not None else None
-        status = asyncio.run(_living(life, settings, name, measures, buffer))
+        metrics.started(program, name)
+        buffer = metrics_of_sdk() if metrics_of_sdk is not None else None
+        status = asyncio.run(_living(life, settings, name, metrics, buffer))
     except SettingsError as error:
         print(f"{program}: {error}", file=sys.stderr)  # noqa: T201 - there is no log yet
         status = EXIT_BAD_SETTINGS

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, Self
 from loguru import logger
 
 from fleet.config import Settings
-from fleet.process.metrics import Measures, sdk_labels
+from fleet.process.metrics import Metrics, sdk_labels
 from fleet.process.pollers import Polls, QueuePolls
 
 if TYPE_CHECKING:
@@ -157,12 +157,12 @@ class Liveness:
     """Beats from :meth:`start` on, in a thread of its own, until the process ends."""
 
     def __init__(
-        self, settings: Settings, process: str, measures: Measures, buffer: "MetricBuffer | None" = None
+        self, settings: Settings, process: str, metrics: Metrics, buffer: "MetricBuffer | None" = None
     ) -> None:
         self.record = LivenessRecord(process, os.getpid(), started_at=time.time())
         self._path = liveness_file(settings.state_dir.absolute(), process)
         self._blocked_seconds = settings.loop_blocked_seconds
-        self._measures = measures
+        self._metrics = metrics
         self._buffer = buffer
         self._polls, self._gauges = Polls(), Gauges()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -278,7 +278,7 @@ class Liveness:
                 self._polls.take(updates)
                 self.record.queues = self._polls.queues
                 self.record.gauges = self._gauges.take(updates)
-                self._measures.take(updates)
+                self._metrics.take(updates)
         if self.record.stage != "starting":
             self.record.connected = self._polls.connected()
 

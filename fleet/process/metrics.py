@@ -52,7 +52,7 @@ _FOLDER = "measures"
 DAMAGED = (RuntimeError, ValueError, TypeError, KeyError, OSError, struct.error)
 
 
-def measures_folder(state: Path) -> Path:
+def metrics_folder(state: Path) -> Path:
     """Where the processes of a state folder keep what they count."""
     return state.absolute() / _FOLDER
 
@@ -102,7 +102,7 @@ class _Bounded:
         return name
 
 
-class Measures:
+class Metrics:
     """The counters and histograms of one process."""
 
     def __init__(self, registry: CollectorRegistry | None = None) -> None:
@@ -159,7 +159,7 @@ class Measures:
     @classmethod
     def of_process(cls, state: Path, process: str) -> Self:
         """Those of the supervised process of that name, to be made once, before any other."""
-        folder = measures_folder(state)
+        folder = metrics_folder(state)
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(folder)
         for path in folder.glob(f"*_{process}.db"):

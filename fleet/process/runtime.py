@@ -262,10 +262,10 @@ def _ended_by_itself(done: Iterable[asyncio.Task[Any]]) -> int:
 
 def run_temporal_process(program: str, life: Life) -> NoReturn:
     """Run a process that uses Temporal; see :func:`fleet.process.lifecycle.run_process`."""
-    run_process(program, life, _measured_by_sdk)
+    run_process(program, life, _metrics_of_sdk)
 
 
-def _measured_by_sdk() -> MetricBuffer:
+def _metrics_of_sdk() -> MetricBuffer:
     """Where the SDK, from now on, puts what it measures."""
     buffer = MetricBuffer(_BUFFERED_METRICS, MetricBufferDurationFormat.SECONDS)
     Runtime.set_default(Runtime(telemetry=TelemetryConfig(metrics=buffer)), error_if_already_set=False)

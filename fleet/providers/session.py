@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from fleet.config import ProviderSettings
 from fleet.errors import BackendError, BackendUnavailable, ProviderError
 from fleet.failures import FailureKind
-from fleet.process.metrics import ANSWERED, Measures, Usage
+from fleet.process.metrics import ANSWERED, Metrics, Usage
 from fleet.providers.answer_kept import answer_kept
 from fleet.providers.base import LlmAnswer, LlmRequest, Provider, Ticket
 from fleet.providers.error_mapping import not_usable
@@ -26,10 +26,10 @@ class ProviderSession:
     """Makes calls with the current key, and takes up a new key when the old one is rejected."""
 
     def __init__(
-        self, settings: ProviderSettings, factory: ProviderFactory, key_source: KeySource, measures: Measures
+        self, settings: ProviderSettings, factory: ProviderFactory, key_source: KeySource, metrics: Metrics
     ) -> None:
         self._settings = settings
-        self._measures = measures
+        self._metrics = metrics
         self._factory = factory
         self._key_source = key_source
         self._clients: dict[str, Provider] = {}
@@ -91,11 +91,11 @@ class ProviderSession:
         usage = Usage(
             request.model, answer.input_tokens, cached, answer.output_tokens, cost.usd, simulated=cost.simulated
         )
-        self._measures.used(self._settings.name, self._settings.queue_of(request.model), usage)
+        self._metrics.used(self._settings.name, self._settings.queue_of(request.model), usage)
 
     def _ended(self, request: LlmRequest, outcome: str, began: float) -> None:
         queue = self._settings.queue_of(request.model)
-        self._measures.call_ended(self._settings.name, queue, outcome, time.monotonic() - began)
+        self._metrics.call_ended(self._settings.name, queue, outcome, time.monotonic() - began)
 
     @property
     def used_key(self) -> str:

@@ -21,7 +21,7 @@ from fleet.execution.attempts import Attempts
 from fleet.execution.call_runner import Call, CallRunner
 from fleet.execution.journal import Asked, CallName, Journal, Task
 from fleet.execution.recorded_answer import Recorded
-from fleet.process.metrics import Measures
+from fleet.process.metrics import Metrics
 from fleet.providers.base import LlmAnswer, LlmRequest, Ticket
 
 NAME = CallName("key of gpt-4o", "workflow", "draft")
@@ -146,7 +146,7 @@ class Process:
             provider,  # type: ignore[arg-type]
             self.journal,
             {QUEUE: self.admission},
-            Measures(),
+            Metrics(),
         )
 
     async def make(

@@ -7,7 +7,7 @@ from anthropic.types import Message, TextBlock, Usage
 from prometheus_client import CollectorRegistry
 
 from fleet.config import ProviderSettings, load_settings
-from fleet.process.metrics import Measures
+from fleet.process.metrics import Metrics
 from fleet.providers.anthropic.adapter import _answer
 from fleet.providers.base import LlmAnswer, LlmRequest, Ticket
 from fleet.providers.prices import usd_for
@@ -35,11 +35,11 @@ def openai() -> ProviderSettings:
     return load_settings(api_base_url="http://localhost:1").provider("openai")
 
 
-def session(answer: LlmAnswer, measures: Measures) -> ProviderSession:
+def session(answer: LlmAnswer, metrics: Metrics) -> ProviderSession:
     async def key(fresh: bool) -> str:
         return "sk-a-key-of-tests"
 
-    return ProviderSession(openai(), lambda key: Answers(answer), key, measures)
+    return ProviderSession(openai(), lambda key: Answers(answer), key, metrics)
 
 
 IMPOSSIBLE = {
@@ -52,7 +52,7 @@ IMPOSSIBLE = {
 @pytest.mark.parametrize("kind", IMPOSSIBLE)
 async def test_whatever_an_endpoint_says_of_usage_the_answer_is_kept(kind: str) -> None:
     answer = IMPOSSIBLE[kind]
-    assert await session(answer, Measures()).complete(REQUEST, timeout_seconds=5) == answer
+    assert await session(answer, Metrics()).complete(REQUEST, timeout_seconds=5) == answer
 
 
 def test_usage_that_cannot_be_has_no_known_price() -> None:
@@ -60,25 +60,25 @@ def test_usage_that_cannot_be_has_no_known_price() -> None:
 
 
 async def test_an_answer_that_cannot_be_counted_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    measures, answer = Measures(), LlmAnswer("text", "gpt-4o", "stop", 10, 20)
+    metrics, answer = Metrics(), LlmAnswer("text", "gpt-4o", "stop", 10, 20)
 
     def full(*arguments: object) -> None:
         raise OSError("No space left on device")
 
-    monkeypatch.setattr(measures, "used", full)
-    assert await session(answer, measures).complete(REQUEST, timeout_seconds=5) == answer
+    monkeypatch.setattr(metrics, "used", full)
+    assert await session(answer, metrics).complete(REQUEST, timeout_seconds=5) == answer
 
 
 async def test_what_is_counted_as_paid_is_what_no_simulator_answered() -> None:
     registry = CollectorRegistry()
-    measures, answer = Measures(registry), LlmAnswer("text", "gpt-4o", "stop", 1000, 100)
+    metrics, answer = Metrics(registry), LlmAnswer("text", "gpt-4o", "stop", 1000, 100)
     simulated = replace(answer, headers={"x-simulator": "true"})
     labels = {"provider": "openai", "queue": "llm-openai", "model": "gpt-4o"}
     for _ in range(2):
-        await session(simulated, measures).complete(REQUEST, timeout_seconds=5)
+        await session(simulated, metrics).complete(REQUEST, timeout_seconds=5)
     assert registry.get_sample_value("fleet_provider_cost_usd_total", labels) == 0
     assert registry.get_sample_value("fleet_provider_simulated_cost_usd_total", labels) == pytest.approx(0.007)
-    await session(answer, measures).complete(REQUEST, timeout_seconds=5)
+    await session(answer, metrics).complete(REQUEST, timeout_seconds=5)
     assert registry.get_sample_value("fleet_provider_cost_usd_total", labels) == pytest.approx(0.0035)
     assert registry.get_sample_value("fleet_provider_simulated_cost_usd_total", labels) == pytest.approx(0.007)
 

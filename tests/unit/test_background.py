@@ -11,7 +11,7 @@ from fleet.config import ProviderSettings, load_settings
 from fleet.errors import ProviderError
 from fleet.execution.attempts import Attempts
 from fleet.failures import FailureKind
-from fleet.process.metrics import Measures
+from fleet.process.metrics import Metrics
 from fleet.providers.base import LlmAnswer, LlmRequest, Provider, Ticket
 from fleet.providers.registry import provider_factory
 from fleet.providers.session import ProviderSession
@@ -151,7 +151,7 @@ async def test_a_key_that_is_rejected_while_looking_leaves_the_call_to_the_next_
     async def key(fresh: bool) -> str:
         return keys[fresh]
 
-    session = ProviderSession(endpoint.settings, endpoint.provider, key, Measures())
+    session = ProviderSession(endpoint.settings, endpoint.provider, key, Metrics())
     answer = await session.complete(REQUEST, timeout_seconds=5, ticket=Ticket(None, endpoint.tell))
     await session.close()
     assert (answer.text, endpoint.created) == ("ano", 1)

@@ -22,7 +22,7 @@ from fleet.control.web.history import STEPS, Trail
 from fleet.control.web.page_state import median_of, pipelines_of, state_of, totals_of, waiting_in
 from fleet.control.web.recent_errors import MOST, Troubles
 from fleet.process.liveness import LivenessRecord, Unreachable
-from fleet.process.metrics import Measures, Usage
+from fleet.process.metrics import Metrics, Usage
 
 NOW = datetime(2026, 3, 2, 12, 0).timestamp()
 PARKED = Standing(
@@ -46,15 +46,15 @@ def settings(tmp_path: Path) -> Settings:
 def counted_with(calls: int) -> Counted:
     """What a process has counted after so many answered calls of two seconds, and a 429 and a timeout."""
     registry = CollectorRegistry()
-    measures = Measures(registry)
-    measures.started("openai", "openai_00")
-    measures.started("openai", "openai_00")
+    metrics = Metrics(registry)
+    metrics.started("openai", "openai_00")
+    metrics.started("openai", "openai_00")
     for _ in range(calls):
-        measures.call_ended("openai", "llm-openai", "answered", 2.0)
-        measures.used("openai", "llm-openai", Usage("gpt-4o", 100, 0, 10, 0.01))
-        measures.used("gemini", "llm-gemini", Usage("gemini-2.5-flash", 50, 0, 5, 0.03, simulated=True))
-    measures.call_ended("openai", "llm-openai", "rate")
-    measures.call_ended("openai", "llm-openai", "timed_out")
+        metrics.call_ended("openai", "llm-openai", "answered", 2.0)
+        metrics.used("openai", "llm-openai", Usage("gpt-4o", 100, 0, 10, 0.01))
+        metrics.used("gemini", "llm-gemini", Usage("gemini-2.5-flash", 50, 0, 5, 0.03, simulated=True))
+    metrics.call_ended("openai", "llm-openai", "rate")
+    metrics.call_ended("openai", "llm-openai", "timed_out")
     return Counted(list(registry.collect()))
 
 

@@ -20,7 +20,7 @@ from fleet.control.supervision.process_health import STILL_SECONDS, Vitals, Watc
 from fleet.control.supervision.supervisord_client import ProcessStatus
 from fleet.control.supervision.supervisord_home import Home
 from fleet.process.liveness import Liveness, LivenessRecord, Unreachable, liveness_file
-from fleet.process.metrics import Measures
+from fleet.process.metrics import Metrics
 from fleet.process.pollers import QueuePolls
 from tests.waiting import wait_for
 
@@ -132,10 +132,10 @@ def test_what_keeps_calls_from_being_sent_is_known_over_a_restart_until_it_polls
     settings = load_settings(api_base_url="http://b", state_dir=tmp_path)
     path = liveness_file(tmp_path, "openai_00")
     path.parent.mkdir()
-    first = Liveness(settings, "openai_00", Measures())
+    first = Liveness(settings, "openai_00", Metrics())
     first.probing(LOST)
     first.end(well=True)
-    second = Liveness(settings, "openai_00", Measures())
+    second = Liveness(settings, "openai_00", Metrics())
     second.record.follows(LivenessRecord.read(path))
     assert second.record.unreachable == LOST
     second.serving([QUEUE])
@@ -314,7 +314,7 @@ def no_room() -> Iterator[None]:
 async def test_a_pulse_beats_on_without_room_on_the_disk(tmp_path: Path) -> None:
     settings = load_settings(api_base_url="http://localhost:8000", state_dir=tmp_path)
     (tmp_path / "pulse").mkdir()
-    beating = Liveness(settings, "openai_00", Measures())
+    beating = Liveness(settings, "openai_00", Metrics())
     path = liveness_file(tmp_path, "openai_00")
     beating.serving([QUEUE])
     beating.end(well=False)
@@ -341,7 +341,7 @@ async def test_who_waits_for_a_process_to_serve_is_told_at_once(
     monkeypatch.setattr("fleet.process.liveness.BEAT_SECONDS", 1000.0)
     # It beats on after the test's loop has ended, and must not take that for a blocked one.
     settings = load_settings(api_base_url="http://b", state_dir=tmp_path, loop_blocked_seconds=86_400)
-    beating, path = Liveness(settings, "openai_00", Measures()), liveness_file(tmp_path, "openai_00")
+    beating, path = Liveness(settings, "openai_00", Metrics()), liveness_file(tmp_path, "openai_00")
 
     def told() -> LivenessRecord | None:
         found = LivenessRecord.read(path)

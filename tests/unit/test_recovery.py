@@ -24,7 +24,7 @@ from fleet.execution.journal import CallName, Journal
 from fleet.execution.recorded_answer import Recorded
 from fleet.execution.recovery import Recovery
 from fleet.execution.safe_activity import safe_activity
-from fleet.process.metrics import Measures
+from fleet.process.metrics import Metrics
 from fleet.process.process_id import Owner
 from tests.unit.call_world import ANSWER, ASKED, NAME, TASK
 from tests.waiting import wait_for
@@ -252,7 +252,7 @@ class Work:
 
     def __init__(self, folder: Path) -> None:
         self.settings = load_settings(api_base_url="http://localhost:8000", state_dir=folder)
-        self.measures = Measures()
+        self.metrics = Metrics()
         self.did: list[str] = []
 
     async def place(self) -> str:

@@ -4,7 +4,7 @@ import pytest
 
 from fleet.config import load_settings
 from fleet.errors import ApiKeyMissing, BackendError, BackendUnavailable
-from fleet.process.metrics import Measures
+from fleet.process.metrics import Metrics
 from fleet.providers.session import ProviderSession
 
 
@@ -24,7 +24,7 @@ def session_with(key: str | BackendError, made: list[Client]) -> ProviderSession
         return key
 
     settings = load_settings(api_base_url="http://localhost:8000").provider("openai")
-    return ProviderSession(settings, lambda key: Client(made), source, Measures())  # type: ignore[arg-type,return-value]
+    return ProviderSession(settings, lambda key: Client(made), source, Metrics())  # type: ignore[arg-type,return-value]
 
 
 async def test_a_key_that_cannot_be_asked_for_is_missed_before_a_call_and_one_that_is_not_there_by_the_call() -> (

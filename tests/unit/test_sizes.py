@@ -21,7 +21,7 @@ from fleet.errors import TooLarge
 from fleet.execution.activities import LoadActivities, _at_once
 from fleet.execution.assistant_results import sendable
 from fleet.pipeline.results import fitting
-from fleet.process.metrics import Measures
+from fleet.process.metrics import Metrics
 from fleet.process.payload_size import cut_to_fit, payload_bytes, surely_fit, text_bytes
 
 TEMPORALS_LIMIT = 2 * 1024 * 1024
@@ -118,7 +118,7 @@ async def test_a_plan_that_is_too_large_fails_with_its_size_and_the_remedy() -> 
         return rows
 
     backend = SimpleNamespace(assistants=give, api_key=give)
-    loading = LoadActivities(load_settings(api_base_url="http://x"), backend, None, Measures())  # type: ignore[arg-type]
+    loading = LoadActivities(load_settings(api_base_url="http://x"), backend, None, Metrics())  # type: ignore[arg-type]
     load: Any = LoadActivities.load
     with pytest.raises(
         TooLarge, match=r"1000 assistants of project 'big'.* bytes, where .*Remedy: shorten"

@@ -29,7 +29,7 @@ from fleet.contracts import (
 from fleet.execution.activities import LoadActivities
 from fleet.pipeline.workflow import AssistantPipelineWorkflow
 from fleet.process.data_converter import data_converter
-from fleet.process.metrics import Measures
+from fleet.process.metrics import Metrics
 from tests.temporal import running_temporal
 
 ANSWER = timedelta(seconds=10)
@@ -88,7 +88,7 @@ async def working_on(address: str, project: Project) -> AsyncIterator[Client]:
     client = await Client.connect(address, data_converter=data_converter())
     settings = load_settings(api_base_url="http://localhost:1")
     backend: Any = SimpleNamespace(assistants=project.assistants, api_key=project.api_key)
-    loading = LoadActivities(settings, backend, client, Measures())
+    loading = LoadActivities(settings, backend, client, Metrics())
     async with (
         Worker(client, task_queue=PIPELINE_QUEUE, workflows=[AssistantPipelineWorkflow]),
         Worker(client, task_queue=ASSISTANTS_QUEUE, activities=[loading.load, loading.check_csv, loading.collect]),

@@ -8,7 +8,7 @@ from pathlib import Path
 from prometheus_client.core import Metric
 from prometheus_client.samples import Sample
 
-from fleet.process.metrics import DAMAGED, can_be_read, measures_folder, merged
+from fleet.process.metrics import DAMAGED, can_be_read, merged, metrics_folder
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Counted:
 
 def read_counted(state: Path) -> Counted:
     """Read all files; one that is damaged is left out and told of."""
-    files = sorted(measures_folder(state).glob("*.db"))
+    files = sorted(metrics_folder(state).glob("*.db"))
     try:
         return Counted(merged(files))
     except DAMAGED:

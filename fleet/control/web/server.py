@@ -18,7 +18,7 @@ from fleet.control.web.streams import Pictures
 from fleet.errors import SettingsError
 from fleet.exit_codes import EXIT_FAILED, EXIT_OK
 from fleet.process.liveness import Liveness
-from fleet.process.metrics import Measures
+from fleet.process.metrics import Metrics
 from fleet.process.stop_signals import stop_on_signal
 
 _GRACE_SECONDS = 5
@@ -31,7 +31,7 @@ class _Server(uvicorn.Server):
         yield
 
 
-async def serve(settings: Settings, name: str, liveness: Liveness, measures: Measures) -> int:
+async def serve(settings: Settings, name: str, liveness: Liveness, metrics: Metrics) -> int:
     """Serve until a signal comes; the exit status.
 
     Raises:

@@ -11,7 +11,7 @@ from fleet.config import ProviderSettings, load_settings
 from fleet.devstack.simulator.testing import RunningSimulator
 from fleet.errors import ProviderError
 from fleet.failures import Billed, FailureKind
-from fleet.process.metrics import Measures
+from fleet.process.metrics import Metrics
 from fleet.providers.base import LlmAnswer, LlmRequest, Provider, Ticket
 from fleet.providers.gemini.adapter import GeminiProvider
 from fleet.providers.registry import provider_factory
@@ -209,7 +209,7 @@ async def session(case: str, simulator: RunningSimulator) -> AsyncIterator[Provi
         return "sim-key-12345678"
 
     factory = provider_factory(settings)
-    made = ProviderSession(settings, lambda key: Ticketed(factory(key)), key, Measures())
+    made = ProviderSession(settings, lambda key: Ticketed(factory(key)), key, Metrics())
     try:
         yield made
     finally:

@@ -9,7 +9,7 @@ from loguru import logger
 from prometheus_client import CollectorRegistry, values
 
 from fleet.control.health.metric_totals import read_counted
-from fleet.process.metrics import ANSWERED, Measures, Usage, measures_folder, sdk_labels
+from fleet.process.metrics import ANSWERED, Metrics, Usage, metrics_folder, sdk_labels
 
 CALLS = "fleet_provider_calls_total"
 
@@ -26,9 +26,9 @@ def as_before(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 def count(state: Path, process: str, calls: int) -> None:
     """A process of that name lives, makes calls, and is killed."""
-    measures = Measures.of_process(state, process)
+    metrics = Metrics.of_process(state, process)
     for _ in range(calls):
-        measures.call_ended("openai", "llm-openai", ANSWERED, 2.0)
+        metrics.call_ended("openai", "llm-openai", ANSWERED, 2.0)
     values.close_all_multiprocess_files()  # type: ignore[no-untyped-call]
 
 
@@ -36,7 +36,7 @@ def test_the_next_process_of_a_name_goes_on_counting(tmp_path: Path) -> None:
     for _ in range(3):
         count(tmp_path, "openai_00", 2)
     assert read_counted(tmp_path).total(CALLS, outcome=ANSWERED) == 6
-    assert len(list(measures_folder(tmp_path).glob("counter_*.db"))) == 1
+    assert len(list(metrics_folder(tmp_path).glob("counter_*.db"))) == 1
 
 
 def test_what_all_processes_counted_is_summed_those_that_are_gone_included(tmp_path: Path) -> None:
@@ -51,7 +51,7 @@ def test_what_all_processes_counted_is_summed_those_that_are_gone_included(tmp_p
 def test_damaged_files_are_told_of_and_left_out(tmp_path: Path) -> None:
     count(tmp_path, "openai_00", 2)
     count(tmp_path, "gemini_00", 3)
-    (path,) = measures_folder(tmp_path).glob("counter_gemini_00.db")
+    (path,) = metrics_folder(tmp_path).glob("counter_gemini_00.db")
     path.write_bytes(b"\xff\xff\xff\x7f" + os.urandom(4092))
     said: list[str] = []
     handler = logger.add(said.append, format="{message}")
@@ -64,18 +64,18 @@ def test_damaged_files_are_told_of_and_left_out(tmp_path: Path) -> None:
 
 def test_a_process_with_a_damaged_file_puts_it_aside_and_begins_anew(tmp_path: Path) -> None:
     count(tmp_path, "openai_00", 2)
-    (path,) = measures_folder(tmp_path).glob("counter_openai_00.db")
+    (path,) = metrics_folder(tmp_path).glob("counter_openai_00.db")
     path.write_bytes(b"\x40\x00\x00\x00" + b"\xff" * 8188)
     count(tmp_path, "openai_00", 1)
     assert read_counted(tmp_path).total(CALLS) == 1
-    assert list(measures_folder(tmp_path).glob("counter_openai_00.damaged-*"))
+    assert list(metrics_folder(tmp_path).glob("counter_openai_00.damaged-*"))
 
 
 def test_a_price_that_is_not_known_is_counted_and_is_no_zero() -> None:
     registry = CollectorRegistry()
-    measures = Measures(registry)
-    measures.used("openai", "llm-openai", Usage("gpt-4o", 100, 40, 10, 0.5))
-    measures.used("openai", "llm-openai", Usage("my-model", 100, 0, 10, None))
+    metrics = Metrics(registry)
+    metrics.used("openai", "llm-openai", Usage("gpt-4o", 100, 40, 10, 0.5))
+    metrics.used("openai", "llm-openai", Usage("my-model", 100, 0, 10, None))
     labels = {"provider": "openai", "queue": "llm-openai"}
     sample = registry.get_sample_value
     assert sample("fleet_provider_cost_usd_total", labels | {"model": "gpt-4o"}) == 0.5
@@ -86,10 +86,10 @@ def test_a_price_that_is_not_known_is_counted_and_is_no_zero() -> None:
 
 def test_what_a_simulator_answered_is_counted_apart_and_nothing_of_it_is_paid() -> None:
     registry = CollectorRegistry()
-    measures = Measures(registry)
-    measures.used("openai", "llm-openai", Usage("gpt-4o", 100, 0, 10, 0.5))
-    measures.used("openai", "llm-openai", Usage("gpt-4o", 100, 0, 10, 0.25, simulated=True))
-    measures.used("openai", "llm-openai", Usage("my-model", 100, 0, 10, None, simulated=True))
+    metrics = Metrics(registry)
+    metrics.used("openai", "llm-openai", Usage("gpt-4o", 100, 0, 10, 0.5))
+    metrics.used("openai", "llm-openai", Usage("gpt-4o", 100, 0, 10, 0.25, simulated=True))
+    metrics.used("openai", "llm-openai", Usage("my-model", 100, 0, 10, None, simulated=True))
     labels = {"provider": "openai", "queue": "llm-openai", "model": "gpt-4o"}
     sample = registry.get_sample_value
     assert sample("fleet_provider_cost_usd_total", labels) == 0.5
@@ -102,9 +102,9 @@ def test_what_a_simulator_answered_is_counted_apart_and_nothing_of_it_is_paid() 
 
 def test_a_projects_simulated_answers_are_not_in_what_it_paid() -> None:
     registry = CollectorRegistry()
-    measures = Measures(registry)
-    measures.project_paid("seo", 0.5)
-    measures.project_paid("seo", 0.25, simulated=True)
+    metrics = Metrics(registry)
+    metrics.project_paid("seo", 0.5)
+    metrics.project_paid("seo", 0.25, simulated=True)
     sample = registry.get_sample_value
     assert sample("fleet_project_cost_usd_total", {"project": "seo"}) == 0.5
     assert sample("fleet_project_simulated_cost_usd_total", {"project": "seo"}) == 0.25
@@ -112,9 +112,9 @@ def test_a_projects_simulated_answers_are_not_in_what_it_paid() -> None:
 
 def test_models_beyond_a_hundred_share_a_label() -> None:
     registry = CollectorRegistry()
-    measures = Measures(registry)
+    metrics = Metrics(registry)
     for number in range(130):
-        measures.used("openai", "llm-openai", Usage(f"model-{number}", 1, 0, 1, None))
+        metrics.used("openai", "llm-openai", Usage(f"model-{number}", 1, 0, 1, None))
     models = {
         one.labels["model"] for family in registry.collect() for one in family.samples if "model" in one.labels
     }
@@ -128,10 +128,10 @@ def test_of_the_sdks_labels_those_are_kept_that_are_bounded() -> None:
 
 def test_projects_beyond_a_hundred_share_a_label() -> None:
     registry = CollectorRegistry()
-    measures = Measures(registry)
+    metrics = Metrics(registry)
     for number in range(130):
-        measures.project_paid(f"project-{number}", 0.5)
-    measures.project_paid("project-0", None)
+        metrics.project_paid(f"project-{number}", 0.5)
+    metrics.project_paid("project-0", None)
     sample = registry.get_sample_value
     assert sample("fleet_project_cost_usd_total", {"project": "project-0"}) == 0.5
     assert sample("fleet_project_cost_usd_total", {"project": "other"}) == 15.0
