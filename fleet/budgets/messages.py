@@ -13,7 +13,7 @@ LIMIT_SIGNAL = "limit"
 PAUSE_SIGNAL = "pause"
 RESUME_SIGNAL = "resume"
 NEW_KEY_SIGNAL = "new_key"
-STANDING_QUERY = "standing"
+STATUS_QUERY = "standing"
 
 #: Calls a second of a queue of which no limit is known.
 UNLIMITED = 1000.0
@@ -115,7 +115,7 @@ class Opening:
 
 
 @dataclass(frozen=True)
-class LimitStanding:
+class LimitStatus:
     """One limit as the budget sees it. ``others`` is what somebody else takes of it a second."""
 
     what: str
@@ -138,7 +138,7 @@ class HeldModel:
 
 
 @dataclass(frozen=True)
-class MachineStanding:
+class KnownMachine:
     """A machine whose processes the budget has heard: when last, in unix seconds by the Temporal server's clock.
     What it did not tell of itself is empty."""
 
@@ -149,8 +149,8 @@ class MachineStanding:
 
 
 @dataclass(frozen=True)
-class Standing:
-    """Answer of the query ``standing``. ``why`` says what holds the rate where it is; ``resumes`` is how often the
+class BudgetStatus:
+    """Answer of the query ``budget_status``. ``why`` says what holds the rate where it is; ``resumes`` is how often the
     operator has opened the queue; ``machines`` are those that the budget has heard in the last day.
     ``report_seconds`` is the time in which one report of each process falls due; budgets of 0.1.0 do not say (0),
     and neither how many ``processes`` have reported lately."""
@@ -163,7 +163,7 @@ class Standing:
     calls: int
     answered: int
     refused: int
-    limits: list[LimitStanding] = field(default_factory=list)
+    limits: list[LimitStatus] = field(default_factory=list)
     until: float | None = None
     rejected_key: str = ""
     calls_per_minute: float = 0.0
@@ -172,7 +172,7 @@ class Standing:
     held_models: list[HeldModel] = field(default_factory=list)
     report_seconds: float = 0.0
     processes: int = 0
-    machines: list[MachineStanding] = field(default_factory=list)
+    machines: list[KnownMachine] = field(default_factory=list)
 
     @property
     def holds(self) -> bool:

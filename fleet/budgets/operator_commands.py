@@ -13,8 +13,8 @@ from fleet.budgets.messages import (
     LIMIT_SIGNAL,
     PAUSE_SIGNAL,
     RESUME_SIGNAL,
-    STANDING_QUERY,
-    Standing,
+    STATUS_QUERY,
+    BudgetStatus,
     budget_id,
 )
 from fleet.budgets.task_queues import queue_rate
@@ -26,35 +26,37 @@ _OBEYED_SECONDS = 8.0
 _LOOK_SECONDS = 0.1
 
 
-async def standing_of(client: Client, queue: str) -> Standing | None:
+async def budget_status_of(client: Client, queue: str) -> BudgetStatus | None:
     """How a queue's budget stands; None where there is none or nobody keeps it."""
     try:
-        found: Standing = await _budget(client, queue).query(
-            STANDING_QUERY, result_type=Standing, rpc_timeout=_RPC
+        found: BudgetStatus = await _budget(client, queue).query(
+            STATUS_QUERY, result_type=BudgetStatus, rpc_timeout=_RPC
         )
     except (RPCError, WorkflowQueryFailedError):
         return None
     return found
 
 
-async def standings_of(client: Client, queues: list[str]) -> dict[str, Standing | None]:
+async def budget_statuses_of(client: Client, queues: list[str]) -> dict[str, BudgetStatus | None]:
     """How the budgets of these queues stand."""
-    found = await asyncio.gather(*(standing_of(client, queue) for queue in queues))
+    found = await asyncio.gather(*(budget_status_of(client, queue) for queue in queues))
     return dict(zip(queues, found, strict=True))
 
 
-async def set_limits(client: Client, queue: str, limits: LimitSettings) -> Standing:
+async def set_limits(client: Client, queue: str, limits: LimitSettings) -> BudgetStatus:
     """Set the operator's limits; they win over those of the settings until they are reset.
 
     Raises:
         OperationError: the queue has no budget, or nobody keeps it.
     """
-    return await _order(client, queue, LIMIT_SIGNAL, [limits], lambda standing: standing.set_limits == limits)
+    return await _order(
+        client, queue, LIMIT_SIGNAL, [limits], lambda budget_status: budget_status.set_limits == limits
+    )
 
 
 async def all_of(
-    client: Client, queues: Iterable[str], act: Callable[[Client, str], Awaitable[Standing]]
-) -> dict[str, Standing]:
+    client: Client, queues: Iterable[str], act: Callable[[Client, str], Awaitable[BudgetStatus]]
+) -> dict[str, BudgetStatus]:
     """Have all queues of a provider paused or resumed, at once.
 
     Raises:
@@ -62,7 +64,7 @@ async def all_of(
     """
     named = [*queues]
     ended = await asyncio.gather(*(act(client, queue) for queue in named), return_exceptions=True)
-    done = {queue: one for queue, one in zip(named, ended, strict=True) if isinstance(one, Standing)}
+    done = {queue: one for queue, one in zip(named, ended, strict=True) if isinstance(one, BudgetStatus)}
     failed = [one for one in ended if isinstance(one, BaseException)]
     for error in failed:
         if not isinstance(error, OperationError):
@@ -73,19 +75,21 @@ async def all_of(
     return done
 
 
-async def pause(client: Client, queue: str, why: str) -> Standing:
+async def pause(client: Client, queue: str, why: str) -> BudgetStatus:
     """Shut a queue: what waits there waits on, calls that are under way end as usual."""
-    return await _order(client, queue, PAUSE_SIGNAL, [why], lambda standing: standing.breaker == "paused")
+    return await _order(
+        client, queue, PAUSE_SIGNAL, [why], lambda budget_status: budget_status.breaker == "paused"
+    )
 
 
-async def resume(client: Client, queue: str) -> Standing:
+async def resume(client: Client, queue: str) -> BudgetStatus:
     """Open a queue, whatever shut it: an operator, a spent quota, a rejected key."""
-    return await _order(client, queue, RESUME_SIGNAL, [], lambda standing: standing.breaker == "closed")
+    return await _order(client, queue, RESUME_SIGNAL, [], lambda budget_status: budget_status.breaker == "closed")
 
 
 async def _order(
-    client: Client, queue: str, signal: str, arguments: list[Any], obeyed: Callable[[Standing], bool]
-) -> Standing:
+    client: Client, queue: str, signal: str, arguments: list[Any], obeyed: Callable[[BudgetStatus], bool]
+) -> BudgetStatus:
     """Tell the budget, and wait until it stands so and the server hands out tasks accordingly."""
     try:
         await _budget(client, queue).signal(signal, args=arguments, rpc_timeout=_RPC)
@@ -96,9 +100,9 @@ async def _order(
         ) from None
     given_up = time.monotonic() + _OBEYED_SECONDS
     while time.monotonic() < given_up:
-        standing = await standing_of(client, queue)
-        if standing is not None and obeyed(standing) and await _holds(client, standing):
-            return standing
+        budget_status = await budget_status_of(client, queue)
+        if budget_status is not None and obeyed(budget_status) and await _holds(client, budget_status):
+            return budget_status
         await asyncio.sleep(_LOOK_SECONDS)
     raise OperationError(
         f"the budget of {queue} was told, and nobody acted on it for {_OBEYED_SECONDS:.0f} s. Remedy: see that a "
@@ -106,15 +110,15 @@ async def _order(
     )
 
 
-async def _holds(client: Client, standing: Standing) -> bool:
+async def _holds(client: Client, budget_status: BudgetStatus) -> bool:
     """Whether the server's rate says the same about an open or a shut queue."""
-    if not standing.exact:
+    if not budget_status.exact:
         return True
     try:
-        found = await queue_rate(client, standing.queue)
+        found = await queue_rate(client, budget_status.queue)
     except RPCError:
         return False
-    return (found.rate == 0) == (standing.rate == 0)
+    return (found.rate == 0) == (budget_status.rate == 0)
 
 
 def _budget(client: Client, queue: str) -> WorkflowHandle[Any, Any]:

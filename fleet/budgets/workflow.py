@@ -24,10 +24,10 @@ with workflow.unsafe.imports_passed_through():
         REPORT_SIGNAL,
         RESUME_SIGNAL,
         SET_QUEUE_RATE,
-        STANDING_QUERY,
+        STATUS_QUERY,
+        BudgetStatus,
         Opening,
         Report,
-        Standing,
     )
     from fleet.budgets.task_queues import RateOrder
     from fleet.contracts import LimitSettings
@@ -104,9 +104,9 @@ class ProviderBudgetWorkflow:
 
     async def _apply(self) -> None:
         self._budget.pass_time(_now())
-        rate, standing = self._budget.dispatch_rate(), describe(self._budget)
-        self._say(standing)
-        order = RateOrder(self._budget.queue, round(rate, 5), standing.why, set=self._moved(rate))
+        rate, budget_status = self._budget.dispatch_rate(), describe(self._budget)
+        self._say(budget_status)
+        order = RateOrder(self._budget.queue, round(rate, 5), budget_status.why, set=self._moved(rate))
         try:
             allowed = await workflow.execute_local_activity(
                 SET_QUEUE_RATE,
@@ -134,26 +134,30 @@ class ProviderBudgetWorkflow:
             return True
         return abs(rate - self._applied) > _LEAST_CHANGE * self._applied
 
-    def _say(self, standing: Standing) -> None:
+    def _say(self, budget_status: BudgetStatus) -> None:
         """Tell the log when a queue is shut, tried or opened, and when a model of it has no quota."""
-        for held in standing.held_models:
+        for held in budget_status.held_models:
             if held.model not in self._without_quota:
                 until = datetime.fromtimestamp(held.until, UTC)
                 workflow.logger.error(
-                    "⛔ MODEL WITHOUT QUOTA: %s of %s until %s: %s", held.model, standing.queue, until, held.why
+                    "⛔ MODEL WITHOUT QUOTA: %s of %s until %s: %s",
+                    held.model,
+                    budget_status.queue,
+                    until,
+                    held.why,
                 )
-        self._without_quota = {held.model for held in standing.held_models}
-        if standing.breaker == self._state:
+        self._without_quota = {held.model for held in budget_status.held_models}
+        if budget_status.breaker == self._state:
             return
-        first, self._state = self._state == "", standing.breaker
+        first, self._state = self._state == "", budget_status.breaker
         queue = self._budget.queue
-        match standing.breaker:
+        match budget_status.breaker:
             case "parked":
-                workflow.logger.error("⛔ PROVIDER PARKED: %s: %s", queue, standing.why)
+                workflow.logger.error("⛔ PROVIDER PARKED: %s: %s", queue, budget_status.why)
             case "probing":
-                workflow.logger.warning("⚠ PROVIDER IN TROUBLE: %s is only probed: %s", queue, standing.why)
+                workflow.logger.warning("⚠ PROVIDER IN TROUBLE: %s is only probed: %s", queue, budget_status.why)
             case "paused":
-                workflow.logger.warning("⏸ PROVIDER PAUSED: %s: %s", queue, standing.why)
+                workflow.logger.warning("⏸ PROVIDER PAUSED: %s: %s", queue, budget_status.why)
             case _ if not first:
                 workflow.logger.info("▶ PROVIDER OPEN: %s", queue)
 
@@ -215,8 +219,8 @@ class ProviderBudgetWorkflow:
         self._budget.new_key(mark, _now())
         self._heard += 1
 
-    @workflow.query(name=STANDING_QUERY)
-    def standing(self) -> Standing:
+    @workflow.query(name=STATUS_QUERY)
+    def budget_status(self) -> BudgetStatus:
         """The rate now, and why."""
         return describe(self._budget)
 

@@ -8,8 +8,8 @@ from rich.console import Console
 from rich.table import Table
 from temporalio.client import Client
 
-from fleet.budgets.messages import Standing
-from fleet.budgets.operator_commands import all_of, pause, resume, set_limits, standing_of, standings_of
+from fleet.budgets.messages import BudgetStatus
+from fleet.budgets.operator_commands import all_of, budget_status_of, budget_statuses_of, pause, resume, set_limits
 from fleet.cli.show import shown
 from fleet.config import Settings
 from fleet.contracts import LimitSettings
@@ -17,7 +17,7 @@ from fleet.errors import OperationError
 from fleet.process.runtime import connect_once
 
 _STYLES = {"closed": "green", "probing": "yellow", "paused": "yellow", "parked": "bold red"}
-Standings = dict[str, Standing | None]
+BudgetStatuses = dict[str, BudgetStatus | None]
 
 
 def queues_of(settings: Settings, provider: str | None) -> list[str]:
@@ -48,14 +48,14 @@ def queue_of(settings: Settings, provider: str, model: str | None) -> str:
     return named.queue_of(model)
 
 
-async def see(settings: Settings, provider: str | None) -> Standings:
+async def see(settings: Settings, provider: str | None) -> BudgetStatuses:
     """How the budgets stand."""
-    return await standings_of(await connect_once(settings), queues_of(settings, provider))
+    return await budget_statuses_of(await connect_once(settings), queues_of(settings, provider))
 
 
 async def change(
     settings: Settings, provider: str, model: str | None, limits: LimitSettings, *, reset: bool
-) -> Standings:
+) -> BudgetStatuses:
     """Set the limits that are given, and leave the others; ``reset`` goes back to those of the settings first.
 
     Raises:
@@ -63,7 +63,7 @@ async def change(
     """
     client = await connect_once(settings)
     queue = queue_of(settings, provider, model)
-    now = await standing_of(client, queue)
+    now = await budget_status_of(client, queue)
     if now is None and not reset:
         raise OperationError(
             f"nobody keeps the budget of {queue}, so the limits that were set before cannot be told, and these "
@@ -74,31 +74,33 @@ async def change(
     return {queue: await set_limits(client, queue, replace(old, **given))}
 
 
-async def shut(settings: Settings, provider: str, why: str) -> Standings:
+async def shut(settings: Settings, provider: str, why: str) -> BudgetStatuses:
     """Pause all queues of a provider."""
     return await _each(settings, provider, lambda client, queue: pause(client, queue, why))
 
 
-async def open_again(settings: Settings, provider: str) -> Standings:
+async def open_again(settings: Settings, provider: str) -> BudgetStatuses:
     """Resume all queues of a provider."""
     return await _each(settings, provider, resume)
 
 
-async def _each(settings: Settings, provider: str, act: Callable[[Client, str], Awaitable[Standing]]) -> Standings:
+async def _each(
+    settings: Settings, provider: str, act: Callable[[Client, str], Awaitable[BudgetStatus]]
+) -> BudgetStatuses:
     client = await connect_once(settings)
     done = await all_of(client, settings.provider(provider).limits, act)
     return {**done}
 
 
-def to_json(standings: Standings) -> dict[str, Any]:
+def to_json(budget_statuses: BudgetStatuses) -> dict[str, Any]:
     """As ``--json`` shows them; null where nobody keeps a budget."""
-    return {"queues": {queue: asdict(one) if one else None for queue, one in standings.items()}}
+    return {"queues": {queue: asdict(one) if one else None for queue, one in budget_statuses.items()}}
 
 
-def show_standings(console: Console, standings: Standings) -> None:
+def show_budget_statuses(console: Console, budget_statuses: BudgetStatuses) -> None:
     """A line per queue; below them what an operator should know."""
     table = Table("queue", "rate now", "limit", "used", "429s", "breaker", "why", pad_edge=False)
-    for queue, one in standings.items():
+    for queue, one in budget_statuses.items():
         if one is None:
             table.add_row(shown(queue), "?", "", "", "", "[yellow]?", "nobody keeps its budget")
             continue
@@ -112,7 +114,7 @@ def show_standings(console: Console, standings: Standings) -> None:
             shown(one.why),
         )
     console.print(table)
-    if any(one is not None and not one.exact for one in standings.values()):
+    if any(one is not None and not one.exact for one in budget_statuses.values()):
         console.print(
             "approximate: the server divides the queue or does not let its rate be set, so each process's own "
             "gate keeps the peace, and hears of a change within two seconds",
@@ -120,13 +122,13 @@ def show_standings(console: Console, standings: Standings) -> None:
         )
 
 
-def _limits(standing: Standing) -> str:
+def _limits(budget_status: BudgetStatus) -> str:
     units = {"requests": "rpm", "tokens": "tpm", "input_tokens": "input tpm", "output_tokens": "output tpm"}
-    chosen = standing.set_limits.refills()
+    chosen = budget_status.set_limits.refills()
     return (
         "\n".join(
             f"{one.per_minute:,.0f} {units[one.what]}{' (set)' if one.what in chosen else ''}"
-            for one in standing.limits
+            for one in budget_status.limits
         )
         or "unknown"
     )

@@ -117,14 +117,14 @@ def resume(provider: Provider, as_json: Json = False) -> None:
     _show_limits(asyncio.run(budgets.open_again(settings, provider)), as_json=as_json)
 
 
-def _show_limits(standings: "budgets.Standings", *, as_json: bool) -> None:
+def _show_limits(budget_statuses: "budgets.Standings", *, as_json: bool) -> None:
     from fleet.cli import limits as budgets
     from fleet.cli.show import console_for
 
     if as_json:
-        print_json(budgets.to_json(standings))
+        print_json(budgets.to_json(budget_statuses))
     else:
-        budgets.show_standings(console_for(), standings)
+        budgets.show_budget_statuses(console_for(), budget_statuses)
 
 
 @app.command()

@@ -13,7 +13,7 @@ from typing import TypeVar
 from loguru import logger
 
 from fleet.errors import JournalUnavailable
-from fleet.execution.journal import Answered, Asked, CallName, Journal, Left, Send, Standing, Task
+from fleet.execution.journal import Answered, Asked, BudgetStatus, CallName, Journal, Left, Send, Task
 
 # By then a task that has ended is reported, if Temporal can be reached at all.
 _REPORTED_SECONDS = 60.0
@@ -179,7 +179,7 @@ class AsyncJournal:
         maybe_paid: int,
         send_ambiguous: bool,
         asked: Asked,
-    ) -> Standing:
+    ) -> BudgetStatus:
         """How a call stands that is to be over within ``seconds``.
 
         If this is cancelled meanwhile, the intent is taken back: nothing was sent, and other attempts would wait.
@@ -202,9 +202,9 @@ class AsyncJournal:
             return await asyncio.shield(beginning)
         except asyncio.CancelledError:
             await asyncio.wait({beginning})
-            if beginning.exception() is None and isinstance(standing := beginning.result(), Send):
+            if beginning.exception() is None and isinstance(budget_status := beginning.result(), Send):
                 # The id of a call that still runs at the provider is kept.
-                await self.failed(name, unsure=standing.response_id is not None)
+                await self.failed(name, unsure=budget_status.response_id is not None)
             raise
 
     async def resumable(self, name: CallName, response_id: str | None) -> None:

@@ -167,14 +167,14 @@ class CallRunner:
         """What the journal has, a call that is sent now, or None while another process is at it."""
         seconds = self._seconds_left()
         goes_on = attempts.response_id or None
-        standing = await self._journal.begin(
+        budget_status = await self._journal.begin(
             call.name,
             seconds=seconds,
             maybe_paid=attempts.maybe_paid,
             send_ambiguous=call.send_ambiguous,
             asked=call.asked,
         )
-        match standing:
+        match budget_status:
             case Answered() as known:  # meanwhile
                 return _known(known)
             case Wait(owner):
@@ -305,8 +305,8 @@ async def _excused(error: ProviderError, attempts: Attempts, admission: Admissio
         return False
     if error.before_sending:
         return attempts.excuse(time.time())
-    standing = await admission.standing()
-    return standing is not None and standing.breaker != "closed" and attempts.excuse(time.time())
+    budget_status = await admission.budget_status()
+    return budget_status is not None and budget_status.breaker != "closed" and attempts.excuse(time.time())
 
 
 def _is_to_end() -> bool:

@@ -76,7 +76,7 @@ class Ambiguous:
     maybe_paid: int
 
 
-Standing = Send | Answered | Wait | Ambiguous
+BudgetStatus = Send | Answered | Wait | Ambiguous
 
 
 @dataclass(frozen=True)
@@ -206,7 +206,7 @@ class Journal:
         maybe_paid: int = 0,
         send_ambiguous: bool = True,
         asked: Asked | None = None,
-    ) -> Standing:
+    ) -> BudgetStatus:
         """How a call stands; with :class:`Send` it is recorded as this process's intent, and who ``asked``.
 
         ``deadline`` is when it will be over at the latest. ``maybe_paid`` counts the times, by other journals too,
@@ -251,7 +251,7 @@ class Journal:
         deadline: float,
         elsewhere: int,
         send_ambiguous: bool,
-    ) -> Standing:
+    ) -> BudgetStatus:
         state, maybe_paid = State(row["state"]), int(row["maybe_paid"])
         owner = Owner(row["pid"], row["started"], row["boot"])
         if state is State.ANSWERED:

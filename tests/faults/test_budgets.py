@@ -45,8 +45,8 @@ def ask(fleet: Fleet, *arguments: str) -> dict[str, Any]:
     """What a command about one provider's queue shows of it."""
     done = fleet.fleet(*arguments, "--json")
     assert done.returncode == 0, done.stderr
-    (standing,) = json_of(done.stdout)["queues"].values()
-    return dict(standing)
+    (budget_status,) = json_of(done.stdout)["queues"].values()
+    return dict(budget_status)
 
 
 def backlog(fleet: Fleet, queue: str) -> int:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from fleet.budgets.messages import Standing
+from fleet.budgets.messages import BudgetStatus
 from fleet.budgets.worker.admission import Admission
 from fleet.budgets.worker.call_costs import Cost, Costs
 from fleet.budgets.worker.gate import Gate, Word
@@ -67,10 +67,10 @@ class QuietReporter:
         self.held_calls = 0
 
     @property
-    def last(self) -> Standing:
+    def last(self) -> BudgetStatus:
         """What the budget said last."""
         state = "probing" if self.in_trouble else "closed"
-        return Standing(QUEUE, 1.0, state, "", True, 0, 0, 0, resumes=self.resumes)
+        return BudgetStatus(QUEUE, 1.0, state, "", True, 0, 0, 0, resumes=self.resumes)
 
     def call(self, cost: Cost) -> AbstractContextManager[None]:
         return nullcontext()
@@ -78,7 +78,7 @@ class QuietReporter:
     async def word(self, waited_seconds: float, *, holds_model: bool = False) -> Word:
         return Word()
 
-    async def standing(self, at_most_seconds: float = 1.0) -> Standing:
+    async def budget_status(self, at_most_seconds: float = 1.0) -> BudgetStatus:
         return self.last
 
     def answered(self, *arguments: object) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from fleet.errors import JournalUnavailable
 from fleet.execution.async_journal import AsyncJournal
-from fleet.execution.journal import Journal, Standing, Task
+from fleet.execution.journal import BudgetStatus, Journal, Task
 from tests.unit.call_world import ASKED, NAME, TASK, Opened, Process, Provider, opened
 
 __all__ = ["opened"]
@@ -21,11 +21,11 @@ async def test_an_attempt_that_is_cancelled_while_the_journal_begins_leaves_no_i
     journal, asked, let = opened(), threading.Event(), threading.Event()
     begin = journal.begin
 
-    def slow(*arguments: Any, **options: Any) -> Standing:
-        standing = begin(*arguments, **options)
+    def slow(*arguments: Any, **options: Any) -> BudgetStatus:
+        budget_status = begin(*arguments, **options)
         asked.set()
         let.wait(10)
-        return standing
+        return budget_status
 
     monkeypatch.setattr(journal, "begin", slow)
     monkeypatch.setattr("fleet.execution.call_runner._is_to_end", lambda: False)

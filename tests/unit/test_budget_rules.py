@@ -84,9 +84,9 @@ def test_a_paused_budget_hands_out_nothing_whatever_it_hears() -> None:
     budget = opened(LimitSettings(rpm=600))
     budget.pause("the month's money is spent")
     budget.take(worked(5, 50.0), 1.0)
-    standing = describe(budget)
-    assert (budget.rate(), standing.breaker, standing.holds) == (0, "paused", True)
-    assert standing.why == "the month's money is spent"
+    budget_status = describe(budget)
+    assert (budget.rate(), budget_status.breaker, budget_status.holds) == (0, "paused", True)
+    assert budget_status.why == "the month's money is spent"
     budget.resume(2.0)
     assert budget.rate() > 0 and describe(budget).breaker == "closed"
 

@@ -308,16 +308,16 @@ def test_a_damaged_file_is_named_before_anything_is_sent(path: Path) -> None:
 
 
 def test_calls_of_many_threads_are_each_sent_once(path: Path) -> None:
-    standings: list[object] = []
+    budget_statuses: list[object] = []
     with opened(path) as journal:
         begun(journal)
         journal.answered(NAME, "text")
-        threads = [threading.Thread(target=lambda: standings.append(begun(journal))) for _ in range(20)]
+        threads = [threading.Thread(target=lambda: budget_statuses.append(begun(journal))) for _ in range(20)]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
-    assert standings == [Answered("text", 0)] * 20
+    assert budget_statuses == [Answered("text", 0)] * 20
 
 
 KEYS = ("a", "b")

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from fleet.budgets.messages import Standing
+from fleet.budgets.messages import BudgetStatus
 from fleet.budgets.operator_commands import all_of
 from fleet.cli import limits
 from fleet.config import Settings, load_settings
@@ -14,14 +14,14 @@ from fleet.errors import OperationError
 QUEUES = ["llm-groq", "llm-groq-small", "llm-groq-large"]
 
 
-def paused(queue: str) -> Standing:
-    return Standing(queue, 0.0, "paused", "by hand", True, 0, 0, 0)
+def paused(queue: str) -> BudgetStatus:
+    return BudgetStatus(queue, 0.0, "paused", "by hand", True, 0, 0, 0)
 
 
 async def test_all_queues_of_a_provider_are_told_at_once() -> None:
     all_told, told = asyncio.Event(), set()
 
-    async def act(client: object, queue: str) -> Standing:
+    async def act(client: object, queue: str) -> BudgetStatus:
         told.add(queue)
         if len(told) == len(QUEUES):
             all_told.set()
@@ -34,7 +34,7 @@ async def test_all_queues_of_a_provider_are_told_at_once() -> None:
 async def test_a_queue_that_does_not_obey_keeps_no_other_from_it() -> None:
     done = []
 
-    async def act(client: object, queue: str) -> Standing:
+    async def act(client: object, queue: str) -> BudgetStatus:
         if queue == QUEUES[0]:
             raise OperationError(f"{queue} has no budget. Remedy: start a worker of that provider")
         await asyncio.sleep(0)
@@ -58,7 +58,7 @@ async def test_limits_that_nobody_can_tell_are_not_replaced(monkeypatch: pytest.
     async def nobody(client: object, queue: str) -> None:
         return None
 
-    async def take(client: object, queue: str, wanted: LimitSettings) -> Standing:
+    async def take(client: object, queue: str, wanted: LimitSettings) -> BudgetStatus:
         set_to.append(wanted)
         return paused(queue)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from temporalio.api.taskqueue.v1 import PollerInfo
 
-from fleet.budgets.messages import MachineStanding, Standing
+from fleet.budgets.messages import BudgetStatus, KnownMachine
 from fleet.control.machines.last_seen import Sightings, sightings_in
 from fleet.control.machines.other_machines import OtherMachine, other_machines
 
@@ -20,10 +20,12 @@ def poller(identity: str, seconds_ago: float) -> PollerInfo:
     return info
 
 
-def heard(machine: str, seconds_ago: float, version: str = "", url: str = "") -> Standing:
+def heard(machine: str, seconds_ago: float, version: str = "", url: str = "") -> BudgetStatus:
     """A budget that has heard that machine."""
-    told = MachineStanding(machine, NOW.timestamp() - seconds_ago, version, url)
-    return Standing("llm-openai", 1.0, "closed", "", exact=True, calls=0, answered=0, refused=0, machines=[told])
+    told = KnownMachine(machine, NOW.timestamp() - seconds_ago, version, url)
+    return BudgetStatus(
+        "llm-openai", 1.0, "closed", "", exact=True, calls=0, answered=0, refused=0, machines=[told]
+    )
 
 
 def test_each_machine_is_listed_once_with_its_processes_and_its_latest_poll() -> None:
@@ -56,7 +58,7 @@ def test_each_machine_is_listed_once_with_its_processes_and_its_latest_poll() ->
 
 
 def test_budgets_tell_of_machines_that_no_longer_poll_and_how_all_are_found() -> None:
-    standings = [
+    budget_statuses = [
         heard("vm2+bbbb", 500.0, "1.2.0", "http://vm2:8020"),
         heard("vm2+bbbb", 20.0),
         heard("vm3+cccc", 7200.0, "1.1.0"),
@@ -65,7 +67,7 @@ def test_budgets_tell_of_machines_that_no_longer_poll_and_how_all_are_found() ->
         heard("", 1.0),
     ]
     polls = {"llm-openai": [poller("openai_00@vm2+bbbb:7", 5.0)]}
-    assert other_machines(polls, standings, OWN, NOW) == [
+    assert other_machines(polls, budget_statuses, OWN, NOW) == [
         OtherMachine("vm2", "bbbb", ["openai_00"], 5.0, {"llm-openai": 1}, "1.2.0", "http://vm2:8020", 20.0, 5.0),
         OtherMachine(
             "vm3", "cccc", version="1.1.0", heard_seconds=7200.0, seen_seconds=7200.0, gone_seconds=7200.0
@@ -105,7 +107,7 @@ def test_an_idle_machine_is_gone_since_it_was_last_seen_not_since_its_last_repor
     assert (gone.gone_seconds, gone.heard_seconds) == (605.0, None)
     assert (gone.version, gone.control_url) == ("1.2.0", "http://vm2:8020")
     sightings.note([gone], now + 600.0)
-    assert sightings_in(tmp_path) == [MachineStanding("vm2+bbbb", now - 5.0, "1.2.0", "http://vm2:8020")]
+    assert sightings_in(tmp_path) == [KnownMachine("vm2+bbbb", now - 5.0, "1.2.0", "http://vm2:8020")]
 
 
 def test_sightings_are_forgotten_after_a_day_and_not_needed(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from prometheus_client import CollectorRegistry
 
-from fleet.budgets.messages import LimitStanding, Standing
+from fleet.budgets.messages import BudgetStatus, LimitStatus
 from fleet.cli.top import picture, sparks
 from fleet.config import Settings
 from fleet.control.health.metric_totals import Counted
@@ -25,7 +25,7 @@ from fleet.process.liveness import LivenessRecord, Unreachable
 from fleet.process.metrics import Metrics, Usage
 
 NOW = datetime(2026, 3, 2, 12, 0).timestamp()
-PARKED = Standing(
+PARKED = BudgetStatus(
     queue="llm-gemini",
     rate=0.0,
     breaker="parked",
@@ -34,7 +34,7 @@ PARKED = Standing(
     calls=3,
     answered=1,
     refused=0,
-    limits=[LimitStanding("requests", 600.0, 12.0, 0.0, 1.0, measured=True)],
+    limits=[LimitStatus("requests", 600.0, 12.0, 0.0, 1.0, measured=True)],
 )
 
 

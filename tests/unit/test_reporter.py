@@ -10,7 +10,7 @@ import pytest
 from temporalio.client import WorkflowQueryFailedError
 from temporalio.service import RPCError, RPCStatusCode
 
-from fleet.budgets.messages import NEW_KEY_SIGNAL, REPORT_SIGNAL, Report, Standing
+from fleet.budgets.messages import NEW_KEY_SIGNAL, REPORT_SIGNAL, BudgetStatus, Report
 from fleet.budgets.worker import budget_watch as watching
 from fleet.budgets.worker import report_rate as allowance
 from fleet.budgets.worker import reporter as reporting
@@ -36,13 +36,13 @@ ANSWER = LlmAnswer(
 
 
 class Server:
-    """Takes signals, or refuses so many of them first; answers queries with ``standing``."""
+    """Takes signals, or refuses so many of them first; answers queries with ``budget_status``."""
 
     def __init__(self) -> None:
         self.reports: list[Report] = []
         self.keys: list[str] = []
         self.refusing = 0
-        self.standing: Standing | Exception = Standing("llm-test", 1.0, "closed", "", True, 0, 0, 0)
+        self.budget_status: BudgetStatus | Exception = BudgetStatus("llm-test", 1.0, "closed", "", True, 0, 0, 0)
 
     def get_workflow_handle(self, workflow_id: str) -> "Server":
         return self
@@ -53,10 +53,10 @@ class Server:
             raise RPCError("away", RPCStatusCode.UNAVAILABLE, b"")
         {REPORT_SIGNAL: self.reports, NEW_KEY_SIGNAL: self.keys}[name].append(argument)
 
-    async def query(self, name: str, **options: Any) -> Standing:
-        if isinstance(self.standing, Exception):
-            raise self.standing
-        return self.standing
+    async def query(self, name: str, **options: Any) -> BudgetStatus:
+        if isinstance(self.budget_status, Exception):
+            raise self.budget_status
+        return self.budget_status
 
     def told(self, count: Callable[[Report], float]) -> float:
         return sum(count(report) for report in self.reports)
@@ -183,7 +183,7 @@ async def test_a_provider_that_keeps_silent_is_told_of_now_and_then(
 async def test_where_there_are_many_processes_each_reports_seldom_and_loses_nothing(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    server.standing = Standing("llm-test", 1.0, "closed", "", True, 0, 0, 0, report_seconds=60.0)
+    server.budget_status = BudgetStatus("llm-test", 1.0, "closed", "", True, 0, 0, 0, report_seconds=60.0)
     monkeypatch.setattr(reporting, "Allowance", lambda: allowance.Allowance(lambda: 1.0))
     async with reporting_to(server) as (reporter, admission):
         await call(admission)
@@ -208,7 +208,7 @@ async def test_where_there_are_many_processes_each_reports_seldom_and_loses_noth
 
 
 async def test_a_limit_that_has_changed_is_told_at_once(server: Server) -> None:
-    server.standing = Standing("llm-test", 1.0, "closed", "", True, 0, 0, 0, report_seconds=60.0)
+    server.budget_status = BudgetStatus("llm-test", 1.0, "closed", "", True, 0, 0, 0, report_seconds=60.0)
 
     def told_refills() -> list[float]:
         return [reading.refill for report in server.reports for reading in report.readings]
@@ -235,11 +235,11 @@ async def test_a_call_that_was_answered_before_is_told_to_nobody(server: Server)
 
 
 async def test_a_query_of_another_release_does_not_end_the_look_for_a_new_key(server: Server) -> None:
-    parked = Standing("llm-test", 0.0, "parked", "", True, 0, 0, 0, rejected_key="old")
-    server.standing = parked
+    parked = BudgetStatus("llm-test", 0.0, "parked", "", True, 0, 0, 0, rejected_key="old")
+    server.budget_status = parked
     async with reporting_to(server) as (reporter, _):
         await until("the key is looked for", lambda: server.keys)
-        server.standing = WorkflowQueryFailedError("unknown query")
+        server.budget_status = WorkflowQueryFailedError("unknown query")
         await until("it cannot be asked", lambda: not reporter.watch.kept)
-        server.standing, looked = parked, len(server.keys)
+        server.budget_status, looked = parked, len(server.keys)
         await until("it is looked for again", lambda: len(server.keys) > looked)

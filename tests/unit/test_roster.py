@@ -9,7 +9,7 @@ import pytest
 from fleet.budgets.law.budget import Budget
 from fleet.budgets.law.known_machines import Roster
 from fleet.budgets.law.status import describe
-from fleet.budgets.messages import MachineHome, MachineStanding, Opening, Report
+from fleet.budgets.messages import KnownMachine, MachineHome, Opening, Report
 from fleet.config import load_settings
 from fleet.contracts import LimitSettings
 from fleet.process.data_converter import data_converter
@@ -28,8 +28,8 @@ def test_a_budget_tells_which_machines_it_has_heard_how_they_are_found_and_when_
     budget.take(Report("openai_00@vm3+cccc", in_flight=1), 60.0)
     budget.take(Report("openai_00"), 61.0)
     assert describe(budget).machines == [
-        MachineStanding("vm2+bbbb", 50.0, "1.2.0", "http://vm2:8020"),
-        MachineStanding("vm3+cccc", 60.0),
+        KnownMachine("vm2+bbbb", 50.0, "1.2.0", "http://vm2:8020"),
+        KnownMachine("vm3+cccc", 60.0),
     ]
 
 

@@ -10,7 +10,7 @@ from temporalio.api.taskqueue.v1 import PollerInfo
 from temporalio.client import WorkflowQueryFailedError
 from temporalio.service import RPCError, RPCStatusCode
 
-from fleet.budgets.messages import HeldModel, Standing
+from fleet.budgets.messages import BudgetStatus, HeldModel
 from fleet.budgets.task_queues import QueueRate, process_of
 from fleet.budgets.worker import budget_watch as watching
 from fleet.budgets.worker.budget_watch import Watch
@@ -27,13 +27,13 @@ class Server:
 
     def __init__(self) -> None:
         self.now, self.asked, self.polling = 100.0, 0, 3
-        self.answer: Standing | Exception = standing()
+        self.answer: BudgetStatus | Exception = budget_status()
 
     def get_workflow_handle(self, workflow_id: str) -> "Server":
         assert workflow_id == "budget-llm-test"
         return self
 
-    async def query(self, name: str, **options: Any) -> Standing:
+    async def query(self, name: str, **options: Any) -> BudgetStatus:
         self.asked += 1
         await asyncio.sleep(0)
         if isinstance(self.answer, Exception):
@@ -44,8 +44,8 @@ class Server:
         return self.polling
 
 
-def standing(breaker: str = "closed", rate: float = 6.0, *, exact: bool = True) -> Standing:
-    return Standing("llm-test", rate, breaker, "", exact, 0, 0, 0)
+def budget_status(breaker: str = "closed", rate: float = 6.0, *, exact: bool = True) -> BudgetStatus:
+    return BudgetStatus("llm-test", rate, breaker, "", exact, 0, 0, 0)
 
 
 @pytest.fixture
@@ -64,18 +64,18 @@ def watch_of(server: Server, opened: QueueRate) -> Watch:
 async def fresh_word(watch: Watch, *, holds_model: bool = False) -> Word:
     """What is said once the budget has answered."""
     await watch.word(0.0, holds_model=holds_model)
-    await watch.standing(math.inf)
+    await watch.budget_status(math.inf)
     return await watch.word(0.0, holds_model=holds_model)
 
 
 async def test_a_gate_goes_on_by_the_last_word_while_the_budget_is_asked_anew(server: Server) -> None:
     watch = watch_of(server, DIVIDED)
     assert (await watch.word(0.0)).pace == 2.0
-    server.answer = standing(rate=3.0)
+    server.answer = budget_status(rate=3.0)
     server.now += 1.1
     assert (await watch.word(0.0)).pace == 2.0, "the server may take its time"
     assert (await fresh_word(watch)).pace == 1.0
-    server.answer = standing(rate=6.0)
+    server.answer = budget_status(rate=6.0)
     server.now += 6.0
     assert (await watch.word(0.0)).pace == 2.0, "what was said long ago is not gone by"
 
@@ -83,9 +83,9 @@ async def test_a_gate_goes_on_by_the_last_word_while_the_budget_is_asked_anew(se
 async def test_where_the_queue_obeys_only_a_call_that_was_held_asks(server: Server) -> None:
     watch = watch_of(server, EXACT)
     assert await watch.word(0.5) == Word() and server.asked == 0
-    server.answer = standing("paused", 0.0)
+    server.answer = budget_status("paused", 0.0)
     assert await watch.word(1.5) == Word(shut=True) and server.asked == 1
-    server.answer = standing("probing", 0.5)
+    server.answer = budget_status("probing", 0.5)
     server.now += 1
     assert await watch.word(1.5) == Word(), "the queue keeps the rate"
 
@@ -93,11 +93,11 @@ async def test_where_the_queue_obeys_only_a_call_that_was_held_asks(server: Serv
 async def test_while_a_model_has_no_quota_every_call_goes_by_the_budgets_word(server: Server) -> None:
     """The queue then hands out more than may be sent."""
     watch = watch_of(server, EXACT)
-    server.answer = replace(standing(), held_models=[HeldModel("m", 1e9, "")])
+    server.answer = replace(budget_status(), held_models=[HeldModel("m", 1e9, "")])
     await watch.word(0.0, holds_model=True)
     server.now += 2.1
     assert await fresh_word(watch) == Word(pace=2.0), "a third of the fleet's rate"
-    server.polling, server.answer = 1, standing()
+    server.polling, server.answer = 1, budget_status()
     server.now += 2.1
     assert await fresh_word(watch, holds_model=True) == Word(pace=6.0), "the other processes have ended"
 
@@ -108,7 +108,7 @@ async def test_elsewhere_every_call_goes_by_the_budgets_word(
 ) -> None:
     watch = watch_of(server, opened)
     assert await watch.word(0.0) == Word(queue_holds=queue_holds, pace=2.0), "a third of the fleet's rate"
-    server.answer, server.polling = standing("parked", 0.0), 2
+    server.answer, server.polling = budget_status("parked", 0.0), 2
     server.now += 0.9
     assert not (await watch.word(0.0)).shut and server.asked == 1, "it is asked once a second at most"
     server.now += 0.2
@@ -128,7 +128,7 @@ async def test_many_processes_ask_less_often(server: Server) -> None:
 
 async def test_a_process_that_reports_counts_though_it_has_no_slot_left_to_poll_with(server: Server) -> None:
     watch = watch_of(server, DIVIDED)
-    server.answer, server.polling = replace(standing(), processes=4), 1
+    server.answer, server.polling = replace(budget_status(), processes=4), 1
     assert (await watch.word(0.0)).pace == 1.5
 
 
@@ -142,8 +142,8 @@ def test_a_process_that_was_started_again_is_still_one() -> None:
 
 async def test_a_budget_that_finds_the_server_wanting_is_believed(server: Server) -> None:
     watch = watch_of(server, EXACT)
-    server.answer = standing(exact=False)
-    await watch.standing()
+    server.answer = budget_status(exact=False)
+    await watch.budget_status()
     assert (await watch.word(0.0)).pace == 2.0
 
 
@@ -169,18 +169,18 @@ async def test_with_nobody_to_ask_the_last_word_goes_on(server: Server, trouble:
     server.answer = trouble
     server.now += 3
     assert (await watch.word(0.0)).pace == 2.0
-    assert await watch.standing() is None and not watch.kept
+    assert await watch.budget_status() is None and not watch.kept
     server.now += 4
     await watch.word(0.0)
     assert server.asked == 2, "who does not answer is asked less"
-    server.answer = standing("paused", 0.0)
+    server.answer = budget_status("paused", 0.0)
     server.now += 2
     assert (await watch.word(0.0)).shut and watch.kept
 
 
 async def test_a_budget_that_is_gone_holds_nobody(server: Server) -> None:
     watch = watch_of(server, NOT_SETTABLE)
-    server.answer = standing("paused", 0.0)
+    server.answer = budget_status("paused", 0.0)
     assert (await watch.word(0.0)).shut
     server.answer = GONE
     server.now += 3

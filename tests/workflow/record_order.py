@@ -53,7 +53,7 @@ async def report(budget: Budget) -> None:
 async def ask(budget: Budget) -> None:
     while True:
         await asyncio.sleep(random.uniform(0.0, 0.15))
-        await budget.query(ProviderBudgetWorkflow.standing)
+        await budget.query(ProviderBudgetWorkflow.budget_status)
 
 
 async def record(address: str) -> WorkflowHistory:

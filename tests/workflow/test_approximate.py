@@ -19,7 +19,7 @@ from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
 from fleet.budgets import task_queues as queues
-from fleet.budgets.messages import Standing
+from fleet.budgets.messages import BudgetStatus
 from fleet.budgets.operator_commands import pause, resume, set_limits
 from fleet.budgets.task_queues import QueueActivities
 from fleet.budgets.worker import reporter
@@ -191,13 +191,13 @@ async def kept_peace(address: str, queue: str) -> None:
     provider = Provider()
     async with working(address, queue, provider) as (client, processes):
 
-        async def heard(what: str, said: Callable[[Standing], bool]) -> float:
+        async def heard(what: str, said: Callable[[BudgetStatus], bool]) -> float:
             """When all three processes have heard it from the budget."""
-            standings = [one.reporter.watch for one in processes]
+            budget_statuses = [one.reporter.watch for one in processes]
             await asyncio.to_thread(
                 wait_for,
                 f"{queue} hears that {what}",
-                lambda: all(one.last and said(one.last) for one in standings),
+                lambda: all(one.last and said(one.last) for one in budget_statuses),
             )
             return time.monotonic()
 

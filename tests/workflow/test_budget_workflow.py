@@ -15,7 +15,7 @@ from temporalio.service import RPCError, RPCStatusCode
 from temporalio.testing import WorkflowEnvironment
 from temporalio.worker import Replayer, Worker
 
-from fleet.budgets.messages import SET_QUEUE_RATE, Opening, Reading, Report, Standing, Trouble
+from fleet.budgets.messages import SET_QUEUE_RATE, BudgetStatus, Opening, Reading, Report, Trouble
 from fleet.budgets.task_queues import RateOrder
 from fleet.budgets.workflow import ProviderBudgetWorkflow
 from fleet.contracts import CONTROL_QUEUE, Limited, LimitSettings
@@ -84,8 +84,8 @@ class Stage:
     async def sleep(self, **much: float) -> None:
         await self.environment.sleep(timedelta(**much))
 
-    async def standing(self) -> Standing:
-        return await self.handle.query(ProviderBudgetWorkflow.standing)
+    async def budget_status(self) -> BudgetStatus:
+        return await self.handle.query(ProviderBudgetWorkflow.budget_status)
 
     async def events(self) -> int:
         return (await self.handle.describe()).history_length
@@ -117,12 +117,12 @@ async def stage() -> AsyncIterator[Stage]:
 
 async def test_it_orders_the_rate_that_the_law_gives_and_nothing_while_idle(stage: Stage) -> None:
     await stage.work(20, each=10, remaining=15.0)
-    rate = (await stage.standing()).rate
+    rate = (await stage.budget_status()).rate
     assert rate > 5 and stage.rates.ordered[-1] == pytest.approx(rate, rel=0.05)
     await stage.sleep(minutes=10)
     events, orders = await stage.events(), len(stage.rates.ordered)
     await stage.sleep(hours=24)
-    assert (await stage.standing()).why == "idle"
+    assert (await stage.budget_status()).why == "idle"
     assert await stage.events() - events <= 2 and len(stage.rates.ordered) == orders
 
 
@@ -130,46 +130,46 @@ async def test_a_quota_of_the_day_parks_until_its_reset_and_no_longer(stage: Sta
     await stage.work(10)
     await stage.report(calls=1, troubles=[Trouble(FailureKind.QUOTA_UNTIL_RESET, 1, "daily limit", 3 * 3600.0)])
     await stage.sleep(seconds=1)
-    parked = await stage.standing()
+    parked = await stage.budget_status()
     assert (parked.breaker, parked.rate) == ("parked", 0) and "daily limit" in parked.why
     assert stage.rates.ordered[-1] == 0
     await stage.sleep(hours=2.9)
-    assert (await stage.standing()).breaker == "parked" and stage.rates.ordered[-1] == 0
+    assert (await stage.budget_status()).breaker == "parked" and stage.rates.ordered[-1] == 0
     await stage.sleep(hours=0.2)
-    assert (await stage.standing()).breaker == "closed" and stage.rates.ordered[-1] > 0
+    assert (await stage.budget_status()).breaker == "closed" and stage.rates.ordered[-1] > 0
 
 
 async def test_a_spent_quota_parks_until_somebody_says_so(stage: Stage) -> None:
     await stage.work(5)
     await stage.report(calls=1, troubles=[Trouble(FailureKind.QUOTA_SPENT, 1, "no credit")])
     await stage.sleep(days=3)
-    assert (await stage.standing()).breaker == "parked" and stage.rates.ordered[-1] == 0
+    assert (await stage.budget_status()).breaker == "parked" and stage.rates.ordered[-1] == 0
     await stage.handle.signal(ProviderBudgetWorkflow.resume)
     await stage.sleep(seconds=1)
-    assert (await stage.standing()).breaker == "closed" and stage.rates.ordered[-1] > 0
+    assert (await stage.budget_status()).breaker == "closed" and stage.rates.ordered[-1] > 0
 
 
 async def test_another_key_opens_what_a_rejected_one_parked(stage: Stage) -> None:
     await stage.report(calls=1, troubles=[Trouble(FailureKind.KEY_REJECTED, 1, "401", key="old")])
     await stage.sleep(seconds=1)
-    assert (await stage.standing()).rejected_key == "old"
+    assert (await stage.budget_status()).rejected_key == "old"
     await stage.handle.signal(ProviderBudgetWorkflow.new_key, "old")
     await stage.sleep(seconds=1)
-    assert (await stage.standing()).breaker == "parked"
+    assert (await stage.budget_status()).breaker == "parked"
     await stage.handle.signal(ProviderBudgetWorkflow.new_key, "new")
     await stage.sleep(seconds=1)
-    assert (await stage.standing()).breaker == "closed"
+    assert (await stage.budget_status()).breaker == "closed"
 
 
 async def test_an_outage_is_probed_and_the_end_of_it_noticed(stage: Stage) -> None:
     await stage.work(10)
     await stage.report(calls=20, troubles=[Trouble(FailureKind.OUTAGE, 60, "HTTP 503")])
     await stage.sleep(seconds=1)
-    assert (await stage.standing()).breaker == "probing" and 0.2 <= stage.rates.ordered[-1] <= 1
+    assert (await stage.budget_status()).breaker == "probing" and 0.2 <= stage.rates.ordered[-1] <= 1
     await stage.work(8, each=1)
-    assert (await stage.standing()).breaker == "closed"
+    assert (await stage.budget_status()).breaker == "closed"
     await stage.work(20, each=8)
-    assert (await stage.standing()).rate > 5
+    assert (await stage.budget_status()).rate > 5
 
 
 async def test_orders_of_the_operator_outlive_a_new_history(stage: Stage) -> None:
@@ -183,21 +183,21 @@ async def test_orders_of_the_operator_outlive_a_new_history(stage: Stage) -> Non
         await asyncio.wait_for(stage.rates.asked.wait(), 60)
         # On a slow machine workflow tasks time out, and each that does adds some.
         assert await stage.events() < 2_500
-    standing = await stage.standing()
-    assert (standing.breaker, standing.why) == ("paused", "by hand")
-    assert standing.set_limits == LimitSettings(rpm=120)
+    budget_status = await stage.budget_status()
+    assert (budget_status.breaker, budget_status.why) == ("paused", "by hand")
+    assert budget_status.set_limits == LimitSettings(rpm=120)
     await stage.handle.signal(ProviderBudgetWorkflow.resume)
     await stage.sleep(seconds=1)
-    assert (await stage.standing()).breaker == "closed"
+    assert (await stage.budget_status()).breaker == "closed"
 
 
 async def test_news_from_long_ago_counts_and_tells_of_no_present(stage: Stage) -> None:
     await stage.work(3)
-    before = (await stage.standing()).calls
+    before = (await stage.budget_status()).calls
     await stage.report(60, calls=7, troubles=[Trouble(FailureKind.OUTAGE, 50, "503")])
     await stage.sleep(seconds=1)
-    standing = await stage.standing()
-    assert (standing.calls, standing.breaker) == (before + 7, "closed")
+    budget_status = await stage.budget_status()
+    assert (budget_status.calls, budget_status.breaker) == (before + 7, "closed")
 
 
 async def test_old_news_alone_lets_no_history_grow_without_end(
@@ -211,7 +211,7 @@ async def test_old_news_alone_lets_no_history_grow_without_end(
         await stage.report(60, calls=1, charged=1, answered=1)
         await asyncio.wait_for(stage.rates.asked.wait(), 10)
         assert await stage.events() < 2_100
-    assert (await stage.standing()).why == "by hand"
+    assert (await stage.budget_status()).why == "by hand"
     for _ in range(5):
         await stage.report(60, calls=1, charged=1, answered=1)
         await stage.sleep(seconds=1)
@@ -239,7 +239,7 @@ async def test_what_was_done_to_the_queue_from_outside_is_undone(stage: Stage) -
 async def test_a_server_that_sets_no_rates_is_told_of(stage: Stage, caplog: pytest.LogCaptureFixture) -> None:
     stage.rates.allowed = False
     await stage.work(2)
-    assert not (await stage.standing()).exact
+    assert not (await stage.budget_status()).exact
     assert "approximately" in caplog.text
 
 
@@ -247,6 +247,6 @@ async def test_what_it_did_can_be_replayed(stage: Stage) -> None:
     await stage.work(5)
     await stage.sleep(minutes=5)
     await stage.handle.signal(ProviderBudgetWorkflow.pause, "x")
-    await asyncio.wait_for(stage.standing(), 10)
+    await asyncio.wait_for(stage.budget_status(), 10)
     history = await stage.handle.fetch_history()
     await Replayer(workflows=[ProviderBudgetWorkflow]).replay_workflow(history)

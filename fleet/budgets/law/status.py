@@ -4,14 +4,14 @@ from datetime import UTC, datetime
 
 from fleet.budgets.law.bucket import Bucket
 from fleet.budgets.law.budget import Budget
-from fleet.budgets.messages import HeldModel, LimitStanding, Standing
+from fleet.budgets.messages import BudgetStatus, HeldModel, LimitStatus
 
 _WORTH_TELLING = 0.1
 
 
-def describe(budget: Budget) -> Standing:
+def describe(budget: Budget) -> BudgetStatus:
     """How it stands, as of the last time that was told."""
-    return Standing(
+    return BudgetStatus(
         queue=budget.queue,
         rate=round(budget.rate(), 4),
         breaker="paused" if budget.paused is not None else budget.breaker.state,
@@ -33,8 +33,8 @@ def describe(budget: Budget) -> Standing:
     )
 
 
-def _limit(what: str, bucket: Bucket) -> LimitStanding:
-    return LimitStanding(
+def _limit(what: str, bucket: Bucket) -> LimitStatus:
+    return LimitStatus(
         what,
         round(bucket.refill * 60, 1),
         round(bucket.believed, 1),

@@ -4,7 +4,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 
-from fleet.budgets.messages import Standing
+from fleet.budgets.messages import BudgetStatus
 from fleet.budgets.worker.call_costs import Cost, Costs
 from fleet.budgets.worker.gate import LONGEST_HOLD_SECONDS, Gate, Word
 from fleet.budgets.worker.held_models import HeldModels
@@ -81,9 +81,9 @@ class Admission:
 
     async def _open_if_resumed(self) -> None:
         """After ``fleet resume`` no earlier refusal holds a call, however long a wait the provider asked for."""
-        standing = await self.reporter.watch.standing(_RESUME_SEEN_SECONDS)
-        if standing is not None and standing.resumes > self.resumes:
-            self.resumes = standing.resumes
+        budget_status = await self.reporter.watch.budget_status(_RESUME_SEEN_SECONDS)
+        if budget_status is not None and budget_status.resumes > self.resumes:
+            self.resumes = budget_status.resumes
             self.gate.open()
             self.held_models.release()
 
@@ -96,9 +96,9 @@ class Admission:
         else:
             self.gate.refused(error.wait_seconds)
 
-    async def standing(self) -> Standing | None:
+    async def budget_status(self) -> BudgetStatus | None:
         """How the queue's budget stands; None where nobody knows."""
-        return await self.reporter.watch.standing()
+        return await self.reporter.watch.budget_status()
 
 
 class Admitted:

@@ -16,7 +16,7 @@ from loguru import logger
 from temporalio.client import Client, WorkflowHandle, WorkflowQueryFailedError
 from temporalio.service import RPCError, RPCStatusCode
 
-from fleet.budgets.messages import STANDING_QUERY, Standing, budget_id
+from fleet.budgets.messages import STATUS_QUERY, BudgetStatus, budget_id
 from fleet.budgets.task_queues import QueueRate, pollers
 from fleet.budgets.worker.gate import Word
 
@@ -51,7 +51,7 @@ class Watch:
         self._asked_at = -_UNKEPT_SECONDS
         self._answered_at = -math.inf
         self._asking: asyncio.Task[None] | None = None
-        self.last: Standing | None = None
+        self.last: BudgetStatus | None = None
         self.kept = True
         self._by_gates = False
 
@@ -64,7 +64,7 @@ class Watch:
         """Whether the queue itself obeys the budget."""
         return self._opened.exact and (self.last is None or self.last.exact)
 
-    async def standing(self, at_most_seconds: float = FRESH_SECONDS) -> Standing | None:
+    async def budget_status(self, at_most_seconds: float = FRESH_SECONDS) -> BudgetStatus | None:
         """How the budget stands, at most so old; None where nobody keeps it."""
         self._ask_anew(at_most_seconds)
         if self._asking is not None:
@@ -89,8 +89,8 @@ class Watch:
         if not self._by_gates:
             if held_seconds < _HELD_SECONDS:
                 return Word()
-            standing = await self.standing()
-            return Word(shut=standing is not None and standing.holds)
+            budget_status = await self.budget_status()
+            return Word(shut=budget_status is not None and budget_status.holds)
         polled = (self._processes or 0) / _POLLS_A_SECOND
         self._ask_anew(min(max(polled, _LEAST_POLL_SECONDS), _MOST_POLL_SECONDS))
         old = self._processes is None or self._clock() - self._answered_at > _OLD_SECONDS
@@ -103,7 +103,7 @@ class Watch:
     async def _ask(self) -> None:
         kept = True
         try:
-            self.last = await self._handle.query(STANDING_QUERY, result_type=Standing, rpc_timeout=_RPC)
+            self.last = await self._handle.query(STATUS_QUERY, result_type=BudgetStatus, rpc_timeout=_RPC)
             if self._by_gates or not self._paced_by_queue(holds_model=False):
                 # One whose slots are full of calls that wait does not poll.
                 self._processes = max(await pollers(self._client, self._queue), self.last.processes, 1)

@@ -231,13 +231,13 @@ class Reporter:
         """See, while there is something to do, whether the budget is kept and the key still the rejected one."""
         while True:
             await asyncio.sleep(_ASK_SECONDS)
-            standing = self.watch.last
-            if not (self._active or (standing and standing.rejected_key)):
+            budget_status = self.watch.last
+            if not (self._active or (budget_status and budget_status.rejected_key)):
                 continue
             self._active = self._in_flight > 0
-            standing = await self.watch.standing(_ASK_SECONDS / 2)
-            if standing is not None and standing.rejected_key:
-                await self._look_for_new_key(standing.rejected_key)
+            budget_status = await self.watch.budget_status(_ASK_SECONDS / 2)
+            if budget_status is not None and budget_status.rejected_key:
+                await self._look_for_new_key(budget_status.rejected_key)
 
     async def _look_for_new_key(self, rejected: str) -> None:
         mark = await self._key_mark()

@@ -14,7 +14,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from fleet.budgets.messages import Standing
+from fleet.budgets.messages import BudgetStatus
 from fleet.config import Settings
 from fleet.control.health.observer import Sight
 from fleet.control.health.pipeline_runs import Runs
@@ -179,7 +179,7 @@ def _journal_metrics(journals: Mapping[str, Counts | None]) -> Iterator[Metric]:
     yield from (up, calls, twice)
 
 
-def _budget_metrics(budgets: Mapping[str, Standing]) -> Iterator[Metric]:
+def _budget_metrics(budgets: Mapping[str, BudgetStatus]) -> Iterator[Metric]:
     rate = GaugeMetricFamily(
         "fleet_budget_rate_per_second", "Calls that the queue hands out at most.", labels=["queue"]
     )

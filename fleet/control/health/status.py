@@ -17,8 +17,8 @@ from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest
 from temporalio.client import Client
 from temporalio.service import RPCError
 
-from fleet.budgets.messages import HeldModel, Standing
-from fleet.budgets.operator_commands import standings_of
+from fleet.budgets.messages import BudgetStatus, HeldModel
+from fleet.budgets.operator_commands import budget_statuses_of
 from fleet.budgets.task_queues import still_polls
 from fleet.config import Settings
 from fleet.contracts import ASSISTANTS_QUEUE, CONTROL_QUEUE, PIPELINE_QUEUE
@@ -69,7 +69,7 @@ class FleetStatus:
     processes: list[ProcessStatus]
     queues: list[QueueStatus]
     supervisor_problem: str = ""
-    budgets: dict[str, Standing] = field(default_factory=dict)
+    budgets: dict[str, BudgetStatus] = field(default_factory=dict)
     complaints: list[str] = field(default_factory=list)
     vitals: dict[str, Vitals] = field(default_factory=dict)
     machines: list[OtherMachine] = field(default_factory=list)
@@ -105,7 +105,7 @@ class FleetStatus:
         return found | {"processes": processes, "problems": self.problems()}
 
 
-def _trouble(budget: Standing) -> str:
+def _trouble(budget: BudgetStatus) -> str:
     if budget.breaker == "probing":
         return f"{budget.queue} is only probed: {budget.why}"
     until = f" until {_moment(budget.until)}" if budget.until else ""
@@ -207,7 +207,7 @@ async def _backend(settings: Settings, backend: Backend | None) -> Reachable:
 
 async def _temporal(
     settings: Settings, client: Client | None
-) -> tuple[Reachable, list[QueueStatus], dict[str, Standing], list[OtherMachine]]:
+) -> tuple[Reachable, list[QueueStatus], dict[str, BudgetStatus], list[OtherMachine]]:
     address = settings.temporal_host
     unknown = [QueueStatus(name, None, None, None) for name in queues_of(settings)]
     try:
@@ -225,10 +225,12 @@ async def _temporal(
     return Reachable(address, ok=True), queues, budgets, machines
 
 
-async def budgets_of(client: Client, settings: Settings) -> dict[str, Standing]:
+async def budgets_of(client: Client, settings: Settings) -> dict[str, BudgetStatus]:
     """The budgets that somebody keeps, by queue."""
-    found = await standings_of(client, [queue for one in settings.providers.values() for queue in one.limits])
-    return {queue: standing for queue, standing in found.items() if standing is not None}
+    found = await budget_statuses_of(
+        client, [queue for one in settings.providers.values() for queue in one.limits]
+    )
+    return {queue: budget_status for queue, budget_status in found.items() if budget_status is not None}
 
 
 def queues_of(settings: Settings) -> list[str]:

@@ -10,21 +10,19 @@ from pathlib import Path
 
 from loguru import logger
 
-from fleet.budgets.messages import MachineStanding
+from fleet.budgets.messages import KnownMachine
 from fleet.control.machines.other_machines import OtherMachine
 
 _FILE = "machines-seen.json"
 _SAVED_SECONDS, _FORGOTTEN_SECONDS, _MOST_MACHINES = 30.0, 24 * 3600.0, 100
 
 
-def sightings_in(state: Path) -> list[MachineStanding]:
+def sightings_in(state: Path) -> list[KnownMachine]:
     """The machines as they were last seen from here; none where there is no file that can be read."""
     try:
         found = json.loads((state / _FILE).read_text("utf-8"))
         return [
-            MachineStanding(
-                str(one["machine"]), float(one["heard_at"]), str(one["version"]), str(one["control_url"])
-            )
+            KnownMachine(str(one["machine"]), float(one["heard_at"]), str(one["version"]), str(one["control_url"]))
             for one in found
         ]
     except FileNotFoundError:
@@ -43,9 +41,7 @@ class Sightings:
 
     def note(self, machines: Iterable[OtherMachine], now: float) -> None:
         """They were seen; each half a minute that is written down. ``now`` is unix seconds."""
-        seen = [
-            MachineStanding(one.name, now - one.seen_seconds, one.version, one.control_url) for one in machines
-        ]
+        seen = [KnownMachine(one.name, now - one.seen_seconds, one.version, one.control_url) for one in machines]
         lately = sorted(seen, key=lambda one: one.heard_at)[-_MOST_MACHINES:]
         kept = [asdict(one) for one in lately if now - one.heard_at < _FORGOTTEN_SECONDS]
         if not kept or now - self._saved_at < _SAVED_SECONDS:

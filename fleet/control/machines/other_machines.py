@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 
 from temporalio.api.taskqueue.v1 import PollerInfo
 
-from fleet.budgets.messages import MachineStanding, Standing
+from fleet.budgets.messages import BudgetStatus, KnownMachine
 from fleet.budgets.task_queues import POLLER_SECONDS
 from fleet.process.machine_id import place_of
 
@@ -66,16 +66,16 @@ class _Polling:
 
 def other_machines(
     pollers: Mapping[str, Iterable[PollerInfo]],
-    standings: Iterable[Standing],
+    budget_statuses: Iterable[BudgetStatus],
     own_identity: str,
     now: datetime | None = None,
-    sightings: Iterable[MachineStanding] = (),
+    sightings: Iterable[KnownMachine] = (),
 ) -> list[OtherMachine]:
     """The machines of these pollers, by queue, of these budgets and of earlier ``sightings``, sorted by host name,
     without this one. What is not part of a fleet is left out."""
     now = now or datetime.now(UTC)
     polling = _polling(pollers, now)
-    heard = _latest(one for standing in standings for one in standing.machines)
+    heard = _latest(one for budget_status in budget_statuses for one in budget_status.machines)
     sighted = _latest(sightings)
     own = place_of(own_identity)
     names = polling.keys() | heard.keys() | sighted.keys()
@@ -103,16 +103,16 @@ def _polling(pollers: Mapping[str, Iterable[PollerInfo]], now: datetime) -> dict
     return found
 
 
-def _latest(standings: Iterable[MachineStanding]) -> dict[tuple[str, str], MachineStanding]:
+def _latest(budget_statuses: Iterable[KnownMachine]) -> dict[tuple[str, str], KnownMachine]:
     """When each was last heard, and the latest that was told of how it is found."""
-    found: dict[tuple[str, str], MachineStanding] = {}
-    for one in sorted(standings, key=lambda machine: machine.heard_at):
+    found: dict[tuple[str, str], KnownMachine] = {}
+    for one in sorted(budget_statuses, key=lambda machine: machine.heard_at):
         host, _, machine = one.machine[:_MOST_NAME].rpartition("+")
         if not (host and machine):
             continue
         before = found.get((host, machine), one)
         version, url = (one if one.version else before).version, (one if one.version else before).control_url
-        found[host, machine] = MachineStanding(one.machine, one.heard_at, version, url)
+        found[host, machine] = KnownMachine(one.machine, one.heard_at, version, url)
     return found
 
 
@@ -120,8 +120,8 @@ def _machine(
     host: str,
     machine: str,
     polling: _Polling,
-    heard: MachineStanding | None,
-    sighted: MachineStanding | None,
+    heard: KnownMachine | None,
+    sighted: KnownMachine | None,
     now: datetime,
 ) -> OtherMachine:
     polled = min(polling.ages, default=None)
@@ -142,5 +142,5 @@ def _machine(
     )
 
 
-def _age(standing: MachineStanding | None, now: datetime) -> float | None:
-    return None if standing is None else round(max(now.timestamp() - standing.heard_at, 0.0), 1)
+def _age(budget_status: KnownMachine | None, now: datetime) -> float | None:
+    return None if budget_status is None else round(max(now.timestamp() - budget_status.heard_at, 0.0), 1)

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import asdict
 from typing import Any
 
-from fleet.budgets.messages import Standing
+from fleet.budgets.messages import BudgetStatus
 from fleet.config import ProviderSettings, Settings
 from fleet.control.health.metric_totals import Counted
 from fleet.control.health.observer import Sight
@@ -105,7 +105,7 @@ def _provider(
     provider: ProviderSettings,
     queue: str,
     seen: QueueStatus,
-    budget: Standing | None,
+    budget: BudgetStatus | None,
     trail: Trail,
 ) -> Json:
     model = next((one for one in provider.models if provider.queue_of(one) == queue), None)
@@ -138,7 +138,7 @@ def _provider(
     }
 
 
-def _budget(budget: Standing | None) -> Json:
+def _budget(budget: BudgetStatus | None) -> Json:
     if budget is None:
         unknown = dict.fromkeys(("breaker", "until", "rate", "calls_per_minute"))
         return unknown | {"why": "nobody keeps its budget", "exact": False, "limits": []}

@@ -13,8 +13,8 @@ from temporalio.api.workflowservice.v1 import GetSystemInfoRequest, UpdateTaskQu
 from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
-from fleet.budgets.messages import Standing
-from fleet.budgets.operator_commands import standing_of
+from fleet.budgets.messages import BudgetStatus
+from fleet.budgets.operator_commands import budget_status_of
 from fleet.budgets.task_queues import QueueRate, queue_rate
 from fleet.config import Settings
 from fleet.control.health.doctor.check import NOT_SET, Check, from_error, unseen
@@ -64,12 +64,14 @@ async def _queue(client: Client, queue: str) -> Check:
         known, settable = await asyncio.gather(queue_rate(client, queue), limits_settable(client, queue))
     except RPCError as error:
         return from_error(what, error)
-    standing = await standing_of(client, queue)
-    trouble = _rate_trouble(known, settable) or _standing_trouble(standing)
+    budget_status = await budget_status_of(client, queue)
+    trouble = _rate_trouble(known, settable) or _budget_trouble(budget_status)
     if trouble is not None:
         return Check(what, False, *trouble)
     rate = "no rate set yet" if known.rate is None else f"{known.rate:g} a second"
-    kept = "nobody keeps its budget yet" if standing is None else f"its budget is kept, {standing.breaker}"
+    kept = (
+        "nobody keeps its budget yet" if budget_status is None else f"its budget is kept, {budget_status.breaker}"
+    )
     return Check(what, True, f"one partition, its limit can be set, {rate}, {kept}")
 
 
@@ -83,13 +85,13 @@ def _rate_trouble(known: QueueRate, settable: bool) -> tuple[str, str] | None:
     return None
 
 
-def _standing_trouble(standing: Standing | None) -> tuple[str, str] | None:
-    if standing is None or standing.breaker not in ("parked", "probing"):
+def _budget_trouble(budget_status: BudgetStatus | None) -> tuple[str, str] | None:
+    if budget_status is None or budget_status.breaker not in ("parked", "probing"):
         return None
-    if standing.breaker == "parked":
-        provider = standing.queue.removeprefix("llm-")
-        return f"parked: {standing.why}", f"pay, or mend the key; then `fleet resume {provider}`"
-    return f"only probed: {standing.why}", "wait: it opens by itself when the provider is well again"
+    if budget_status.breaker == "parked":
+        provider = budget_status.queue.removeprefix("llm-")
+        return f"parked: {budget_status.why}", f"pay, or mend the key; then `fleet resume {provider}`"
+    return f"only probed: {budget_status.why}", "wait: it opens by itself when the provider is well again"
 
 
 async def limits_settable(client: Client, queue: str) -> bool:
