@@ -22,7 +22,7 @@ FIRST_LOOK, LAST_LOOK = 2.5, 80.0
 # As the reporter does: where nobody keeps the budget it tells less, and asks now and then.
 UNHEARD_PAUSE, ASK, NEWS_LOOK = 15.0, 10.0, 0.1
 # As the watch does: where the server keeps no rate, it asks how the budget stands once in so many seconds.
-WORD = 1.0, 2.0
+DIRECTIVE = 1.0, 2.0
 # As `fleet.execution.verdicts` does: a call that has to wait is back so soon.
 AWAY = 60.0
 
@@ -97,7 +97,7 @@ class Worker:
     allowance: Allowance
     clock: float = 0.0
     ask_at: float = ASK
-    word_at: float = 0.0
+    directive_at: float = 0.0
     pace: float = 0.0
     credit: float = 0.0
     stalled: tuple[float, float] = (math.inf, 0.0)
@@ -312,9 +312,9 @@ class World:
     def _pass_own_gates(self) -> None:
         """Where the server keeps no rate each process keeps its part of it, by what the budget told it last."""
         for worker in self.workers:
-            if self.kept and self.now >= worker.word_at:
-                age = min(max(self.polling / 10, WORD[0]), WORD[1])
-                worker.word_at = self.now + age * (1 if worker.word_at else self.gate_chance.random())
+            if self.kept and self.now >= worker.directive_at:
+                age = min(max(self.polling / 10, DIRECTIVE[0]), DIRECTIVE[1])
+                worker.directive_at = self.now + age * (1 if worker.directive_at else self.gate_chance.random())
                 worker.pace = self.budget.rate() / self.polling
             worker.credit = min(worker.credit + worker.pace * TICK, max(1.0, worker.pace))
             while (

@@ -29,7 +29,7 @@ class Unconfigured(Stack):
 
     def _temporal(self) -> list[str]:
         command = iter(super()._temporal())
-        return [word for word in command if word != "--dynamic-config-value" or not next(command)]
+        return [directive for directive in command if directive != "--dynamic-config-value" or not next(command)]
 
 
 @contextmanager

@@ -11,7 +11,7 @@ import pytest
 from fleet.budgets.messages import BudgetStatus
 from fleet.budgets.worker.admission import Admission
 from fleet.budgets.worker.call_costs import Cost, Costs
-from fleet.budgets.worker.gate import Gate, Word
+from fleet.budgets.worker.gate import Directive, Gate
 from fleet.config import load_settings
 from fleet.contracts import LimitSettings
 from fleet.errors import TaskTaken
@@ -75,8 +75,8 @@ class QuietReporter:
     def call(self, cost: Cost) -> AbstractContextManager[None]:
         return nullcontext()
 
-    async def word(self, waited_seconds: float, *, holds_model: bool = False) -> Word:
-        return Word()
+    async def directive(self, waited_seconds: float, *, holds_model: bool = False) -> Directive:
+        return Directive()
 
     async def budget_status(self, at_most_seconds: float = 1.0) -> BudgetStatus:
         return self.last

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 
-from fleet.budgets.worker.gate import BACK_SECONDS, LONGEST_HOLD_SECONDS, Gate, Word
+from fleet.budgets.worker.gate import BACK_SECONDS, LONGEST_HOLD_SECONDS, Directive, Gate
 from fleet.budgets.worker.held_models import HeldModels
 from fleet.budgets.worker.limit_headers import HeaderReading
 from fleet.contracts import Limited
@@ -158,31 +158,31 @@ async def test_who_waits_during_a_stop_is_not_sent_back_for_longer_than_it_lasts
 
 
 async def told(
-    gate: Gate, word: Callable[[], Word], longest_seconds: float = LONGEST_HOLD_SECONDS
+    gate: Gate, directive: Callable[[], Directive], longest_seconds: float = LONGEST_HOLD_SECONDS
 ) -> float | None:
-    async def ask(held_seconds: float) -> Word:
-        return word()
+    async def ask(held_seconds: float) -> Directive:
+        return directive()
 
     return await gate.pass_through(COST, ask, longest_seconds)
 
 
 async def test_a_call_that_finds_its_queue_shut_waits_there(clock: Clock) -> None:
-    assert await told(gate_with(clock), lambda: Word(shut=True)) == BACK_SECONDS
+    assert await told(gate_with(clock), lambda: Directive(shut=True)) == BACK_SECONDS
     assert clock.now == 100.0
 
 
 async def test_where_no_queue_holds_it_a_call_is_held_here_until_the_provider_opens(clock: Clock) -> None:
     gate = gate_with(clock)
-    assert await told(gate, lambda: Word(shut=clock.now < 107, queue_holds=False)) is None
+    assert await told(gate, lambda: Directive(shut=clock.now < 107, queue_holds=False)) is None
     assert clock.now == pytest.approx(107.0, abs=0.5)
-    assert await told(gate, lambda: Word(shut=True, queue_holds=False)) == BACK_SECONDS
+    assert await told(gate, lambda: Directive(shut=True, queue_holds=False)) == BACK_SECONDS
     assert clock.now == pytest.approx(107.0 + LONGEST_HOLD_SECONDS, abs=0.5), "it keeps its slot meanwhile"
 
 
 async def test_a_told_pace_is_kept_and_a_new_one_holds_at_once(clock: Clock) -> None:
     gate, passed = gate_with(clock), []
     for _ in range(60):
-        assert await told(gate, lambda: Word(pace=5.0 if clock.now < 106 else 1.0)) is None
+        assert await told(gate, lambda: Directive(pace=5.0 if clock.now < 106 else 1.0)) is None
         passed.append(clock.now)
     assert sum(at < 106 for at in passed) == pytest.approx(30, abs=2)
     assert sum(107 <= at < 127 for at in passed) == pytest.approx(20, abs=1)
@@ -194,7 +194,7 @@ async def test_a_pace_that_rises_has_many_processes_send_no_burst(clock: Clock) 
     for number in range(50):
         clock.now, gate = 100.0, gate_with(clock, chance=number / 50)
         for _ in range(4):
-            assert await told(gate, lambda: Word(pace=0.04 if clock.now < 150 else 0.06), 60.0) is None
+            assert await told(gate, lambda: Directive(pace=0.04 if clock.now < 150 else 0.06), 60.0) is None
             passed.append(clock.now)
     seconds = [sum(begin <= at < begin + 1 for at in passed) for begin in range(140, 165)]
     assert max(seconds) <= 5, "three a second are due at the most, and passing takes half a second's look"
@@ -202,18 +202,18 @@ async def test_a_pace_that_rises_has_many_processes_send_no_burst(clock: Clock) 
 
 async def test_a_pace_below_what_a_slot_is_kept_for_sends_calls_back(clock: Clock) -> None:
     gate = gate_with(clock, chance=1.0)
-    assert await told(gate, lambda: Word(pace=0.01)) is None
-    assert await told(gate, lambda: Word(pace=0.01)) == pytest.approx(80.0, abs=1)
+    assert await told(gate, lambda: Directive(pace=0.01)) is None
+    assert await told(gate, lambda: Directive(pace=0.01)) == pytest.approx(80.0, abs=1)
     assert clock.now == pytest.approx(120.0, abs=0.1)
-    assert await told(gate, lambda: Word(pace=0.0), 3.0) == BACK_SECONDS
+    assert await told(gate, lambda: Directive(pace=0.0), 3.0) == BACK_SECONDS
 
 
 async def test_a_call_says_for_how_long_it_was_held_when_it_asks(clock: Clock) -> None:
     gate, asked = gate_with(clock), []
 
-    async def ask(held_seconds: float) -> Word:
+    async def ask(held_seconds: float) -> Directive:
         asked.append(held_seconds)
-        return Word()
+        return Directive()
 
     await gate.pass_through(COST, ask)
     gate.refused(4.0)

@@ -14,7 +14,7 @@ from fleet.budgets.messages import BudgetStatus, HeldModel
 from fleet.budgets.task_queues import QueueRate, process_of
 from fleet.budgets.worker import budget_watch as watching
 from fleet.budgets.worker.budget_watch import Watch
-from fleet.budgets.worker.gate import Word
+from fleet.budgets.worker.gate import Directive
 
 EXACT, DIVIDED, NOT_SETTABLE = QueueRate(5.0), QueueRate(5.0, partitions=4), QueueRate(None, settable=False)
 AWAY = RPCError("nobody polls", RPCStatusCode.UNAVAILABLE, b"")
@@ -61,45 +61,45 @@ def watch_of(server: Server, opened: QueueRate) -> Watch:
     return watch
 
 
-async def fresh_word(watch: Watch, *, holds_model: bool = False) -> Word:
+async def fresh_directive(watch: Watch, *, holds_model: bool = False) -> Directive:
     """What is said once the budget has answered."""
-    await watch.word(0.0, holds_model=holds_model)
+    await watch.directive(0.0, holds_model=holds_model)
     await watch.budget_status(math.inf)
-    return await watch.word(0.0, holds_model=holds_model)
+    return await watch.directive(0.0, holds_model=holds_model)
 
 
 async def test_a_gate_goes_on_by_the_last_word_while_the_budget_is_asked_anew(server: Server) -> None:
     watch = watch_of(server, DIVIDED)
-    assert (await watch.word(0.0)).pace == 2.0
+    assert (await watch.directive(0.0)).pace == 2.0
     server.answer = budget_status(rate=3.0)
     server.now += 1.1
-    assert (await watch.word(0.0)).pace == 2.0, "the server may take its time"
-    assert (await fresh_word(watch)).pace == 1.0
+    assert (await watch.directive(0.0)).pace == 2.0, "the server may take its time"
+    assert (await fresh_directive(watch)).pace == 1.0
     server.answer = budget_status(rate=6.0)
     server.now += 6.0
-    assert (await watch.word(0.0)).pace == 2.0, "what was said long ago is not gone by"
+    assert (await watch.directive(0.0)).pace == 2.0, "what was said long ago is not gone by"
 
 
 async def test_where_the_queue_obeys_only_a_call_that_was_held_asks(server: Server) -> None:
     watch = watch_of(server, EXACT)
-    assert await watch.word(0.5) == Word() and server.asked == 0
+    assert await watch.directive(0.5) == Directive() and server.asked == 0
     server.answer = budget_status("paused", 0.0)
-    assert await watch.word(1.5) == Word(shut=True) and server.asked == 1
+    assert await watch.directive(1.5) == Directive(shut=True) and server.asked == 1
     server.answer = budget_status("probing", 0.5)
     server.now += 1
-    assert await watch.word(1.5) == Word(), "the queue keeps the rate"
+    assert await watch.directive(1.5) == Directive(), "the queue keeps the rate"
 
 
 async def test_while_a_model_has_no_quota_every_call_goes_by_the_budgets_word(server: Server) -> None:
     """The queue then hands out more than may be sent."""
     watch = watch_of(server, EXACT)
     server.answer = replace(budget_status(), held_models=[HeldModel("m", 1e9, "")])
-    await watch.word(0.0, holds_model=True)
+    await watch.directive(0.0, holds_model=True)
     server.now += 2.1
-    assert await fresh_word(watch) == Word(pace=2.0), "a third of the fleet's rate"
+    assert await fresh_directive(watch) == Directive(pace=2.0), "a third of the fleet's rate"
     server.polling, server.answer = 1, budget_status()
     server.now += 2.1
-    assert await fresh_word(watch, holds_model=True) == Word(pace=6.0), "the other processes have ended"
+    assert await fresh_directive(watch, holds_model=True) == Directive(pace=6.0), "the other processes have ended"
 
 
 @pytest.mark.parametrize(("opened", "queue_holds"), [(DIVIDED, True), (NOT_SETTABLE, False)])
@@ -107,29 +107,34 @@ async def test_elsewhere_every_call_goes_by_the_budgets_word(
     server: Server, opened: QueueRate, queue_holds: bool
 ) -> None:
     watch = watch_of(server, opened)
-    assert await watch.word(0.0) == Word(queue_holds=queue_holds, pace=2.0), "a third of the fleet's rate"
+    assert await watch.directive(0.0) == Directive(queue_holds=queue_holds, pace=2.0), (
+        "a third of the fleet's rate"
+    )
     server.answer, server.polling = budget_status("parked", 0.0), 2
     server.now += 0.9
-    assert not (await watch.word(0.0)).shut and server.asked == 1, "it is asked once a second at most"
+    assert not (await watch.directive(0.0)).shut and server.asked == 1, "it is asked once a second at most"
     server.now += 0.2
-    assert await fresh_word(watch) == Word(shut=True, queue_holds=queue_holds, pace=0.0) and server.asked == 2
+    assert (
+        await fresh_directive(watch) == Directive(shut=True, queue_holds=queue_holds, pace=0.0)
+        and server.asked == 2
+    )
 
 
 async def test_many_processes_ask_less_often(server: Server) -> None:
     watch, server.polling = watch_of(server, DIVIDED), 50
-    assert (await watch.word(0.0)).pace == 6.0 / 50
+    assert (await watch.directive(0.0)).pace == 6.0 / 50
     server.now += 1.9
-    await watch.word(0.0)
+    await watch.directive(0.0)
     assert server.asked == 1
     server.now += 0.2
-    await fresh_word(watch)
+    await fresh_directive(watch)
     assert server.asked == 2
 
 
 async def test_a_process_that_reports_counts_though_it_has_no_slot_left_to_poll_with(server: Server) -> None:
     watch = watch_of(server, DIVIDED)
     server.answer, server.polling = replace(budget_status(), processes=4), 1
-    assert (await watch.word(0.0)).pace == 1.5
+    assert (await watch.directive(0.0)).pace == 1.5
 
 
 def test_a_process_that_was_started_again_is_still_one() -> None:
@@ -144,19 +149,19 @@ async def test_a_budget_that_finds_the_server_wanting_is_believed(server: Server
     watch = watch_of(server, EXACT)
     server.answer = budget_status(exact=False)
     await watch.budget_status()
-    assert (await watch.word(0.0)).pace == 2.0
+    assert (await watch.directive(0.0)).pace == 2.0
 
 
 async def test_calls_at_once_ask_once(server: Server) -> None:
     watch = watch_of(server, DIVIDED)
-    words = await asyncio.gather(*(watch.word(0.0) for _ in range(20)))
-    assert {word.pace for word in words} == {2.0} and server.asked == 1
+    words = await asyncio.gather(*(watch.directive(0.0) for _ in range(20)))
+    assert {directive.pace for directive in words} == {2.0} and server.asked == 1
 
 
 async def test_a_caller_that_leaves_takes_nobody_elses_answer_along(server: Server) -> None:
     watch = watch_of(server, DIVIDED)
-    impatient = asyncio.create_task(watch.word(0.0))
-    patient = asyncio.create_task(watch.word(0.0))
+    impatient = asyncio.create_task(watch.directive(0.0))
+    patient = asyncio.create_task(watch.directive(0.0))
     await asyncio.sleep(0)
     impatient.cancel()
     assert (await patient).pace == 2.0
@@ -165,28 +170,30 @@ async def test_a_caller_that_leaves_takes_nobody_elses_answer_along(server: Serv
 @pytest.mark.parametrize("trouble", [AWAY, OF_ANOTHER_RELEASE], ids=["away", "of another release"])
 async def test_with_nobody_to_ask_the_last_word_goes_on(server: Server, trouble: Exception) -> None:
     watch = watch_of(server, DIVIDED)
-    await watch.word(0.0)
+    await watch.directive(0.0)
     server.answer = trouble
     server.now += 3
-    assert (await watch.word(0.0)).pace == 2.0
+    assert (await watch.directive(0.0)).pace == 2.0
     assert await watch.budget_status() is None and not watch.kept
     server.now += 4
-    await watch.word(0.0)
+    await watch.directive(0.0)
     assert server.asked == 2, "who does not answer is asked less"
     server.answer = budget_status("paused", 0.0)
     server.now += 2
-    assert (await watch.word(0.0)).shut and watch.kept
+    assert (await watch.directive(0.0)).shut and watch.kept
 
 
 async def test_a_budget_that_is_gone_holds_nobody(server: Server) -> None:
     watch = watch_of(server, NOT_SETTABLE)
     server.answer = budget_status("paused", 0.0)
-    assert (await watch.word(0.0)).shut
+    assert (await watch.directive(0.0)).shut
     server.answer = GONE
     server.now += 3
-    assert await fresh_word(watch) == Word(queue_holds=False, pace=1.0), "the first rate, until it is started anew"
+    assert await fresh_directive(watch) == Directive(queue_holds=False, pace=1.0), (
+        "the first rate, until it is started anew"
+    )
 
 
 async def test_before_anything_is_known_the_first_rate_is_kept(server: Server) -> None:
     server.answer = AWAY
-    assert (await watch_of(server, NOT_SETTABLE).word(0.0)).pace == 3.0
+    assert (await watch_of(server, NOT_SETTABLE).directive(0.0)).pace == 3.0

@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager, contextmanager
 
 from fleet.budgets.messages import BudgetStatus
 from fleet.budgets.worker.call_costs import Cost, Costs
-from fleet.budgets.worker.gate import LONGEST_HOLD_SECONDS, Gate, Word
+from fleet.budgets.worker.gate import LONGEST_HOLD_SECONDS, Directive, Gate
 from fleet.budgets.worker.held_models import HeldModels
 from fleet.budgets.worker.limit_headers import HeaderReading, limits_in
 from fleet.budgets.worker.mixed_models import Mixing
@@ -60,7 +60,7 @@ class Admission:
             self.reporter.held()
             raise HeldBack(left, f"{request.model} has no quota left")
         cost = self._cost(request)
-        wait = await self.gate.pass_through(cost, self._word, longest_seconds, self._open_if_resumed)
+        wait = await self.gate.pass_through(cost, self._directive, longest_seconds, self._open_if_resumed)
         if wait is not None:
             raise HeldBack(wait)
         admitted = Admitted(self, request, cost)
@@ -70,8 +70,8 @@ class Admission:
             if not admitted.taken:
                 self.gate.give_back(cost)
 
-    async def _word(self, held_seconds: float) -> Word:
-        return await self.reporter.watch.word(held_seconds, holds_model=bool(self.held_models))
+    async def _directive(self, held_seconds: float) -> Directive:
+        return await self.reporter.watch.directive(held_seconds, holds_model=bool(self.held_models))
 
     def _cost(self, request: LlmRequest) -> Cost:
         """What the call will take of the limits. A request that one of them never has room for takes no tokens: it

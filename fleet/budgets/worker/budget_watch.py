@@ -18,7 +18,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from fleet.budgets.messages import STATUS_QUERY, BudgetStatus, budget_id
 from fleet.budgets.task_queues import QueueRate, pollers
-from fleet.budgets.worker.gate import Word
+from fleet.budgets.worker.gate import Directive
 
 _RPC = timedelta(seconds=3)
 #: Age at which a standing is asked for anew, by those who ask for it now and then.
@@ -82,15 +82,15 @@ class Watch:
         since many go back unsent."""
         return self.exact and not holds_model and not (self.last is not None and self.last.held_models)
 
-    async def word(self, held_seconds: float, *, holds_model: bool = False) -> Word:
+    async def directive(self, held_seconds: float, *, holds_model: bool = False) -> Directive:
         """What the budget says to a call that the gate held for so long; ``holds_model``: this process knows of a
         model without quota."""
         self._by_gates = not self._paced_by_queue(holds_model=holds_model)
         if not self._by_gates:
             if held_seconds < _HELD_SECONDS:
-                return Word()
+                return Directive()
             budget_status = await self.budget_status()
-            return Word(shut=budget_status is not None and budget_status.holds)
+            return Directive(shut=budget_status is not None and budget_status.holds)
         polled = (self._processes or 0) / _POLLS_A_SECOND
         self._ask_anew(min(max(polled, _LEAST_POLL_SECONDS), _MOST_POLL_SECONDS))
         old = self._processes is None or self._clock() - self._answered_at > _OLD_SECONDS
@@ -98,7 +98,7 @@ class Watch:
             await asyncio.shield(self._asking)
         # With nobody to ask, what was said last goes on.
         rate, shut = (self._first_rate, False) if self.last is None else (self.last.rate, self.last.holds)
-        return Word(shut, queue_holds=self._opened.settable, pace=rate / (self._processes or 1))
+        return Directive(shut, queue_holds=self._opened.settable, pace=rate / (self._processes or 1))
 
     async def _ask(self) -> None:
         kept = True

@@ -35,7 +35,7 @@ _ROUNDING = 1e-6
 
 
 @dataclass(frozen=True, slots=True)
-class Word:
+class Directive:
     """What the budget says to a call that could be sent by all else.
 
     ``shut``: none is to be sent. ``queue_holds``: then the queue hands out none either, so that the call may wait
@@ -48,11 +48,11 @@ class Word:
 
 
 #: Gives the budget's word to a call that was held for so many seconds.
-Ask = Callable[[float], Awaitable[Word]]
+Ask = Callable[[float], Awaitable[Directive]]
 
 
-async def _no_word(held_seconds: float) -> Word:
-    return Word()
+async def _no_directive(held_seconds: float) -> Directive:
+    return Directive()
 
 
 async def _no_look() -> None:
@@ -109,7 +109,7 @@ class Gate:
     async def pass_through(
         self,
         cost: Cost,
-        ask: Ask = _no_word,
+        ask: Ask = _no_directive,
         longest_seconds: float = LONGEST_HOLD_SECONDS,
         look: Callable[[], Awaitable[None]] = _no_look,
     ) -> float | None:
@@ -121,17 +121,17 @@ class Gate:
         begun = self._clock()
         async with self._turn:
             while True:
-                word, patient = Word(), False
+                directive, patient = Directive(), False
                 if self.stopped:
                     await look()
                 if (wait := self._wait_for(cost)) <= 0:
-                    word = await ask(self._clock() - begun)
-                    if word.shut and word.queue_holds:
+                    directive = await ask(self._clock() - begun)
+                    if directive.shut and directive.queue_holds:
                         return BACK_SECONDS
                     # Given back at once, it would be handed out again at once: it keeps its slot to the end.
-                    wait, patient = self._wait_told(word), True
+                    wait, patient = self._wait_told(directive), True
                 if wait <= 0:
-                    self._count(cost, word.pace)
+                    self._count(cost, directive.pace)
                     return None
                 left = begun + longest_seconds - self._clock()
                 if left <= 0 or (wait > left and not patient):
@@ -153,16 +153,16 @@ class Gate:
         self._pace = grown if grown < self._full_pace else None
         return self._sent[-1].at + 1 / grown if self._sent else now
 
-    def _wait_told(self, word: Word) -> float:
+    def _wait_told(self, directive: Directive) -> float:
         """How long the budget's word has a call wait."""
-        if word.shut or word.pace == 0:
+        if directive.shut or directive.pace == 0:
             self._follow(0.0)
             return BACK_SECONDS
-        if word.pace is None:
+        if directive.pace is None:
             return 0.0
-        self._follow(word.pace)
+        self._follow(directive.pace)
         missing = 1 - self._due
-        return missing / word.pace if missing > _ROUNDING else 0.0
+        return missing / directive.pace if missing > _ROUNDING else 0.0
 
     def _follow(self, pace: float) -> None:
         """What fell due since the last time did so at the pace of then: a new one holds from now on. Otherwise
