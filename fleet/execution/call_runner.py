@@ -25,7 +25,7 @@ from fleet.execution.recorded_answer import Recorded
 from fleet.failures import FailureKind
 from fleet.process.metrics import CUT_OFF, Metrics
 from fleet.providers.answer_kept import answer_kept
-from fleet.providers.base import LlmAnswer, LlmRequest, Ticket
+from fleet.providers.base import LlmAnswer, LlmRequest, ResumeHandle
 from fleet.providers.prices import cost_of
 from fleet.providers.session import ProviderSession
 
@@ -188,8 +188,8 @@ class CallRunner:
                 number = attempts.made + 1
                 attempts.sending(maybe_paid)
                 admitted.take()
-                ticket = self._ticket(call.name, attempts, response_id or goes_on)
-                sending = self._send(call, admitted, ticket, seconds, number, maybe_paid)
+                resume_handle = self._resume_handle(call.name, attempts, response_id or goes_on)
+                sending = self._send(call, admitted, resume_handle, seconds, number, maybe_paid)
                 return self._started(call.name, asyncio.create_task(sending))
 
     def _seconds_left(self) -> float:
@@ -197,12 +197,12 @@ class CallRunner:
         left = self._settings.activity_timeout_seconds - seconds_used() - _REPORTING_SECONDS
         return max(min(self._provider.timeout_seconds, left), 0.1)
 
-    def _ticket(self, name: CallName, attempts: Attempts, response_id: str | None) -> Ticket:
+    def _resume_handle(self, name: CallName, attempts: Attempts, response_id: str | None) -> ResumeHandle:
         async def note(known: str) -> None:
             attempts.goes_on(known)
             await self._journal.resumable(name, known or None)
 
-        return Ticket(response_id, note)
+        return ResumeHandle(response_id, note)
 
     def _started(self, name: CallName, task: "asyncio.Task[Recorded]") -> "asyncio.Task[Recorded]":
         def forget(done: "asyncio.Task[Recorded]") -> None:
@@ -216,13 +216,19 @@ class CallRunner:
         return task
 
     async def _send(
-        self, call: Call, admitted: Admitted, ticket: Ticket, seconds: float, number: int, maybe_paid: int
+        self,
+        call: Call,
+        admitted: Admitted,
+        resume_handle: ResumeHandle,
+        seconds: float,
+        number: int,
+        maybe_paid: int,
     ) -> Recorded:
         """The call itself: sent, and what came of it written down before anybody is told."""
         began, started = time.monotonic(), datetime.now(UTC)
         try:
             with admitted.sending():
-                answer = await self._ask(call.request, seconds, ticket)
+                answer = await self._ask(call.request, seconds, resume_handle)
         except asyncio.CancelledError:
             await self._journal.cut_off(call.name)
             raise
@@ -230,7 +236,7 @@ class CallRunner:
             await self._journal.failed(call.name, unsure=error.may_be_billed)
             raise
         except BackendError:  # there is no key: nothing was sent, unless it goes on there
-            await self._journal.failed(call.name, unsure=ticket.response_id is not None)
+            await self._journal.failed(call.name, unsure=resume_handle.response_id is not None)
             raise
         except Exception:  # unforeseen, so it may have been sent
             await self._journal.failed(call.name, unsure=True)
@@ -251,7 +257,7 @@ class CallRunner:
             admitted.answered(answer)
         return recorded
 
-    async def _ask(self, request: LlmRequest, seconds: float, ticket: Ticket) -> LlmAnswer:
+    async def _ask(self, request: LlmRequest, seconds: float, resume_handle: ResumeHandle) -> LlmAnswer:
         """The call under its one true deadline, between the REQUEST and RESPONSE markers."""
         name = self._provider.name
         logger.info("🤖 LLM REQUEST: {}/{}", name, request.model)
@@ -259,7 +265,9 @@ class CallRunner:
         began = time.monotonic()
         try:
             async with asyncio.timeout(seconds):
-                answer = await self._session.complete(request, timeout_seconds=seconds, ticket=ticket)
+                answer = await self._session.complete(
+                    request, timeout_seconds=seconds, resume_handle=resume_handle
+                )
         except TimeoutError as error:
             self._metrics.call_ended(name, self._provider.queue_of(request.model), FailureKind.TIMED_OUT)
             detail = f"no complete answer within {seconds:.0f} s"

@@ -13,7 +13,7 @@ from loguru import logger
 
 from fleet.errors import ProviderError
 from fleet.failures import FailureKind
-from fleet.providers.base import Ticket
+from fleet.providers.base import ResumeHandle
 from fleet.providers.response_bodies import text_in
 
 FIRST_LOOK_SECONDS, LONGEST_LOOK_SECONDS = 0.5, 5.0
@@ -40,7 +40,7 @@ Begin = Callable[[], Awaitable[Shown]]
 Look = Callable[[str], Awaitable[Shown]]
 
 
-async def carried_out(ticket: Ticket, begin: Begin, look: Look) -> Shown:
+async def carried_out(resume_handle: ResumeHandle, begin: Begin, look: Look) -> Shown:
     """Begin a call, or pick up the ticket's, and look at it until it is done, however that ended.
 
     A failed look says nothing about the call itself: looking goes on until the caller's deadline.
@@ -51,31 +51,31 @@ async def carried_out(ticket: Ticket, begin: Begin, look: Look) -> Shown:
     """
     shown: Shown | None = None
     wait = 0.0
-    if ticket.response_id is None:
+    if resume_handle.response_id is None:
         shown = await begin()
-        await ticket.begun(text_in(shown.body, "id"))
+        await resume_handle.begun(text_in(shown.body, "id"))
         wait = FIRST_LOOK_SECONDS
     while shown is None or shown.status in GOING_ON:
         await asyncio.sleep(wait)
         wait = min(max(wait * 1.5, FIRST_LOOK_SECONDS), LONGEST_LOOK_SECONDS)
         try:
-            shown = await look(ticket.response_id or "")
+            shown = await look(resume_handle.response_id or "")
         except ProviderError as failure:
             shown = None
-            wait = max(wait, await _wait_after(failure, ticket))
+            wait = max(wait, await _wait_after(failure, resume_handle))
     if shown.status in FAILED:
-        await ticket.gone()  # the next attempt begins another
+        await resume_handle.gone()  # the next attempt begins another
     return shown
 
 
-async def _wait_after(failure: ProviderError, ticket: Ticket) -> float:
+async def _wait_after(failure: ProviderError, resume_handle: ResumeHandle) -> float:
     """Seconds that the provider asks for after a failed look."""
     if failure.failure_kind is FailureKind.NOT_FOUND:
-        detail = f"call {ticket.response_id} was started and no longer exists"
-        await ticket.gone()
+        detail = f"call {resume_handle.response_id} was started and no longer exists"
+        await resume_handle.gone()
         raise ProviderError(FailureKind.LOST_AFTER_SENDING, failure.provider, detail) from failure
     if failure.traits.parks or failure.traits.holds_model:
         failure.goes_on = True
         raise failure
-    logger.debug("looking at call {} failed: {}", ticket.response_id, failure)
+    logger.debug("looking at call {} failed: {}", resume_handle.response_id, failure)
     return failure.wait_seconds or 0.0

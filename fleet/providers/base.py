@@ -49,7 +49,7 @@ class LlmAnswer:
 
 
 @dataclass(slots=True)
-class Ticket:
+class ResumeHandle:
     """A call that can outlive its process.
 
     ``response_id`` names a call that already runs at the provider. ``started`` is called with the id of a new
@@ -74,7 +74,7 @@ class Provider(Protocol):
     """An authenticated client of one provider. Its own retries are off."""
 
     async def complete(
-        self, request: LlmRequest, *, timeout_seconds: float, ticket: Ticket | None = None
+        self, request: LlmRequest, *, timeout_seconds: float, resume_handle: ResumeHandle | None = None
     ) -> LlmAnswer:
         """Make one call, exactly once.
 

@@ -10,7 +10,7 @@ from fleet.errors import BackendError, BackendUnavailable, ProviderError
 from fleet.failures import FailureKind
 from fleet.process.metrics import ANSWERED, Metrics, Usage
 from fleet.providers.answer_kept import answer_kept
-from fleet.providers.base import LlmAnswer, LlmRequest, Provider, Ticket
+from fleet.providers.base import LlmAnswer, LlmRequest, Provider, ResumeHandle
 from fleet.providers.error_mapping import not_usable
 from fleet.providers.prices import cost_of
 from fleet.providers.registry import ProviderFactory
@@ -46,7 +46,7 @@ class ProviderSession:
         self._client(await self._key(fresh=False))
 
     async def complete(
-        self, request: LlmRequest, *, timeout_seconds: float, ticket: Ticket | None = None
+        self, request: LlmRequest, *, timeout_seconds: float, resume_handle: ResumeHandle | None = None
     ) -> LlmAnswer:
         """Make one call and return a usable answer.
 
@@ -59,22 +59,22 @@ class ProviderSession:
         """
         key = await self._key(fresh=False)
         try:
-            return await self._call(key, request, timeout_seconds, ticket)
+            return await self._call(key, request, timeout_seconds, resume_handle)
         except ProviderError as error:
             if error.failure_kind is not FailureKind.KEY_REJECTED:
                 raise
             fresh = await self._key(fresh=True)
             if fresh == key:
                 raise
-            return await self._call(fresh, request, timeout_seconds, ticket)
+            return await self._call(fresh, request, timeout_seconds, resume_handle)
 
     async def _call(
-        self, key: str, request: LlmRequest, timeout_seconds: float, ticket: Ticket | None
+        self, key: str, request: LlmRequest, timeout_seconds: float, resume_handle: ResumeHandle | None
     ) -> LlmAnswer:
         """One call, counted. One that is cancelled is counted by whoever did that."""
         began, client = time.monotonic(), self._client(key)
         try:
-            answer = await client.complete(request, timeout_seconds=timeout_seconds, ticket=ticket)
+            answer = await client.complete(request, timeout_seconds=timeout_seconds, resume_handle=resume_handle)
             with answer_kept("counting what the answer used"):
                 self._count(request, answer)
             self._refuse_unusable(answer)

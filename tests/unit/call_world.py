@@ -22,7 +22,7 @@ from fleet.execution.call_runner import Call, CallRunner
 from fleet.execution.journal import Asked, CallName, Journal, Task
 from fleet.execution.recorded_answer import Recorded
 from fleet.process.metrics import Metrics
-from fleet.providers.base import LlmAnswer, LlmRequest, Ticket
+from fleet.providers.base import LlmAnswer, LlmRequest, ResumeHandle
 
 NAME = CallName("key of gpt-4o", "workflow", "draft")
 TASK = Task(b"token", NAME.workflow_id, "run", NAME.function_key)
@@ -45,7 +45,9 @@ class Provider:
         if at_once:
             self.let.set()
 
-    async def complete(self, request: LlmRequest, *, timeout_seconds: float, ticket: Ticket) -> LlmAnswer:
+    async def complete(
+        self, request: LlmRequest, *, timeout_seconds: float, resume_handle: ResumeHandle
+    ) -> LlmAnswer:
         self.asked += 1
         self.arrived.set()
         await self.let.wait()

@@ -9,7 +9,7 @@ from prometheus_client import CollectorRegistry
 from fleet.config import ProviderSettings, load_settings
 from fleet.process.metrics import Metrics
 from fleet.providers.anthropic.adapter import _answer
-from fleet.providers.base import LlmAnswer, LlmRequest, Ticket
+from fleet.providers.base import LlmAnswer, LlmRequest, ResumeHandle
 from fleet.providers.prices import usd_for
 from fleet.providers.session import ProviderSession
 
@@ -23,7 +23,7 @@ class Answers:
         self.answer = answer
 
     async def complete(
-        self, request: LlmRequest, *, timeout_seconds: float, ticket: Ticket | None = None
+        self, request: LlmRequest, *, timeout_seconds: float, resume_handle: ResumeHandle | None = None
     ) -> LlmAnswer:
         return self.answer
 

@@ -12,7 +12,7 @@ from fleet.errors import ProviderError
 from fleet.execution.attempts import Attempts
 from fleet.failures import FailureKind
 from fleet.process.metrics import Metrics
-from fleet.providers.base import LlmAnswer, LlmRequest, Provider, Ticket
+from fleet.providers.base import LlmAnswer, LlmRequest, Provider, ResumeHandle
 from fleet.providers.registry import provider_factory
 from fleet.providers.session import ProviderSession
 
@@ -84,7 +84,9 @@ class Endpoint:
         provider = self.provider()
         try:
             async with asyncio.timeout(20):  # looking goes on for ever
-                return await provider.complete(REQUEST, timeout_seconds=5, ticket=Ticket(None, self.tell))
+                return await provider.complete(
+                    REQUEST, timeout_seconds=5, resume_handle=ResumeHandle(None, self.tell)
+                )
         finally:
             await provider.close()
 
@@ -152,7 +154,7 @@ async def test_a_key_that_is_rejected_while_looking_leaves_the_call_to_the_next_
         return keys[fresh]
 
     session = ProviderSession(endpoint.settings, endpoint.provider, key, Metrics())
-    answer = await session.complete(REQUEST, timeout_seconds=5, ticket=Ticket(None, endpoint.tell))
+    answer = await session.complete(REQUEST, timeout_seconds=5, resume_handle=ResumeHandle(None, endpoint.tell))
     await session.close()
     assert (answer.text, endpoint.created) == ("ano", 1)
 

@@ -19,7 +19,7 @@ from fleet.errors import (
 )
 from fleet.execution.journal import CallName
 from fleet.failures import Billed, FailureKind, traits_of
-from fleet.providers.base import LlmAnswer, LlmRequest, Ticket
+from fleet.providers.base import LlmAnswer, LlmRequest, ResumeHandle
 from tests.unit.call_world import ANSWER, NAME, TASK, Attempting, Opened, Pipeline, Process, Provider, opened
 
 __all__ = ["opened"]
@@ -257,15 +257,17 @@ class Background(Provider):
     def __init__(self, *, known: bool) -> None:
         super().__init__(at_once=True)
         self.known = known
-        self.tickets: list[str | None] = []
+        self.resume_handles: list[str | None] = []
 
-    async def complete(self, request: LlmRequest, *, timeout_seconds: float, ticket: Ticket) -> LlmAnswer:
-        self.tickets.append(ticket.response_id)
-        if len(self.tickets) == 2:
+    async def complete(
+        self, request: LlmRequest, *, timeout_seconds: float, resume_handle: ResumeHandle
+    ) -> LlmAnswer:
+        self.resume_handles.append(resume_handle.response_id)
+        if len(self.resume_handles) == 2:
             return ANSWER
-        await ticket.begun("r-1")
+        await resume_handle.begun("r-1")
         if not self.known:
-            await ticket.gone()
+            await resume_handle.gone()
         error = failure(FailureKind.KEY_REJECTED if self.known else FailureKind.LOST_AFTER_SENDING)
         error.goes_on = self.known
         raise error
@@ -280,7 +282,7 @@ async def test_a_failed_poll_leaves_the_call_to_the_next_attempt_while_the_provi
     with pytest.raises(ProviderError):
         await Process(opened(), provider).make()
     assert (await Process(opened(), provider).make()).maybe_paid == (0 if known else 1)
-    assert provider.tickets == [None, "r-1" if known else None]
+    assert provider.resume_handles == [None, "r-1" if known else None]
 
 
 async def test_a_call_for_which_there_is_no_key_was_never_sent(opened: Opened) -> None:

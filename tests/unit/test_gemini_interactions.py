@@ -9,7 +9,7 @@ import pytest
 from fleet.config import load_settings
 from fleet.errors import ProviderError
 from fleet.failures import FailureKind
-from fleet.providers.base import LlmAnswer, LlmRequest, Ticket
+from fleet.providers.base import LlmAnswer, LlmRequest, ResumeHandle
 from fleet.providers.gemini.adapter import GeminiProvider
 from fleet.providers.prices import cost_of
 
@@ -45,7 +45,7 @@ async def answered(
     monkeypatch.setattr("fleet.providers.gemini.adapter.client_options", lambda: options)
     provider = GeminiProvider(SETTINGS, "sim-key")
     try:
-        return await provider.complete(REQUEST, timeout_seconds=5, ticket=Ticket(None, started))
+        return await provider.complete(REQUEST, timeout_seconds=5, resume_handle=ResumeHandle(None, started))
     finally:
         await provider.close()
 

@@ -11,7 +11,7 @@ import pytest
 from fleet.config import ProviderSettings, load_settings
 from fleet.errors import ProviderError
 from fleet.failures import FailureKind
-from fleet.providers.base import LlmAnswer, LlmRequest, Ticket
+from fleet.providers.base import LlmAnswer, LlmRequest, ResumeHandle
 from fleet.providers.openai.adapter import OpenAIProvider
 
 REQUEST = LlmRequest("gpt-4o", "system", "user", 0.7, None, None, "key-1")
@@ -36,7 +36,7 @@ def provider_at(endpoint: Endpoint, wanted: ProviderSettings, key: str = "sim-ke
 
 
 async def answered(
-    api: Literal["responses", "chat"], body: Any, kind: str = JSON, ticket: Ticket | None = None
+    api: Literal["responses", "chat"], body: Any, kind: str = JSON, resume_handle: ResumeHandle | None = None
 ) -> LlmAnswer:
     """The adapter's answer when the endpoint answers so."""
     text = body if isinstance(body, str) else json.dumps(body)
@@ -44,9 +44,9 @@ async def answered(
     def endpoint(request: httpx2.Request) -> httpx2.Response:
         return httpx2.Response(200, text=text, headers={"content-type": kind})
 
-    provider = provider_at(endpoint, settings(api, background=ticket is not None))
+    provider = provider_at(endpoint, settings(api, background=resume_handle is not None))
     try:
-        return await provider.complete(REQUEST, timeout_seconds=5, ticket=ticket)
+        return await provider.complete(REQUEST, timeout_seconds=5, resume_handle=resume_handle)
     finally:
         await provider.close()
 
@@ -124,5 +124,5 @@ async def test_a_response_begun_in_the_background_tells_its_id() -> None:
         begun.append(response_id)
 
     body = {"id": "r-1", "output": [TEXT], "status": "completed"}
-    await answered("responses", body, ticket=Ticket(None, started))
+    await answered("responses", body, resume_handle=ResumeHandle(None, started))
     assert begun == ["r-1"]

@@ -10,7 +10,7 @@ from anthropic.types import Message
 
 from fleet.config import ProviderSettings
 from fleet.providers.anthropic.spec import SPEC
-from fleet.providers.base import FinishReason, LlmAnswer, LlmRequest, Ticket
+from fleet.providers.base import FinishReason, LlmAnswer, LlmRequest, ResumeHandle
 from fleet.providers.connections import client_options
 from fleet.providers.error_mapping import answered_with_error, not_answered, not_the_api
 from fleet.providers.model_profiles import profile_of, sampling_of
@@ -41,7 +41,7 @@ class AnthropicProvider:
         _ = self._client.messages  # loads what the SDK would load at its first call
 
     async def complete(
-        self, request: LlmRequest, *, timeout_seconds: float, ticket: Ticket | None = None
+        self, request: LlmRequest, *, timeout_seconds: float, resume_handle: ResumeHandle | None = None
     ) -> LlmAnswer:
         """Make one call; see :class:`fleet.providers.base.Provider`."""
         name = self._settings.name

@@ -4,7 +4,7 @@ from google import genai
 from google.genai import errors, types
 
 from fleet.config import ProviderSettings
-from fleet.providers.base import LlmAnswer, LlmRequest, Ticket
+from fleet.providers.base import LlmAnswer, LlmRequest, ResumeHandle
 from fleet.providers.connections import client_options
 from fleet.providers.error_mapping import answered_with_error, not_answered, not_the_api
 from fleet.providers.gemini.answers import FINISH, TIER_HEADER
@@ -38,11 +38,11 @@ class GeminiProvider:
         types.GenerateContentResponse.model_rebuild()  # what the SDK would build at its first call
 
     async def complete(
-        self, request: LlmRequest, *, timeout_seconds: float, ticket: Ticket | None = None
+        self, request: LlmRequest, *, timeout_seconds: float, resume_handle: ResumeHandle | None = None
     ) -> LlmAnswer:
         """Make one call; see :class:`fleet.providers.base.Provider`."""
-        if self._interactions is not None and ticket is not None:
-            return await self._interactions.complete(request, timeout_seconds, ticket)
+        if self._interactions is not None and resume_handle is not None:
+            return await self._interactions.complete(request, timeout_seconds, resume_handle)
         name = self._settings.name
         try:
             response = await self._client.aio.models.generate_content(

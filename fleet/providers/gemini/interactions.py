@@ -16,7 +16,7 @@ from google import genai
 from fleet.config import ProviderSettings
 from fleet.errors import ProviderError
 from fleet.providers.background_calls import FAILED, Shown, carried_out
-from fleet.providers.base import FinishReason, LlmAnswer, LlmRequest, Ticket
+from fleet.providers.base import FinishReason, LlmAnswer, LlmRequest, ResumeHandle
 from fleet.providers.error_mapping import answered_with_error, not_answered, not_the_api
 from fleet.providers.gemini.answers import TIER_HEADER
 from fleet.providers.model_profiles import profile_of, sampling_of
@@ -34,7 +34,9 @@ class Interactions:
         self._name = settings.name
         self._calls: Any = client.aio.interactions.with_raw_response
 
-    async def complete(self, request: LlmRequest, timeout_seconds: float, ticket: Ticket) -> LlmAnswer:
+    async def complete(
+        self, request: LlmRequest, timeout_seconds: float, resume_handle: ResumeHandle
+    ) -> LlmAnswer:
         """Begin an interaction, or pick one up by its id, and look at it until it is done."""
 
         async def begin() -> Shown:
@@ -48,7 +50,7 @@ class Interactions:
             # The SDK puts it into the path as it is.
             return await self._shown(self._calls.get(quote(interaction_id, safe=""), timeout=timeout_seconds))
 
-        shown = await carried_out(ticket, begin, look)
+        shown = await carried_out(resume_handle, begin, look)
         return self._answer(request, shown)
 
     async def _shown(self, asking: Awaitable[Any]) -> Shown:

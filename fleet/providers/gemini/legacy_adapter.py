@@ -18,7 +18,7 @@ from google.protobuf.json_format import ParseError
 
 from fleet.config import ProviderSettings
 from fleet.errors import ProviderError
-from fleet.providers.base import LlmAnswer, LlmRequest, Ticket
+from fleet.providers.base import LlmAnswer, LlmRequest, ResumeHandle
 from fleet.providers.error_mapping import answered_with_error, not_answered, not_the_api
 from fleet.providers.gemini.answers import FINISH, TIER_HEADER
 from fleet.providers.gemini.spec import SPEC
@@ -43,7 +43,7 @@ class LegacyGeminiProvider:
         session.hooks["response"].append(self._hear)
 
     async def complete(
-        self, request: LlmRequest, *, timeout_seconds: float, ticket: Ticket | None = None
+        self, request: LlmRequest, *, timeout_seconds: float, resume_handle: ResumeHandle | None = None
     ) -> LlmAnswer:
         """Make one call; see :class:`fleet.providers.base.Provider`."""
         loop = asyncio.get_running_loop()

@@ -16,7 +16,7 @@ import openai
 from fleet.config import ProviderSettings
 from fleet.errors import ProviderError
 from fleet.providers.background_calls import FAILED, Shown, carried_out
-from fleet.providers.base import FinishReason, LlmAnswer, LlmRequest, Ticket
+from fleet.providers.base import FinishReason, LlmAnswer, LlmRequest, ResumeHandle
 from fleet.providers.connections import client_options
 from fleet.providers.error_mapping import answered_with_error, not_answered, not_the_api
 from fleet.providers.model_profiles import profile_of, sampling_of
@@ -42,14 +42,14 @@ class OpenAIProvider:
         )
 
     async def complete(
-        self, request: LlmRequest, *, timeout_seconds: float, ticket: Ticket | None = None
+        self, request: LlmRequest, *, timeout_seconds: float, resume_handle: ResumeHandle | None = None
     ) -> LlmAnswer:
         """Make one call; see :class:`fleet.providers.base.Provider`."""
         try:
             if self._settings.openai_api != "responses":
                 return await self._chat(request, timeout_seconds)
-            if self._settings.background and ticket is not None:
-                return await self._respond_in_background(request, timeout_seconds, ticket)
+            if self._settings.background and resume_handle is not None:
+                return await self._respond_in_background(request, timeout_seconds, resume_handle)
             return await self._respond(request, timeout_seconds)
         except _FAILURES as error:
             raise self._error_of(error) from error
@@ -95,7 +95,7 @@ class OpenAIProvider:
         return self._answer(request, self._response_in(raw), dict(raw.headers))
 
     async def _respond_in_background(
-        self, request: LlmRequest, timeout_seconds: float, ticket: Ticket
+        self, request: LlmRequest, timeout_seconds: float, resume_handle: ResumeHandle
     ) -> LlmAnswer:
         """Begin a response at OpenAI, or pick one up by its id, and ask for it until it is done."""
 
@@ -109,7 +109,7 @@ class OpenAIProvider:
             except _FAILURES as failure:
                 raise self._error_of(failure) from failure
 
-        shown = await carried_out(ticket, begin, look)
+        shown = await carried_out(resume_handle, begin, look)
         return self._answer(request, shown.body, dict(shown.headers))
 
     async def _retrieved(self, response_id: str, timeout_seconds: float) -> httpx2.Response:

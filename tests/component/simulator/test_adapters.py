@@ -12,7 +12,7 @@ from fleet.devstack.simulator.testing import RunningSimulator
 from fleet.errors import ProviderError
 from fleet.failures import Billed, FailureKind
 from fleet.process.metrics import Metrics
-from fleet.providers.base import LlmAnswer, LlmRequest, Provider, Ticket
+from fleet.providers.base import LlmAnswer, LlmRequest, Provider, ResumeHandle
 from fleet.providers.gemini.adapter import GeminiProvider
 from fleet.providers.registry import provider_factory
 from fleet.providers.session import ProviderSession
@@ -53,7 +53,7 @@ def settings_for(case: str, simulator: RunningSimulator) -> ProviderSettings:
     return load_settings(api_base_url="http://localhost:1", providers={name: section}).provider(name)
 
 
-class Ticketed:
+class Resumed:
     """A provider each of whose calls has a ticket, without which none goes on in the background."""
 
     def __init__(self, inner: Provider) -> None:
@@ -61,18 +61,18 @@ class Ticketed:
         self.close = inner.close
 
     async def complete(
-        self, request: LlmRequest, *, timeout_seconds: float, ticket: Ticket | None = None
+        self, request: LlmRequest, *, timeout_seconds: float, resume_handle: ResumeHandle | None = None
     ) -> LlmAnswer:
         async def started(response_id: str) -> None:
             pass
 
-        ticket = ticket or Ticket(None, started)
-        return await self._inner.complete(request, timeout_seconds=timeout_seconds, ticket=ticket)
+        resume_handle = resume_handle or ResumeHandle(None, started)
+        return await self._inner.complete(request, timeout_seconds=timeout_seconds, resume_handle=resume_handle)
 
 
 @asynccontextmanager
 async def provider(case: str, simulator: RunningSimulator) -> AsyncIterator[Provider]:
-    client = Ticketed(provider_factory(settings_for(case, simulator))("sim-key-12345678"))
+    client = Resumed(provider_factory(settings_for(case, simulator))("sim-key-12345678"))
     try:
         yield client
     finally:
@@ -209,7 +209,7 @@ async def session(case: str, simulator: RunningSimulator) -> AsyncIterator[Provi
         return "sim-key-12345678"
 
     factory = provider_factory(settings)
-    made = ProviderSession(settings, lambda key: Ticketed(factory(key)), key, Metrics())
+    made = ProviderSession(settings, lambda key: Resumed(factory(key)), key, Metrics())
     try:
         yield made
     finally:
@@ -288,7 +288,9 @@ async def test_a_response_of_the_simulators_background_says_so(simulator: Runnin
 
     wanted = settings_for("openai", simulator).model_copy(update={"background": True})
     client = provider_factory(wanted)("sim-key-12345678")
-    answer = await client.complete(request("gpt-4o"), timeout_seconds=10, ticket=Ticket(None, started))
+    answer = await client.complete(
+        request("gpt-4o"), timeout_seconds=10, resume_handle=ResumeHandle(None, started)
+    )
     await client.close()
     assert answer.simulated
 

@@ -11,7 +11,7 @@ from fleet.config import load_settings
 from fleet.devstack.simulator.testing import RunningSimulator
 from fleet.errors import ProviderError
 from fleet.failures import FailureKind
-from fleet.providers.base import LlmAnswer, LlmRequest, Provider, Ticket
+from fleet.providers.base import LlmAnswer, LlmRequest, Provider, ResumeHandle
 from fleet.providers.registry import provider_factory
 
 KEY = "sim-key-12345678"
@@ -40,9 +40,9 @@ async def process(name: str, simulator: RunningSimulator, key: str = KEY) -> Asy
         await client.close()
 
 
-async def complete(client: Provider, name: str, ticket: Ticket) -> LlmAnswer:
+async def complete(client: Provider, name: str, resume_handle: ResumeHandle) -> LlmAnswer:
     request = LlmRequest(MODELS[name], "Write.", "Kávovar", 0.7, None, 4000, "fleet-1")
-    return await client.complete(request, timeout_seconds=10, ticket=ticket)
+    return await client.complete(request, timeout_seconds=10, resume_handle=resume_handle)
 
 
 class Notes:
@@ -62,7 +62,7 @@ async def begun(name: str, simulator: RunningSimulator, seconds: float) -> str:
     simulator.put("latency", provider=name, median_seconds=seconds, seconds_per_output_token=0)
     notes = Notes()
     async with process(name, simulator) as client:
-        call = asyncio.create_task(complete(client, name, Ticket(None, notes.started)))
+        call = asyncio.create_task(complete(client, name, ResumeHandle(None, notes.started)))
         await asyncio.wait_for(notes.known.wait(), 10)
         call.cancel()
         await asyncio.wait({call})
@@ -77,7 +77,7 @@ async def failing(
     notes = Notes()
     async with process(name, simulator, key) as client:
         with pytest.raises(ProviderError) as caught:
-            await complete(client, name, Ticket(response_id, notes.started))
+            await complete(client, name, ResumeHandle(response_id, notes.started))
     return caught.value, notes.told
 
 
@@ -92,7 +92,7 @@ async def test_the_next_process_picks_it_up_and_nothing_is_sent_twice(
 ) -> None:
     response_id, notes = await begun(name, simulator, 1.0), Notes()
     async with process(name, simulator) as client:
-        answer = await complete(client, name, Ticket(response_id, notes.started))
+        answer = await complete(client, name, ResumeHandle(response_id, notes.started))
     assert answer.text.startswith("[SIMULATOR]") and answer.finish_reason == "stop" and notes.told == []
     (call,) = simulator.ledger()
     assert (call["outcome"], call["idempotency_key"]) == ("answered", "fleet-1")
