@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from fleet.budgets.law.budget import Budget
-from fleet.budgets.law.report_intake import LATE_SECONDS, Hearing
+from fleet.budgets.law.report_intake import LATE_SECONDS, ReportIntake
 from fleet.budgets.law.status import describe
 from fleet.budgets.messages import Opening, Reading, Report, Trouble
 from fleet.budgets.worker.report_rate import Allowance, Haste
@@ -190,7 +190,7 @@ class World:
         self.queue = Queue(self.first)
         self.budget = Budget("llm-test")
         self.budget.open(Opening(self.limits, self.first, costs=self.costs), self.now)
-        self.hearing = Hearing(self.budget)
+        self.report_intake = ReportIntake(self.budget)
         self.workers = self._workers(random.Random(self.seed))
         self.gate_chance, self.polling = random.Random(self.seed), self.processes
         for worker in self.workers:
@@ -435,7 +435,7 @@ class World:
         if not self.kept:
             return
         while self.waiting:
-            self.hearing.take(self.waiting.popleft(), self.now)
+            self.report_intake.take(self.waiting.popleft(), self.now)
             self.news = True
         if self.now < self.busy_until or not (self.news or self.now >= self.look_at):
             return

@@ -6,7 +6,7 @@
 ``ramp``      bounds a rate after a start, a rest or trouble. No I/O.
 ``budget``    all limits of one queue together: reports in, a rate out. No I/O.
 ``unheard``   calls that processes have yet to tell of. No I/O.
-``hearing``   which reports tell of the present. No I/O.
+``report_intake``   which reports tell of the present. No I/O.
 ``describe``  a budget as an operator wants to see it. No I/O.
 ``workflow``  runs a budget durably and sets the queue's rate.
 ``queues``    the calls to the Temporal server behind that.

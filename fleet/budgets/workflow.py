@@ -13,7 +13,7 @@ from temporalio.exceptions import ActivityError
 with workflow.unsafe.imports_passed_through():
     from fleet.budgets.law.breaker import RESET_UNKNOWN_SECONDS
     from fleet.budgets.law.budget import Budget
-    from fleet.budgets.law.report_intake import LATE_SECONDS, STALE_SECONDS, Hearing
+    from fleet.budgets.law.report_intake import LATE_SECONDS, STALE_SECONDS, ReportIntake
     from fleet.budgets.law.status import describe
     from fleet.budgets.messages import (
         BUDGET_WORKFLOW,
@@ -57,7 +57,7 @@ class ProviderBudgetWorkflow:
         wake_at: float | None = None,
     ) -> None:
         self._budget = budget or Budget(queue)
-        self._hearing = Hearing(self._budget)
+        self._report_intake = ReportIntake(self._budget)
         self._applied = applied
         self._wake_at = wake_at
         self._heard = 0
@@ -181,7 +181,7 @@ class ProviderBudgetWorkflow:
             self._budget.calls += report.calls
             self._budget.answered += report.answered
             return
-        behind = self._hearing.take(report, now)
+        behind = self._report_intake.take(report, now)
         if behind is not None:
             workflow.logger.warning(
                 "the clock of %s is %.0f s behind the Temporal server's. Remedy: keep both right (chrony, ntpd)",

@@ -35,7 +35,7 @@ class _Clock:
     steady: int = 0
 
 
-class Hearing:
+class ReportIntake:
     """The ear of one budget."""
 
     def __init__(self, budget: Budget) -> None:
