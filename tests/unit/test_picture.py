@@ -18,7 +18,7 @@ from fleet.control.health.pipeline_runs import MOST_LISTED, Run, Runs
 from fleet.control.health.status import FleetStatus, QueueStatus, Reachable, queues_of
 from fleet.control.machines.other_machines import OtherMachine, Told
 from fleet.control.supervision.supervisord_client import ProcessStatus
-from fleet.control.web.history import STEPS, Trail
+from fleet.control.web.history import STEPS, History
 from fleet.control.web.page_state import median_of, pipelines_of, state_of, totals_of, waiting_in
 from fleet.control.web.recent_errors import MOST, Troubles
 from fleet.process.liveness import LivenessRecord, Unreachable
@@ -62,11 +62,11 @@ def test_a_process_that_takes_no_calls_says_what_it_cannot(settings: Settings) -
     lost = Unreachable("reach openai", "no route to host")
     liveness = LivenessRecord("openai_00", 7, stage="probing", unreachable=lost)
     sight = replace(sight_at(settings, NOW, calls=1), liveness_records={"openai_00": liveness})
-    shown = state_of(settings, sight, Trail(), [])
+    shown = state_of(settings, sight, History(), [])
     (process,) = shown["processes"]
     assert (process["stage"], process["cannot"]) == ("probing", "reach openai")
     liveness.stage = "serving"
-    assert state_of(settings, sight, Trail(), [])["processes"][0]["cannot"] is None
+    assert state_of(settings, sight, History(), [])["processes"][0]["cannot"] is None
 
 
 def sight_at(settings: Settings, at: float, calls: int) -> Sight:
@@ -83,11 +83,11 @@ def sight_at(settings: Settings, at: float, calls: int) -> Sight:
 
 @pytest.fixture
 def state(settings: Settings) -> dict[str, Any]:
-    trail = Trail()
+    history = History()
     for minute in range(3):
         sight = sight_at(settings, NOW + minute * 60, calls=10 * minute)
-        trail.note(sight.at, totals_of(sight.counted), waiting_in(sight))
-    return state_of(settings, sight, trail, [])
+        history.note(sight.at, totals_of(sight.counted), waiting_in(sight))
+    return state_of(settings, sight, history, [])
 
 
 def test_a_provider_shows_the_last_hour_and_today(state: dict[str, Any]) -> None:
@@ -122,13 +122,13 @@ def test_restarts_are_the_starts_after_the_first(state: dict[str, Any]) -> None:
 def test_the_page_is_operable_only_with_a_token(settings: Settings) -> None:
     sight = sight_at(settings, NOW, 0)
     known = Settings(API_BASE_URL="http://localhost:8000", control_token="x" * 16)
-    assert not state_of(settings, sight, Trail(), [])["operable"]
-    shown = state_of(known, sight, Trail(), [])
+    assert not state_of(settings, sight, History(), [])["operable"]
+    shown = state_of(known, sight, History(), [])
     assert shown["operable"] and "x" * 16 not in str(shown)
 
 
 def test_there_is_no_median_of_nothing() -> None:
-    assert median_of(Trail(), "llm-openai") is None
+    assert median_of(History(), "llm-openai") is None
 
 
 def test_pipelines_are_listed_with_what_the_page_needs() -> None:
@@ -211,7 +211,7 @@ def test_the_other_machines_are_shown_with_what_they_told_and_one_that_is_gone_s
 
     sight = sight_at(settings, NOW, calls=1)
     sight = replace(sight, status=replace(sight.status, machines=MACHINES))
-    state = state_of(settings, sight, Trail(), [])
+    state = state_of(settings, sight, History(), [])
     assert [one["machine"] for one in state["machines"]] == ["bbbb", "cccc"]
     state |= {"pipelines": {"running": 0, "listed": [], "ended": []}, "progress": {}}
     console = Console(width=200, record=True)

@@ -29,7 +29,7 @@ class Minute:
 
 
 @dataclass
-class Trail:
+class History:
     """``minutes`` by their number since 1970, and what had been counted ``before`` them; ``day`` is a local date
     and ``morning`` what had been counted when it began."""
 

@@ -12,7 +12,7 @@ from fleet.control.health.observer import Sight
 from fleet.control.health.pipeline_runs import MOST_LISTED, Run, Runs
 from fleet.control.health.status import QueueStatus, running_version
 from fleet.control.logs.log_files import LogRecord
-from fleet.control.web.history import STEP_SECONDS, Trail
+from fleet.control.web.history import STEP_SECONDS, History
 from fleet.failures import LIMITS
 from fleet.process.metrics import ANSWERED, CUT_OFF
 
@@ -57,13 +57,13 @@ def waiting_in(sight: Sight) -> dict[str, float]:
     return {one.queue: float(one.backlog) for one in sight.status.queues if one.backlog is not None}
 
 
-def state_of(settings: Settings, sight: Sight, trail: Trail, troubles: Iterable[LogRecord]) -> Json:
+def state_of(settings: Settings, sight: Sight, history: History, troubles: Iterable[LogRecord]) -> Json:
     """Everything but the list of pipelines."""
     status = sight.status
     problems = status.problems()
     queues = {one.queue: one for one in status.queues}
     llm = [
-        _provider(settings, provider, queue, queues[queue], status.budgets.get(queue), trail)
+        _provider(settings, provider, queue, queues[queue], status.budgets.get(queue), history)
         for provider in settings.providers.values()
         for queue in provider.limits
     ]
@@ -81,15 +81,15 @@ def state_of(settings: Settings, sight: Sight, trail: Trail, troubles: Iterable[
         "queues": [_queue(one) for name, one in queues.items() if name not in mine],
         "processes": _processes(sight),
         "machines": [asdict(one) for one in status.machines],
-        "today": _sum_of_today(trail, [one["today"] for one in llm]),
+        "today": _sum_of_today(history, [one["today"] for one in llm]),
         "errors": [_error(one) for one in troubles],
         "series": {
             "step_seconds": STEP_SECONDS,
-            "until": trail.until,
-            "completed": trail.series("completed"),
-            "failed": trail.series("failed"),
-            "cost_usd": trail.series("cost"),
-            "simulated_cost_usd": trail.series("simulated"),
+            "until": history.until,
+            "completed": history.series("completed"),
+            "failed": history.series("failed"),
+            "cost_usd": history.series("cost"),
+            "simulated_cost_usd": history.series("simulated"),
         },
     }
 
@@ -106,10 +106,10 @@ def _provider(
     queue: str,
     seen: QueueStatus,
     budget: BudgetStatus | None,
-    trail: Trail,
+    history: History,
 ) -> Json:
     model = next((one for one in provider.models if provider.queue_of(one) == queue), None)
-    troubled = zip(trail.series(f"refused/{queue}"), trail.series(f"failed/{queue}"), strict=True)
+    troubled = zip(history.series(f"refused/{queue}"), history.series(f"failed/{queue}"), strict=True)
     return {
         "provider": provider.name,
         "model": model,
@@ -117,23 +117,23 @@ def _provider(
         **_budget(budget),
         **_queue(seen),
         "hour": {
-            "answered": trail.hour(f"answered/{queue}"),
-            "refused": trail.hour(f"refused/{queue}"),
-            "failed": trail.hour(f"failed/{queue}"),
-            "median_seconds": median_of(trail, queue),
+            "answered": history.hour(f"answered/{queue}"),
+            "refused": history.hour(f"refused/{queue}"),
+            "failed": history.hour(f"failed/{queue}"),
+            "median_seconds": median_of(history, queue),
         },
         "today": {
-            "answered": trail.today(f"answered/{queue}"),
-            "input_tokens": trail.today(f"input/{queue}"),
-            "output_tokens": trail.today(f"output/{queue}"),
-            "cost_usd": round(trail.today(f"cost/{queue}"), 6),
-            "simulated_cost_usd": round(trail.today(f"simulated/{queue}"), 6),
-            "unpriced_calls": trail.today(f"unpriced/{queue}"),
+            "answered": history.today(f"answered/{queue}"),
+            "input_tokens": history.today(f"input/{queue}"),
+            "output_tokens": history.today(f"output/{queue}"),
+            "cost_usd": round(history.today(f"cost/{queue}"), 6),
+            "simulated_cost_usd": round(history.today(f"simulated/{queue}"), 6),
+            "unpriced_calls": history.today(f"unpriced/{queue}"),
         },
         "series": {
-            "answered": trail.series(f"answered/{queue}"),
+            "answered": history.series(f"answered/{queue}"),
             "troubled": [None if one is None or other is None else one + other for one, other in troubled],
-            "backlog": trail.waited(queue),
+            "backlog": history.waited(queue),
         },
     }
 
@@ -161,11 +161,11 @@ def _budget(budget: BudgetStatus | None) -> Json:
     }
 
 
-def median_of(trail: Trail, queue: str) -> float | None:
+def median_of(history: History, queue: str) -> float | None:
     """About how long half of the last hour's answered calls took at most; None without any."""
     prefix = f"{_BUCKET}/{queue}/"
-    names = [name for name in trail.latest if name.startswith(prefix)]
-    steps = sorted((float(name.removeprefix(prefix)), trail.hour(name)) for name in names)
+    names = [name for name in history.latest if name.startswith(prefix)]
+    steps = sorted((float(name.removeprefix(prefix)), history.hour(name)) for name in names)
     calls = steps[-1][1] if steps else 0.0
     if not calls:
         return None
@@ -207,13 +207,13 @@ def _processes(sight: Sight) -> list[Json]:
     ]
 
 
-def _sum_of_today(trail: Trail, parts: list[Json]) -> Json:
+def _sum_of_today(history: History, parts: list[Json]) -> Json:
     names = ("answered", "input_tokens", "output_tokens", "cost_usd", "simulated_cost_usd", "unpriced_calls")
     return {
-        "since": trail.midnight,
+        "since": history.midnight,
         **{name: round(sum(part[name] for part in parts), 6) for name in names},
-        "completed": trail.today("completed"),
-        "failed": trail.today("failed"),
+        "completed": history.today("completed"),
+        "failed": history.today("failed"),
     }
 
 

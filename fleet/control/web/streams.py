@@ -11,7 +11,7 @@ from loguru import logger
 from fleet.config import Settings
 from fleet.control.health.observer import Observer, Sight
 from fleet.control.machines.peer_client import Asking
-from fleet.control.web.history import Trail
+from fleet.control.web.history import History
 from fleet.control.web.page_state import Json, pipelines_of, state_of, totals_of, waiting_in
 from fleet.control.web.pipeline_detail import progress_of
 from fleet.control.web.recent_errors import Troubles
@@ -37,7 +37,7 @@ class Pictures:
     _fresh: asyncio.Condition = field(default_factory=asyncio.Condition)
 
     def __post_init__(self) -> None:
-        self._trail = Trail.load(self.settings.state_dir)
+        self._history = History.load(self.settings.state_dir)
         self._troubles = Troubles(self.settings.logs)
         self._asking = Asking(self.settings)
 
@@ -67,9 +67,9 @@ class Pictures:
             self._fresh.notify_all()
 
     def _draw(self, sight: Sight) -> tuple[str, str]:
-        if self._trail.note(sight.at, totals_of(sight.counted), waiting_in(sight)):
-            self._trail.save(self.settings.state_dir)
-        state = state_of(self.settings, sight, self._trail, self._troubles.look())
+        if self._history.note(sight.at, totals_of(sight.counted), waiting_in(sight)):
+            self._history.save(self.settings.state_dir)
+        state = state_of(self.settings, sight, self._history, self._troubles.look())
         return dumped(state), "" if sight.runs is None else dumped(pipelines_of(sight.runs))
 
     async def latest(self) -> None:
