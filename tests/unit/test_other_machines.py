@@ -7,7 +7,7 @@ import pytest
 from temporalio.api.taskqueue.v1 import PollerInfo
 
 from fleet.budgets.messages import BudgetStatus, KnownMachine
-from fleet.control.machines.last_seen import Sightings, sightings_in
+from fleet.control.machines.last_seen import LastSeen, last_seen_in
 from fleet.control.machines.other_machines import OtherMachine, other_machines
 
 NOW = datetime(2026, 11, 28, 12, tzinfo=UTC)
@@ -95,29 +95,29 @@ def test_a_clock_that_is_behind_the_servers_makes_nothing_older_than_it_is() -> 
 def test_an_idle_machine_is_gone_since_it_was_last_seen_not_since_its_last_report(tmp_path: Path) -> None:
     """Temporal forgets its polls within minutes, and its last report may be of yesterday."""
     now = NOW.timestamp()
-    sightings = Sightings(tmp_path)
+    last_seen = LastSeen(tmp_path)
     polls = {"llm-openai": [poller("openai_00@vm2+bbbb:7", 5.0)]}
     seen = other_machines(polls, [heard("vm2+bbbb", 40_000.0, "1.2.0", "http://vm2:8020")], OWN, NOW)
-    sightings.note(seen, now)
-    sightings.note(seen, now + 10.0)
+    last_seen.note(seen, now)
+    last_seen.note(seen, now + 10.0)
     later = NOW + timedelta(seconds=600)
-    (gone,) = other_machines({}, [heard("vm2+bbbb", 40_000.0)], OWN, later, sightings_in(tmp_path))
+    (gone,) = other_machines({}, [heard("vm2+bbbb", 40_000.0)], OWN, later, last_seen_in(tmp_path))
     assert (gone.gone_seconds, gone.heard_seconds) == (605.0, 40_600.0)
-    (gone,) = other_machines({}, [], OWN, later, sightings_in(tmp_path))
+    (gone,) = other_machines({}, [], OWN, later, last_seen_in(tmp_path))
     assert (gone.gone_seconds, gone.heard_seconds) == (605.0, None)
     assert (gone.version, gone.control_url) == ("1.2.0", "http://vm2:8020")
-    sightings.note([gone], now + 600.0)
-    assert sightings_in(tmp_path) == [KnownMachine("vm2+bbbb", now - 5.0, "1.2.0", "http://vm2:8020")]
+    last_seen.note([gone], now + 600.0)
+    assert last_seen_in(tmp_path) == [KnownMachine("vm2+bbbb", now - 5.0, "1.2.0", "http://vm2:8020")]
 
 
 def test_sightings_are_forgotten_after_a_day_and_not_needed(tmp_path: Path) -> None:
-    sightings, now = Sightings(tmp_path), NOW.timestamp()
+    last_seen, now = LastSeen(tmp_path), NOW.timestamp()
     old = OtherMachine("vm2", "bbbb", seen_seconds=90_000.0)
     many = [OtherMachine(f"vm{number}", "cccc", seen_seconds=float(number)) for number in range(150)]
-    sightings.note([old], now)
-    assert sightings_in(tmp_path) == []
-    sightings.note([old, *many], now)
-    assert len(sightings_in(tmp_path)) == 100
+    last_seen.note([old], now)
+    assert last_seen_in(tmp_path) == []
+    last_seen.note([old, *many], now)
+    assert len(last_seen_in(tmp_path)) == 100
     for wrong in ("", "[7]", '[{"machine": "x"}]', "{}", '{"a": 1}', '[{"machine": 1, "heard_at": "x"}]'):
         (tmp_path / "machines-seen.json").write_text(wrong, "utf-8")
-        assert sightings_in(tmp_path) == []
+        assert last_seen_in(tmp_path) == []

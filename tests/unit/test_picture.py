@@ -13,7 +13,7 @@ from fleet.budgets.messages import BudgetStatus, LimitStatus
 from fleet.cli.top import picture, sparks
 from fleet.config import Settings
 from fleet.control.health.metric_totals import Counted
-from fleet.control.health.observer import Sight
+from fleet.control.health.observer import Snapshot
 from fleet.control.health.pipeline_runs import MOST_LISTED, Run, Runs
 from fleet.control.health.status import FleetStatus, QueueStatus, Reachable, queues_of
 from fleet.control.machines.other_machines import OtherMachine, Told
@@ -61,15 +61,15 @@ def counted_with(calls: int) -> Counted:
 def test_a_process_that_takes_no_calls_says_what_it_cannot(settings: Settings) -> None:
     lost = Unreachable("reach openai", "no route to host")
     liveness = LivenessRecord("openai_00", 7, stage="probing", unreachable=lost)
-    sight = replace(sight_at(settings, NOW, calls=1), liveness_records={"openai_00": liveness})
-    shown = state_of(settings, sight, History(), [])
+    snapshot = replace(snapshot_at(settings, NOW, calls=1), liveness_records={"openai_00": liveness})
+    shown = state_of(settings, snapshot, History(), [])
     (process,) = shown["processes"]
     assert (process["stage"], process["cannot"]) == ("probing", "reach openai")
     liveness.stage = "serving"
-    assert state_of(settings, sight, History(), [])["processes"][0]["cannot"] is None
+    assert state_of(settings, snapshot, History(), [])["processes"][0]["cannot"] is None
 
 
-def sight_at(settings: Settings, at: float, calls: int) -> Sight:
+def snapshot_at(settings: Settings, at: float, calls: int) -> Snapshot:
     queues = [QueueStatus(name, 1, 7 if name == "llm-openai" else 0, 3.0) for name in queues_of(settings)]
     status = FleetStatus(
         temporal=Reachable("localhost:7233", ok=True),
@@ -78,16 +78,16 @@ def sight_at(settings: Settings, at: float, calls: int) -> Sight:
         queues=queues,
         budgets={"llm-gemini": PARKED},
     )
-    return Sight(at, status, counted_with(calls))
+    return Snapshot(at, status, counted_with(calls))
 
 
 @pytest.fixture
 def state(settings: Settings) -> dict[str, Any]:
     history = History()
     for minute in range(3):
-        sight = sight_at(settings, NOW + minute * 60, calls=10 * minute)
-        history.note(sight.at, totals_of(sight.counted), waiting_in(sight))
-    return state_of(settings, sight, history, [])
+        snapshot = snapshot_at(settings, NOW + minute * 60, calls=10 * minute)
+        history.note(snapshot.at, totals_of(snapshot.counted), waiting_in(snapshot))
+    return state_of(settings, snapshot, history, [])
 
 
 def test_a_provider_shows_the_last_hour_and_today(state: dict[str, Any]) -> None:
@@ -120,10 +120,10 @@ def test_restarts_are_the_starts_after_the_first(state: dict[str, Any]) -> None:
 
 
 def test_the_page_is_operable_only_with_a_token(settings: Settings) -> None:
-    sight = sight_at(settings, NOW, 0)
+    snapshot = snapshot_at(settings, NOW, 0)
     known = Settings(API_BASE_URL="http://localhost:8000", control_token="x" * 16)
-    assert not state_of(settings, sight, History(), [])["operable"]
-    shown = state_of(known, sight, History(), [])
+    assert not state_of(settings, snapshot, History(), [])["operable"]
+    shown = state_of(known, snapshot, History(), [])
     assert shown["operable"] and "x" * 16 not in str(shown)
 
 
@@ -209,9 +209,9 @@ def test_the_other_machines_are_shown_with_what_they_told_and_one_that_is_gone_s
 ) -> None:
     from rich.console import Console
 
-    sight = sight_at(settings, NOW, calls=1)
-    sight = replace(sight, status=replace(sight.status, machines=MACHINES))
-    state = state_of(settings, sight, History(), [])
+    snapshot = snapshot_at(settings, NOW, calls=1)
+    snapshot = replace(snapshot, status=replace(snapshot.status, machines=MACHINES))
+    state = state_of(settings, snapshot, History(), [])
     assert [one["machine"] for one in state["machines"]] == ["bbbb", "cccc"]
     state |= {"pipelines": {"running": 0, "listed": [], "ended": []}, "progress": {}}
     console = Console(width=200, record=True)

@@ -14,7 +14,7 @@ from fleet.config import Settings
 from fleet.control.health.metric_totals import Counted, read_counted
 from fleet.control.health.pipeline_runs import Runs, runs_of
 from fleet.control.health.status import FleetStatus, health_client, status_of
-from fleet.control.machines.last_seen import Sightings
+from fleet.control.machines.last_seen import LastSeen
 from fleet.control.supervision.process_health import liveness_of
 from fleet.control.supervision.supervisord_home import Home
 from fleet.errors import TemporalUnavailable
@@ -26,7 +26,7 @@ _RUNS_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
-class Sight:
+class Snapshot:
     """All that was seen at one time (unix seconds). ``runs`` is None where Temporal did not answer; ``disks`` has
     free and all bytes by folder."""
 
@@ -46,10 +46,10 @@ class Observer:
         self._home = Home.of(settings)
         self._client: Client | None = None
         self._backend = health_client(settings)  # making one loads the certificates: dear, if for every look
-        self._looking: asyncio.Task[Sight] | None = None
-        self._sight: Sight | None = None
+        self._looking: asyncio.Task[Snapshot] | None = None
+        self._snapshot: Snapshot | None = None
         self._runs: Runs | None = None
-        self._sightings = Sightings(settings.state_dir)
+        self._last_seen = LastSeen(settings.state_dir)
 
     async def client(self) -> Client | None:
         """The connection to Temporal; None where there is none yet."""
@@ -60,24 +60,24 @@ class Observer:
                 return None
         return self._client
 
-    async def sight(self, most_age_seconds: float, patience_seconds: float | None = None) -> Sight:
+    async def snapshot(self, most_age_seconds: float, patience_seconds: float | None = None) -> Snapshot:
         """What was seen that long ago at most, or is seen now. With a patience, what was seen last will do where
         a server keeps the look waiting for longer."""
-        if self._sight is not None and time.time() - self._sight.at <= most_age_seconds:
-            return self._sight
+        if self._snapshot is not None and time.time() - self._snapshot.at <= most_age_seconds:
+            return self._snapshot
         if self._looking is None or self._looking.done():
             self._looking = asyncio.create_task(self._see(), name="look")
-        looking, last = self._looking, self._sight
+        looking, last = self._looking, self._snapshot
         if last is None or patience_seconds is None:
             return await asyncio.shield(looking)
         done, _ = await asyncio.wait({looking}, timeout=patience_seconds)
         return looking.result() if done else last
 
-    async def _see(self) -> Sight:
-        self._sight = await self._look()
-        return self._sight
+    async def _see(self) -> Snapshot:
+        self._snapshot = await self._look()
+        return self._snapshot
 
-    async def _look(self) -> Sight:
+    async def _look(self) -> Snapshot:
         at = time.time()
         client = self._client
         status, (counted, disks), runs = await asyncio.gather(
@@ -88,8 +88,8 @@ class Observer:
         if client is None and status.temporal.ok:
             runs = await self._look_at_runs(await self.client())
         liveness_records = await asyncio.to_thread(self._liveness_records, status)
-        await asyncio.to_thread(self._sightings.note, status.machines, at)
-        return Sight(at, status, counted, liveness_records, runs, disks)
+        await asyncio.to_thread(self._last_seen.note, status.machines, at)
+        return Snapshot(at, status, counted, liveness_records, runs, disks)
 
     async def _look_at_runs(self, client: Client | None) -> Runs | None:
         if client is None:

@@ -16,7 +16,7 @@ from prometheus_client.registry import Collector
 
 from fleet.budgets.messages import BudgetStatus
 from fleet.config import Settings
-from fleet.control.health.observer import Sight
+from fleet.control.health.observer import Snapshot
 from fleet.control.health.pipeline_runs import Runs
 from fleet.control.health.status import FleetStatus
 from fleet.errors import JournalUnavailable
@@ -28,23 +28,23 @@ _BREAKERS = ("closed", "probing", "parked", "paused")
 LivenessRecords = Mapping[str, LivenessRecord | None]
 
 
-async def metrics_of(settings: Settings, sight: Sight) -> bytes:
+async def metrics_of(settings: Settings, snapshot: Snapshot) -> bytes:
     """All metrics in Prometheus' text form; what does not answer is told by its ``up``."""
     journals = await asyncio.to_thread(_journals, settings)
-    return await asyncio.to_thread(_text, sight, journals)
+    return await asyncio.to_thread(_text, snapshot, journals)
 
 
-def _text(sight: Sight, journals: Mapping[str, Counts | None]) -> bytes:
+def _text(snapshot: Snapshot, journals: Mapping[str, Counts | None]) -> bytes:
     found = [
-        *_server_metrics(sight.status),
-        *_process_metrics(sight.status, sight.liveness_records),
-        *_queue_metrics(sight.status),
-        *_budget_metrics(sight.status.budgets),
-        *_pipeline_metrics(sight.runs, sight.at),
-        *_disk_metrics(sight.disks),
+        *_server_metrics(snapshot.status),
+        *_process_metrics(snapshot.status, snapshot.liveness_records),
+        *_queue_metrics(snapshot.status),
+        *_budget_metrics(snapshot.status.budgets),
+        *_pipeline_metrics(snapshot.runs, snapshot.at),
+        *_disk_metrics(snapshot.disks),
         *_journal_metrics(journals),
-        *_sdk_gauges(sight.liveness_records),
-        *sight.counted.metrics,
+        *_sdk_gauges(snapshot.liveness_records),
+        *snapshot.counted.metrics,
     ]
     registry = CollectorRegistry(auto_describe=False)
     registry.register(_Found(found))

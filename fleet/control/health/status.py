@@ -22,7 +22,7 @@ from fleet.budgets.operator_commands import budget_statuses_of
 from fleet.budgets.task_queues import still_polls
 from fleet.config import Settings
 from fleet.contracts import ASSISTANTS_QUEUE, CONTROL_QUEUE, PIPELINE_QUEUE
-from fleet.control.machines.last_seen import sightings_in
+from fleet.control.machines.last_seen import last_seen_in
 from fleet.control.machines.other_machines import OtherMachine, other_machines
 from fleet.control.machines.peer_client import ask_machines
 from fleet.control.supervision.process_health import Vitals, complaint, record_of
@@ -220,8 +220,8 @@ async def _temporal(
     except RPCError as error:
         problem = f"Temporal at {address} does not describe its queues: {error}"
         return Reachable(address, ok=False, problem=problem), unknown, {}, []
-    sightings = await asyncio.to_thread(sightings_in, settings.state_dir)
-    machines = other_machines(pollers, budgets.values(), client.identity, sightings=sightings)
+    last_seen = await asyncio.to_thread(last_seen_in, settings.state_dir)
+    machines = other_machines(pollers, budgets.values(), client.identity, last_seen=last_seen)
     return Reachable(address, ok=True), queues, budgets, machines
 
 

@@ -17,7 +17,7 @@ _FILE = "machines-seen.json"
 _SAVED_SECONDS, _FORGOTTEN_SECONDS, _MOST_MACHINES = 30.0, 24 * 3600.0, 100
 
 
-def sightings_in(state: Path) -> list[KnownMachine]:
+def last_seen_in(state: Path) -> list[KnownMachine]:
     """The machines as they were last seen from here; none where there is no file that can be read."""
     try:
         found = json.loads((state / _FILE).read_text("utf-8"))
@@ -32,7 +32,7 @@ def sightings_in(state: Path) -> list[KnownMachine]:
         return []
 
 
-class Sightings:
+class LastSeen:
     """Keeps the file of a state folder; for one process alone, the one that looks all the time."""
 
     def __init__(self, state: Path) -> None:

@@ -69,20 +69,20 @@ def other_machines(
     budget_statuses: Iterable[BudgetStatus],
     own_identity: str,
     now: datetime | None = None,
-    sightings: Iterable[KnownMachine] = (),
+    last_seen: Iterable[KnownMachine] = (),
 ) -> list[OtherMachine]:
-    """The machines of these pollers, by queue, of these budgets and of earlier ``sightings``, sorted by host name,
+    """The machines of these pollers, by queue, of these budgets and of earlier ``last_seen``, sorted by host name,
     without this one. What is not part of a fleet is left out."""
     now = now or datetime.now(UTC)
     polling = _polling(pollers, now)
     heard = _latest(one for budget_status in budget_statuses for one in budget_status.machines)
-    sighted = _latest(sightings)
+    last_seen = _latest(last_seen)
     own = place_of(own_identity)
-    names = polling.keys() | heard.keys() | sighted.keys()
+    names = polling.keys() | heard.keys() | last_seen.keys()
     if own is not None:
         names -= {(own.host, own.machine)}
     return [
-        _machine(*name, polling.get(name, _Polling()), heard.get(name), sighted.get(name), now)
+        _machine(*name, polling.get(name, _Polling()), heard.get(name), last_seen.get(name), now)
         for name in sorted(names)
     ]
 
@@ -121,13 +121,13 @@ def _machine(
     machine: str,
     polling: _Polling,
     heard: KnownMachine | None,
-    sighted: KnownMachine | None,
+    last_seen: KnownMachine | None,
     now: datetime,
 ) -> OtherMachine:
     polled = min(polling.ages, default=None)
-    ages = [polled, _age(heard, now), _age(sighted, now)]
+    ages = [polled, _age(heard, now), _age(last_seen, now)]
     seen = min(age for age in ages if age is not None)
-    tells = next((one for one in (heard, sighted) if one is not None and one.version), None)
+    tells = next((one for one in (heard, last_seen) if one is not None and one.version), None)
     return OtherMachine(
         host,
         machine,

@@ -18,7 +18,7 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from fleet.config import Settings
-from fleet.control.health.observer import Observer, Sight
+from fleet.control.health.observer import Observer, Snapshot
 from fleet.control.health.prometheus import CONTENT_TYPE, metrics_of
 from fleet.control.web.operator_actions import act, knows_token
 from fleet.control.web.pipeline_detail import detail_of
@@ -55,9 +55,9 @@ class Views:
     observer: Observer
     pictures: Pictures
 
-    async def sight(self) -> Sight:
+    async def snapshot(self) -> Snapshot:
         """As fresh as health needs it."""
-        return await self.observer.sight(_HEALTH_AGE_SECONDS)
+        return await self.observer.snapshot(_HEALTH_AGE_SECONDS)
 
 
 def create_app(views: Views) -> Starlette:
@@ -108,19 +108,19 @@ class _Headers:
 
 def _for_machines(views: Views) -> list[Route]:
     async def health(request: Request) -> JSONResponse:
-        problems = (await views.sight()).status.problems()
+        problems = (await views.snapshot()).status.problems()
         return JSONResponse({"ok": not problems, "problems": problems}, 503 if problems else 200)
 
     async def ready(request: Request) -> JSONResponse:
-        waiting = (await views.sight()).status.not_ready()
+        waiting = (await views.snapshot()).status.not_ready()
         return JSONResponse({"ready": not waiting, "waiting_for": waiting}, 503 if waiting else 200)
 
     async def status(request: Request) -> JSONResponse:
-        return JSONResponse((await views.sight()).status.to_json())
+        return JSONResponse((await views.snapshot()).status.to_json())
 
     async def metrics(request: Request) -> Response:
-        sight = await views.observer.sight(_SCRAPE_AGE_SECONDS, _SCRAPE_PATIENCE_SECONDS)
-        return Response(await metrics_of(views.settings, sight), media_type=CONTENT_TYPE)
+        snapshot = await views.observer.snapshot(_SCRAPE_AGE_SECONDS, _SCRAPE_PATIENCE_SECONDS)
+        return Response(await metrics_of(views.settings, snapshot), media_type=CONTENT_TYPE)
 
     handlers = (("/health", health), ("/ready", ready), ("/status", status), ("/metrics", metrics))
     return [Route(path, handler) for path, handler in handlers]

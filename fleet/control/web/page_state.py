@@ -8,7 +8,7 @@ from typing import Any
 from fleet.budgets.messages import BudgetStatus
 from fleet.config import ProviderSettings, Settings
 from fleet.control.health.metric_totals import Counted
-from fleet.control.health.observer import Sight
+from fleet.control.health.observer import Snapshot
 from fleet.control.health.pipeline_runs import MOST_LISTED, Run, Runs
 from fleet.control.health.status import QueueStatus, running_version
 from fleet.control.logs.log_files import LogRecord
@@ -52,14 +52,14 @@ def _kind_of(outcome: str) -> str:
     return "refused" if outcome in LIMITS else "failed"
 
 
-def waiting_in(sight: Sight) -> dict[str, float]:
+def waiting_in(snapshot: Snapshot) -> dict[str, float]:
     """How many tasks wait in each queue."""
-    return {one.queue: float(one.backlog) for one in sight.status.queues if one.backlog is not None}
+    return {one.queue: float(one.backlog) for one in snapshot.status.queues if one.backlog is not None}
 
 
-def state_of(settings: Settings, sight: Sight, history: History, troubles: Iterable[LogRecord]) -> Json:
+def state_of(settings: Settings, snapshot: Snapshot, history: History, troubles: Iterable[LogRecord]) -> Json:
     """Everything but the list of pipelines."""
-    status = sight.status
+    status = snapshot.status
     problems = status.problems()
     queues = {one.queue: one for one in status.queues}
     llm = [
@@ -69,7 +69,7 @@ def state_of(settings: Settings, sight: Sight, history: History, troubles: Itera
     ]
     mine = {one["queue"] for one in llm}
     return {
-        "at": sight.at,
+        "at": snapshot.at,
         "host": socket.gethostname(),
         "version": running_version(),
         "operable": settings.control_token is not None,
@@ -79,7 +79,7 @@ def state_of(settings: Settings, sight: Sight, history: History, troubles: Itera
         "backend": {"address": status.backend.address, "ok": status.backend.ok},
         "providers": llm,
         "queues": [_queue(one) for name, one in queues.items() if name not in mine],
-        "processes": _processes(sight),
+        "processes": _processes(snapshot),
         "machines": [asdict(one) for one in status.machines],
         "today": _sum_of_today(history, [one["today"] for one in llm]),
         "errors": [_error(one) for one in troubles],
@@ -187,8 +187,8 @@ def _queue(seen: QueueStatus) -> Json:
     }
 
 
-def _processes(sight: Sight) -> list[Json]:
-    starts = sight.counted.by("fleet_process_starts_total", "process")
+def _processes(snapshot: Snapshot) -> list[Json]:
+    starts = snapshot.counted.by("fleet_process_starts_total", "process")
     return [
         {
             "program": one.program,
@@ -196,14 +196,16 @@ def _processes(sight: Sight) -> list[Json]:
             "state": one.state,
             "pid": one.pid,
             "uptime_seconds": one.uptime_seconds,
-            "lag_seconds": liveness.lag_seconds if (liveness := sight.liveness_records.get(one.process)) else None,
+            "lag_seconds": liveness.lag_seconds
+            if (liveness := snapshot.liveness_records.get(one.process))
+            else None,
             "stage": liveness.stage if liveness else None,
             "cannot": liveness.unreachable.cannot
             if liveness and liveness.stage == "probing" and liveness.unreachable
             else None,
             "restarts": max(int(starts.get((one.process,), 1)) - 1, 0),
         }
-        for one in sight.status.processes
+        for one in snapshot.status.processes
     ]
 
 

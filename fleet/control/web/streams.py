@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from loguru import logger
 
 from fleet.config import Settings
-from fleet.control.health.observer import Observer, Sight
+from fleet.control.health.observer import Observer, Snapshot
 from fleet.control.machines.peer_client import Asking
 from fleet.control.web.history import History
 from fleet.control.web.page_state import Json, pipelines_of, state_of, totals_of, waiting_in
@@ -56,21 +56,21 @@ class Pictures:
 
     async def paint(self, *, watched: bool = True) -> None:
         """Look, and make the pictures anew. The other machines are asked only where somebody sees them."""
-        sight = await self.observer.sight(EACH_SECONDS / 2, EACH_SECONDS)
+        snapshot = await self.observer.snapshot(EACH_SECONDS / 2, EACH_SECONDS)
         if watched:
-            machines = await self._asking.told(sight.status.machines)
-            sight = replace(sight, status=replace(sight.status, machines=machines))
-        state, pipelines = await asyncio.to_thread(self._draw, sight)
+            machines = await self._asking.told(snapshot.status.machines)
+            snapshot = replace(snapshot, status=replace(snapshot.status, machines=machines))
+        state, pipelines = await asyncio.to_thread(self._draw, snapshot)
         async with self._fresh:
-            self.state, self.painted_at = state, sight.at
+            self.state, self.painted_at = state, snapshot.at
             self.pipelines = pipelines or self.pipelines
             self._fresh.notify_all()
 
-    def _draw(self, sight: Sight) -> tuple[str, str]:
-        if self._history.note(sight.at, totals_of(sight.counted), waiting_in(sight)):
+    def _draw(self, snapshot: Snapshot) -> tuple[str, str]:
+        if self._history.note(snapshot.at, totals_of(snapshot.counted), waiting_in(snapshot)):
             self._history.save(self.settings.state_dir)
-        state = state_of(self.settings, sight, self._history, self._troubles.look())
-        return dumped(state), "" if sight.runs is None else dumped(pipelines_of(sight.runs))
+        state = state_of(self.settings, snapshot, self._history, self._troubles.look())
+        return dumped(state), "" if snapshot.runs is None else dumped(pipelines_of(snapshot.runs))
 
     async def latest(self) -> None:
         """Have the pictures no older than it takes to make them while somebody looks."""
