@@ -9,7 +9,7 @@ from fleet.control.logs.merged_log import Merger
 from fleet.control.supervision.supervisord_home import Home
 from fleet.errors import OperationError
 from fleet.exit_codes import EXIT_OK
-from fleet.process.lifecycle import happens_within, run_process
+from fleet.process.lifecycle import run_process, wait_for_event
 from fleet.process.liveness import Liveness
 from fleet.process.metrics import Metrics
 from fleet.process.stop_signals import stop_on_signal
@@ -27,7 +27,7 @@ async def life(settings: Settings, name: str, liveness: Liveness, metrics: Metri
     liveness.serving()
     wait = _EACH_SECONDS
     with stop_on_signal(stop):
-        while not await happens_within(stop, wait):
+        while not await wait_for_event(stop, wait):
             try:
                 await asyncio.to_thread(merger.merge)
                 wait = _EACH_SECONDS

@@ -11,7 +11,7 @@ from fleet.process.payload_size import payload_bytes, surely_fit, text_bytes
 _NOTE_BYTES = 60
 
 
-def fitting(result: PipelineResult) -> PipelineResult:
+def fit_payload_limit(result: PipelineResult) -> PipelineResult:
     """``result``, or where its outputs are too large together, the same without the largest of them.
 
     A stage whose output is left out says so in ``metadata["output_left_out_bytes"]``; its text is the
@@ -24,14 +24,14 @@ def fitting(result: PipelineResult) -> PipelineResult:
     )
     if room < 0:
         left_out = f"final_output is left out: it has {_size(result.final_output):,} bytes"
-        return fitting(replace(result, final_output="", warnings=[*result.warnings, left_out]))
+        return fit_payload_limit(replace(result, final_output="", warnings=[*result.warnings, left_out]))
     kept = _kept({stage.function_key: stage.output for stage in result.stages}, room)
     return replace(
         result, stages=[one if one.function_key in kept else _without_output(one) for one in result.stages]
     )
 
 
-def progress_fitting(progress: Progress) -> Progress:
+def fit_progress(progress: Progress) -> Progress:
     """``progress``, or where its outputs are too large together, the same without the largest of them; each note
     says so."""
     if surely_fit([one.output for one in progress.assistants]) or payload_bytes(progress) <= PAYLOAD_MAX_BYTES:
@@ -44,7 +44,7 @@ def progress_fitting(progress: Progress) -> Progress:
     )
 
 
-def outputs_fitting(outputs: Mapping[str, str]) -> dict[str, str]:
+def fit_outputs(outputs: Mapping[str, str]) -> dict[str, str]:
     """``outputs``, by functionKey.
 
     Raises:

@@ -50,7 +50,7 @@ with workflow.unsafe.imports_passed_through():
     from fleet.errors import HeldBack, InputError, TooLarge
     from fleet.pipeline.assistants import reads_csv
     from fleet.pipeline.inputs import PipelineInputs, clean_inputs, parse_csv, refuse_surplus
-    from fleet.pipeline.results import fitting, outputs_fitting, progress_fitting
+    from fleet.pipeline.results import fit_outputs, fit_payload_limit, fit_progress
     from fleet.pipeline.stages import Stages, texts_of
     from fleet.process.payload_size import payload_bytes, surely_fit, text_bytes
 
@@ -135,7 +135,7 @@ class AssistantPipelineWorkflow:
             assistants=self._stages.progress(_wall_clock(), with_outputs=failed),
             error=self._error,
         )
-        return progress_fitting(progress)
+        return fit_progress(progress)
 
     @workflow.query(name=OUTPUTS_QUERY)
     def outputs(self, function_keys: list[str] | None = None) -> dict[str, str]:
@@ -145,7 +145,7 @@ class AssistantPipelineWorkflow:
             InputError: the pipeline has no such assistant.
             TooLarge: Temporal does not carry so much at once.
         """
-        return outputs_fitting(self._stages.outputs(function_keys))
+        return fit_outputs(self._stages.outputs(function_keys))
 
     @workflow.query(name=ASSIGNMENT_QUERY)
     def assignment(self, function_key: str) -> Assignment:
@@ -358,7 +358,7 @@ class AssistantPipelineWorkflow:
 
     def _result(self) -> PipelineResult:
         info, outputs, stages = workflow.info(), self._stages.outputs(), self._stages.records()
-        return fitting(
+        return fit_payload_limit(
             PipelineResult(
                 topic=self._inputs.topic,
                 project_id=self._inputs.project_id,

@@ -46,7 +46,7 @@ def die_with_parent() -> None:
         sys.exit("supervisord is gone already")
 
 
-async def happens_within(event: asyncio.Event, seconds: float) -> bool:
+async def wait_for_event(event: asyncio.Event, seconds: float) -> bool:
     """Whether the event is set before the time is over."""
     try:
         async with asyncio.timeout(seconds):

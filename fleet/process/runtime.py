@@ -25,7 +25,7 @@ from fleet.config import PROJECT_ROOT, Settings
 from fleet.errors import TemporalUnavailable
 from fleet.exit_codes import EXIT_FAILED, EXIT_OK
 from fleet.process.data_converter import data_converter
-from fleet.process.lifecycle import Life, happens_within, run_process
+from fleet.process.lifecycle import Life, run_process, wait_for_event
 from fleet.process.liveness import Liveness, Unreachable
 from fleet.process.machine_id import identity_on, known_id, machine_id
 from fleet.process.reachability import Reach
@@ -82,7 +82,7 @@ async def connect_patiently(settings: Settings, *, identity: str, stop: asyncio.
             return await connect_once(settings, identity=identity, timeout_seconds=_CONNECT_SECONDS)
         except TemporalUnavailable as error:
             logger.warning("{}; trying again in {:.0f} s", error, wait)
-        if await happens_within(stop, wait):
+        if await wait_for_event(stop, wait):
             break
         wait = min(wait * 2, _LONGEST_WAIT_SECONDS)
     return None
@@ -222,7 +222,7 @@ class WorkerProcess:
                 await self.prepare(client)
             except RPCError as error:
                 logger.warning("Temporal does not answer ({}); trying again", error.message)
-                if await happens_within(stop, _FIRST_WAIT_SECONDS):
+                if await wait_for_event(stop, _FIRST_WAIT_SECONDS):
                     return False
             else:
                 break

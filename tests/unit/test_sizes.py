@@ -20,7 +20,7 @@ from fleet.contracts import (
 from fleet.errors import TooLarge
 from fleet.execution.activities import LoadActivities, _at_once
 from fleet.execution.assistant_results import sendable
-from fleet.pipeline.results import fitting
+from fleet.pipeline.results import fit_payload_limit
 from fleet.process.metrics import Metrics
 from fleet.process.payload_size import cut_to_fit, payload_bytes, surely_fit, text_bytes
 
@@ -71,7 +71,7 @@ def result(outputs: list[str]) -> PipelineResult:
 @pytest.mark.parametrize(("count", "length"), [(3, 300_000), (7, 300_000), (1000, 500), (2, 1_000_000)])
 def test_every_result_can_be_sent_and_says_what_is_left_out(letter: str, count: int, length: int) -> None:
     whole = result([sendable(letter * length)] * count)
-    sent = fitting(whole)
+    sent = fit_payload_limit(whole)
     assert payload_bytes(sent) < TEMPORALS_LIMIT
     for before, after in zip(whole.stages, sent.stages, strict=True):
         left_out = after.metadata.get("output_left_out_bytes")
@@ -81,7 +81,7 @@ def test_every_result_can_be_sent_and_says_what_is_left_out(letter: str, count: 
 
 
 def test_a_result_keeps_as_many_outputs_as_fit() -> None:
-    sent = fitting(result(["x" * 1_500_000, "y" * 900_000, "z" * 300_000]))
+    sent = fit_payload_limit(result(["x" * 1_500_000, "y" * 900_000, "z" * 300_000]))
     assert [bool(one.output) for one in sent.stages] == [False, True, True]
 
 
@@ -131,4 +131,4 @@ async def test_a_plan_that_is_too_large_fails_with_its_size_and_the_remedy() -> 
 
 def test_a_result_is_left_as_it_is_where_it_fits() -> None:
     small = result(["text"] * 8)
-    assert fitting(small) is small and fitting(replace(small, topic="other")).topic == "other"
+    assert fit_payload_limit(small) is small and fit_payload_limit(replace(small, topic="other")).topic == "other"
