@@ -18,7 +18,7 @@ class Relay:
         self._through = threading.Event()
         self._through.set()
         self._ending = False
-        self._thread = threading.Thread(target=self._carry_for_ever, name="relay", daemon=True)
+        self._thread = threading.Thread(target=self._run_carrying, name="relay", daemon=True)
         self._thread.start()
 
     @contextmanager
@@ -39,7 +39,7 @@ class Relay:
         for one in list(self._peers):
             one.close()
 
-    def _carry_for_ever(self) -> None:
+    def _run_carrying(self) -> None:
         with closing(selectors.DefaultSelector()) as ready:
             ready.register(self._listener, selectors.EVENT_READ)
             while not self._ending:

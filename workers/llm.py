@@ -85,10 +85,10 @@ async def life(settings: Settings, name: str, liveness: Liveness, metrics: Metri
         ]
 
     async def report(client: Client) -> None:
-        await asyncio.gather(*(one.report_for_ever() for one in reporters))
+        await asyncio.gather(*(one.run_reports() for one in reporters))
 
     async def recover(client: Client) -> None:
-        await Recovery(client, provider, journal, lambda: liveness.doubts).run_for_ever()
+        await Recovery(client, provider, journal, lambda: liveness.doubts).run()
 
     async def close() -> None:
         await runner.close()

@@ -17,7 +17,7 @@ class SilentReporter(Reporter):
     async def _start_budget(self, opening: Opening) -> None:
         """There is none."""
 
-    async def report_for_ever(self) -> None:
+    async def run_reports(self) -> None:
         """Nothing is reported."""
         await asyncio.Event().wait()
 

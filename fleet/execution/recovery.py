@@ -58,7 +58,7 @@ class Recovery:
     journal: AsyncJournal
     doubts: Callable[[], int]
 
-    async def run_for_ever(self) -> None:
+    async def run(self) -> None:
         """Look every second for what Temporal may not have heard, and now and then for what the journal may
         forget. Never returns."""
         passing = asyncio.create_task(self._pass_time(), name="time")

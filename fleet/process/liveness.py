@@ -178,7 +178,7 @@ class Liveness:
         self._thread_id = threading.get_ident()
         self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.record.follows(LivenessRecord.read(self._path))
-        threading.Thread(target=self._beat_for_ever, name="pulse", daemon=True).start()
+        threading.Thread(target=self._run_beats, name="pulse", daemon=True).start()
 
     def serving(self, queues: Iterable[str] = ()) -> None:
         """From now on it does what it is there for, and polls these."""
@@ -212,7 +212,7 @@ class Liveness:
         self.record.stage = "draining"
         self._turned.set()
 
-    def _beat_for_ever(self) -> None:
+    def _run_beats(self) -> None:
         self._asked_at = self._answered_at = time.monotonic()
         answered = threading.Event()
         answered.set()

@@ -54,7 +54,7 @@ class Prometheus:
     fired: set[str] = field(default_factory=set)
     _over: threading.Event = field(default_factory=threading.Event)
 
-    def watch_for_ever(self) -> None:
+    def run_watching(self) -> None:
         while not self._over.wait(0.5):
             self.look()
 
@@ -87,7 +87,7 @@ def prometheus_of(fleet: Fleet, folder: Path) -> Iterator[Prometheus]:
     with (folder / "log").open("w") as log:
         process = subprocess.Popen([*command, f"--web.listen-address=127.0.0.1:{port}"], stdout=log, stderr=log)
     found = Prometheus(f"http://127.0.0.1:{port}")
-    watching = threading.Thread(target=found.watch_for_ever)
+    watching = threading.Thread(target=found.run_watching)
     try:
         wait_for("Prometheus is ready", lambda: answers(f"{found.address}/-/ready"))
         watching.start()

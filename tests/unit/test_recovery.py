@@ -114,7 +114,7 @@ class World:
         """Until the server has been asked so often, and nothing more is left to be told."""
         client: Client = self.server  # type: ignore[assignment]
         provider = load_settings(api_base_url="http://localhost").provider("openai")
-        task = asyncio.create_task(Recovery(client, provider, self.journal, lambda: self.doubts).run_for_ever())
+        task = asyncio.create_task(Recovery(client, provider, self.journal, lambda: self.doubts).run())
 
         def told() -> bool:
             return self.journal._awake > 0.02 and self.server.asked >= asked and not self.in_doubt()

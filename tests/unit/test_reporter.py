@@ -84,7 +84,7 @@ async def reporting_to(server: Server) -> AsyncIterator[tuple[Reporter, Admissio
 
     limits, cost = LimitSettings(), first_cost("openai")
     reporter = Reporter(server, "llm-test", limits, "w", cost, 600.0, key_mark)  # type: ignore[arg-type]
-    task = asyncio.create_task(reporter.report_for_ever())
+    task = asyncio.create_task(reporter.run_reports())
     try:
         yield reporter, Admission(Gate(), Costs("openai"), reporter, lambda: "key")
         assert not task.done(), "it never returns"

@@ -142,7 +142,7 @@ async def process(address: str, queue: str, number: int, provider: Provider) -> 
     client = await Client.connect(address, identity=f"w{number}@another-host:1")
     one = Process(client, queue, number, provider)
     await one.reporter.open()
-    reporting = asyncio.create_task(one.reporter.report_for_ever())
+    reporting = asyncio.create_task(one.reporter.run_reports())
     worker = Worker(
         client,
         task_queue=queue,

@@ -164,13 +164,13 @@ class Reporter:
             rpc_timeout=_RPC,
         )
 
-    async def report_for_ever(self) -> None:
+    async def run_reports(self) -> None:
         """Send reports as they fall due, and see now and then how the budget stands. Never returns."""
         async with asyncio.TaskGroup() as group:  # neither may end unnoticed
-            group.create_task(self._send_for_ever(), name="reports")
-            group.create_task(self._ask_for_ever(), name="standing")
+            group.create_task(self._run_sending(), name="reports")
+            group.create_task(self._run_asking(), name="standing")
 
-    async def _send_for_ever(self) -> None:
+    async def _run_sending(self) -> None:
         while True:
             await self._something_to_tell()
             await self._send()
@@ -227,7 +227,7 @@ class Reporter:
         except RPCError as error:
             logger.warning("the budget of {} could not be started: {}", self.queue, error.message)
 
-    async def _ask_for_ever(self) -> None:
+    async def _run_asking(self) -> None:
         """See, while there is something to do, whether the budget is kept and the key still the rejected one."""
         while True:
             await asyncio.sleep(_ASK_SECONDS)

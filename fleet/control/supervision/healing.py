@@ -75,7 +75,7 @@ class Healer:
         return not blind
 
 
-async def heal_guardian_for_ever(home: Home) -> None:
+async def run_guardian_healing(home: Home) -> None:
     """What the control process does beside serving. Never returns."""
     healer = Healer.of(home, lambda process: process.program == GUARDIAN)
     while True:

@@ -11,7 +11,7 @@ from loguru import logger
 
 from fleet.config import Settings
 from fleet.control.health.observer import Observer
-from fleet.control.supervision.healing import heal_guardian_for_ever
+from fleet.control.supervision.healing import run_guardian_healing
 from fleet.control.supervision.supervisord_home import Home
 from fleet.control.web.app import Views, create_app
 from fleet.control.web.streams import Pictures
@@ -51,8 +51,8 @@ async def serve(settings: Settings, name: str, liveness: Liveness, metrics: Metr
     with stop_on_signal(stop), _listening(settings) as listening:
         liveness.serving()
         beside: set[asyncio.Task[Any]] = {
-            asyncio.create_task(heal_guardian_for_ever(Home.of(settings)), name="heal"),
-            asyncio.create_task(pictures.paint_for_ever(), name="paint"),
+            asyncio.create_task(run_guardian_healing(Home.of(settings)), name="heal"),
+            asyncio.create_task(pictures.run_pictures(), name="paint"),
         }
         serving = asyncio.create_task(server.serve(sockets=[listening]), name="serve")
         stopping = asyncio.create_task(stop.wait(), name="stop")

@@ -24,7 +24,7 @@ _PROGRESS_SECONDS, _PROGRESS_KEPT_SECONDS, _PROGRESS_AT_ONCE, _MOST_KEPT = 2.0, 
 
 @dataclass
 class Pictures:
-    """The latest pictures, as JSON text. :meth:`paint_for_ever` keeps them so, every two seconds while somebody
+    """The latest pictures, as JSON text. :meth:`run_pictures` keeps them so, every two seconds while somebody
     looks."""
 
     settings: Settings
@@ -41,7 +41,7 @@ class Pictures:
         self._troubles = Troubles(self.settings.logs)
         self._asking = Asking(self.settings)
 
-    async def paint_for_ever(self) -> None:
+    async def run_pictures(self) -> None:
         """Never returns."""
         while True:
             began = time.monotonic()
