@@ -46,7 +46,7 @@ async def life(settings: Settings, name: str, liveness: Liveness, metrics: Metri
         )
         return [pipelines, budgets]
 
-    return await WorkerProcess(settings, name, liveness, build, most_drain_seconds=_DRAIN_SECONDS).run()
+    return await WorkerProcess(settings, name, liveness, build, max_drain_seconds=_DRAIN_SECONDS).run()
 
 
 if __name__ == "__main__":

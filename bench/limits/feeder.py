@@ -16,7 +16,7 @@ LOOK_SECONDS = 0.5
 #: A pipeline's calls are in their queue that long after its start.
 STARTING_SECONDS = 2.0
 #: A load is given so many further calls at most.
-_MOST_CALLS = 20_000
+_MAX_CALLS = 20_000
 
 
 class Feeder:
@@ -45,7 +45,7 @@ class Feeder:
         await asyncio.gather(*(self._feed(load) for load in self._loads))
 
     async def _feed(self, load: Load) -> None:
-        client, left, fed_at = await self._stage.client(), _MOST_CALLS, 0.0
+        client, left, fed_at = await self._stage.client(), _MAX_CALLS, 0.0
         while not self._over.is_set():
             waiting = await self._stage.backlog(client, load.provider)
             self._seen[load.provider].append((time.time(), waiting))

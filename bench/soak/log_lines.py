@@ -22,7 +22,7 @@ from fleet.control.logs.merged_log import MERGED_LOG
 from tests.waiting import wait_for
 
 PROCESSES = ("openai_00", "openai_01", "anthropic_00", "gemini_00", "pipeline_00", "assistants_00")
-LINES, A_SECOND, ROTATION_MB, LEAST_KILLS = 33_400, 1_500, 0.5, 3
+LINES, A_SECOND, ROTATION_MB, MIN_KILLS = 33_400, 1_500, 0.5, 3
 WRITER = Path(__file__).with_name("log_writer.py")
 _LINE = re.compile(r"line (\d+) of (\w+)")
 
@@ -89,7 +89,7 @@ def merge_under_kills(folder: Path, lines: int, a_second: int, rotation_mb: floa
             merger.wait()
             merger = _begin_merger(environment)
             kills += 1
-            if kills == LEAST_KILLS:
+            if kills == MIN_KILLS:
                 enough.touch()
         total = sum(int(writer.communicate()[0]) for writer in writers)
         wait_for("all is merged", lambda: _count(folder / "logs") >= total, 120)

@@ -24,9 +24,9 @@ from tests.waiting import wait_for
 
 AT_ONCE = 3
 QUEUES = ("pipeline", "control", "assistants", "llm-openai", "llm-anthropic", "llm-gemini")
-MOST_SECONDS_WITHOUT_POLLER = 15.0
+MAX_SECONDS_WITHOUT_POLLER = 15.0
 #: Fewer show nothing.
-LEAST_PIPELINES, LEAST_KILLS, CALLS_A_PIPELINE = 11, 3, 8
+MIN_PIPELINES, MIN_KILLS, CALLS_A_PIPELINE = 11, 3, 8
 #: When each step begins, as a share of the time; one that is late begins at once.
 DUE = (0.03, 0.1, 0.5, 0.6, 0.65)
 _LOOK_SECONDS = 0.2
@@ -206,14 +206,14 @@ class Soak:
                 self.trouble.append(
                     f"machine {one.number} was cut off {one.cuts} times and rolled {one.rolls} times"
                 )
-        if self.completed < LEAST_PIPELINES or len(self.killer.kills) < LEAST_KILLS:
+        if self.completed < MIN_PIPELINES or len(self.killer.kills) < MIN_KILLS:
             self.trouble.append(f"only {self.completed} pipelines and {len(self.killer.kills)} kills")
         if len(calls) < CALLS_A_PIPELINE * self.completed:
             self.trouble.append(f"{self.completed} pipelines completed with {len(calls)} calls")
         if again.answered:
             self.trouble.append(f"{again.answered} calls were sent again although they had been answered")
         for queue, seconds in gaps.items():
-            if seconds > MOST_SECONDS_WITHOUT_POLLER:
+            if seconds > MAX_SECONDS_WITHOUT_POLLER:
                 self.trouble.append(f"{queue} had no poller for {seconds:.1f} s")
         return {
             "pipelines": self.completed + self.failed,

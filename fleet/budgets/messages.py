@@ -19,7 +19,7 @@ STATUS_QUERY = "standing"
 UNLIMITED = 1000.0
 #: The least rate at which a queue hands out calls that may be made at all. A server hands out at any rate, one
 #: call each ``1 / rate`` seconds; after a rise the next one comes ``1 / rate`` + 1 s later, 0 being never.
-LEAST_RATE = 0.001
+MIN_RATE = 0.001
 
 
 def budget_id(queue: str) -> str:

@@ -35,7 +35,7 @@ with workflow.unsafe.imports_passed_through():
 
 _LONGEST_HISTORY = 2_000
 _FIRST_LOOK_SECONDS, _LAST_LOOK_SECONDS = 2.5, 80.0
-_LEAST_CHANGE = 0.03
+_MIN_CHANGE = 0.03
 # Budgets of before did not act on news that was old by their clock alone; then their history never ended.
 _OLD_NEWS_IS_HEARD = "old-news-is-heard"
 # A signal that comes while the rate is being set may be delivered before that has ended, and replayed after it
@@ -132,7 +132,7 @@ class ProviderBudgetWorkflow:
     def _moved(self, rate: float) -> bool:
         if self._applied is None or (rate == 0) != (self._applied == 0):
             return True
-        return abs(rate - self._applied) > _LEAST_CHANGE * self._applied
+        return abs(rate - self._applied) > _MIN_CHANGE * self._applied
 
     def _say(self, budget_status: BudgetStatus) -> None:
         """Tell the log when a queue is shut, tried or opened, and when a model of it has no quota."""

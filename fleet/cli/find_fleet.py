@@ -26,7 +26,7 @@ _STAND_IN = "http://127.0.0.1:8000"
 _UNKNOWN: dict[str, Any] = {"API_BASE_URL": f"http://{NOT_SET}", "TEMPORAL_HOST": f"{NOT_SET}:7233"}
 _DEFAULT_TEMPORAL = "localhost:7233"
 _CONTRADICTORY = ("providers", "heartbeat_interval_seconds", "heartbeat_timeout_seconds")
-_MOST_WRONG = 50
+_MAX_WRONG = 50
 
 
 def settings_for_embedded() -> Settings:
@@ -103,7 +103,7 @@ class _Given(Settings):
 
 def _usable(**overrides: Any) -> Settings:
     values = _UNKNOWN | {"TEMPORAL_HOST": _DEFAULT_TEMPORAL} | _sources() | overrides
-    for _ in range(_MOST_WRONG):
+    for _ in range(_MAX_WRONG):
         try:
             return _Given(**values)
         except ValidationError as error:

@@ -45,7 +45,7 @@ _RPC = timedelta(seconds=10)
 # All else, such as a connection that is reset or a server that is busy, says nothing of the task.
 _HEARD = (RPCStatusCode.NOT_FOUND, RPCStatusCode.INVALID_ARGUMENT, RPCStatusCode.FAILED_PRECONDITION)
 #: How many answers are in memory at once, and after how many requests in vain the server is away.
-_AT_ONCE, _MOST_UNHEARD = 20, 3
+_AT_ONCE, _MAX_UNHEARD = 20, 3
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ class Recovery:
                 if left.running:
                     continue
                 unheard = 0 if await self._answer_for(left) else unheard + 1
-                if unheard >= _MOST_UNHEARD:
+                if unheard >= _MAX_UNHEARD:
                     return
 
     async def _answer_for(self, left: Left) -> bool:

@@ -29,7 +29,7 @@ from fleet.redaction import redact
 # Temporal drops a wait of nothing in silence and falls back to its own backoff.
 SHORTEST_WAIT_SECONDS = 0.05
 _SPREAD = 0.1
-_MOST_DOUBLINGS = 10
+_MAX_DOUBLINGS = 10
 _BACK_TO_QUEUE_SECONDS = 5.0
 # How long a pipeline that answers with an error is asked again: a broken release may be mended meanwhile.
 _REFUSED_SECONDS = 24 * 3600.0
@@ -177,7 +177,7 @@ def _wait_seconds(error: Exception, attempts: Attempts, settings: Settings) -> f
     asked = error.wait_seconds if isinstance(error, FleetError) else None
     if is_wait(error) and error.before_sending and not isinstance(error, BackendUnavailable):
         # Another machine may well send it.
-        growth = settings.backoff_coefficient ** min(attempts.waits - 1, _MOST_DOUBLINGS)
+        growth = settings.backoff_coefficient ** min(attempts.waits - 1, _MAX_DOUBLINGS)
         return min(settings.retry_initial_seconds / 2 * growth, _BACK_TO_QUEUE_SECONDS)
     if isinstance(error, ProviderError) and (error.traits.parks or error.excused):
         return random.uniform(_BACK_TO_QUEUE_SECONDS / 2, _BACK_TO_QUEUE_SECONDS)
@@ -185,7 +185,7 @@ def _wait_seconds(error: Exception, attempts: Attempts, settings: Settings) -> f
         return settings.retry_max_seconds  # a limit a minute is whole again by then
     if asked is None:
         doublings = max((attempts.waits or attempts.outage_tries or attempts.provider_failures) - 1, 0)
-        growth = settings.backoff_coefficient ** min(doublings, _MOST_DOUBLINGS)
+        growth = settings.backoff_coefficient ** min(doublings, _MAX_DOUBLINGS)
         asked = min(settings.retry_initial_seconds * growth, settings.retry_max_seconds)
         if attempts.outage_tries and settings.attempt_spacing_seconds:
             # So that an attempt of several calls notices soon enough that the provider is back.

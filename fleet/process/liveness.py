@@ -35,7 +35,7 @@ _FIRST_BEATS_SECONDS, _FIRST_BEATS_FOR_SECONDS = 0.1, 10.0
 EXIT_BLOCKED = 70
 
 _LAST_WORDS_SECONDS = 5.0
-_MOST_STARTS = 5
+_MAX_STARTS = 5
 _CURRENT_SECONDS = 10.0
 
 
@@ -119,7 +119,7 @@ class LivenessRecord:
         if last is None or last.stage == "ended":
             self.starts, self.restarts = [self.started_at], 0
         else:
-            self.starts = [*last.starts, self.started_at][-_MOST_STARTS:]
+            self.starts = [*last.starts, self.started_at][-_MAX_STARTS:]
             self.restarts = last.restarts + 1
 
 

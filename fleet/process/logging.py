@@ -92,8 +92,8 @@ class ProcessLog(RotatingFileHandler):
     """The file of one process. A full one gets the time as a part of its name, and so many of those are kept; a
     line that cannot be written, as on a full disk, is counted and stops nobody."""
 
-    def __init__(self, path: Path, most_bytes: int, backups: int, on_dropped: Callable[[], None]) -> None:
-        super().__init__(path, maxBytes=most_bytes, backupCount=backups, encoding="utf-8", errors="replace")
+    def __init__(self, path: Path, max_bytes: int, backups: int, on_dropped: Callable[[], None]) -> None:
+        super().__init__(path, maxBytes=max_bytes, backupCount=backups, encoding="utf-8", errors="replace")
         self.terminator = ""
         self._path, self._on_dropped = path, on_dropped
 

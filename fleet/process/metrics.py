@@ -34,7 +34,7 @@ _SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30, 60, 120, 300, 600)
 _ANSWERS = (0.25, 0.5, 0.75, 1, 1.5, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 300, 600)
 _PIPELINE_SECONDS = (1, 5, 10, 30, 60, 120, 300, 600, 900, 1200, 1800, 3600, 7200, 21_600)
 _SDK_SECONDS = (0.01, 0.05, 0.1, 0.5, 1, 5, 10, 30, 60, 600)
-_MOST_NAMES = 100
+_MAX_NAMES = 100
 _OTHER = "other"
 # Of the labels that Temporal's SDK gives; the others never differ within a process, or are not bounded.
 _SDK_LABELS = (
@@ -96,7 +96,7 @@ class _Bounded:
         self._known: set[str] = set()
 
     def __call__(self, name: str) -> str:
-        if name not in self._known and len(self._known) >= _MOST_NAMES:
+        if name not in self._known and len(self._known) >= _MAX_NAMES:
             return _OTHER
         self._known.add(name)
         return name

@@ -26,8 +26,8 @@ def surely_fit(texts: list[str]) -> bool:
     return sum(len(text) for text in texts) * _LONGEST_ESCAPE < PAYLOAD_MAX_BYTES
 
 
-def cut_to_fit(text: str, most_bytes: int) -> str:
+def cut_to_fit(text: str, max_bytes: int) -> str:
     """The longest beginning of a text that takes at most that much of a payload, or a little less."""
-    while (size := text_bytes(text)) > most_bytes:
-        text = text[: min(len(text) * most_bytes // size, len(text) - 1)]
+    while (size := text_bytes(text)) > max_bytes:
+        text = text[: min(len(text) * max_bytes // size, len(text) - 1)]
     return text

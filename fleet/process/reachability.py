@@ -26,7 +26,7 @@ FAILURES_IN_A_ROW, IN_A_ROW_SECONDS = 5, 1.0
 FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS = 1.0, 60.0
 _SPREAD = 0.1
 # Where calls fail all the same, they are believed, not the probe.
-_MOST_FALSE_ALARMS = 2
+_MAX_FALSE_ALARMS = 2
 
 #: Does one thing that every call needs, and raises a FleetError where that fails.
 Probe = Callable[[], Awaitable[None]]
@@ -90,7 +90,7 @@ class Reach:
             await self._suspected.wait()
             self._begin_anew()
             found = await self._probe()
-            if found is None and self._false_alarms < _MOST_FALSE_ALARMS:
+            if found is None and self._false_alarms < _MAX_FALSE_ALARMS:
                 self._false_alarms += 1
                 logger.warning("calls fail before they are sent, but a probe comes through: {}", self._last)
                 continue

@@ -122,7 +122,7 @@ class WorkerProcess:
 
     Once there is a connection, ``prepare`` sees that all is ready for polling (an RPCError has it tried again),
     and ``build`` makes the workers. What is ``beside`` runs as long as they do; the first end of any of them is
-    the process's. ``close`` gives back what all of them used. ``most_drain_seconds`` bounds the drain of one
+    the process's. ``close`` gives back what all of them used. ``max_drain_seconds`` bounds the drain of one
     that has no paid call in hand. While ``reach`` knows that no call can be sent, nothing is polled; what is
     ``beside`` goes on.
     """
@@ -134,7 +134,7 @@ class WorkerProcess:
     prepare: Callable[[Client], Awaitable[None]] | None = None
     beside: Sequence[Callable[[Client], Coroutine[Any, Any, None]]] = ()
     close: Callable[[], Awaitable[None]] | None = None
-    most_drain_seconds: float = math.inf
+    max_drain_seconds: float = math.inf
     reach: Reach | None = None
 
     async def run(self) -> int:
@@ -232,10 +232,10 @@ class WorkerProcess:
         """Stop polling, finish what runs within the bound, report what did not."""
         if not working:
             return EXIT_OK
-        bound = min(self.settings.drain_seconds, self.most_drain_seconds) + _AFTER_DRAIN_SECONDS
+        bound = min(self.settings.drain_seconds, self.max_drain_seconds) + _AFTER_DRAIN_SECONDS
         shutting_down = {asyncio.create_task(worker.shutdown(), name="shutdown") for worker in working.values()}
         _, late = await asyncio.wait(shutting_down, timeout=bound)
-        if late and math.isfinite(self.most_drain_seconds):
+        if late and math.isfinite(self.max_drain_seconds):
             logger.warning("{} did not come to rest within {:.0f} s: others go on with its work", self.name, bound)
             return EXIT_OK
         if late:

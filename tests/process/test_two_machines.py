@@ -17,7 +17,7 @@ pytestmark = [pytest.mark.debian, pytest.mark.timeout(600)]
 WAITS = "may have sent this call"
 #: The server hands pipelines' tasks and queries, too, to polls that it has of a machine which is cut off: each of
 #: them takes one, which comes back after some 15 s.
-MOST_SECONDS = 240
+MAX_SECONDS = 240
 DISTINCT, CLONES = "distinct host names", "clones"
 each_kind = pytest.mark.parametrize("two_machines", [DISTINCT, CLONES], indirect=True)
 distinct = pytest.mark.parametrize("two_machines", [DISTINCT], indirect=True)
@@ -81,7 +81,7 @@ def measured(machine: Machine) -> int:
 
 def completed(run: Command) -> list[int]:
     """The attempts of each assistant of a pipeline that completed."""
-    out, err = run.communicate(timeout=MOST_SECONDS)
+    out, err = run.communicate(timeout=MAX_SECONDS)
     assert run.returncode == 0, err
     return [one["attempts"] for one in json_of(out)["assistants"]]
 
@@ -97,7 +97,7 @@ def test_an_answer_of_a_machine_without_the_temporal_server_is_delivered_and_not
         held_by.cut(servers.port_base)
         try:
             wait_for("it is answered", lambda: held_by.calls("cut") == ["answered"])
-            wait_for("the other one waits", lambda: log_of(other).count(WAITS) > waited, MOST_SECONDS)
+            wait_for("the other one waits", lambda: log_of(other).count(WAITS) > waited, MAX_SECONDS)
         finally:
             held_by.join()
         assert completed(run) == [1]
@@ -117,7 +117,7 @@ def test_an_answer_of_a_machine_that_stood_still_is_delivered_and_not_paid_again
         waited = log_of(other).count(WAITS)
         held_by.does(f"kill -STOP {pids[held_by.number]}")
         try:
-            wait_for("the other one waits", lambda: log_of(other).count(WAITS) > waited, MOST_SECONDS)
+            wait_for("the other one waits", lambda: log_of(other).count(WAITS) > waited, MAX_SECONDS)
         finally:
             held_by.does(f"kill -CONT {pids[held_by.number]}")
         assert completed(run) == [1]

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fleet.budgets.law.budget import Budget
-from fleet.budgets.messages import LEAST_RATE, Opening, Reading, Report, Trouble
+from fleet.budgets.messages import MIN_RATE, Opening, Reading, Report, Trouble
 from fleet.budgets.worker.reporter import first_rate
 from fleet.contracts import Limited, LimitSettings
 from fleet.failures import FailureKind
@@ -42,7 +42,7 @@ def minutes(refill: float, calls: int = 60) -> float:
     return max(120.0, calls / refill)
 
 
-def most_over_any_window(world: World) -> float:
+def max_over_any_window(world: World) -> float:
     """How far what was sent exceeds, at worst, what a full bucket and its refill allow for the same window; what
     is refused is not charged."""
     provider, level, worst, at = world.provider, world.provider.capacity, 0.0, 0.0
@@ -69,7 +69,7 @@ def test_no_window_holds_more_than_the_limit_and_little_is_left(
     settled = minutes(refill, 12) / 3
     end = settled + minutes(refill)
     world.run(end)
-    assert most_over_any_window(world) < 1e-6 and world.share_refused() == 0
+    assert max_over_any_window(world) < 1e-6 and world.share_refused() == 0
     assert world.utilisation(settled, end, refill * size) > 0.95
 
 
@@ -113,7 +113,7 @@ def test_tokens_of_all_sizes_keep_to_the_limit(
         seed=seed,
     )
     world.run(180)
-    assert most_over_any_window(world) <= minute * largest and world.share_refused() < 0.01
+    assert max_over_any_window(world) <= minute * largest and world.share_refused() < 0.01
     # Calls of ten seconds and more are settled late: in the first three minutes their sizes are yet to be learned.
     assert world.utilisation(30, 180, refill) > (0.9 if latency < 10 else 0.8)
 
@@ -196,7 +196,7 @@ def test_never_stuck_when_the_provider_is_well(
     begin = world.now + max(180.0, 30 / refill)
     end = begin + minutes(refill, 30)
     world.run(end - world.now)
-    assert world.queue.rate >= LEAST_RATE
+    assert world.queue.rate >= MIN_RATE
     assert world.utilisation(begin, end, refill * size) > (0.9 if headers else 0.75)
 
 

@@ -14,7 +14,7 @@ from fleet.cli.top import picture, sparks
 from fleet.config import Settings
 from fleet.control.health.metric_totals import Counted
 from fleet.control.health.observer import Snapshot
-from fleet.control.health.pipeline_runs import MOST_LISTED, Run, Runs
+from fleet.control.health.pipeline_runs import MAX_LISTED, Run, Runs
 from fleet.control.health.status import FleetStatus, QueueStatus, Reachable, queues_of
 from fleet.control.machines.other_machines import OtherMachine, Told
 from fleet.control.supervision.supervisord_client import ProcessStatus
@@ -133,7 +133,7 @@ def test_there_is_no_median_of_nothing() -> None:
 
 def test_pipelines_are_listed_with_what_the_page_needs() -> None:
     run = Run("seo-1", "run-1", "running", NOW, None, retry=True)
-    assert pipelines_of(Runs(NOW, {"running": 2000}, [run] * MOST_LISTED, []))["running"] == 2000
+    assert pipelines_of(Runs(NOW, {"running": 2000}, [run] * MAX_LISTED, []))["running"] == 2000
     found = pipelines_of(Runs(NOW, {"running": 2000}, [run], []))
     assert found["running"] == 1 and found["ended"] == []
     assert found["listed"] == [{"workflow_id": "seo-1", "run_id": "run-1", "started_at": NOW, "retry": True}]

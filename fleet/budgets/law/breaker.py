@@ -23,12 +23,12 @@ PROBE_RATE = 0.5
 RESET_UNKNOWN_SECONDS = 3600.0
 
 _HALF_LIFE_SECONDS = 10.0
-_LEAST_FAILURES = 4.5
+_MIN_FAILURES = 4.5
 _FAILED_SHARE = 0.5
 # However much was answered before, and before a call that is tried again has used up its attempts.
 _FAILED_IN_A_ROW = 7.5
 _REFUSED_SHARE = 0.85
-_LEAST_REFUSALS = 8.0
+_MIN_REFUSALS = 8.0
 _ANSWERS_TO_CLOSE = 3
 _FORGOTTEN_SECONDS = 60.0
 
@@ -102,8 +102,8 @@ class Breaker:
         called = self.good + failed + self.refused
         return (
             in_a_row >= _FAILED_IN_A_ROW
-            or (failed >= _LEAST_FAILURES and failed >= _FAILED_SHARE * called)
-            or (self.refused >= _LEAST_REFUSALS and failed + self.refused >= _REFUSED_SHARE * called)
+            or (failed >= _MIN_FAILURES and failed >= _FAILED_SHARE * called)
+            or (self.refused >= _MIN_REFUSALS and failed + self.refused >= _REFUSED_SHARE * called)
         )
 
     def _fade(self, now: float) -> None:

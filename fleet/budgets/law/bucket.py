@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 _RESERVE_SECONDS = 1.75
-_MOST_BOOST_SECONDS = 2.0
+_MAX_BOOST_SECONDS = 2.0
 _BOOST_STEP_SECONDS = 0.5
 _BOOST_HALF_LIFE_SECONDS = 20.0
 # The level returns to the reserve within so many seconds, or calls of a slow limit: a single one must not swing
@@ -20,13 +20,13 @@ _SPEND_SECONDS, _SAVE_SECONDS, _STEER_CALLS = 4.0, 2.0, 2.0
 # What is allowed however low the level is, which rises all the same; a rate of 0 would be corrected by no answer.
 _CRAWL_RATE, _CRAWL_SHARE = 0.2, 0.5
 # A full bucket is not emptied at once: what is under way must be seen in time.
-_MOST_HASTE = 4.0
+_MAX_HASTE = 4.0
 # How fast an observation corrects the level, and what others are believed to take.
 _LEVEL_SECONDS = 1.2
-_FOREIGN_GAIN, _MOST_FOREIGN_GAIN = 0.12, 0.4
-_LEAST_FOREIGN, _MOST_FOREIGN = -0.5, 0.98
+_FOREIGN_GAIN, _MAX_FOREIGN_GAIN = 0.12, 0.4
+_MIN_FOREIGN, _MAX_FOREIGN = -0.5, 0.98
 _FOREIGN_PER_REFUSAL = 0.05
-_MOST_FOREIGN_STEP = 0.25
+_MAX_FOREIGN_STEP = 0.25
 _FOREIGN_HALF_LIFE_SECONDS = 90.0
 _GIVEN_HALF_LIFE_SECONDS = 10.0
 _OBSERVED_LATELY_SECONDS = 30.0
@@ -35,7 +35,7 @@ _REMEMBERED_CALLS = 60
 _LARGEST_HALF_LIFE_SECONDS = 300.0
 _REMEMBERED_SECONDS, _COUNT_SECONDS = 120.0, 0.1
 # Where a report does not say when its calls were sent, it was within so long.
-_MOST_LAG_SECONDS, _LAG_CALLS = 1.2, 0.6
+_MAX_LAG_SECONDS, _LAG_CALLS = 1.2, 0.6
 _LONGEST_WAIT_SECONDS, _LONGEST_WAIT_CALLS = 120.0, 2.0
 # Two reports differ in how long they were on their way: the call that an answer tells of was not sent after it.
 _APART_SECONDS = 0.3
@@ -107,7 +107,7 @@ class Bucket:
         above = self.believed - self.reserve
         seconds = _SPEND_SECONDS if above > 0 else _SAVE_SECONDS
         seconds = max(seconds, _STEER_CALLS * self.mean_cost / self.refill)
-        steered = min(self.net + above / seconds, _MOST_HASTE * self.refill) / self.mean_cost
+        steered = min(self.net + above / seconds, _MAX_HASTE * self.refill) / self.mean_cost
         return max(steered, min(_CRAWL_RATE, _CRAWL_SHARE * self.pace))
 
     def advance(self, now: float) -> None:
@@ -158,7 +158,7 @@ class Bucket:
         for age, count in sent:
             self._remember(amount * count / of_all, self.at - age)
         if not sent:
-            self._remember(amount, self.at - min(_MOST_LAG_SECONDS, _LAG_CALLS * self.mean_cost / self.refill))
+            self._remember(amount, self.at - min(_MAX_LAG_SECONDS, _LAG_CALLS * self.mean_cost / self.refill))
         if not calls:
             return
         if not self.calls:
@@ -220,7 +220,7 @@ class Bucket:
             self.most_reserve = known + (0.5 * self.capacity - known) * weight
             # An old observation contains the error that it is to correct, and a rare one has it from all the time.
             gain = min(_FOREIGN_GAIN, 0.3 / _LEVEL_SECONDS / max(age_seconds, 1e-9))
-            gain = min(gain * passed, _MOST_FOREIGN_GAIN / max(elapsed, 1e-9))
+            gain = min(gain * passed, _MAX_FOREIGN_GAIN / max(elapsed, 1e-9))
             self._set_foreign(self.foreign - gain * error)
             if carried - self.unheard >= self.capacity and self.foreign > 0:
                 # A full bucket cannot show that others take less.
@@ -241,12 +241,12 @@ class Bucket:
         self.read_at, self.unsure = self.at, False
         if again:
             return
-        self.boost_seconds = min(self.boost_seconds + _BOOST_STEP_SECONDS, _MOST_BOOST_SECONDS)
+        self.boost_seconds = min(self.boost_seconds + _BOOST_STEP_SECONDS, _MAX_BOOST_SECONDS)
         step = _FOREIGN_PER_REFUSAL * self.refill
         if known and not self.measured and self.refused_at is not None:
             # Both times nothing was left, so the belief drifted by what others took in between.
             drift = max(believed, 0.0) / max(self.at - self.refused_at, 2.0)
-            step = min(max(step, 0.5 * drift), _MOST_FOREIGN_STEP * self.refill)
+            step = min(max(step, 0.5 * drift), _MAX_FOREIGN_STEP * self.refill)
         if self.learned:
             self.refill *= 0.9
         else:
@@ -254,8 +254,8 @@ class Bucket:
         self.refused_at = self.at
 
     def _set_foreign(self, foreign: float) -> None:
-        least = _LEAST_FOREIGN if self.measured else 0.0
-        self.foreign = min(max(foreign, least * self.refill), _MOST_FOREIGN * self.refill)
+        least = _MIN_FOREIGN if self.measured else 0.0
+        self.foreign = min(max(foreign, least * self.refill), _MAX_FOREIGN * self.refill)
 
     def set_refill(self, refill: float) -> None:
         """The limit has another height from now on."""

@@ -8,14 +8,14 @@ from fleet.budgets.law.bucket import Bucket
 from fleet.budgets.law.known_machines import Roster
 from fleet.budgets.law.ramp import Ramp
 from fleet.budgets.law.unreported_calls import Unheard
-from fleet.budgets.messages import LEAST_RATE, UNLIMITED, HeldModel, Opening, Reading, Report, Trouble
+from fleet.budgets.messages import MIN_RATE, UNLIMITED, HeldModel, Opening, Reading, Report, Trouble
 from fleet.contracts import Limited, LimitSettings
 from fleet.failures import LIMITS, FailureKind
 
 _REST_SECONDS, _REST_CALLS, _RISE_SECONDS = 2.5, 2.5, 1.0
 _AFTER_REST_SHARE = 0.2
 _FIRST_RATE = 10.0
-_LEAST_LEARNED_RATE = 0.2
+_MIN_LEARNED_RATE = 0.2
 _COUNTED_SECONDS = 60.0
 # What a call costs where the processes do not say.
 _FIRST_COSTS = {Limited.REQUESTS: 1.0, Limited.TOKENS: 1000.0, Limited.INPUT_TOKENS: 1000.0}
@@ -28,7 +28,7 @@ _SLOWER, _LOWER = 0.5, 0.8
 _WEIGHED_HALF_LIFE_SECONDS = 2.0
 _WEIGHT = math.log(2) / _WEIGHED_HALF_LIFE_SECONDS
 # Of such calls so many more are handed out, at most; processes spend some milliseconds on each.
-_LEAST_UNSENT, _MOST_UNSENT_SHARE, _SURPLUS, _MOST_DISPATCHED = 0.05, 0.95, 1.25, 100.0
+_MIN_UNSENT, _MAX_UNSENT_SHARE, _SURPLUS, _MAX_DISPATCHED = 0.05, 0.95, 1.25, 100.0
 # While processes find out that their budget is kept again, they report seldom; see ``Reporter``.
 _RETURN_SECONDS = 30.0
 
@@ -57,7 +57,7 @@ class Budget:
     bound: Ramp = field(default_factory=Ramp)
     begun: bool = False
     heard_at: float | None = None
-    heard_rate: float = LEAST_RATE
+    heard_rate: float = MIN_RATE
     settling: bool = False
     missed_at: float = 0.0
     pace: float = 0.0
@@ -87,7 +87,7 @@ class Budget:
             self.begun = True
             if opening.rate == 0:
                 self.paused = SHUT_BEFORE
-            self.bound.begin(_FIRST_RATE if opening.rate is None else max(opening.rate, LEAST_RATE), now)
+            self.bound.begin(_FIRST_RATE if opening.rate is None else max(opening.rate, MIN_RATE), now)
         self._set_limits(now)
 
     def limit(self, limits: LimitSettings, now: float) -> None:
@@ -300,7 +300,7 @@ class Budget:
             return
         wait = max((one.wait_seconds for one in refusals if one.wait_seconds is not None), default=None)
         if not self.buckets:
-            self._add(Limited.REQUESTS, max(self.pace * 0.9, _LEAST_LEARNED_RATE), now).learned = True
+            self._add(Limited.REQUESTS, max(self.pace * 0.9, _MIN_LEARNED_RATE), now).learned = True
         read = {str(reading.what): reading.remaining for reading in report.readings if reading.refused}
         ample = bool(read) and all(self.buckets[what].ample(left) for what, left in read.items())
         short = [what for what, left in read.items() if left < self.buckets[what].largest_cost]
@@ -327,7 +327,7 @@ class Budget:
 
     def allowed(self) -> float:
         """Calls a second by the limits alone."""
-        return max(min([*(bucket.rate() for bucket in self.buckets.values()), UNLIMITED]), LEAST_RATE)
+        return max(min([*(bucket.rate() for bucket in self.buckets.values()), UNLIMITED]), MIN_RATE)
 
     def _open_rate(self) -> float:
         """Calls a second unless somebody has shut the queue."""
@@ -336,7 +336,7 @@ class Budget:
             bounds.append(PROBE_RATE)
         if self.bound.rate is not None:
             bounds.append(self.bound.rate)
-        return max(min(bounds), LEAST_RATE)
+        return max(min(bounds), MIN_RATE)
 
     def rate(self) -> float:
         """Calls a second that may be sent. Time is as of the last report or :meth:`pass_time`."""
@@ -347,10 +347,10 @@ class Budget:
         """Calls a second that the queue may hand out. While calls of a model go back unsent it hands out so many
         more that none takes another's turn; the processes' gates then keep the rate."""
         rate = self.rate()
-        if not (rate and self.held_models and self.unsent > _LEAST_UNSENT):
+        if not (rate and self.held_models and self.unsent > _MIN_UNSENT):
             return rate
-        share = min(self.unsent / (self.unsent + self.sent), _MOST_UNSENT_SHARE)
-        return min(_SURPLUS * rate / (1 - share), max(rate, _MOST_DISPATCHED))
+        share = min(self.unsent / (self.unsent + self.sent), _MAX_UNSENT_SHARE)
+        return min(_SURPLUS * rate / (1 - share), max(rate, _MAX_DISPATCHED))
 
 
 def _refusals(report: Report) -> list[Trouble]:

@@ -6,7 +6,7 @@ from fleet.budgets.messages import KnownMachine, MachineHome
 
 _FORGOTTEN_SECONDS = 24 * 3600.0
 # Workflow state has a size, and a machine whose id is made anew at each start is another one each time.
-_MOST_MACHINES = 100
+_MAX_MACHINES = 100
 
 
 @dataclass(slots=True)
@@ -33,5 +33,5 @@ class Roster:
         if not machine.machine:
             return
         self.machines[machine.machine] = machine
-        lately = sorted(self.machines.values(), key=lambda one: one.heard_at)[-_MOST_MACHINES:]
+        lately = sorted(self.machines.values(), key=lambda one: one.heard_at)[-_MAX_MACHINES:]
         self.machines = {one.machine: one for one in lately if now - one.heard_at < _FORGOTTEN_SECONDS}

@@ -16,7 +16,7 @@ _PRESENT_SECONDS, _PRESENT_TURNS = 30.0, 3.0
 # No process keeps calls to itself for much longer than they usually do; how fast that is learned, by the report.
 _LONGEST_HELD, _HELD_WEIGHT = 1.5, 0.02
 # Where there is less to do than the queue may hand out, calls are as many as there were of late, or few.
-_MOST_PACE, _LEAST_CALLS = 1.2, 0.5
+_MAX_PACE, _MIN_CALLS = 1.2, 0.5
 _ORDER_SECONDS = 0.1
 
 
@@ -45,7 +45,7 @@ class Unheard:
         turn = max(self.report_seconds, len(self.heard_at) / rate if rate else math.inf)
         present = max(_PRESENT_SECONDS, _PRESENT_TURNS * turn)
         self.heard_at = {process: at for process, at in self.heard_at.items() if now - at < present}
-        sent = min(rate, _MOST_PACE * pace + _LEAST_CALLS)
+        sent = min(rate, _MAX_PACE * pace + _MIN_CALLS)
         if not self.orders:
             self.orders.append([now, sent, 0.0])
         elif now >= self.orders[-1][0] + _ORDER_SECONDS:

@@ -24,7 +24,7 @@ _RPC = timedelta(seconds=3)
 #: Age at which a standing is asked for anew, by those who ask for it now and then.
 FRESH_SECONDS = 1.0
 # How old a rate may be that a gate keeps; with more than ten processes so much older.
-_LEAST_POLL_SECONDS, _MOST_POLL_SECONDS, _POLLS_A_SECOND = 1.0, 2.0, 10.0
+_MIN_POLL_SECONDS, _MAX_POLL_SECONDS, _POLLS_A_SECOND = 1.0, 2.0, 10.0
 _HELD_SECONDS = 1.0
 # A gate waits for the answer where the last one is older than that; else it goes on by that one meanwhile.
 _OLD_SECONDS = 5.0
@@ -92,7 +92,7 @@ class Watch:
             budget_status = await self.budget_status()
             return Directive(shut=budget_status is not None and budget_status.holds)
         polled = (self._processes or 0) / _POLLS_A_SECOND
-        self._ask_anew(min(max(polled, _LEAST_POLL_SECONDS), _MOST_POLL_SECONDS))
+        self._ask_anew(min(max(polled, _MIN_POLL_SECONDS), _MAX_POLL_SECONDS))
         old = self._processes is None or self._clock() - self._answered_at > _OLD_SECONDS
         if self._asking is not None and old:
             await asyncio.shield(self._asking)

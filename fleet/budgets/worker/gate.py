@@ -27,7 +27,7 @@ _SPREAD = 0.15
 _LOOK_SECONDS = 0.5
 _TRUSTED_SECONDS = 30.0
 _COUNTED_SECONDS = 5.0
-_LEAST_PACE = 0.5
+_MIN_PACE = 0.5
 _PACE_GROWTH = 0.1
 # What the budget's pace lets through at once after a silence; a queue does the same.
 _CREDIT_SECONDS = 1.0
@@ -224,5 +224,5 @@ class Gate:
         self._hold_until = max(self._hold_until, now + wait)
         if self._pace is None:
             lately = sum(sent.at >= now - _COUNTED_SECONDS for sent in self._sent)
-            self._full_pace = max(lately / _COUNTED_SECONDS, 2 * _LEAST_PACE)
-        self._pace, self._paced_at = max((self._pace or self._full_pace) / 2, _LEAST_PACE), self._hold_until
+            self._full_pace = max(lately / _COUNTED_SECONDS, 2 * _MIN_PACE)
+        self._pace, self._paced_at = max((self._pace or self._full_pace) / 2, _MIN_PACE), self._hold_until

@@ -19,7 +19,7 @@ _NAMES = {
     "output-tokens": Limited.OUTPUT_TOKENS,
 }
 _NOT_PER_MINUTE = 0.5
-_LEAST_USED = 0.002
+_MIN_USED = 0.002
 
 
 @dataclass(frozen=True)
@@ -68,6 +68,6 @@ def _reading(
         seconds = until(reset, now)
     refill = whole / 60
     used = whole - left
-    if seconds and seconds > 1 and used > _LEAST_USED * whole and used / seconds < _NOT_PER_MINUTE * refill:
+    if seconds and seconds > 1 and used > _MIN_USED * whole and used / seconds < _NOT_PER_MINUTE * refill:
         refill = used / seconds
     return HeaderReading(what, refill, left, whole)

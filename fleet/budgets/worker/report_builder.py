@@ -15,7 +15,7 @@ _LITTLE_LEFT_SECONDS = 1.0
 # A limit that has changed by so much is news to all.
 _CHANGED = 0.02
 # Calls that were sent within so long are reported under one moment; of moments there are so many at most.
-_MOMENT_SECONDS, _MOST_MOMENTS = 0.1, 200
+_MOMENT_SECONDS, _MAX_MOMENTS = 0.1, 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +62,7 @@ class News:
 
     def _sent_at(self, moment: float, calls: float) -> None:
         last = self.moments[-1] if self.moments else None
-        if last and (moment - last[0] < _MOMENT_SECONDS or len(self.moments) >= _MOST_MOMENTS):
+        if last and (moment - last[0] < _MOMENT_SECONDS or len(self.moments) >= _MAX_MOMENTS):
             last[1] += calls
         else:
             self.moments.append([moment, calls])

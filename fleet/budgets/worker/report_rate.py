@@ -9,9 +9,9 @@ from collections.abc import Callable
 from enum import IntEnum
 
 _USUAL_SECONDS, _SOON_SECONDS = 1.0, 0.25
-_MOST_SAVED, _OWED_FOR_URGENT, _MOST_OWED = 1.0, 1.5, 2.0
+_MAX_SAVED, _OWED_FOR_URGENT, _MAX_OWED = 1.0, 1.5, 2.0
 # What a report takes of what was saved: processes that began together shall not report together.
-_LEAST_TAKEN, _TAKEN_SPREAD = 0.5, 1.0
+_MIN_TAKEN, _TAKEN_SPREAD = 0.5, 1.0
 
 
 class Haste(IntEnum):
@@ -28,7 +28,7 @@ class Allowance:
 
     def __init__(self, chance: Callable[[], float] = random.random) -> None:
         self._chance = chance
-        self._saved = _MOST_SAVED
+        self._saved = _MAX_SAVED
         self._saved_at = 0.0
         self._reported_at = float("-inf")
         self.each_seconds = 0.0
@@ -42,11 +42,11 @@ class Allowance:
 
     def take(self, now: float) -> None:
         """A report is sent."""
-        taken = _LEAST_TAKEN + _TAKEN_SPREAD * self._chance()
-        self._saved = max(self._saved_until(now) - taken, -_MOST_OWED)
+        taken = _MIN_TAKEN + _TAKEN_SPREAD * self._chance()
+        self._saved = max(self._saved_until(now) - taken, -_MAX_OWED)
         self._saved_at = self._reported_at = now
 
     def _saved_until(self, now: float) -> float:
         if not self.each_seconds:
-            return _MOST_SAVED
-        return min(self._saved + (now - self._saved_at) / self.each_seconds, _MOST_SAVED)
+            return _MAX_SAVED
+        return min(self._saved + (now - self._saved_at) / self.each_seconds, _MAX_SAVED)

@@ -19,7 +19,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from fleet.budgets.messages import (
     BUDGET_WORKFLOW,
-    LEAST_RATE,
+    MIN_RATE,
     NEW_KEY_SIGNAL,
     OPEN_SIGNAL,
     REPORT_SIGNAL,
@@ -42,7 +42,7 @@ _UNHEARD_SECONDS = 15.0
 _IN_FLIGHT_SECONDS = 20.0
 _ASK_SECONDS = 10.0
 _RPC = timedelta(seconds=5)
-_FIRST_RATE, _LEAST_FIRST_RATE, _FIRST_SHARE = 10.0, 1.0, 0.2
+_FIRST_RATE, _MIN_FIRST_RATE, _FIRST_SHARE = 10.0, 1.0, 0.2
 
 
 def first_rate(limits: LimitSettings, cost: Cost) -> float:
@@ -54,8 +54,8 @@ def first_rate(limits: LimitSettings, cost: Cost) -> float:
     whole = min((refill / cost[what] for what, refill in limits.refills().items() if cost.get(what)), default=None)
     if whole is None:
         return _FIRST_RATE
-    careful = max(_FIRST_SHARE * whole, min(whole, _LEAST_FIRST_RATE))
-    return max(min(careful, _FIRST_RATE), LEAST_RATE)
+    careful = max(_FIRST_SHARE * whole, min(whole, _MIN_FIRST_RATE))
+    return max(min(careful, _FIRST_RATE), MIN_RATE)
 
 
 class Reporter:

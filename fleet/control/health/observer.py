@@ -60,10 +60,10 @@ class Observer:
                 return None
         return self._client
 
-    async def snapshot(self, most_age_seconds: float, patience_seconds: float | None = None) -> Snapshot:
+    async def snapshot(self, max_age_seconds: float, patience_seconds: float | None = None) -> Snapshot:
         """What was seen that long ago at most, or is seen now. With a patience, what was seen last will do where
         a server keeps the look waiting for longer."""
-        if self._snapshot is not None and time.time() - self._snapshot.at <= most_age_seconds:
+        if self._snapshot is not None and time.time() - self._snapshot.at <= max_age_seconds:
             return self._snapshot
         if self._looking is None or self._looking.done():
             self._looking = asyncio.create_task(self._see(), name="look")

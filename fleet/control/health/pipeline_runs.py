@@ -14,11 +14,11 @@ from temporalio.client import Client
 from fleet.contracts import RETRY_MEMO, WORKFLOW_TYPE
 
 #: Pipelines that are listed at most; the newest come first.
-MOST_LISTED = 1000
-MOST_ENDED = 50
+MAX_LISTED = 1000
+MAX_ENDED = 50
 STATUSES = ("running", "completed", "failed", "canceled", "terminated", "timed_out")
 
-_MOST_PAGES = 20
+_MAX_PAGES = 20
 _RPC = timedelta(seconds=5)
 _OURS = f"WorkflowType = '{WORKFLOW_TYPE}'"
 
@@ -57,12 +57,12 @@ async def runs_of(client: Client) -> Runs:
     at = time.time()
     running: list[Run] = []
     oldest: float | None = None
-    async for page in _pages(client, f"{_OURS} AND ExecutionStatus = 'Running'", MOST_LISTED, _MOST_PAGES):
+    async for page in _pages(client, f"{_OURS} AND ExecutionStatus = 'Running'", MAX_LISTED, _MAX_PAGES):
         oldest = min([one.started_at for one in page] + ([] if oldest is None else [oldest]), default=oldest)
-        running += page[: MOST_LISTED - len(running)]
+        running += page[: MAX_LISTED - len(running)]
     ended = [
         one
-        async for page in _pages(client, f"{_OURS} AND ExecutionStatus != 'Running'", MOST_ENDED, 1)
+        async for page in _pages(client, f"{_OURS} AND ExecutionStatus != 'Running'", MAX_ENDED, 1)
         for one in page
     ]
     return Runs(at, await _counts(client), sorted(running, key=_started, reverse=True), ended, oldest)

@@ -14,7 +14,7 @@ from fleet.budgets.messages import KnownMachine
 from fleet.control.machines.other_machines import OtherMachine
 
 _FILE = "machines-seen.json"
-_SAVED_SECONDS, _FORGOTTEN_SECONDS, _MOST_MACHINES = 30.0, 24 * 3600.0, 100
+_SAVED_SECONDS, _FORGOTTEN_SECONDS, _MAX_MACHINES = 30.0, 24 * 3600.0, 100
 
 
 def last_seen_in(state: Path) -> list[KnownMachine]:
@@ -42,7 +42,7 @@ class LastSeen:
     def note(self, machines: Iterable[OtherMachine], now: float) -> None:
         """They were seen; each half a minute that is written down. ``now`` is unix seconds."""
         seen = [KnownMachine(one.name, now - one.seen_seconds, one.version, one.control_url) for one in machines]
-        lately = sorted(seen, key=lambda one: one.heard_at)[-_MOST_MACHINES:]
+        lately = sorted(seen, key=lambda one: one.heard_at)[-_MAX_MACHINES:]
         kept = [asdict(one) for one in lately if now - one.heard_at < _FORGOTTEN_SECONDS]
         if not kept or now - self._saved_at < _SAVED_SECONDS:
             return

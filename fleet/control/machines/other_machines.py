@@ -14,7 +14,7 @@ from fleet.process.machine_id import place_of
 
 #: A machine that neither polls nor reports for so long is gone; a poll waits on the server for a minute.
 GONE_SECONDS = 90.0
-_MOST_NAME = 200
+_MAX_NAME = 200
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ def _latest(budget_statuses: Iterable[KnownMachine]) -> dict[tuple[str, str], Kn
     """When each was last heard, and the latest that was told of how it is found."""
     found: dict[tuple[str, str], KnownMachine] = {}
     for one in sorted(budget_statuses, key=lambda machine: machine.heard_at):
-        host, _, machine = one.machine[:_MOST_NAME].rpartition("+")
+        host, _, machine = one.machine[:_MAX_NAME].rpartition("+")
         if not (host and machine):
             continue
         before = found.get((host, machine), one)

@@ -19,9 +19,9 @@ from fleet.errors import FleetError
 from fleet.process.logging import harmless
 
 _ANSWER_SECONDS = 3.0
-_MOST_BYTES = 1_000_000
-_MOST_PROCESSES, _MOST_PROBLEMS, _MOST_TEXT = 200, 20, 300
-_MOST_AT_ONCE = 20
+_MAX_BYTES = 1_000_000
+_MAX_PROCESSES, _MAX_PROBLEMS, _MAX_TEXT = 200, 20, 300
+_MAX_AT_ONCE = 20
 _LISTENS_HERE_ALONE = "its control process listens on its own machine alone (FLEET_CONTROL_HOST)"
 _HERE = ("localhost", "127.0.0.1", "::1")
 _AGE_SECONDS, _FORGOTTEN_SECONDS = 10.0, 60.0
@@ -42,7 +42,7 @@ async def ask_machines(settings: Settings, machines: Sequence[OtherMachine]) -> 
         verify = await asyncio.to_thread(_certificates_for, machines)
     except OSError as error:
         return [replace(one, why_not=f"the certificates cannot be read: {error.strerror}") for one in machines]
-    at_once = asyncio.Semaphore(_MOST_AT_ONCE)
+    at_once = asyncio.Semaphore(_MAX_AT_ONCE)
     # Redirects are not followed: they would carry the token to another host.
     async with httpx.AsyncClient(trust_env=False, verify=verify) as client:
 
@@ -74,7 +74,7 @@ async def _asked(client: httpx.AsyncClient, machine: OtherMachine, bearer: bytes
         why = str(error)
     else:
         return replace(machine, told=told, version=told.version or machine.version)
-    return replace(machine, why_not=harmless(f"{machine.control_url}: {why}")[:_MOST_TEXT])
+    return replace(machine, why_not=harmless(f"{machine.control_url}: {why}")[:_MAX_TEXT])
 
 
 async def _answer(client: httpx.AsyncClient, address: str, bearer: bytes) -> bytes:
@@ -87,7 +87,7 @@ async def _answer(client: httpx.AsyncClient, address: str, bearer: bytes) -> byt
             raise _Unusable(f"it answers {answer.status_code}")
         async for part in answer.aiter_raw():
             found += part
-            if len(found) > _MOST_BYTES:
+            if len(found) > _MAX_BYTES:
                 raise _Unusable("its answer is too large")
     return bytes(found)
 
@@ -108,7 +108,7 @@ def told_by(answer: bytes, machine: str) -> Told:
         raise _Unusable(f"another machine answers there: {_text(found['machine'])}")
     processes: dict[str, str] = {}
     ages = []
-    for one in found["processes"][:_MOST_PROCESSES]:
+    for one in found["processes"][:_MAX_PROCESSES]:
         if isinstance(one, dict) and (name := _text(one.get("process"))):
             processes[name] = _text(one.get("state"))
             ages.append(_seconds(one.get("uptime_seconds")))
@@ -117,12 +117,12 @@ def told_by(answer: bytes, machine: str) -> Told:
         _text(found.get("version")),
         max((age for age in ages if age is not None), default=None),
         processes,
-        [_text(one) for one in problems[:_MOST_PROBLEMS]] if isinstance(problems, list) else [],
+        [_text(one) for one in problems[:_MAX_PROBLEMS]] if isinstance(problems, list) else [],
     )
 
 
 def _text(value: Any) -> str:
-    return harmless(value[:_MOST_TEXT]) if isinstance(value, str) else ""
+    return harmless(value[:_MAX_TEXT]) if isinstance(value, str) else ""
 
 
 def _seconds(value: Any) -> int | None:

@@ -16,7 +16,7 @@ from fleet.control.supervision.supervisord_client import SupervisorAway
 from fleet.control.supervision.supervisord_home import Home
 from fleet.errors import OperationError
 
-MOST_PROCESSES = 64
+MAX_PROCESSES = 64
 _UNSCALABLE = frozenset({"control", "guardian", "logs"})
 
 
@@ -82,9 +82,9 @@ def scale(machine: Machine, program: str, count: int) -> None:
 def _refuse(program: str, count: int) -> None:
     if program in _UNSCALABLE:
         raise OperationError(f"{program} always has one process. Remedy: scale another program")
-    if not 1 <= count <= MOST_PROCESSES:
+    if not 1 <= count <= MAX_PROCESSES:
         raise OperationError(
-            f"{program} can have 1 to {MOST_PROCESSES} processes, not {count}. Remedy: to hand out no calls use "
+            f"{program} can have 1 to {MAX_PROCESSES} processes, not {count}. Remedy: to hand out no calls use "
             "`fleet pause`"
         )
 

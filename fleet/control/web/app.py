@@ -33,8 +33,8 @@ _NOT_HERE = (
     "the page is for this machine alone. Remedy: ssh -L 8020:127.0.0.1:8020 to it, then open http://localhost:8020"
 )
 _HEALTH_AGE_SECONDS, _SCRAPE_AGE_SECONDS, _SCRAPE_PATIENCE_SECONDS = 0.5, 2.0, 0.5
-_MOST_ASKED = 40
-_MOST_BODY_BYTES = 10_000
+_MAX_ASKED = 40
+_MAX_BODY_BYTES = 10_000
 # Nothing from elsewhere, nothing inline: an output that contains a script stays text.
 _HEADERS = {
     "content-security-policy": (
@@ -144,7 +144,7 @@ def _for_the_page(views: Views) -> list[Route | Mount]:
         return StreamingResponse(pictures.events(), media_type="text/event-stream")
 
     async def progress(request: Request) -> Response:
-        runs = request.query_params.getlist("run")[:_MOST_ASKED]
+        runs = request.query_params.getlist("run")[:_MAX_ASKED]
         found = await asyncio.gather(*(progresses.of(*_run_of(run)) for run in runs))
         return Response(dumped(dict(zip(runs, found, strict=True))), media_type="application/json")
 
@@ -184,7 +184,7 @@ def _operated(views: Views) -> Callable[[Request], Awaitable[JSONResponse]]:
         if not knows_token(views.settings, request.headers.get("authorization", "")):
             return JSONResponse({"error": "the token is wrong or missing"}, 401)
         try:
-            order = json.loads((await request.body())[:_MOST_BODY_BYTES])
+            order = json.loads((await request.body())[:_MAX_BODY_BYTES])
             said = await act(views.settings, views.observer, order)
         except (InputError, ValueError) as error:
             return JSONResponse({"error": str(error)}, 400)

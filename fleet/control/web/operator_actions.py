@@ -15,7 +15,7 @@ from fleet.control.supervision.supervisord_home import Home
 from fleet.errors import InputError, OperationError
 
 ACTIONS = ("pause", "resume", "scale", "roll")
-_MOST_WHY = 200
+_MAX_WHY = 200
 
 
 def knows_token(settings: Settings, header: str) -> bool:
@@ -61,7 +61,7 @@ async def _shut_or_open(settings: Settings, observer: Observer, action: str, ord
     client = await observer.client()
     if client is None:
         raise OperationError("Temporal is away. Remedy: see `fleet status`")
-    why = str(order.get("why") or "paused from the page")[:_MOST_WHY]
+    why = str(order.get("why") or "paused from the page")[:_MAX_WHY]
     for queue in provider.limits:
         await (pause(client, queue, why) if action == "pause" else resume(client, queue))
     return f"{provider.name} is {'paused' if action == 'pause' else 'open again'}, on all machines"

@@ -9,7 +9,7 @@ from fleet.budgets.messages import BudgetStatus
 from fleet.config import ProviderSettings, Settings
 from fleet.control.health.metric_totals import Counted
 from fleet.control.health.observer import Snapshot
-from fleet.control.health.pipeline_runs import MOST_LISTED, Run, Runs
+from fleet.control.health.pipeline_runs import MAX_LISTED, Run, Runs
 from fleet.control.health.status import QueueStatus, running_version
 from fleet.control.logs.log_files import LogRecord
 from fleet.control.web.history import STEP_SECONDS, History
@@ -235,7 +235,7 @@ def pipelines_of(runs: Runs) -> Json:
     return {
         "at": runs.at,
         # The count was taken a moment after the list: where the list is whole, it is the count.
-        "running": listed if listed < MOST_LISTED else max(runs.counts.get("running", 0), listed),
+        "running": listed if listed < MAX_LISTED else max(runs.counts.get("running", 0), listed),
         "listed": [_run(one) for one in runs.running],
         "ended": [_run(one) | {"ended_at": one.ended_at, "status": one.status} for one in runs.ended],
     }

@@ -8,7 +8,7 @@ from fleet.control.logs.merged_log import MERGED_LOG
 
 MOST = 30
 _FIRST_BYTES = 1_000_000
-_MOST_BYTES = 5_000_000
+_MAX_BYTES = 5_000_000
 _BAD = (" | ERROR ", " | CRITICAL ", '"level": "ERROR"', '"level": "CRITICAL"')
 
 
@@ -35,7 +35,7 @@ class Troubles:
             self._position.move_to(self._path, max(size - _FIRST_BYTES, 0))
         elif not self._position.is_in(self._path) or size < self._position.offset:
             self._position.move_to(self._path, 0)
-        start = max(self._position.offset, size - _MOST_BYTES)
+        start = max(self._position.offset, size - _MAX_BYTES)
         with self._path.open("rb") as file:
             file.seek(start)
             new = file.read(size - start)

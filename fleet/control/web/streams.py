@@ -19,7 +19,7 @@ from fleet.control.web.recent_errors import Troubles
 EACH_SECONDS = 2.0
 #: How often it is looked when nobody else does, so that the last hour is known.
 UNWATCHED_SECONDS = 10.0
-_PROGRESS_SECONDS, _PROGRESS_KEPT_SECONDS, _PROGRESS_AT_ONCE, _MOST_KEPT = 2.0, 3.0, 8, 5000
+_PROGRESS_SECONDS, _PROGRESS_KEPT_SECONDS, _PROGRESS_AT_ONCE, _MAX_KEPT = 2.0, 3.0, 8, 5000
 
 
 @dataclass
@@ -125,7 +125,7 @@ class Progresses:
             found = None
             if client is not None:
                 found = await progress_of(client, workflow_id, run_id, _PROGRESS_SECONDS)
-        if len(self._known) >= _MOST_KEPT:
+        if len(self._known) >= _MAX_KEPT:
             logger.debug("forgetting how far {} pipelines were", len(self._known))
             self._known.clear()
         self._known[workflow_id, run_id] = (time.monotonic(), found)

@@ -16,8 +16,8 @@ from fleet.control.supervision.supervisord_client import Supervisor
 from fleet.control.supervision.supervisord_home import Home
 from fleet.errors import FleetError
 
-_LEAST_FREE_BYTES = 1_000_000_000
-_LEAST_FILES = 1024
+_MIN_FREE_BYTES = 1_000_000_000
+_MIN_FILES = 1024
 _SECRET_FILES = (".env", "fleet.toml")
 #: Folder and file of the settings of an installed fleet, whose commands work in that folder.
 _INSTALLED = ("seo-worker", "environment")
@@ -81,7 +81,7 @@ def _folders(home: Home, settings: Settings) -> Iterator[Check]:
             continue
         if not os.access(folder, os.W_OK | os.X_OK):
             yield Check(what, False, f"{folder} cannot be written", f"give it to this user: chown {folder}")
-        elif free < _LEAST_FREE_BYTES:
+        elif free < _MIN_FREE_BYTES:
             says = f"{folder} has {free / 1e9:.2f} GB free"
             yield Check(what, False, says, "make room: journals and logs need it")
         else:
@@ -94,8 +94,8 @@ def _open_files(home: Home) -> Check:
         most, _ = resource.prlimit(Supervisor(home.socket).pid(), resource.RLIMIT_NOFILE)
     except (FleetError, OSError):
         most, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    ok = most >= _LEAST_FILES or most == resource.RLIM_INFINITY
-    remedy = "" if ok else f"ulimit -n {_LEAST_FILES}, or LimitNOFILE= in the unit"
+    ok = most >= _MIN_FILES or most == resource.RLIM_INFINITY
+    remedy = "" if ok else f"ulimit -n {_MIN_FILES}, or LimitNOFILE= in the unit"
     return Check("open files", ok, f"{most} allowed", remedy)
 
 

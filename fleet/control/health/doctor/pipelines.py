@@ -19,8 +19,8 @@ from fleet.execution.load_assistants import load_assistants
 from fleet.pipeline.past_runs import beginning_of
 
 _WITHIN_SECONDS = 3600.0
-_MOST_LISTED = 50
-_MOST_TOLD = 3
+_MAX_LISTED = 50
+_MAX_TOLD = 3
 _RPC = timedelta(seconds=5)
 #: Failures of whoever started the pipeline: nothing of the fleet's is wrong.
 _NOT_OURS = (InputError.code, ProjectNotFound.code, NoAssistants.code)
@@ -72,11 +72,11 @@ async def _failed(client: Client) -> list[Failed]:
     )
     found: list[Failed] = []
     overcome = False
-    listed = client.list_workflows(query, page_size=_MOST_LISTED, limit=_MOST_LISTED, rpc_timeout=_RPC)
+    listed = client.list_workflows(query, page_size=_MAX_LISTED, limit=_MAX_LISTED, rpc_timeout=_RPC)
     async for one in listed:
         if one.status is WorkflowExecutionStatus.COMPLETED:
             overcome = True
-        elif len(found) < _MOST_TOLD:
+        elif len(found) < _MAX_TOLD:
             found.append(await _failure(client, one, overcome))
     return found
 

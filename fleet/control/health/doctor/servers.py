@@ -23,7 +23,7 @@ from fleet.errors import FleetError
 from fleet.execution.backend_client import Backend
 from fleet.process.runtime import connect_once
 
-_MOST_SKEW_SECONDS = 5.0
+_MAX_SKEW_SECONDS = 5.0
 _TIME_ERROR = 5
 _RPC = timedelta(seconds=5)
 
@@ -151,7 +151,7 @@ async def _clock(settings: Settings) -> Check:
         skew = None
     if skew is None:
         return _own_clock()
-    ok = abs(skew) <= _MOST_SKEW_SECONDS
+    ok = abs(skew) <= _MAX_SKEW_SECONDS
     remedy = "" if ok else "turn time synchronisation on: timedatectl set-ntp true"
     return Check("clock", ok, f"{skew:+.1f} s from the backend's", remedy)
 
