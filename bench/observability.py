@@ -196,7 +196,7 @@ def summary(rows: list[dict[str, Any]], states: list[float]) -> dict[str, Any]:
         "variant": "summary",
         "throughput_ratio": round(sum(rates["with"]) / sum(rates["without"]), 4),
         "standard_error": round(statistics.stdev(ratios) / len(ratios) ** 0.5, 4) if len(ratios) > 1 else None,
-        "ratios_of_blocks": [round(one, 4) for one in ratios],
+        "ratios_of_blocks": [round(ratio, 4) for ratio in ratios],
         "control_core_share": round(statistics.mean(watched_shares), 4),
         "viewers": VIEWERS,
         "first_live_state_seconds": states,

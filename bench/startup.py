@@ -113,7 +113,7 @@ class Stage:
             namespace="default", task_queue=TaskQueue(name=program.queue), task_queue_type=program.kind
         )
         described = await self.client.workflow_service.describe_task_queue(request)
-        return any(one.identity.endswith(f":{pid}") for one in described.pollers)
+        return any(poller.identity.endswith(f":{pid}") for poller in described.pollers)
 
     async def answers(self) -> bool:
         try:

@@ -306,14 +306,14 @@ class Spent:
     @classmethod
     def on(cls, stages: Iterable[StageRecord]) -> Self:
         """What these cost together, of whichever release they are."""
-        done = [one.metadata for one in stages if one.status == AssistantState.DONE]
+        done = [stage.metadata for stage in stages if stage.status == AssistantState.DONE]
         paid = [one.get("cost_usd") for one in done if not one.get("simulated")]
         simulated = [one.get("cost_usd") for one in done if one.get("simulated")]
         return cls(_sum(paid), _sum(simulated), paid.count(None))
 
 
 def _sum(amounts: Iterable[float | None]) -> float:
-    return round(sum(one for one in amounts if one is not None), 10)
+    return round(sum(amount for amount in amounts if amount is not None), 10)
 
 
 @dataclass(frozen=True)

@@ -267,7 +267,7 @@ class World:
             self.later(lag, lambda worker=worker: self._send(worker))
 
     def _polling(self) -> list[Worker]:
-        return [one for one in self.workers if one.away_until <= self.now and one.busy < self.slots]
+        return [worker for worker in self.workers if worker.away_until <= self.now and worker.busy < self.slots]
 
     def _is_lost(self, worker: Worker, cost: float) -> bool:
         """Whether the call cannot be sent; the process asks for itself then, and stops taking calls."""

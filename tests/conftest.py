@@ -139,7 +139,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     if skipped and config.getoption("--forbid-skips"):
         terminalreporter.write_line(f"{len(skipped)} skipped, and skips are forbidden here", red=True)
     reports = [one for kind in terminalreporter.stats.values() for one in kind if hasattr(one, "duration")]
-    rows = sorted(((one.duration, one.when, one.nodeid) for one in reports), reverse=True)
+    rows = sorted(((report.duration, report.when, report.nodeid) for report in reports), reverse=True)
     text = "".join(f"{seconds:.2f}\t{when}\t{name}\n" for seconds, when, name in rows)
     (config.getoption("--reports") / "durations.tsv").write_text(text, "utf-8")
 

@@ -124,9 +124,9 @@ class Fleet:
             processes = Supervisor(Home.at(self.state).socket).processes()
         except SupervisorAway:
             return found
-        for one in processes:
-            if one.state == "RUNNING" and one.pid:
-                found.setdefault(one.program, one.pid)
+        for process in processes:
+            if process.state == "RUNNING" and process.pid:
+                found.setdefault(process.program, process.pid)
         return found
 
     def control(self, path: str) -> httpx.Response:
@@ -164,7 +164,7 @@ class Fleet:
     def server(self, name: str) -> ProcessRecord:
         """The embedded server of that name, as it runs now."""
         record = json.loads((self.state / "fleet.json").read_text("utf-8"))
-        known = [ProcessRecord(**one) for one in record["processes"]] + self.further
+        known = [ProcessRecord(**process) for process in record["processes"]] + self.further
         (running,) = (one for one in known if one.name == name and one.alive)
         return running
 
@@ -192,7 +192,7 @@ class Fleet:
     def in_flight(self, provider: str) -> int:
         """How many calls of a provider are on their way."""
         calls = self.simulator.ledger()
-        return sum(one["outcome"] == "in_flight" and one["provider"] == provider for one in calls)
+        return sum(call["outcome"] == "in_flight" and call["provider"] == provider for call in calls)
 
     def add_project(self, project: str, *assistants: Mapping[str, Any]) -> None:
         """Give the backend a project; each assistant's missing columns get usable values."""

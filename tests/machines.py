@@ -210,7 +210,7 @@ class Servers(Fleet):
     def pollers(self, queue: str) -> set[str]:
         """The identities of those that have polled a task queue within the last minutes."""
         told = self.temporal("task-queue", "describe", "--task-queue", queue, "--output", "json")
-        return {one["identity"] for one in json_of(told.stdout.replace("\n", ""))["pollers"] or []}
+        return {poller["identity"] for poller in json_of(told.stdout.replace("\n", ""))["pollers"] or []}
 
     def evidence(self, since: float) -> Iterator[tuple[str, str]]:
         """What went on since then; see :mod:`tests.evidence`."""

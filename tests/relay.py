@@ -36,8 +36,8 @@ class Relay:
         self._through.set()
         self._thread.join(10)
         self._listener.close()
-        for one in list(self._peers):
-            one.close()
+        for peer in list(self._peers):
+            peer.close()
 
     def _run_carrying(self) -> None:
         with closing(selectors.DefaultSelector()) as ready:

@@ -68,9 +68,9 @@ async def life(settings: Settings, name: str, liveness: Liveness, metrics: Metri
 
     def build(client: Client) -> list[Worker]:
         costs = Costs(provider.kind)
-        for one in reporters:
-            admissions[one.queue] = admissions.get(one.queue) or Admission(
-                Gate(), costs, one, lambda: session.used_key, of_one_model=one.queue != provider.queue
+        for reporter in reporters:
+            admissions[reporter.queue] = admissions.get(reporter.queue) or Admission(
+                Gate(), costs, reporter, lambda: session.used_key, of_one_model=reporter.queue != provider.queue
             )
         execute = ExecuteActivities(settings, provider, journal, runner, client, metrics, reach, arrivals).execute
         return [
@@ -85,7 +85,7 @@ async def life(settings: Settings, name: str, liveness: Liveness, metrics: Metri
         ]
 
     async def report(client: Client) -> None:
-        await asyncio.gather(*(one.run_reports() for one in reporters))
+        await asyncio.gather(*(reporter.run_reports() for reporter in reporters))
 
     async def recover(client: Client) -> None:
         await Recovery(client, provider, journal, lambda: liveness.doubts).run()

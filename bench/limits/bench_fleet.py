@@ -191,7 +191,9 @@ class Stage:
             self._start_own(provider, mine[0].module)
             return
         processes = self.fleet.status()["processes"]
-        self._kill(next(one["pid"] for one in processes if one["program"] == provider and one["pid"]))
+        self._kill(
+            next(process["pid"] for process in processes if process["program"] == provider and process["pid"])
+        )
 
     def _kill(self, pid: int) -> None:
         self._cpu_of_killed += _cpu_seconds(pid)
@@ -261,7 +263,7 @@ class Stage:
     def cpu_seconds(self) -> float:
         """CPU time that the fleet's own processes and the Temporal server have used."""
         fleets = (self.fleet, *self.others)
-        workers = [one["pid"] for fleet in fleets for one in fleet.status()["processes"] if one["pid"]]
+        workers = [process["pid"] for fleet in fleets for process in fleet.status()["processes"] if process["pid"]]
         pids = [self.fleet.server("temporal").pid, *workers, *(one.process.pid for one in self.own)]
         return self._cpu_of_killed + sum(map(_cpu_seconds, pids))
 

@@ -24,7 +24,7 @@ def await_first_call(stage: Stage) -> float:
     given_up = time.time() + _FIRST_CALL_SECONDS
     while time.time() < given_up:
         calls = stage.fleet.simulator.ledger()
-        if all(any(one["provider"] == load.provider for one in calls) for load in stage.scenario.loads):
+        if all(any(call["provider"] == load.provider for call in calls) for load in stage.scenario.loads):
             return max(first_call(calls, load.provider) for load in stage.scenario.loads)
         time.sleep(0.2)
     raise SystemExit(f"not every provider was called within {_FIRST_CALL_SECONDS:.0f} s\n{stage.last_words()}")

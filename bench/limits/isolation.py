@@ -91,6 +91,6 @@ def _recover(stage: Stage, fault: str) -> None:
     given_up = time.time() + _RECOVERY_SECONDS
     while time.time() < given_up:
         queues = json_of(stage.fleet.fleet("limits", TROUBLED, "--json").stdout)["queues"]
-        if all(one["breaker"] == "closed" for one in queues.values()):
+        if all(queue["breaker"] == "closed" for queue in queues.values()):
             return
         time.sleep(1.0)

@@ -78,14 +78,14 @@ def window_of(
     load: Load, begin: float, end: float, levels: Sequence[Mapping[str, float]], share: float = 1.0
 ) -> Window:
     """The window of a load whose limit's ``share`` held; ``levels`` by provider at its begin and at its end."""
-    first, last = (one.get(load.provider, 0.0) for one in levels)
+    first, last = (level.get(load.provider, 0.0) for level in levels)
     allowed = load.per_second * share * (end - begin)
     return Window(begin, end, allowed, max(first - last, 0.0), (first, last))
 
 
 def first_call(calls: list[dict[str, Any]], provider: str) -> float:
     """When the provider's first call came in."""
-    return min(float(one["at"]) for one in calls if one["provider"] == provider)
+    return min(float(call["at"]) for call in calls if call["provider"] == provider)
 
 
 def cost(load: Load, call: dict[str, Any]) -> float:
@@ -96,11 +96,11 @@ def cost(load: Load, call: dict[str, Any]) -> float:
 def taken_in(load: Load, calls: list[dict[str, Any]], window: Window) -> float:
     """What the calls that came in within the window took, if they were answered or still are to be."""
     return sum(
-        cost(load, one)
-        for one in calls
-        if one["provider"] == load.provider
-        and one["status"] in (0, 200)
-        and window.begin <= one["at"] < window.end
+        cost(load, call)
+        for call in calls
+        if call["provider"] == load.provider
+        and call["status"] in (0, 200)
+        and window.begin <= call["at"] < window.end
     )
 
 
@@ -113,7 +113,7 @@ def row_of(
     outcome: "tuple[list[float], int] | None" = None,
 ) -> Row:
     """One provider's row; ``cpu`` is what all ``calls`` took, ``outcome`` what ``outcome_of`` told before."""
-    mine = [one for one in calls if one["provider"] == load.provider]
+    mine = [call for call in calls if call["provider"] == load.provider]
     refused = sum(one["status"] == 429 for one in mine)
     net = max(taken_in(load, calls, window) - (window.from_bucket or 0.0), 0.0)
     waits, failed = outcome or outcome_of(stage, load)

@@ -73,5 +73,7 @@ class Killer:
                 processes = Supervisor(Home.at(state).socket).processes()
             except SupervisorAway:
                 continue
-            found += [(state, one) for one in processes if one.program in WORKERS and one.pid is not None]
+            found += [
+                (state, process) for process in processes if process.program in WORKERS and process.pid is not None
+            ]
         return found

@@ -70,7 +70,7 @@ class FurtherMachine:
             processes = Supervisor(Home.at(self.fleet.state).socket).processes()
         except SupervisorAway:
             return set()
-        return {one.pid for one in processes if one.pid is not None}
+        return {process.pid for process in processes if process.pid is not None}
 
 
 @contextmanager

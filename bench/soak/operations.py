@@ -168,7 +168,7 @@ class Soak:
         self._expect(program, count)
 
     def _expect(self, program: str, count: int) -> None:
-        names = {one.process for one in self._processes() if one.program == program}
+        names = {process.process for process in self._processes() if process.program == program}
         assert names == {f"{program}_{number:02d}" for number in range(count)}, f"{program} has {sorted(names)}"
         self._expect_no_drift()
 
@@ -189,7 +189,7 @@ class Soak:
             return []
 
     def _pids(self) -> set[int]:
-        return {one.pid for one in self._processes() if one.pid is not None}
+        return {process.pid for process in self._processes() if process.pid is not None}
 
     def _all_new(self, before: Iterable[int]) -> bool:
         now = self._pids()

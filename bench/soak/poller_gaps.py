@@ -71,7 +71,7 @@ class Presence:
     def polled(self, queues: Iterable[str], since: float) -> bool:
         """Whether each of these queues is polled by a process that came after that moment."""
         fresh = self.clock() - 2
-        there = {one.queue for one in list(self.spans.values()) if one.since > since and one.until > fresh}
+        there = {span.queue for span in list(self.spans.values()) if span.since > since and span.until > fresh}
         return set(queues) <= there
 
 

@@ -98,7 +98,7 @@ async def pollers(client: Client, queue: str) -> int:
         report_pollers=True,
     )
     described = await client.workflow_service.describe_task_queue(request, timeout=_RPC)
-    return len({process_of(one) for one in described.pollers if still_polls(one, client.identity)})
+    return len({process_of(poller) for poller in described.pollers if still_polls(poller, client.identity)})
 
 
 def process_of(poller: PollerInfo) -> str:

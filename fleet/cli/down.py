@@ -47,7 +47,7 @@ def _drained(home: Home, supervisor: Supervisor, say: Say) -> None:
     One that had just ended when all were told to stop has been started again since: it is told too.
     """
     began, said = time.monotonic(), ""
-    while running := [one for one in supervisor.processes() if one.pid is not None]:
+    while running := [process for process in supervisor.processes() if process.pid is not None]:
         if any(one.state != "STOPPING" for one in running):
             supervisor.stop_all()
         for one in running:

@@ -38,7 +38,7 @@ class FleetRecord:
         path = state / _FILE
         try:
             values: dict[str, Any] = json.loads(path.read_text("utf-8"))
-            processes = [ProcessRecord(**one) for one in values.pop("processes")]
+            processes = [ProcessRecord(**value) for value in values.pop("processes")]
             return cls(**values, processes=processes)
         except FileNotFoundError:
             return None
@@ -61,7 +61,7 @@ class FleetRecord:
     @property
     def alive(self) -> list[ProcessRecord]:
         """The processes that still run."""
-        return [one for one in self.processes if one.alive]
+        return [process for process in self.processes if process.alive]
 
     def overrides(self) -> dict[str, Any]:
         """The settings that reach this fleet."""

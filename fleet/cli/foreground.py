@@ -21,7 +21,7 @@ def stay_until_signal(record: FleetRecord) -> None:
     """
     with signalled() as stop:
         while not stop.wait(_LOOK_SECONDS):
-            if ended := [one.name for one in record.processes if not one.alive]:
+            if ended := [process.name for process in record.processes if not process.alive]:
                 raise OperationError(
                     f"{', '.join(ended)} ended by itself. Remedy: read its log in the logs folder"
                 )

@@ -114,7 +114,7 @@ def show_budget_statuses(console: Console, budget_statuses: BudgetStatuses) -> N
             shown(one.why),
         )
     console.print(table)
-    if any(one is not None and not one.exact for one in budget_statuses.values()):
+    if any(status is not None and not status.exact for status in budget_statuses.values()):
         console.print(
             "approximate: the server divides the queue or does not let its rate be set, so each process's own "
             "gate keeps the peace, and hears of a change within two seconds",
@@ -127,8 +127,8 @@ def _limits(budget_status: BudgetStatus) -> str:
     chosen = budget_status.set_limits.refills()
     return (
         "\n".join(
-            f"{one.per_minute:,.0f} {units[one.what]}{' (set)' if one.what in chosen else ''}"
-            for one in budget_status.limits
+            f"{limit.per_minute:,.0f} {units[limit.what]}{' (set)' if limit.what in chosen else ''}"
+            for limit in budget_status.limits
         )
         or "unknown"
     )

@@ -19,17 +19,17 @@ def machines_of(machines: list[Json], at: float) -> RenderableType:
         return Text("no other machine is known", "dim")
     names = ("other machine", "state", "release", "up", "processes", "pollers", "polled", "reported")
     table = Table(*names, box=None, pad_edge=False, header_style="dim")
-    for one in machines:
-        told = one["told"] or {}
+    for machine in machines:
+        told = machine["told"] or {}
         table.add_row(
-            _name(one),
-            _state(one, at),
-            harmless(one["version"]) or "?",
+            _name(machine),
+            _state(machine, at),
+            harmless(machine["version"]) or "?",
             seconds(told.get("uptime_seconds")) or "?",
-            _processes(one),
-            str(sum(one["pollers"].values())),
-            _ago(one["polled_seconds"]),
-            _ago(one["heard_seconds"]),
+            _processes(machine),
+            str(sum(machine["pollers"].values())),
+            _ago(machine["polled_seconds"]),
+            _ago(machine["heard_seconds"]),
         )
     return Group(table, *(line for one in machines for line in _lines(one)))
 
@@ -59,7 +59,7 @@ def _processes(machine: Json) -> str:
 
 def _lines(machine: Json) -> list[Text]:
     told = machine["told"] or {}
-    lines = [Text(f"  ! {_name(machine)}: {harmless(one)}", "red") for one in told.get("problems", [])]
+    lines = [Text(f"  ! {_name(machine)}: {harmless(problem)}", "red") for problem in told.get("problems", [])]
     if machine["why_not"]:
         lines.append(Text(f"  {_name(machine)} could not be asked: {harmless(machine['why_not'])}", "dim"))
     return lines

@@ -38,7 +38,7 @@ def status(
         print_json(found.to_json())
     else:
         show_status(console_for(), found, in_all=all_machines)
-    well = not found.problems() and not any(one.told and one.told.problems for one in found.machines)
+    well = not found.problems() and not any(machine.told and machine.told.problems for machine in found.machines)
     raise typer.Exit(EXIT_OK if well else EXIT_FAILED)
 
 
@@ -192,7 +192,7 @@ def doctor(as_json: Json = False) -> None:
     settings, wrong = find_anyhow()
     checks = asyncio.run(examine(settings, wrong))
     if as_json:
-        print_json({"ok": all(one.ok for one in checks), "checks": [asdict(one) for one in checks]})
+        print_json({"ok": all(one.ok for one in checks), "checks": [asdict(check) for check in checks]})
     else:
         show_checks(console_for(), checks)
     raise typer.Exit(EXIT_OK if all(one.ok for one in checks) else EXIT_FAILED)

@@ -80,5 +80,5 @@ def _find(assistants: list[Assistant], wanted: str, project_id: str) -> Assistan
 
 def _with_placeholders(assignment: Assignment) -> Assignment:
     """The outputs of earlier assistants are known only in a pipeline."""
-    outputs = [replace(one, text=f"(what {one.name} will have answered)") for one in assignment.outputs]
+    outputs = [replace(output, text=f"(what {output.name} will have answered)") for output in assignment.outputs]
     return replace(assignment, outputs=outputs)

@@ -66,16 +66,16 @@ class _Changes:
 
     def show(self, progress: Progress) -> None:
         """Print what changed since the last call."""
-        for one in progress.assistants:
-            now = (one.state, one.attempt, one.note)
-            if self._last.get(one.function_key, (AssistantState.WAITING, 0, "")) == now:
+        for assistant in progress.assistants:
+            now = (assistant.state, assistant.attempt, assistant.note)
+            if self._last.get(assistant.function_key, (AssistantState.WAITING, 0, "")) == now:
                 continue
-            self._last[one.function_key] = now
-            attempt = f" (attempt {one.attempt})" if one.attempt > 1 else ""
-            note = f": {shown(one.note)}" if one.note else ""
+            self._last[assistant.function_key] = now
+            attempt = f" (attempt {assistant.attempt})" if assistant.attempt > 1 else ""
+            note = f": {shown(assistant.note)}" if assistant.note else ""
             self._console.print(
-                f"{progress.seconds:7.1f} s  {shown(one.name)} ({shown(one.provider)}/{shown(one.model)}) "
-                f"{one.state.value}{attempt}{note}",
+                f"{progress.seconds:7.1f} s  {shown(assistant.name)} ({shown(assistant.provider)}/{shown(assistant.model)}) "
+                f"{assistant.state.value}{attempt}{note}",
                 soft_wrap=True,
             )
 
@@ -83,14 +83,14 @@ class _Changes:
 def _progress_table(progress: Progress) -> Table:
     table = Table("assistant", "provider/model", "state", "attempt", "seconds", "")
     table.title = f"{shown(progress.topic)} · {progress.state.value} · {progress.seconds:.1f} s"
-    for one in progress.assistants:
+    for assistant in progress.assistants:
         table.add_row(
-            shown(one.name),
-            f"{shown(one.provider)}/{shown(one.model)}",
-            f"[{_STYLES[one.state.value]}]{one.state.value}",
-            str(one.attempt or ""),
-            f"{one.seconds:.1f}" if one.seconds else "",
-            shown(one.note[:80]),
+            shown(assistant.name),
+            f"{shown(assistant.provider)}/{shown(assistant.model)}",
+            f"[{_STYLES[assistant.state.value]}]{assistant.state.value}",
+            str(assistant.attempt or ""),
+            f"{assistant.seconds:.1f}" if assistant.seconds else "",
+            shown(assistant.note[:80]),
         )
     return table
 
@@ -172,11 +172,11 @@ def _usd(amount: float | None) -> str:
 
 def show_checks(console: Console, checks: list[Check]) -> None:
     """A line per check, and what to do about those that are not well."""
-    for one in checks:
-        mark = "[green]ok     [/]" if one.ok else "[bold red]problem[/]"
-        console.print(f"{mark}  {shown(one.what)}: {shown(one.says)}", soft_wrap=True)
-        if one.remedy:
-            console.print(f"         remedy: {shown(one.remedy)}", soft_wrap=True)
+    for check in checks:
+        mark = "[green]ok     [/]" if check.ok else "[bold red]problem[/]"
+        console.print(f"{mark}  {shown(check.what)}: {shown(check.says)}", soft_wrap=True)
+        if check.remedy:
+            console.print(f"         remedy: {shown(check.remedy)}", soft_wrap=True)
 
 
 def show_status(console: Console, status: FleetStatus, *, in_all: bool = False) -> None:
@@ -187,9 +187,11 @@ def show_status(console: Console, status: FleetStatus, *, in_all: bool = False) 
     console.print(_server("Temporal", status.temporal))
     console.print(_server("backend ", status.backend))
     processes = Table("process", "state", "pid", "uptime")
-    for one in status.processes:
-        style = "green" if one.state == "RUNNING" else "yellow" if one.state == "STARTING" else "bold red"
-        processes.add_row(one.process, f"[{style}]{one.state}", str(one.pid or ""), f"{one.uptime_seconds} s")
+    for process in status.processes:
+        style = "green" if process.state == "RUNNING" else "yellow" if process.state == "STARTING" else "bold red"
+        processes.add_row(
+            process.process, f"[{style}]{process.state}", str(process.pid or ""), f"{process.uptime_seconds} s"
+        )
     queues = Table("queue", "pollers", "backlog", "oldest")
     for queue in status.queues:
         age = "" if queue.backlog_age_seconds is None else f"{queue.backlog_age_seconds:.0f} s"
@@ -199,7 +201,7 @@ def show_status(console: Console, status: FleetStatus, *, in_all: bool = False) 
     if status.machines or in_all:
         from fleet.cli.machine_table import machines_of
 
-        console.print(machines_of([asdict(one) for one in status.machines], time.time()))
+        console.print(machines_of([asdict(machine) for machine in status.machines], time.time()))
     for problem in status.problems():
         console.print(f"[bold red]problem:[/] {shown(problem)}", soft_wrap=True)
 

@@ -133,7 +133,7 @@ def _verdict(state: Json) -> RenderableType:
     problems = state["problems"]
     word = Text("all is well", "bold green") if not problems else Text(f"{len(problems)} problem(s)", "bold red")
     head = Text(f"fleet {state['version']} on {state['host']}  {clock}  ").append(word)
-    return Group(head, *(Text(f"  ! {harmless(one)}", "red") for one in problems))
+    return Group(head, *(Text(f"  ! {harmless(problem)}", "red") for problem in problems))
 
 
 def _providers(state: Json) -> Table:
@@ -142,21 +142,21 @@ def _providers(state: Json) -> Table:
         table.add_column(name, justify="right")
     for name in ("last hour", "why"):
         table.add_column(name)
-    for one in sorted(state["providers"], key=lambda one: one["breaker"] == "closed"):
-        word, style = _BREAKERS.get(one["breaker"], (str(one["breaker"]), "yellow"))
+    for provider in sorted(state["providers"], key=lambda one: one["breaker"] == "closed"):
+        word, style = _BREAKERS.get(provider["breaker"], (str(provider["breaker"]), "yellow"))
         table.add_row(
-            harmless(one["queue"]),
+            harmless(provider["queue"]),
             Text(word, style),
-            _rate(one["rate"]),
-            _limit(one["limits"]),
-            _number(one["calls_per_minute"]),
-            _number(one["backlog"]),
-            seconds(one["backlog_age_seconds"]) if one["backlog"] else "",
-            _number(one["hour"]["refused"]),
-            _number(one["hour"]["failed"]),
-            seconds(one["hour"]["median_seconds"]),
-            sparks(one["series"]["answered"]),
-            harmless(one["why"])[:80],
+            _rate(provider["rate"]),
+            _limit(provider["limits"]),
+            _number(provider["calls_per_minute"]),
+            _number(provider["backlog"]),
+            seconds(provider["backlog_age_seconds"]) if provider["backlog"] else "",
+            _number(provider["hour"]["refused"]),
+            _number(provider["hour"]["failed"]),
+            seconds(provider["hour"]["median_seconds"]),
+            sparks(provider["series"]["answered"]),
+            harmless(provider["why"])[:80],
         )
     return table
 
@@ -196,23 +196,26 @@ def _pipelines(state: Json) -> RenderableType:
 
 def _processes(state: Json) -> Table:
     table = Table("process", "state", "up", "lag", "restarts", box=None, pad_edge=False, header_style="dim")
-    for one in state["processes"]:
-        runs = one["state"] == "RUNNING"
-        well = runs and one["stage"] != "probing"
+    for process in state["processes"]:
+        runs = process["state"] == "RUNNING"
+        well = runs and process["stage"] != "probing"
         table.add_row(
-            harmless(one["process"]),
+            harmless(process["process"]),
             Text(
-                harmless(one["state"] if not runs else one["stage"] or "running"), "green" if well else "bold red"
+                harmless(process["state"] if not runs else process["stage"] or "running"),
+                "green" if well else "bold red",
             ),
-            seconds(one["uptime_seconds"]),
-            seconds(one["lag_seconds"]),
-            str(one["restarts"] or ""),
+            seconds(process["uptime_seconds"]),
+            seconds(process["lag_seconds"]),
+            str(process["restarts"] or ""),
         )
     return table
 
 
 def _errors(state: Json) -> RenderableType:
-    lines = [f"{one['time'][11:19]} {one['process']} {one['message']}" for one in state["errors"][:_ERRORS]]
+    lines = [
+        f"{error['time'][11:19]} {error['process']} {error['message']}" for error in state["errors"][:_ERRORS]
+    ]
     return Group(*(Text(harmless(line)[:200], "red") for line in lines))
 
 
@@ -233,7 +236,7 @@ def _rate(rate: float | None) -> str:
 
 
 def _limit(limits: list[Json]) -> str:
-    return " ".join(f"{one['per_minute']:,.0f} {one['what'][:3]}" for one in limits[:2])
+    return " ".join(f"{limit['per_minute']:,.0f} {limit['what'][:3]}" for limit in limits[:2])
 
 
 def _number(value: float | None) -> str:

@@ -14,8 +14,10 @@ _LOOPBACK = "127.0.0.1,localhost"
 def simulated_providers(simulator: str, providers: "Iterable[ProviderSettings]") -> dict[str, str]:
     """Variables that send every call of these providers to the simulator at that address: nobody is billed."""
     return {
-        f"FLEET_PROVIDERS__{one.name.upper()}__BASE_URL": provider_url(simulator, one.name, one.kind)
-        for one in providers
+        f"FLEET_PROVIDERS__{provider.name.upper()}__BASE_URL": provider_url(
+            simulator, provider.name, provider.kind
+        )
+        for provider in providers
     }
 
 

@@ -441,7 +441,7 @@ def _note_asked(connection: sqlite3.Connection, name: CallName, asked: Asked) ->
 
 def _let_go(connection: sqlite3.Connection, tokens: Sequence[bytes]) -> None:
     for table in ("tasks", "held"):
-        connection.executemany(f"DELETE FROM {table} WHERE token = ?", [(one,) for one in tokens])
+        connection.executemany(f"DELETE FROM {table} WHERE token = ?", [(token,) for token in tokens])
 
 
 def _task(connection: sqlite3.Connection, token: bytes) -> Task:

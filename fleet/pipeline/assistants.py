@@ -185,29 +185,29 @@ _KINDS: dict[type, str] = {str: "text", int: "whole number", bool: "true or fals
 def _refuse_twins(assistants: list[Assistant]) -> None:
     keys: dict[str, Assistant] = {}
     orders: dict[int, Assistant] = {}
-    for one in assistants:
-        if one.function_key in keys:
+    for assistant in assistants:
+        if assistant.function_key in keys:
             raise AssistantDamaged(
-                f"functionKey {one.function_key!r} stands at two active assistants ({keys[one.function_key].name} "
-                f"and {one.name}). Remedy: give one of them another key, or make it inactive"
+                f"functionKey {assistant.function_key!r} stands at two active assistants ({keys[assistant.function_key].name} "
+                f"and {assistant.name}). Remedy: give one of them another key, or make it inactive"
             )
-        if twin := orders.get(one.order):
+        if twin := orders.get(assistant.order):
             raise AssistantDamaged(
-                f"assistants {twin.function_key} and {one.function_key} both have order {one.order}. Remedy: "
+                f"assistants {twin.function_key} and {assistant.function_key} both have order {assistant.order}. Remedy: "
                 "give each active assistant an order of its own"
             )
-        keys[one.function_key] = orders[one.order] = one
+        keys[assistant.function_key] = orders[assistant.order] = assistant
 
 
 def _refuse_unknown_inputs(assistants: list[Assistant], inactive: set[str]) -> None:
     known = {one.function_key for one in assistants} | PIPELINE_KEYS
-    for one in assistants:
-        for key in one.input_keys or []:
+    for assistant in assistants:
+        for key in assistant.input_keys or []:
             if key in known:
                 continue
             why = "is inactive" if key in inactive else "does not exist"
             raise AssistantDamaged(
-                f"assistant {one.function_key}: its input {key!r} {why}. Remedy: correct input_keys; this project "
+                f"assistant {assistant.function_key}: its input {key!r} {why}. Remedy: correct input_keys; this project "
                 f"has {', '.join(sorted(known))}"
             )
 
@@ -239,10 +239,11 @@ def reads(assistant: Assistant, assistants: list[Assistant]) -> list[str]:
 def dependencies(assistants: list[Assistant]) -> dict[str, list[str]]:
     """For each functionKey those that it waits for."""
     return {
-        one.function_key: [key for key in reads(one, assistants) if key not in PIPELINE_KEYS] for one in assistants
+        assistant.function_key: [key for key in reads(assistant, assistants) if key not in PIPELINE_KEYS]
+        for assistant in assistants
     }
 
 
 def reads_csv(assistants: list[Assistant]) -> bool:
     """Whether any assistant reads the CSV."""
-    return any(CSV_KEY in reads(one, assistants) for one in assistants)
+    return any(CSV_KEY in reads(assistant, assistants) for assistant in assistants)

@@ -38,7 +38,7 @@ def fit_progress(progress: Progress) -> Progress:
         return progress
     bare = replace(progress, assistants=[_left_out(one) for one in progress.assistants])
     room = PAYLOAD_MAX_BYTES - payload_bytes(bare)
-    kept = _kept({one.function_key: one.output for one in progress.assistants}, room)
+    kept = _kept({assistant.function_key: assistant.output for assistant in progress.assistants}, room)
     return replace(
         progress, assistants=[one if one.function_key in kept else _left_out(one) for one in progress.assistants]
     )

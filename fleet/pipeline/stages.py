@@ -67,8 +67,10 @@ class Stages:
         self._assistants = assistants
         waits_for = dependencies(assistants)
         self._stages = {
-            one.function_key: Stage(one, waits_for[one.function_key], ModelChoice(one.provider, one.model))
-            for one in assistants
+            assistant.function_key: Stage(
+                assistant, waits_for[assistant.function_key], ModelChoice(assistant.provider, assistant.model)
+            )
+            for assistant in assistants
         }
 
     def ready(self, function_key: str) -> bool:
@@ -194,7 +196,7 @@ class Stages:
 def texts_of(assignment: Assignment) -> list[str]:
     """All of an assignment that may be large."""
     given = (assignment.topic, assignment.csv_data, assignment.assistant.system_prompt)
-    return [*(text for text in given if text), *(one.text for one in assignment.outputs)]
+    return [*(text for text in given if text), *(output.text for output in assignment.outputs)]
 
 
 def _record(stage: Stage) -> StageRecord:

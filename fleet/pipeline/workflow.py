@@ -236,7 +236,7 @@ class AssistantPipelineWorkflow:
         assignment = self._stages.assignment(key)
         if surely_fit(texts_of(assignment)) or (size := payload_bytes(assignment)) <= PAYLOAD_MAX_BYTES:
             return None
-        read = ", ".join(f"{one.key} {text_bytes(one.text):,}" for one in assignment.outputs)
+        read = ", ".join(f"{output.key} {text_bytes(output.text):,}" for output in assignment.outputs)
         what = f"{assignment.assistant.name}: its prompt and inputs ({read or 'the CSV'})"
         remedy = "name fewer input_keys, or limit max_tokens of the assistants that it reads"
         return TooLarge(what, size, PAYLOAD_MAX_BYTES, remedy)

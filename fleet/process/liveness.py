@@ -94,7 +94,7 @@ class LivenessRecord:
             found: dict[str, Any] = json.loads(path.read_text("utf-8"))
             record = cls(**_known(cls, found))
             record.queues = {name: QueuePolls(**_known(QueuePolls, one)) for name, one in found["queues"].items()}
-            record.gauges = [Gauge(**_known(Gauge, one)) for one in found.get("gauges", [])]
+            record.gauges = [Gauge(**_known(Gauge, gauge)) for gauge in found.get("gauges", [])]
             if record.unreachable is not None:
                 record.unreachable = Unreachable(**_known(Unreachable, found["unreachable"]))
             record.alive_at = path.stat().st_mtime
@@ -125,7 +125,7 @@ class LivenessRecord:
 
 def _known(kind: type[Any], found: dict[str, Any]) -> dict[str, Any]:
     """What that class knows of these."""
-    names = {one.name for one in fields(kind)}
+    names = {field.name for field in fields(kind)}
     return {name: value for name, value in found.items() if name in names}
 
 

@@ -56,12 +56,12 @@ async def run(fleet: Fleet, name: str, count: int) -> list[Any]:
     )
     results = await asyncio.gather(*(one.result() for one in started))
     assert all(one["pipeline_success"] for one in results)
-    return [one["stages"][0]["metadata"] for one in results]
+    return [result["stages"][0]["metadata"] for result in results]
 
 
 def liveness_of(fleet: Fleet) -> dict[str, Any]:
     """That of the process that calls openai."""
-    found = (one["pulse"] for one in fleet.seen().get("processes", []) if one["program"] == "openai")
+    found = (process["pulse"] for process in fleet.seen().get("processes", []) if process["program"] == "openai")
     return next(found, None) or {}
 
 
@@ -73,7 +73,7 @@ def probes(fleet: Fleet) -> bool:
 def serves(fleet: Fleet) -> bool:
     """Whether all is well."""
     now = fleet.seen()
-    return bool(now) and not now["problems"] and all(one["pulse"] for one in now["processes"])
+    return bool(now) and not now["problems"] and all(process["pulse"] for process in now["processes"])
 
 
 @pytest.mark.timeout(500)
@@ -120,7 +120,9 @@ def test_a_black_hole_says_so_wherever_one_looks(machines: Machines) -> None:
     lost = liveness_of(hole)["unreachable"]
     assert lost["cannot"] == "reach openai" and str(machines.port) in lost["why"]
     assert "🚫 NO CALL CAN BE SENT: this process cannot reach openai" in hole.log("openai_00")
-    assert any("openai_00 cannot reach openai: probing, next in" in one for one in hole.status()["problems"])
+    assert any(
+        "openai_00 cannot reach openai: probing, next in" in problem for problem in hole.status()["problems"]
+    )
     assert "cannot reach openai: probing" in hole.fleet("status").stdout
     doctor = hole.fleet("doctor")
     assert "cannot reach openai" in doctor.stdout and "names, route, proxy, certificates, clock" in doctor.stdout

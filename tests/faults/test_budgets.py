@@ -82,7 +82,7 @@ async def test_a_paused_queue_sends_nothing_and_goes_on_where_it_stood(fleet: Fl
 
 def test_limits_of_the_operator_hold_until_they_are_reset(fleet: Fleet) -> None:
     set_now = ask(fleet, "limits", "anthropic", "--rpm", "300", "--tpm", "200000")
-    heights = {one["what"]: one["per_minute"] for one in set_now["limits"]}
+    heights = {limit["what"]: limit["per_minute"] for limit in set_now["limits"]}
     assert (heights["requests"], heights["tokens"]) == (300, 200_000)
     more = ask(fleet, "limits", "anthropic", "--rpm", "240")
     assert more["set_limits"] == {"rpm": 240.0, "tpm": 200_000.0, "input_tpm": None, "output_tpm": None}

@@ -80,8 +80,11 @@ def test_blocked_stopped_and_pollerless_processes_are_each_replaced_within_a_min
 def _liveness_of_the_well(fleet: Fleet) -> dict[str, Any] | None:
     """The pulses by program, once no process is starting any more and nothing is wrong."""
     now = fleet.seen()
-    liveness_records = {one["program"]: one["pulse"] for one in now.get("processes", [])}
-    alive = all(one and one["loop_alive"] and one["connected"] is not False for one in liveness_records.values())
+    liveness_records = {process["program"]: process["pulse"] for process in now.get("processes", [])}
+    alive = all(
+        record and record["loop_alive"] and record["connected"] is not False
+        for record in liveness_records.values()
+    )
     return liveness_records if liveness_records and alive and not now["problems"] else None
 
 
@@ -112,7 +115,9 @@ def test_a_worker_with_its_hands_full_is_known_from_one_that_has_lost_its_poller
 
 def _liveness(fleet: Fleet) -> dict[str, Any] | None:
     """Gemini's process's, where it is known."""
-    return next((one["pulse"] for one in fleet.seen().get("processes", []) if one["program"] == "gemini"), None)
+    return next(
+        (process["pulse"] for process in fleet.seen().get("processes", []) if process["program"] == "gemini"), None
+    )
 
 
 def _queue(liveness: dict[str, Any]) -> dict[str, Any]:

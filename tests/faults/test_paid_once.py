@@ -180,7 +180,7 @@ def test_a_failed_pipeline_is_retried_from_where_it_failed_and_pays_only_for_the
     assert mended.returncode == 0, mended.stderr
     result = json_of(mended.stdout)
     assert result["workflow_id"] == first["workflow_id"] and result["run_id"] != first["run_id"]
-    assert [one["reused"] for one in result["assistants"]] == [True, False, False]
+    assert [assistant["reused"] for assistant in result["assistants"]] == [True, False, False]
     assert (result["assistants"][0]["cost_usd"], result["assistants"][0]["attempts"]) == (0.0, 0)
     assert outcomes(fleet) == ["answered", "answered"]
     refused = fleet.fleet("retry", first["workflow_id"])
@@ -253,7 +253,7 @@ async def test_a_retry_that_ended_before_it_had_taken_over_loses_nothing(fleet: 
         fleet.supervisorctl("start", "assistants:*")
     fleet.execution.backend_client("UPDATE Assistant SET model = 'gpt-4o' WHERE project_id = ?", name)
     mended = json_of(fleet.fleet("retry", workflow_id, "--json").stdout)
-    assert [one["reused"] for one in mended["assistants"]] == [True, False]
+    assert [assistant["reused"] for assistant in mended["assistants"]] == [True, False]
     assert outcomes(fleet) == ["answered"]
     for run_id in (begun["run_id"], mended["run_id"]):
         described = await (await fleet.client()).get_workflow_handle(workflow_id, run_id=run_id).describe()

@@ -69,7 +69,7 @@ class Machine:
 
     def _polls(self) -> bool:
         liveness_records = list((self.state / "pulse").glob("*.json"))
-        records = [json.loads(one.read_text("utf-8")) for one in liveness_records]
+        records = [json.loads(record.read_text("utf-8")) for record in liveness_records]
         alive = {one.pid for one in self.running.values() if one.poll() is None}
         polling = [one["pid"] for one in records if any(q["pollers"] for q in one["queues"].values())]
         return alive <= set(polling)
@@ -209,8 +209,8 @@ async def test_a_task_that_comes_long_after_it_was_handed_out_is_not_worked_on(w
     world.fleet.simulator.clear()
     with world.first.relay.cut():
         pipelines = [await world.pipeline() for _ in range(4)]
-        for one in pipelines:
-            await one.result()
+        for pipeline in pipelines:
+            await pipeline.result()
         sent = world.first.log().count("LLM REQUEST")
         begun = world.first.log().count("ACTIVITY START")
     wait_for("the old task comes", lambda: world.first.log().count("ACTIVITY START") > begun)

@@ -62,7 +62,7 @@ def metrics_in_dashboard() -> set[str]:
 
 
 def _scraped(expressions: Iterable[str]) -> set[str]:
-    names = {name for one in expressions for name in metric_names(one)}
+    names = {name for expression in expressions for name in metric_names(expression)}
     return names - recorded() - PROMETHEUS_OWN
 
 

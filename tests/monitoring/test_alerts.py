@@ -60,7 +60,9 @@ class Prometheus:
 
     def look(self) -> None:
         answer = httpx.get(f"{self.address}/api/v1/alerts", trust_env=False, verify=False, timeout=10).json()
-        self.fired |= {one["labels"]["alertname"] for one in answer["data"]["alerts"] if one["state"] == "firing"}
+        self.fired |= {
+            alert["labels"]["alertname"] for alert in answer["data"]["alerts"] if alert["state"] == "firing"
+        }
 
     def end(self) -> None:
         self._over.set()

@@ -101,7 +101,7 @@ def test_a_pipeline_opens_by_keyboard_and_its_outputs_are_text(page: Browser) ->
     kinds = {span.get_attribute("data-kind") for span in page.all(".timeline .span")}
     assert kinds == {"waiting", "running"}
     costs = page.text(".stages tr[data-stage] td[data-slot=cost]").splitlines()
-    assert len(costs) == 8 and all(re.fullmatch(r"\$\d+\.\d+ simulated", one) for one in costs)
+    assert len(costs) == 8 and all(re.fullmatch(r"\$\d+\.\d+ simulated", cost) for cost in costs)
     assert page.text("#pipeline .figures [data-slot=cost]") == "$0.00", "nothing is paid"
     assert page.text("#pipeline .figures [data-slot=costMore]").endswith(" simulated")
     assert EVIL in page.text("details.output pre") and EVIL in page.text("#pipeline-title")
@@ -227,7 +227,7 @@ def test_a_program_is_scaled_from_the_page(operable: Fleet) -> None:
         headers = {"authorization": f"Bearer {TOKEN}"}
         answer = httpx.post(act, json=order, headers=headers, trust_env=False, verify=False, timeout=120)
         assert answer.status_code == 200, answer.text
-        processes = [one for one in operable.status()["processes"] if one["program"] == "openai"]
+        processes = [process for process in operable.status()["processes"] if process["program"] == "openai"]
         assert len(processes) == count
 
 

@@ -164,7 +164,7 @@ def test_rules_and_dashboard_speak_of_the_fleet_alone() -> None:
 
 
 def test_a_recorded_name_that_the_dashboard_reads_is_recorded() -> None:
-    read = {name for one in expressions_of_dashboard() for name in metric_names(one) if ":" in name}
+    read = {name for expression in expressions_of_dashboard() for name in metric_names(expression) if ":" in name}
     assert read and read <= recorded()
 
 
@@ -178,10 +178,10 @@ def test_the_dashboard_has_its_rows_and_each_panel_its_place() -> None:
     assert rows == ["At a glance", "Providers", "Pipelines", "Processes", "Temporal SDK"]
     assert [one["id"] for one in panels()] == list(range(1, len(panels()) + 1))
     taken: set[tuple[int, int]] = set()
-    for one in panels():
-        at = one["gridPos"]
+    for panel in panels():
+        at = panel["gridPos"]
         cells = {(at["x"] + x, at["y"] + y) for x in range(at["w"]) for y in range(at["h"])}
-        assert not taken & cells and at["x"] + at["w"] <= 24, one["title"]
+        assert not taken & cells and at["x"] + at["w"] <= 24, panel["title"]
         taken |= cells
 
 

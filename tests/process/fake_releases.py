@@ -103,7 +103,7 @@ class World:
         (self.folder / event).write_text(f"{text}\n", "utf-8")
 
     def is_ill(self, *problems: str) -> None:
-        (self.folder / "health").write_text("".join(f"{one}\n" for one in problems), "utf-8")
+        (self.folder / "health").write_text("".join(f"{problem}\n" for problem in problems), "utf-8")
 
     def start(self, *options: str, patience: int = 1) -> "Started":
         command = ["scripts/update.sh", "--root", str(self.root), *options]

@@ -87,7 +87,9 @@ def test_health_is_asked_from_python_as_the_guide_has_it(machine: Machine) -> No
 
 def test_two_machines_share_limits_and_pause_and_nothing_else(machine: Machine, fleet: Fleet) -> None:
     assert machine.run("fleet scale openai 2").returncode == 0
-    assert [one["process"] for one in fleet.status()["processes"] if one["program"] == "openai"] == ["openai_00"]
+    assert [process["process"] for process in fleet.status()["processes"] if process["program"] == "openai"] == [
+        "openai_00"
+    ]
     status = fleet.status()
     (queue,) = (one for one in status["queues"] if one["queue"] == "llm-openai")
     assert queue["pollers"] >= 3, "the server sees the pollers of both machines, ended ones for a while"
@@ -130,7 +132,11 @@ SCRAPE = "curl -fsS http://127.0.0.1:8020/metrics"
 
 
 def samples_of(text: str) -> list[tuple[str, dict[str, str]]]:
-    return [(one.name, one.labels) for family in text_string_to_metric_families(text) for one in family.samples]
+    return [
+        (sample.name, sample.labels)
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    ]
 
 
 def test_all_logs_are_in_one_folder_and_its_group_reads_them(machine: Machine) -> None:
@@ -155,8 +161,8 @@ def test_the_doctor_names_what_makes_pipelines_fail(machine: Machine, fleet: Fle
     checks = {one["what"]: one for one in json_of(ill.stdout)["checks"] if not one["ok"]}
     assert checks.keys() == {"pipelines", "assistants of nameless"}
     assert "nameless-" in checks["pipelines"]["says"]
-    for one in checks.values():
-        assert "Asistent nemá název - databáze poškozená" in one["says"] and one["remedy"]
+    for check in checks.values():
+        assert "Asistent nemá název - databáze poškozená" in check["says"] and check["remedy"]
     fleet.execution.backend_client("UPDATE Assistant SET name='...' WHERE name IS NULL")
     assert machine.run("fleet run Kávovar --project nameless").returncode == 0
     well = machine.run("fleet doctor")
@@ -193,7 +199,7 @@ def test_an_update_renews_all_and_pipelines_go_through_it_without_losing_an_atte
     after = machine.pids()
     assert after.keys() == before.keys() and all(after[name] != before[name] for name in before)
     assert {one["status"] for one in outcomes} == {"completed"}
-    attempts = [one["attempts"] for outcome in outcomes for one in outcome["assistants"]]
+    attempts = [assistant["attempts"] for outcome in outcomes for assistant in outcome["assistants"]]
     assert attempts == [1] * 3 * len(outcomes)
     assert len(fleet.simulator.ledger()) == len(attempts), "no call was sent twice"
     callers = journaled_by(machine, "through-update")
@@ -241,7 +247,7 @@ def test_a_release_that_open_pipelines_could_not_go_on_with_is_refused(machine: 
 
 
 def backlog(fleet: Fleet, name: str) -> int:
-    (found,) = (one["backlog"] for one in fleet.status()["queues"] if one["queue"] == name)
+    (found,) = (queue["backlog"] for queue in fleet.status()["queues"] if queue["queue"] == name)
     return int(found)
 
 

@@ -114,7 +114,7 @@ def test_the_image_is_built_comes_up_runs_a_pipeline_and_ends_when_told(
         container = subprocess.Popen(
             ["systemd-nspawn", "-q", "-D", str(root), "--register=no", "--keep-unit", "--console=pipe"]
             + ["--resolv-conf=off", "--timezone=off", f"--user={image['User']}", f"--chdir={image['WorkingDir']}"]
-            + [f"--setenv={one}" for one in variables]
+            + [f"--setenv={variable}" for variable in variables]
             + image["Cmd"],
             stdin=subprocess.DEVNULL,
             stdout=log,

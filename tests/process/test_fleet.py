@@ -43,10 +43,10 @@ def test_status_shows_servers_processes_and_queues(fleet: Fleet) -> None:
     status = fleet.status()
     assert status["temporal"]["ok"] and status["backend"]["ok"] and status["problems"] == []
     assert status["temporal"]["address"] == f"127.0.0.1:{fleet.port_base}"
-    processes = {one["program"]: one for one in status["processes"]}
+    processes = {process["program"]: process for process in status["processes"]}
     assert processes.keys() == PROGRAMS | {"groq", "lasting", "enduring"}
     assert all(one["pid"] and one["process"] == f"{one['program']}_00" for one in status["processes"])
-    queues = {one["queue"]: one for one in status["queues"]}
+    queues = {queue["queue"]: queue for queue in status["queues"]}
     assert queues.keys() == {
         "pipeline",
         "control",
@@ -77,7 +77,7 @@ async def test_a_process_is_known_by_its_machine_and_not_by_the_hosts_name_alone
             report_pollers=True,
         )
     )
-    identities = {one.identity for one in described.pollers}
+    identities = {poller.identity for poller in described.pollers}
     assert f"openai_00@{socket.gethostname()}+{machine}:{fleet.pids()['openai']}" in identities
 
 
@@ -89,7 +89,10 @@ def test_a_pipeline_runs_and_is_reported_in_one_object(fleet: Fleet) -> None:
     assert done.returncode == 0, done.stderr
     result = json_of(done.stdout)
     assert (result["status"], len(result["assistants"]), result["not_run"]) == ("completed", 8, [])
-    assert all(one.keys() == ASSISTANT_FIELDS and one["status"] == "done" for one in result["assistants"])
+    assert all(
+        assistant.keys() == ASSISTANT_FIELDS and assistant["status"] == "done"
+        for assistant in result["assistants"]
+    )
     assert {one["attempts"] for one in result["assistants"]} == {1}
     assert all(one["simulated"] and one["cost_usd"] > 0 for one in result["assistants"])
     assert result["cost_usd"] == 0 < result["simulated_cost_usd"]
@@ -114,8 +117,8 @@ def test_a_pipeline_completes_although_workers_are_killed(fleet: Fleet, victims:
     result = json_of(out)
     assert (result["status"], len(result["assistants"])) == ("completed", 8)
     by_provider: dict[str, int] = {}
-    for one in result["assistants"]:
-        by_provider[one["provider"]] = max(one["attempts"], by_provider.get(one["provider"], 0))
+    for assistant in result["assistants"]:
+        by_provider[assistant["provider"]] = max(assistant["attempts"], by_provider.get(assistant["provider"], 0))
     assert by_provider == {name: 2 if name in victims else 1 for name in by_provider}
     again = wait_for("all are started again", fleet.all_run)
     assert {name for name in pids if again[name] != pids[name]} == set(victims)
@@ -124,7 +127,7 @@ def test_a_pipeline_completes_although_workers_are_killed(fleet: Fleet, victims:
 def _in_flight(fleet: Fleet, victim: str) -> bool:
     provider = victim if victim in ("openai", "anthropic", "gemini") else None
     calls = fleet.simulator.ledger()
-    return any(one["outcome"] == "in_flight" and provider in (None, one["provider"]) for one in calls)
+    return any(call["outcome"] == "in_flight" and provider in (None, call["provider"]) for call in calls)
 
 
 def test_a_worker_that_is_told_to_stop_finishes_its_call_first(fleet: Fleet) -> None:
@@ -135,7 +138,7 @@ def test_a_worker_that_is_told_to_stop_finishes_its_call_first(fleet: Fleet) -> 
     fleet.supervisorctl("signal", "TERM", "openai:*")
     out, err = run.communicate(timeout=120)
     assert run.returncode == 0, err
-    assert {one["attempts"] for one in json_of(out)["assistants"]} == {1}
+    assert {assistant["attempts"] for assistant in json_of(out)["assistants"]} == {1}
     assert len(fleet.simulator.ledger()) == 8
     assert "openai_00 has drained" in fleet.log("openai_00")
     assert "exited: openai_00 (exit status 0; expected)" in fleet.log("supervisord")
@@ -158,7 +161,7 @@ def test_a_failed_pipeline_says_why_and_keeps_what_was_answered(fleet: Fleet) ->
     done = fleet.fleet(*RUN)
     result = json_of(done.stdout)
     assert (done.returncode, result["status"]) == (1, "failed")
-    by_name = {one["name"]: one["status"] for one in result["assistants"]}
+    by_name = {assistant["name"]: assistant["status"] for assistant in result["assistants"]}
     assert by_name == {"BriefAssistant": "done", "ResearchAssistant": "done", "FactValidator": "failed"}
     assert result["not_run"][0] == "DraftAssistant" and result["error"]["provider"] == "anthropic"
     assert done.stderr.splitlines()[-1].startswith("fleet: anthropic: ")

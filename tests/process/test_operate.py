@@ -15,9 +15,9 @@ RUN = ("run", "Jak vybrat kávovar", "--project", "seo-demo", "--json")
 
 def pids_of(fleet: Fleet, program: str) -> dict[str, int]:
     return {
-        one["process"]: one["pid"]
-        for one in fleet.status()["processes"]
-        if one["program"] == program and one["pid"]
+        process["process"]: process["pid"]
+        for process in fleet.status()["processes"]
+        if process["program"] == program and process["pid"]
     }
 
 
@@ -37,7 +37,7 @@ def test_scaling_leaves_the_others_alone_and_drifts_from_nothing(scaled: Fleet) 
     three = pids_of(scaled, "openai")
     assert three.keys() == {"openai_00", "openai_01", "openai_02"} and first.items() <= three.items()
     assert "No config updates" in scaled.supervisorctl("reread").stdout
-    status = {one["queue"]: one["pollers"] for one in scaled.status()["queues"]}
+    status = {queue["queue"]: queue["pollers"] for queue in scaled.status()["queues"]}
     assert status["llm-openai"] == 3
     with scaled.latency("openai", 2.0):
         run = scaled.start(*RUN)
@@ -45,7 +45,7 @@ def test_scaling_leaves_the_others_alone_and_drifts_from_nothing(scaled: Fleet) 
         down = scaled.supervisorctl("scale", "openai", "1")
         assert down.returncode == 0 and "draining openai_01" in down.stdout, down.stdout + down.stderr
         out, err = run.communicate(timeout=120)
-    assert {one["attempts"] for one in json_of(out)["assistants"]} == {1}, err
+    assert {assistant["attempts"] for assistant in json_of(out)["assistants"]} == {1}, err
     assert pids_of(scaled, "openai") == first
     assert "No config updates" in scaled.supervisorctl("reread").stdout
 
@@ -66,7 +66,7 @@ def test_what_cannot_be_scaled_or_rolled_is_named(fleet: Fleet, arguments: tuple
 
 def test_a_roll_renews_all_and_no_call_is_lost_or_repeated(scaled: Fleet) -> None:
     assert scaled.fleet("scale", "anthropic", "2").returncode == 0
-    before = {one["process"]: one["pid"] for one in scaled.status()["processes"]}
+    before = {process["process"]: process["pid"] for process in scaled.status()["processes"]}
     scaled.simulator.clear()
     runs = [scaled.start(*RUN) for _ in range(2)]
     wait_for("calls are on their way", lambda: scaled.in_flight("openai"))
@@ -75,7 +75,7 @@ def test_a_roll_renews_all_and_no_call_is_lost_or_repeated(scaled: Fleet) -> Non
     for run in runs:
         out, err = run.communicate(timeout=120)
         assert run.returncode == 0, err
-        assert {one["attempts"] for one in json_of(out)["assistants"]} == {1}
+        assert {assistant["attempts"] for assistant in json_of(out)["assistants"]} == {1}
     after = {one["process"]: one["pid"] for one in scaled.status()["processes"]}
     assert after.keys() == before.keys() and all(after[name] != before[name] for name in before)
     assert len(scaled.simulator.ledger()) == 16
@@ -97,7 +97,7 @@ def _all_new(before: dict[str, int], now: dict[str, int]) -> dict[str, int] | No
 
 
 def test_a_roll_that_fails_leaves_the_old_poller_and_the_others(scaled: Fleet) -> None:
-    before = {one["process"]: one["pid"] for one in scaled.status()["processes"]}
+    before = {process["process"]: process["pid"] for process in scaled.status()["processes"]}
     in_its_way = scaled.state / "logs" / "anthropic_01.log"
     in_its_way.unlink(missing_ok=True)
     in_its_way.mkdir()  # so the stand-in cannot open its log
@@ -113,7 +113,7 @@ def test_a_roll_that_fails_leaves_the_old_poller_and_the_others(scaled: Fleet) -
 
 
 def test_an_interrupted_roll_says_how_far_it_came_and_leaves_nothing_over(scaled: Fleet) -> None:
-    before = {one["process"]: one["pid"] for one in scaled.status()["processes"]}
+    before = {process["process"]: process["pid"] for process in scaled.status()["processes"]}
     rolling = scaled.start("roll", "anthropic", "openai")
     assert rolling.stdout is not None
     wait_for("a process is being renewed", lambda: "renewing" in rolling.stdout.readline())
@@ -201,7 +201,7 @@ def test_logs_follow_what_comes(fleet: Fleet) -> None:
 def test_the_doctor_finds_nothing_and_then_what_is_wrong(fleet: Fleet) -> None:
     wait_for("every program runs", fleet.all_run)
     well = fleet.fleet("doctor", "--json")
-    checks = {one["what"]: one for one in json_of(well.stdout)["checks"]}
+    checks = {check["what"]: check for check in json_of(well.stdout)["checks"]}
     # The added providers have no key in the backend's sample; other tests have had pipelines fail on purpose.
     wrong = {what for what, one in checks.items() if not one["ok"] and not what.startswith(("pipelines", "assis"))}
     keys = {f"API key of {name}" for name in ("groq", "lasting", "enduring")}

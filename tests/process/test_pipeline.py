@@ -185,7 +185,7 @@ async def test_progress_can_be_asked_for_at_any_time(fleet: Fleet) -> None:
     while (progress := await handle.query("progress"))["state"] in ("loading", "running"):
         states.append({one["state"] for one in progress["assistants"]})
     assert progress["state"] == "completed"
-    assert {one["state"] for one in progress["assistants"]} == {"done"}
+    assert {assistant["state"] for assistant in progress["assistants"]} == {"done"}
     assert all(one["attempt"] == 1 and one["seconds"] > 0 for one in progress["assistants"])
     assert {"waiting", "running"} in states and {"waiting", "running", "done"} in states
 

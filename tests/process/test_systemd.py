@@ -96,7 +96,7 @@ def completed_with(run: Command) -> list[int]:
     """The attempts that each assistant of a pipeline needed that completed."""
     out, err = run.communicate(timeout=120)
     assert run.returncode == 0, err
-    return [one["attempts"] for one in json_of(out)["assistants"]]
+    return [assistant["attempts"] for assistant in json_of(out)["assistants"]]
 
 
 def test_a_killed_supervisord_is_back_by_itself_and_costs_no_call(machine: Machine, servers: Servers) -> None:

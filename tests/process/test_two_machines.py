@@ -74,7 +74,7 @@ def test_journals_and_measures_are_each_machines_own(two_machines: TwoMachines) 
 def measured(machine: Machine) -> int:
     """How many of OpenAI's answers the machine's metrics count."""
     text = machine.does("curl -fsS http://127.0.0.1:8020/metrics")
-    samples = [one for family in text_string_to_metric_families(text) for one in family.samples]
+    samples = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
     wanted = ("fleet_provider_calls_total", "openai")
     return int(sum(one.value for one in samples if (one.name, one.labels.get("provider")) == wanted))
 
@@ -83,7 +83,7 @@ def completed(run: Command) -> list[int]:
     """The attempts of each assistant of a pipeline that completed."""
     out, err = run.communicate(timeout=MAX_SECONDS)
     assert run.returncode == 0, err
-    return [one["attempts"] for one in json_of(out)["assistants"]]
+    return [assistant["attempts"] for assistant in json_of(out)["assistants"]]
 
 
 @distinct

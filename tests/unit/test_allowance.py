@@ -43,7 +43,7 @@ def test_many_processes_report_ten_times_a_second_together(processes: int) -> No
 
 def test_processes_that_began_together_do_not_report_together() -> None:
     moments = [reports(5.0, 120.0, always(120), seed)[-1] for seed in range(50)]
-    assert max(sum(abs(one - other) < 0.5 for one in moments) for other in moments) < 20
+    assert max(sum(abs(moment - other) < 0.5 for moment in moments) for other in moments) < 20
 
 
 def test_a_process_with_few_calls_tells_of_each_at_once() -> None:

@@ -120,7 +120,10 @@ def test_a_provider_that_cannot_work_is_refused(
 def test_openai_and_gemini_may_go_on_with_calls_in_the_background(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("OPENAI", "GEMINI"):
         monkeypatch.setenv(f"FLEET_PROVIDERS__{name}__BACKGROUND", "true")
-    assert [one.name for one in settings().providers.values() if one.background] == ["openai", "gemini"]
+    assert [provider.name for provider in settings().providers.values() if provider.background] == [
+        "openai",
+        "gemini",
+    ]
 
 
 def test_an_alias_finds_its_provider_and_a_stranger_is_named_with_the_remedy() -> None:

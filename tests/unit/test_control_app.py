@@ -41,7 +41,7 @@ def test_here_it_is_shown_and_strict(tmp_path: Path, host: str) -> None:
 def test_other_machines_may_ask_how_it_is(tmp_path: Path) -> None:
     (tmp_path / "logs").mkdir()
     health = client(tmp_path, ELSEWHERE, "vm-7:8020").get("/health")
-    assert health.status_code == 503 and any("Temporal" in one for one in health.json()["problems"])
+    assert health.status_code == 503 and any("Temporal" in problem for problem in health.json()["problems"])
 
 
 def test_its_status_tells_which_machine_and_release_it_is(tmp_path: Path) -> None:

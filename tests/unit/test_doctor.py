@@ -64,14 +64,14 @@ def nobody(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> int:
 
 
 def by_name(checks: list[Check]) -> dict[str, Check]:
-    return {one.what: one for one in checks}
+    return {check.what: check for check in checks}
 
 
 def test_without_any_setting_every_line_is_there_and_the_exit_status_is_1(nobody: int, tmp_path: Path) -> None:
     done = CliRunner().invoke(operating.app, ["doctor", "--json"])
     assert done.exit_code == 1 and done.exception.__class__ is SystemExit
     answer = json.loads(done.stdout.splitlines()[-1])
-    checks = {one["what"]: one for one in answer["checks"]}
+    checks = {check["what"]: check for check in answer["checks"]}
     assert answer["ok"] is False and checks.keys() == EVERY_LINE
     assert all(one["remedy"] for one in checks.values() if not one["ok"])
     assert "API_BASE_URL není nastavena" in checks["environment"]["says"]
@@ -155,7 +155,7 @@ async def test_with_all_servers_away_each_says_so_itself(nobody: int) -> None:
 def test_a_variable_that_is_no_setting_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("FLEET_LOG_LEVL", "FLEET_API_BASE_URL", "FLEET_LOG_FORMAT", "FLEET_PROVIDERS__GROQ__KIND"):
         monkeypatch.setenv(name, "x")
-    told = [one.says for one in given.environment_checks([]) if one.what == "environment"]
+    told = [check.says for check in given.environment_checks([]) if check.what == "environment"]
     assert told == ["FLEET_API_BASE_URL is no setting", "FLEET_LOG_LEVL is no setting"]
 
 
@@ -189,7 +189,7 @@ def test_packages_are_held_against_what_pyproject_asks_for(monkeypatch: pytest.M
         return "0.9" if name == "temporalio" else version(name)
 
     monkeypatch.setattr(given, "version", other)
-    told = [one for one in given.environment_checks([]) if one.what == "packages"]
+    told = [check for check in given.environment_checks([]) if check.what == "packages"]
     assert {one.says.split(",")[0] for one in told} == {"temporalio is 0.9", "loguru is missing"}
     assert not any(one.ok for one in told)
 
@@ -254,7 +254,7 @@ def looked_at(status: FleetStatus) -> dict[str, Check]:
 
 def test_processes_and_pollers_are_counted() -> None:
     checks = looked_at(WELL)
-    assert all(one.ok for one in checks.values())
+    assert all(check.ok for check in checks.values())
     assert checks["processes"].says == "2 run: 1 openai, 1 control"
     assert checks["pollers of llm-openai"].says == "1, 5 wait, the oldest for 12 s"
 

@@ -44,7 +44,7 @@ def test_a_report_tells_the_budget_what_the_row_says(failure_kind: FailureKind) 
     row, report = traits_of(failure_kind), reported(failure_kind)
     assert (report.charged, report.spent[Limited.REQUESTS]) == ((1, 1.0) if row.uses_limit else (0, 0.0))
     assert report.answered == row.works
-    assert [one.meaning for one in report.troubles] == (
+    assert [trouble.meaning for trouble in report.troubles] == (
         [] if row.works and not row.holds_model else [failure_kind]
     )
 

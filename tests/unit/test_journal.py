@@ -347,7 +347,7 @@ class Calling(RuleBasedStateMachine):
         self.answers: dict[str, tuple[str, int]] = {}
 
     def maybe_paid(self, key: str) -> int:
-        return sum(one.end != "not billed" for one in self.sendings[key])
+        return sum(sending.end != "not billed" for sending in self.sendings[key])
 
     def expected(self, key: str, by: str, send_ambiguous: bool) -> object:
         if key in self.answers:

@@ -116,7 +116,10 @@ def test_models_beyond_a_hundred_share_a_label() -> None:
     for number in range(130):
         metrics.used("openai", "llm-openai", Usage(f"model-{number}", 1, 0, 1, None))
     models = {
-        one.labels["model"] for family in registry.collect() for one in family.samples if "model" in one.labels
+        sample.labels["model"]
+        for family in registry.collect()
+        for sample in family.samples
+        if "model" in sample.labels
     }
     assert len(models) == 101 and "other" in models
 

@@ -91,7 +91,7 @@ def state(settings: Settings) -> dict[str, Any]:
 
 
 def test_a_provider_shows_the_last_hour_and_today(state: dict[str, Any]) -> None:
-    (openai,) = (one for one in state["providers"] if one["provider"] == "openai")
+    (openai,) = (provider for provider in state["providers"] if provider["provider"] == "openai")
     assert openai["breaker"] is None and openai["why"] == "nobody keeps its budget"
     assert openai["hour"] == {"answered": 20, "refused": 0, "failed": 0, "median_seconds": 1.75}
     assert openai["today"]["cost_usd"] == 0.2 and openai["today"]["input_tokens"] == 2000
@@ -101,7 +101,7 @@ def test_a_provider_shows_the_last_hour_and_today(state: dict[str, Any]) -> None
 
 
 def test_what_a_simulator_answered_is_shown_apart_from_what_is_paid(state: dict[str, Any]) -> None:
-    by_name = {one["provider"]: one["today"] for one in state["providers"]}
+    by_name = {provider["provider"]: provider["today"] for provider in state["providers"]}
     assert (by_name["gemini"]["cost_usd"], by_name["gemini"]["simulated_cost_usd"]) == (0.0, 0.6)
     assert (by_name["openai"]["cost_usd"], by_name["openai"]["simulated_cost_usd"]) == (0.2, 0.0)
     assert (state["today"]["cost_usd"], state["today"]["simulated_cost_usd"]) == (0.2, 0.6)
@@ -110,13 +110,13 @@ def test_what_a_simulator_answered_is_shown_apart_from_what_is_paid(state: dict[
 
 
 def test_a_parked_provider_is_a_problem_with_a_remedy(state: dict[str, Any]) -> None:
-    (gemini,) = (one for one in state["providers"] if one["provider"] == "gemini")
+    (gemini,) = (provider for provider in state["providers"] if provider["provider"] == "gemini")
     assert (gemini["breaker"], gemini["rate"], gemini["why"]) == ("parked", 0.0, "key_rejected")
     assert not state["ok"] and any("fleet resume" in problem for problem in state["problems"])
 
 
 def test_restarts_are_the_starts_after_the_first(state: dict[str, Any]) -> None:
-    assert [one["restarts"] for one in state["processes"]] == [1]
+    assert [process["restarts"] for process in state["processes"]] == [1]
 
 
 def test_the_page_is_operable_only_with_a_token(settings: Settings) -> None:
@@ -212,7 +212,7 @@ def test_the_other_machines_are_shown_with_what_they_told_and_one_that_is_gone_s
     snapshot = snapshot_at(settings, NOW, calls=1)
     snapshot = replace(snapshot, status=replace(snapshot.status, machines=MACHINES))
     state = state_of(settings, snapshot, History(), [])
-    assert [one["machine"] for one in state["machines"]] == ["bbbb", "cccc"]
+    assert [machine["machine"] for machine in state["machines"]] == ["bbbb", "cccc"]
     state |= {"pipelines": {"running": 0, "listed": [], "ended": []}, "progress": {}}
     console = Console(width=200, record=True)
     console.print(picture(state, in_all=True))

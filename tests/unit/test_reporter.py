@@ -130,8 +130,8 @@ async def test_nothing_is_lost_where_the_budget_cannot_be_told(server: Server) -
         await until("all is told", lambda: server.told(lambda report: len(report.troubles)))
     assert server.told(lambda report: report.calls) == 3
     assert server.told(lambda report: report.charged) == 1
-    assert sum(one.count for report in server.reports for one in report.troubles) == 2
-    assert any(one.refused for report in server.reports for one in report.readings)
+    assert sum(trouble.count for report in server.reports for trouble in report.troubles) == 2
+    assert any(reading.refused for report in server.reports for reading in report.readings)
 
 
 async def test_a_request_larger_than_its_limit_lowers_no_rate(server: Server) -> None:

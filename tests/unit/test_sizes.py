@@ -82,7 +82,7 @@ def test_every_result_can_be_sent_and_says_what_is_left_out(letter: str, count: 
 
 def test_a_result_keeps_as_many_outputs_as_fit() -> None:
     sent = fit_payload_limit(result(["x" * 1_500_000, "y" * 900_000, "z" * 300_000]))
-    assert [bool(one.output) for one in sent.stages] == [False, True, True]
+    assert [bool(stage.output) for stage in sent.stages] == [False, True, True]
 
 
 def answered(number: int, letter: str) -> AssistantResult:

@@ -159,5 +159,5 @@ def test_a_pulse_that_a_dead_process_left_does_not_count(seen: "Seen", ticks: in
     assert seen.presence.polled(["llm-openai"], since=0) and not seen.presence.polled(["llm-openai"], since=101)
     seen.ticks = ticks
     seen.look(105)
-    assert [one.until for one in seen.spans] == [101]
+    assert [span.until for span in seen.spans] == [101]
     assert not seen.presence.polled(["llm-openai"], since=0)

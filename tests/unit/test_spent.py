@@ -71,7 +71,7 @@ def test_a_reused_answer_costs_nothing_and_stays_simulated() -> None:
 
 
 def test_a_stage_says_what_its_cost_is_worth() -> None:
-    simulated, flex, idle = (one.metadata for one in records_of(SIMULATED, NOT_EXACT))
+    simulated, flex, idle = (record.metadata for record in records_of(SIMULATED, NOT_EXACT))
     assert (simulated["simulated"], simulated["price_note"], simulated["service_tier"]) == (True, "", "")
     assert (flex["simulated"], flex["service_tier"]) == (False, "flex")
     assert flex["price_note"] == "priced at the standard tier"
@@ -103,4 +103,4 @@ def test_the_output_is_said_to_be_the_simulators_where_the_last_assistants_is(la
 def test_json_tells_the_sums_and_which_part_is_simulated() -> None:
     found: dict[str, Any] = Outcome("w", "r", 1.0, records_of(PAID, SIMULATED)).to_json()
     assert (found["cost_usd"], found["simulated_cost_usd"], found["unpriced_calls"]) == (0.25, 0.5, 0)
-    assert [one["simulated"] for one in found["assistants"]] == [False, True]
+    assert [assistant["simulated"] for assistant in found["assistants"]] == [False, True]

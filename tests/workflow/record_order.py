@@ -39,7 +39,7 @@ def turned(history: WorkflowHistory) -> int:
     """How often something was heard before it was told that the rate is set, and stands after that in history."""
     kinds = pairwise(event.WhichOneof("attributes") for event in history.events)
     told = ("marker_recorded_event_attributes", "workflow_execution_signaled_event_attributes")
-    return sum(one == told for one in kinds)
+    return sum(kind == told for kind in kinds)
 
 
 async def report(budget: Budget) -> None:

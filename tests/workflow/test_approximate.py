@@ -193,11 +193,11 @@ async def kept_peace(address: str, queue: str) -> None:
 
         async def heard(what: str, said: Callable[[BudgetStatus], bool]) -> float:
             """When all three processes have heard it from the budget."""
-            budget_statuses = [one.reporter.watch for one in processes]
+            budget_statuses = [process.reporter.watch for process in processes]
             await asyncio.to_thread(
                 wait_for,
                 f"{queue} hears that {what}",
-                lambda: all(one.last and said(one.last) for one in budget_statuses),
+                lambda: all(status.last and said(status.last) for status in budget_statuses),
             )
             return time.monotonic()
 

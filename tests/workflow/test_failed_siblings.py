@@ -130,7 +130,7 @@ async def begun(workers: Workers) -> "asyncio.Task[dict[str, Any]]":
 
 
 def statuses(result: dict[str, Any]) -> dict[str, str]:
-    return {one["function_key"]: one["status"] for one in result["stages"]}
+    return {stage["function_key"]: stage["status"] for stage in result["stages"]}
 
 
 async def test_a_sibling_in_a_queue_that_hands_out_nothing_keeps_no_failed_pipeline_running(

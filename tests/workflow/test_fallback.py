@@ -151,7 +151,7 @@ async def test_what_its_worker_holds_back_for_too_long_moves_on_at_once(stage: S
 
     async def look() -> None:
         pipeline = stage.client.get_workflow_handle(activity.info().workflow_id or "")
-        notes.extend(one["note"] for one in (await pipeline.query("progress"))["assistants"])
+        notes.extend(assistant["note"] for assistant in (await pipeline.query("progress"))["assistants"])
 
     async with stage.serving("openai", Acted(refuse())) as first, stage.serving("anthropic", Acted(look)):
         result = await (await stage.pipeline()).result()

@@ -126,7 +126,7 @@ async def test_an_assistant_that_reads_more_than_temporal_carries_fails_before_i
     ):
         assert part in record["message"]
     assert "last" not in project.asked
-    assert [one["status"] for one in result["stages"]] == ["done"] * 3 + ["failed"]
+    assert [stage["status"] for stage in result["stages"]] == ["done"] * 3 + ["failed"]
 
 
 @pytest.mark.parametrize("end", ["", "1\n"], ids=["sound", "broken"])
@@ -166,7 +166,10 @@ async def test_what_has_been_answered_can_be_asked_for_however_large_it_is_toget
         with pytest.raises(WorkflowQueryFailedError, match="'nobody'"):
             await run.query("outputs", ["nobody"], rpc_timeout=ANSWER)
         progress = await run.query("progress", rpc_timeout=ANSWER)
-    shown = {one["function_key"]: (len(one["output"]), one["note"]) for one in progress["assistants"]}
+    shown = {
+        assistant["function_key"]: (len(assistant["output"]), assistant["note"])
+        for assistant in progress["assistants"]
+    }
     assert shown["key_0"] == (300_000, "")
     assert shown["key_6"] == (0, "its output of 300,000 bytes is left out here")
 
@@ -182,4 +185,4 @@ async def test_a_failed_run_of_large_outputs_is_tried_again_and_none_is_asked_fo
         again = await started(client, workflow_id, memo={RETRY_MEMO: failed})
         result = await asyncio.wait_for(again.result(), 30)
     assert project.asked == ["last"]
-    assert [one["metadata"]["reused_from"] is not None for one in result["stages"]] == [True] * 7 + [False]
+    assert [stage["metadata"]["reused_from"] is not None for stage in result["stages"]] == [True] * 7 + [False]

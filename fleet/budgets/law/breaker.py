@@ -82,7 +82,7 @@ class Breaker:
 
     def _apart(self, machine: str, answered: int, troubles: list[Trouble], now: float) -> list[Trouble]:
         """The troubles without those of calls that were not sent."""
-        lost = [one for one in troubles if traits_of(_failure_kind(one)).before_sending]
+        lost = [trouble for trouble in troubles if traits_of(_failure_kind(trouble)).before_sending]
         rest = [one for one in troubles if one not in lost]
         count, why = sum(one.count for one in lost), "".join(f"{one.meaning}: {one.detail}" for one in lost[-1:])
         self.machines.take(machine, count, why, now, arrived=bool(answered or rest))

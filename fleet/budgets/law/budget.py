@@ -138,7 +138,7 @@ class Budget:
     @property
     def key_in_trouble(self) -> str:
         """The mark of the key that was rejected, or of which a model has no quota; empty where there is none."""
-        return self.breaker.rejected_key or next((one.key for one in self.held_models.values()), "")
+        return self.breaker.rejected_key or next((model.key for model in self.held_models.values()), "")
 
     def _open_again(self, now: float) -> None:
         troubled = self.breaker.state != "closed"
@@ -232,10 +232,10 @@ class Budget:
 
     def _judge(self, report: Report, now: float) -> None:
         before = self.breaker.state
-        for one in report.troubles:
-            if one.model:
-                wait = RESET_UNKNOWN_SECONDS if one.wait_seconds is None else one.wait_seconds
-                self.held_models[one.model] = HeldModel(one.model, now + wait, one.detail, one.key)
+        for trouble in report.troubles:
+            if trouble.model:
+                wait = RESET_UNKNOWN_SECONDS if trouble.wait_seconds is None else trouble.wait_seconds
+                self.held_models[trouble.model] = HeldModel(trouble.model, now + wait, trouble.detail, trouble.key)
         self.breaker.take(report.answered, report.troubles, now, report.machine)
         if before == "probing" and self.breaker.state == "closed":
             self.bound.begin(_AFTER_TROUBLE_RATE, now, _RECOVERY_SECONDS)
@@ -259,7 +259,7 @@ class Budget:
         self.pace = self.pace * kept + report.calls * (1 - kept) / passed
         self.calls += report.calls
         self.answered += report.answered
-        self.refused += sum(one.count for one in _refusals(report))
+        self.refused += sum(refusal.count for refusal in _refusals(report))
 
     def _learn(self, report: Report, now: float) -> None:
         for reading in report.readings:
@@ -298,7 +298,9 @@ class Budget:
         refusals = _refusals(report)
         if not refusals:
             return
-        wait = max((one.wait_seconds for one in refusals if one.wait_seconds is not None), default=None)
+        wait = max(
+            (refusal.wait_seconds for refusal in refusals if refusal.wait_seconds is not None), default=None
+        )
         if not self.buckets:
             self._add(Limited.REQUESTS, max(self.pace * 0.9, _MIN_LEARNED_RATE), now).learned = True
         read = {str(reading.what): reading.remaining for reading in report.readings if reading.refused}
@@ -354,4 +356,4 @@ class Budget:
 
 
 def _refusals(report: Report) -> list[Trouble]:
-    return [one for one in report.troubles if one.meaning in LIMITS]
+    return [trouble for trouble in report.troubles if trouble.meaning in LIMITS]

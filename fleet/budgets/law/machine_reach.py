@@ -53,7 +53,7 @@ class Machines:
     def lost_everywhere(self, now: float) -> float:
         """How many calls were lost of late, if no machine is well. Those of a machine of which no call arrives
         count once the others have had time to tell that theirs do."""
-        lines = [one for one in self.lines.values() if now - one.heard_at < _LATELY_SECONDS]
+        lines = [line for line in self.lines.values() if now - line.heard_at < _LATELY_SECONDS]
         if any(one.well(now) for one in lines):
             return 0.0
         told = [one for one in lines if one.arrived_at >= one.since or now - one.since >= _OTHERS_TELL_SECONDS]

@@ -36,7 +36,7 @@ class SizeLimits:
 
     def heard(self, model: str, readings: Iterable[HeaderReading]) -> None:
         """An answer of that model told of these limits."""
-        if found := {one.what: one.limit for one in readings if one.what in _BY_SIZE}:
+        if found := {reading.what: reading.limit for reading in readings if reading.what in _BY_SIZE}:
             self._told[model] = found
 
     def exceeded_by(self, model: str, cost: Cost) -> Oversize | None:

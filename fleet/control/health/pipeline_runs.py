@@ -88,7 +88,7 @@ async def _pages(client: Client, query: str, size: int, most: int) -> AsyncItera
             namespace=client.namespace, page_size=size, query=query, next_page_token=token
         )
         answer = await client.workflow_service.list_workflow_executions(request, timeout=_RPC)
-        yield [_run(one) for one in answer.executions]
+        yield [_run(execution) for execution in answer.executions]
         token = answer.next_page_token
         if not token:
             return

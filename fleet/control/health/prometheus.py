@@ -111,9 +111,9 @@ def _sdk_gauges(liveness_records: LivenessRecords) -> Iterator[Metric]:
     """What Temporal's SDK says of the processes that live."""
     found: dict[str, Metric] = {}
     for process, liveness in liveness_records.items():
-        for one in liveness.gauges if liveness is not None else ():
-            metric = found.setdefault(one.name, Metric(one.name, "Of Temporal's SDK.", "gauge"))
-            metric.add_sample(one.name, one.labels | {"process": process}, one.value)
+        for gauge in liveness.gauges if liveness is not None else ():
+            metric = found.setdefault(gauge.name, Metric(gauge.name, "Of Temporal's SDK.", "gauge"))
+            metric.add_sample(gauge.name, gauge.labels | {"process": process}, gauge.value)
     yield from found.values()
 
 

@@ -80,10 +80,14 @@ class FleetStatus:
         """One line for each thing that is not as it should be."""
         found = [one.problem for one in (self.temporal, self.backend) if not one.ok]
         found += [self.supervisor_problem] if self.supervisor_problem else []
-        found += [f"{one.process} is {one.state} {one.said}".strip() for one in self.processes if not _well(one)]
+        found += [
+            f"{process.process} is {process.state} {process.said}".strip()
+            for process in self.processes
+            if not _well(process)
+        ]
         found += self.complaints
         found += self._unpolled()
-        found += [_trouble(one) for one in self.budgets.values() if one.breaker in ("parked", "probing")]
+        found += [_trouble(budget) for budget in self.budgets.values() if budget.breaker in ("parked", "probing")]
         held = [held for one in self.budgets.values() for held in one.held_models]
         # A budget that nobody calls sleeps, and forgets none.
         found += [_without_quota(one) for one in held if one.until > time.time()]
@@ -95,13 +99,13 @@ class FleetStatus:
         return found + self._unpolled()
 
     def _unpolled(self) -> list[str]:
-        return [f"nobody polls the queue {one.queue}" for one in self.queues if one.pollers == 0]
+        return [f"nobody polls the queue {queue.queue}" for queue in self.queues if queue.pollers == 0]
 
     def to_json(self) -> dict[str, Any]:
         """As ``fleet status --json`` and ``GET /status`` show it: each process with its ``liveness``, or null."""
         found = asdict(self)
         vitals = found.pop("vitals")
-        processes = [one | {"pulse": vitals.get(one["process"])} for one in found["processes"]]
+        processes = [process | {"pulse": vitals.get(process["process"])} for process in found["processes"]]
         return found | {"processes": processes, "problems": self.problems()}
 
 
@@ -163,7 +167,7 @@ def running_version() -> str:
 def with_the_busy(queues: list[QueueStatus], vitals: Mapping[str, Vitals]) -> list[QueueStatus]:
     """The queues with those of this machine's processes among their pollers that have as many tasks as they may:
     who does polls for no more, the server forgets it, and it is there all the same."""
-    busy = Counter(queue for one in vitals.values() for queue, polls in one.queues.items() if polls.full)
+    busy = Counter(queue for vital in vitals.values() for queue, polls in vital.queues.items() if polls.full)
     return [
         one if one.pollers is None else replace(one, pollers=max(one.pollers, busy[one.queue])) for one in queues
     ]
@@ -228,14 +232,14 @@ async def _temporal(
 async def budgets_of(client: Client, settings: Settings) -> dict[str, BudgetStatus]:
     """The budgets that somebody keeps, by queue."""
     found = await budget_statuses_of(
-        client, [queue for one in settings.providers.values() for queue in one.limits]
+        client, [queue for provider in settings.providers.values() for queue in provider.limits]
     )
     return {queue: budget_status for queue, budget_status in found.items() if budget_status is not None}
 
 
 def queues_of(settings: Settings) -> list[str]:
     """Every task queue that the settings' programs serve."""
-    llm = (queue for one in settings.providers.values() for queue in one.limits)
+    llm = (queue for provider in settings.providers.values() for queue in provider.limits)
     return [PIPELINE_QUEUE, CONTROL_QUEUE, ASSISTANTS_QUEUE, *llm]
 
 
@@ -272,6 +276,6 @@ async def _queue(client: Client, name: str) -> tuple[QueueStatus, list[PollerInf
     answer = await client.workflow_service.describe_task_queue(request, timeout=timedelta(seconds=_RPC_SECONDS))
     stats = answer.stats
     age = stats.approximate_backlog_age.ToTimedelta().total_seconds() if stats.approximate_backlog_count else 0.0
-    pollers = {one.identity for one in answer.pollers if still_polls(one, client.identity)}
+    pollers = {poller.identity for poller in answer.pollers if still_polls(poller, client.identity)}
     status = QueueStatus(name, len(pollers), stats.approximate_backlog_count, round(age, 3))
     return status, list(answer.pollers)

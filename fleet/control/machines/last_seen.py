@@ -41,7 +41,10 @@ class LastSeen:
 
     def note(self, machines: Iterable[OtherMachine], now: float) -> None:
         """They were seen; each half a minute that is written down. ``now`` is unix seconds."""
-        seen = [KnownMachine(one.name, now - one.seen_seconds, one.version, one.control_url) for one in machines]
+        seen = [
+            KnownMachine(machine.name, now - machine.seen_seconds, machine.version, machine.control_url)
+            for machine in machines
+        ]
         lately = sorted(seen, key=lambda one: one.heard_at)[-_MAX_MACHINES:]
         kept = [asdict(one) for one in lately if now - one.heard_at < _FORGOTTEN_SECONDS]
         if not kept or now - self._saved_at < _SAVED_SECONDS:

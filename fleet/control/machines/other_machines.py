@@ -75,7 +75,7 @@ def other_machines(
     without this one. What is not part of a fleet is left out."""
     now = now or datetime.now(UTC)
     polling = _polling(pollers, now)
-    heard = _latest(one for budget_status in budget_statuses for one in budget_status.machines)
+    heard = _latest(machine for budget_status in budget_statuses for machine in budget_status.machines)
     last_seen = _latest(last_seen)
     own = place_of(own_identity)
     names = polling.keys() | heard.keys() | last_seen.keys()
@@ -106,13 +106,16 @@ def _polling(pollers: Mapping[str, Iterable[PollerInfo]], now: datetime) -> dict
 def _latest(budget_statuses: Iterable[KnownMachine]) -> dict[tuple[str, str], KnownMachine]:
     """When each was last heard, and the latest that was told of how it is found."""
     found: dict[tuple[str, str], KnownMachine] = {}
-    for one in sorted(budget_statuses, key=lambda machine: machine.heard_at):
-        host, _, machine = one.machine[:_MAX_NAME].rpartition("+")
+    for status in sorted(budget_statuses, key=lambda machine: machine.heard_at):
+        host, _, machine = status.machine[:_MAX_NAME].rpartition("+")
         if not (host and machine):
             continue
-        before = found.get((host, machine), one)
-        version, url = (one if one.version else before).version, (one if one.version else before).control_url
-        found[host, machine] = KnownMachine(one.machine, one.heard_at, version, url)
+        before = found.get((host, machine), status)
+        version, url = (
+            (status if status.version else before).version,
+            (status if status.version else before).control_url,
+        )
+        found[host, machine] = KnownMachine(status.machine, status.heard_at, version, url)
     return found
 
 

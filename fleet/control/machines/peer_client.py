@@ -55,7 +55,7 @@ async def ask_machines(settings: Settings, machines: Sequence[OtherMachine]) -> 
 
 def _certificates_for(machines: Sequence[OtherMachine]) -> ssl.SSLContext | bool:
     """Reading them takes longer than an answer, so it is done where one is needed alone."""
-    secure = any(one.control_url.startswith("https:") for one in machines)
+    secure = any(machine.control_url.startswith("https:") for machine in machines)
     return httpx.create_ssl_context() if secure else False
 
 
@@ -108,16 +108,16 @@ def told_by(answer: bytes, machine: str) -> Told:
         raise _Unusable(f"another machine answers there: {_text(found['machine'])}")
     processes: dict[str, str] = {}
     ages = []
-    for one in found["processes"][:_MAX_PROCESSES]:
-        if isinstance(one, dict) and (name := _text(one.get("process"))):
-            processes[name] = _text(one.get("state"))
-            ages.append(_seconds(one.get("uptime_seconds")))
+    for process in found["processes"][:_MAX_PROCESSES]:
+        if isinstance(process, dict) and (name := _text(process.get("process"))):
+            processes[name] = _text(process.get("state"))
+            ages.append(_seconds(process.get("uptime_seconds")))
     problems = found.get("problems")
     return Told(
         _text(found.get("version")),
         max((age for age in ages if age is not None), default=None),
         processes,
-        [_text(one) for one in problems[:_MAX_PROBLEMS]] if isinstance(problems, list) else [],
+        [_text(problem) for problem in problems[:_MAX_PROBLEMS]] if isinstance(problems, list) else [],
     )
 
 
@@ -145,11 +145,11 @@ class Asking:
             self._asking = asyncio.create_task(self._ask(machines), name="ask the other machines")
         if self._asking is not None and any(one.name not in self._known for one in machines):
             await asyncio.shield(self._asking)
-        return [self._with_answer(one) for one in machines]
+        return [self._with_answer(machine) for machine in machines]
 
     async def _ask(self, machines: Sequence[OtherMachine]) -> None:
         try:
-            self._known = {one.name: one for one in await ask_machines(self._settings, machines)}
+            self._known = {machine.name: machine for machine in await ask_machines(self._settings, machines)}
         except Exception:  # whoever looks sees the rest all the same
             logger.exception("the other machines cannot be asked")
         self._at = time.monotonic()

@@ -68,7 +68,7 @@ class Machine:
         Raises:
             OperationError: there is no such program.
         """
-        found = [one for one in self.supervisor.processes() if one.program == program]
+        found = [process for process in self.supervisor.processes() if process.program == program]
         if not found:
             raise OperationError(
                 f"there is no program {program!r}. Remedy: name one of {', '.join(self.programs())}"
@@ -153,7 +153,7 @@ class Machine:
         """
         given_up = self._clock() + _READY_SECONDS
         while True:
-            found = {one.process: one for one in self.processes_of(program)}
+            found = {process.process: process for process in self.processes_of(program)}
             missing = [name for name in names if name not in found or not self.is_up(found[name])]
             if not missing:
                 return

@@ -51,7 +51,7 @@ def serves(home: Home, process: ProcessStatus) -> bool:
         return False
     polls = liveness.queues.values()
     return not polls or (
-        liveness.connected is not False and all(one.served and one.failing_since is None for one in polls)
+        liveness.connected is not False and all(poll.served and poll.failing_since is None for poll in polls)
     )
 
 

@@ -64,7 +64,7 @@ def _roll_program(machine: Machine, program: str, done: list[str]) -> None:
 
 def _in_order(machine: Machine, program: str, count: int) -> list[ProcessStatus]:
     """Those that the program is to have; one that is missing, as after an interrupted scale, is added."""
-    known = {number_of(one) for one in machine.processes_of(program)}
+    known = {number_of(process) for process in machine.processes_of(program)}
     for number in range(count):
         if number not in known:
             machine.add(program, number)
@@ -79,7 +79,7 @@ def _see_that_another_serves(machine: Machine, process: ProcessStatus, count: in
     others = [one for one in processes if one.process != name]
     if any(map(machine.serves, others)) or not any(map(machine.serves, processes)):
         return
-    if left_over := [one for one in others if number_of(one) >= count]:
+    if left_over := [other for other in others if number_of(other) >= count]:
         stand_in = left_over[0]
         machine.revive(stand_in)
     else:
@@ -107,4 +107,4 @@ def _tidy(machine: Machine, program: str, count: int) -> None:
 
 
 def _stand_ins(machine: Machine, program: str, count: int) -> list[ProcessStatus]:
-    return [one for one in machine.processes_of(program) if number_of(one) >= count]
+    return [process for process in machine.processes_of(program) if number_of(process) >= count]

@@ -102,4 +102,4 @@ def _write(home: Home, program: str, count: int) -> None:
 def _undo(machine: Machine, program: str, known: Collection[str]) -> None:
     """Take out what was added."""
     with suppress(SupervisorAway):
-        machine.drain([one for one in machine.processes_of(program) if one.process not in known])
+        machine.drain([process for process in machine.processes_of(program) if process.process not in known])

@@ -54,7 +54,7 @@ def _kind_of(outcome: str) -> str:
 
 def waiting_in(snapshot: Snapshot) -> dict[str, float]:
     """How many tasks wait in each queue."""
-    return {one.queue: float(one.backlog) for one in snapshot.status.queues if one.backlog is not None}
+    return {queue.queue: float(queue.backlog) for queue in snapshot.status.queues if queue.backlog is not None}
 
 
 def state_of(settings: Settings, snapshot: Snapshot, history: History, troubles: Iterable[LogRecord]) -> Json:
@@ -80,9 +80,9 @@ def state_of(settings: Settings, snapshot: Snapshot, history: History, troubles:
         "providers": llm,
         "queues": [_queue(one) for name, one in queues.items() if name not in mine],
         "processes": _processes(snapshot),
-        "machines": [asdict(one) for one in status.machines],
+        "machines": [asdict(machine) for machine in status.machines],
         "today": _sum_of_today(history, [one["today"] for one in llm]),
-        "errors": [_error(one) for one in troubles],
+        "errors": [_error(trouble) for trouble in troubles],
         "series": {
             "step_seconds": STEP_SECONDS,
             "until": history.until,
@@ -151,12 +151,12 @@ def _budget(budget: BudgetStatus | None) -> Json:
         "calls_per_minute": budget.calls_per_minute,
         "limits": [
             {
-                "what": one.what,
-                "per_minute": one.per_minute,
-                "level": one.level,
-                "others_per_minute": one.others_per_minute,
+                "what": limit.what,
+                "per_minute": limit.per_minute,
+                "level": limit.level,
+                "others_per_minute": limit.others_per_minute,
             }
-            for one in budget.limits
+            for limit in budget.limits
         ],
     }
 
@@ -191,21 +191,21 @@ def _processes(snapshot: Snapshot) -> list[Json]:
     starts = snapshot.counted.by("fleet_process_starts_total", "process")
     return [
         {
-            "program": one.program,
-            "process": one.process,
-            "state": one.state,
-            "pid": one.pid,
-            "uptime_seconds": one.uptime_seconds,
+            "program": process.program,
+            "process": process.process,
+            "state": process.state,
+            "pid": process.pid,
+            "uptime_seconds": process.uptime_seconds,
             "lag_seconds": liveness.lag_seconds
-            if (liveness := snapshot.liveness_records.get(one.process))
+            if (liveness := snapshot.liveness_records.get(process.process))
             else None,
             "stage": liveness.stage if liveness else None,
             "cannot": liveness.unreachable.cannot
             if liveness and liveness.stage == "probing" and liveness.unreachable
             else None,
-            "restarts": max(int(starts.get((one.process,), 1)) - 1, 0),
+            "restarts": max(int(starts.get((process.process,), 1)) - 1, 0),
         }
-        for one in snapshot.status.processes
+        for process in snapshot.status.processes
     ]
 
 

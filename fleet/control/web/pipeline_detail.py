@@ -221,9 +221,13 @@ def _stages(story: _Story) -> list[Json]:
         return []
     waits_for = dependencies(story.plan.assistants)
     return [
-        _stage(one, [each for each in story.asked.values() if each.call.function_key == one.function_key], story)
-        | {"inputs": waits_for[one.function_key]}
-        for one in story.plan.assistants
+        _stage(
+            assistant,
+            [each for each in story.asked.values() if each.call.function_key == assistant.function_key],
+            story,
+        )
+        | {"inputs": waits_for[assistant.function_key]}
+        for assistant in story.plan.assistants
     ]
 
 
@@ -288,6 +292,6 @@ async def progress_of(client: Client, workflow_id: str, run_id: str, seconds: fl
         "project_id": found.project_id,
         "done": sum(one.state == "done" for one in found.assistants),
         "total": len(found.assistants),
-        "running": [one.name for one in found.assistants if one.state == "running"],
+        "running": [assistant.name for assistant in found.assistants if assistant.state == "running"],
         "state": found.state,
     }

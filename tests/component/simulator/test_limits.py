@@ -146,7 +146,7 @@ def test_looking_at_the_levels_tells_of_every_key_and_changes_nothing() -> None:
     for _ in range(8):
         clock.now += 0.5
         looked_at.levels()
-    assert [one["level"] for one in looked_at.levels()] == [0, 7]
+    assert [level["level"] for level in looked_at.levels()] == [0, 7]
     assert len({one["key"] for one in looked_at.levels()}) == 2
     assert looked_at.levels() == left_alone.levels()
     for bucket in (looked_at, left_alone):

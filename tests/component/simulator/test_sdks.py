@@ -127,7 +127,7 @@ def test_geminis_429_carries_the_wait_and_the_quota_in_its_details(simulator: Ru
     ask_gemini(simulator)
     with pytest.raises(errors.ClientError) as caught:
         ask_gemini(simulator)
-    details = {one["@type"].rpartition(".")[2]: one for one in caught.value.details["error"]["details"]}
+    details = {detail["@type"].rpartition(".")[2]: detail for detail in caught.value.details["error"]["details"]}
     assert 55 < float(details["RetryInfo"]["retryDelay"].rstrip("s")) <= 60
     assert "PerMinute" in details["QuotaFailure"]["violations"][0]["quotaId"]
 

@@ -44,7 +44,7 @@ async def pipeline_checks(client: Client, settings: Settings, backend: Backend |
     except RPCError as error:
         return [from_error("pipelines", error)]
     ours = [one for one in failed if one.code not in _NOT_OURS]
-    projects = dict.fromkeys(one.project for one in ours if one.code == AssistantDamaged.code)
+    projects = dict.fromkeys(our.project for our in ours if our.code == AssistantDamaged.code)
     damaged = [await _assistants(settings, backend, project) for project in projects] if backend else []
     return [verdict(ours), *damaged]
 

@@ -28,7 +28,7 @@ def _processes(home: Home, settings: Settings, status: FleetStatus) -> Iterator[
         yield unseen("processes", "supervisord is away")
         return
     yield Check("supervisord", True, f"answers on {home.socket}")
-    ill = [one for one in status.processes if one.state not in _WELL]
+    ill = [process for process in status.processes if process.state not in _WELL]
     for one in ill:
         says, remedy = f"{one.state} {one.said}".strip(), f"read {one.process}.stdout.log in {home.logs}, and "
         remedy += f"{one.process}.log in {settings.logs}; then `fleet roll {one.program}`"
@@ -46,7 +46,7 @@ def _mended(complaint: str, settings: Settings) -> tuple[str, str]:
 
 
 def _counted(status: FleetStatus) -> str:
-    programs = [one.program for one in status.processes]
+    programs = [process.program for process in status.processes]
     return ", ".join(f"{programs.count(name)} {name}" for name in dict.fromkeys(programs))
 
 
