@@ -150,8 +150,8 @@ class KnownMachine:
 
 @dataclass(frozen=True)
 class BudgetStatus:
-    """Answer of the query ``budget_status``. ``why`` says what holds the rate where it is; ``resumes`` is how often the
-    operator has opened the queue; ``machines`` are those that the budget has heard in the last day.
+    """Answer of the query ``budget_status``. ``why`` says what holds the rate where it is; ``resumes`` is how
+    often the operator has opened the queue; ``machines`` are those that the budget has heard in the last day.
     ``report_seconds`` is the time in which one report of each process falls due; budgets of 0.1.0 do not say (0),
     and neither how many ``processes`` have reported lately."""
 

@@ -13,8 +13,8 @@ Json = dict[str, Any]
 
 
 def machines_of(machines: list[Json], at: float) -> RenderableType:
-    """A line for each, as :class:`fleet.control.machines.other_machines.OtherMachine` has them, seen at that time (unix
-    seconds); below them their problems, and why one did not answer."""
+    """A line for each, as :class:`fleet.control.machines.other_machines.OtherMachine` has them, seen at that time
+    (unix seconds); below them their problems, and why one did not answer."""
     if not machines:
         return Text("no other machine is known", "dim")
     names = ("other machine", "state", "release", "up", "processes", "pollers", "polled", "reported")

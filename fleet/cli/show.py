@@ -74,8 +74,8 @@ class _Changes:
             attempt = f" (attempt {assistant.attempt})" if assistant.attempt > 1 else ""
             note = f": {shown(assistant.note)}" if assistant.note else ""
             self._console.print(
-                f"{progress.seconds:7.1f} s  {shown(assistant.name)} ({shown(assistant.provider)}/{shown(assistant.model)}) "
-                f"{assistant.state.value}{attempt}{note}",
+                f"{progress.seconds:7.1f} s  {shown(assistant.name)} "
+                f"({shown(assistant.provider)}/{shown(assistant.model)}) {assistant.state.value}{attempt}{note}",
                 soft_wrap=True,
             )
 

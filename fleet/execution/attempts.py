@@ -28,11 +28,11 @@ class Attempts:
     """The counts of one activity over all its attempts.
 
     ``provider_failures``: times that the provider failed, deadlines included, 429 not; see
-    :mod:`fleet.execution.verdicts` for those in quick succession. ``calls``: calls that were sent. ``outage_at`` is when
-    the call was begun whose failure, like an outage's, was the last to count (unix seconds, by Temporal's
+    :mod:`fleet.execution.verdicts` for those in quick succession. ``calls``: calls that were sent. ``outage_at``
+    is when the call was begun whose failure, like an outage's, was the last to count (unix seconds, by Temporal's
     clock), 0 if none did; ``outage_tries`` how many failed like that in a row. ``lost_workers``: processes that
-    died or were cut off under the call. ``waits``: times in a row that it was too early to call. ``under_way``:
-    an attempt began and has not ended; found set by the next attempt, it tells of a lost worker.
+    died or were cut off under the call. ``waits``: times in a row that it was too early to call. ``under_way``: an
+    attempt began and has not ended; found set by the next attempt, it tells of a lost worker.
 
     ``at`` names the journal of the process that the attempt runs in; ``open_at`` the journal in which a call of an
     earlier attempt may stand open, empty where none can. ``untold``: there was an earlier attempt and nothing is

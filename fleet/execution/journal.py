@@ -9,10 +9,10 @@ One SQLite file per provider, shared by its processes, each write on the disk be
                                             or by policy not sent
 
 It vouches for its host only. Room for new calls is made at the cost of those whose pipelines need them no more, as
-``fleet.execution.recovery`` finds out; where there are none, new calls are refused before they are sent. Beside the calls
-stand the *tasks* that processes work on, with Temporal's token for each, until Temporal has surely heard what came
-of them: an answer that it may not have taken is delivered from here, and a survivor hands back what a dead process
-held."""
+``fleet.execution.recovery`` finds out; where there are none, new calls are refused before they are sent. Beside
+the calls stand the *tasks* that processes work on, with Temporal's token for each, until Temporal has surely heard
+what came of them: an answer that it may not have taken is delivered from here, and a survivor hands back what a
+dead process held."""
 
 import shutil
 import sqlite3

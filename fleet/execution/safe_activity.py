@@ -1,10 +1,9 @@
 """What every activity of the fleet has in common: :func:`safe_activity`.
 
 It writes the START, SUCCESS and ERROR markers, heartbeats from the first line, keeps the counts of
-:mod:`fleet.execution.attempts`, and turns every failure into one standard form: an ``ApplicationError`` whose type is
-the error's code and whose first detail is an :class:`~fleet.contracts.ErrorRecord`. Temporal alone
-repeats; :mod:`fleet.execution.verdicts` says whether and when it may.
-"""
+:mod:`fleet.execution.attempts`, and turns every failure into one standard form: an ``ApplicationError`` whose type
+is the error's code and whose first detail is an :class:`~fleet.contracts.ErrorRecord`. Temporal alone repeats;
+:mod:`fleet.execution.verdicts` says whether and when it may."""
 
 import asyncio
 import functools

@@ -188,13 +188,13 @@ def _refuse_twins(assistants: list[Assistant]) -> None:
     for assistant in assistants:
         if assistant.function_key in keys:
             raise AssistantDamaged(
-                f"functionKey {assistant.function_key!r} stands at two active assistants ({keys[assistant.function_key].name} "
-                f"and {assistant.name}). Remedy: give one of them another key, or make it inactive"
+                f"functionKey {assistant.function_key!r} is used by two active assistants "
+                f"({keys[assistant.function_key].name} and {assistant.name}). Remedy: give one of them another key, or make it inactive"
             )
         if twin := orders.get(assistant.order):
             raise AssistantDamaged(
-                f"assistants {twin.function_key} and {assistant.function_key} both have order {assistant.order}. Remedy: "
-                "give each active assistant an order of its own"
+                f"assistants {twin.function_key} and {assistant.function_key} both have order {assistant.order}. "
+                "Remedy: give each active assistant an order of its own"
             )
         keys[assistant.function_key] = orders[assistant.order] = assistant
 
@@ -207,8 +207,8 @@ def _refuse_unknown_inputs(assistants: list[Assistant], inactive: set[str]) -> N
                 continue
             why = "is inactive" if key in inactive else "does not exist"
             raise AssistantDamaged(
-                f"assistant {assistant.function_key}: its input {key!r} {why}. Remedy: correct input_keys; this project "
-                f"has {', '.join(sorted(known))}"
+                f"assistant {assistant.function_key}: its input {key!r} {why}. "
+                f"Remedy: correct input_keys; this project has {', '.join(sorted(known))}"
             )
 
 

@@ -1,7 +1,7 @@
 """The life of a process: settings, log, pulse, work, exit.
 
-What a process does with Temporal is in fleet/process/runtime.py; a process that does not use Temporal does not load that.
-"""
+What a process does with Temporal is in fleet/process/runtime.py; a process that does not use Temporal does not
+load that."""
 
 import asyncio
 import gc

@@ -1,5 +1,5 @@
-"""The only place that knows all vendors: each kind of provider is a folder beside this file, with its ``spec``, which
-needs no SDK, and its adapters. A process imports no SDK but its own provider's."""
+"""The only place that knows all vendors: each kind of provider is a folder beside this file, with its ``spec``,
+which needs no SDK, and its adapters. A process imports no SDK but its own provider's."""
 
 from collections.abc import Callable, Iterator
 from functools import cache

@@ -29,9 +29,8 @@ class ModelProfile:
 class Adapter:
     """Where a vendor's adapter is: a module of its folder, and the class in it.
 
-    ``package`` is an SDK that is not installed by default: ``extra`` then says what to install, and ``instead`` what
-    is there without it.
-    """
+    ``package`` is an SDK that is not installed by default: ``extra`` then says what to install, and ``instead``
+    what is there without it."""
 
     module: str
     class_name: str
@@ -60,9 +59,9 @@ class VendorSpec:
     - ``adapters``: by the provider's ``sdk`` setting; "" is the default.
     - ``models``: profiles by the longest prefix of a model's name; "" is what an unknown model gets, the vendor's
       present generation.
-    - ``error_codes``: what its error codes, types and reasons mean where they say more than the HTTP status.
-    - ``quota_failure``: what a 429 means by its details; None where the status alone decides.
-    - ``is_own_error``: whether an ``error`` object with status 5xx is the vendor's own and not that of something in
+    - ``error_codes``: what its error codes, types and reasons mean where they say more than the HTTP status. -
+    ``quota_failure``: what a 429 means by its details; None where the status alone decides. - ``is_own_error``:
+    whether an ``error`` object with status 5xx is the vendor's own and not that of something in
       between; None where it is not of the vendor's form, and a message with a code makes it one.
     - ``seconds_until_reset``: how long until a quota that is spent for now comes back, from the answer's Date
       header; None where the answer says.

@@ -1,7 +1,7 @@
 """What a call costs of each limit: estimated before it is sent, corrected when its usage is known.
 
-How a vendor charges stands in its :class:`fleet.providers.spec.VendorSpec`. Sources: the providers' rate limit pages.
-"""
+How a vendor charges stands in its :class:`fleet.providers.spec.VendorSpec`. Sources: the providers' rate limit
+pages."""
 
 from dataclasses import dataclass
 

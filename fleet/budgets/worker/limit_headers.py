@@ -1,8 +1,7 @@
 """What a provider's rate-limit headers say of its limits.
 
-Whatever the provider's kind, the names of all vendors are looked for. Others that speak OpenAI's API use its names,
-some for limits a day: the reset tells.
-"""
+Whatever the provider's kind, the names of all vendors are looked for. Others that speak OpenAI's API use its
+names, some for limits a day: the reset tells."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass

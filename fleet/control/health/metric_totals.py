@@ -1,4 +1,5 @@
-"""What all processes of this machine have counted, those that are gone included; see :mod:`fleet.process.metrics`."""
+"""What all processes of this machine have counted, those that are gone included; see
+:mod:`fleet.process.metrics`."""
 
 from collections import defaultdict
 from collections.abc import Iterator
