@@ -189,7 +189,8 @@ def _refuse_twins(assistants: list[Assistant]) -> None:
         if assistant.function_key in keys:
             raise AssistantDamaged(
                 f"functionKey {assistant.function_key!r} is used by two active assistants "
-                f"({keys[assistant.function_key].name} and {assistant.name}). Remedy: give one of them another key, or make it inactive"
+                f"({keys[assistant.function_key].name} and {assistant.name}). Remedy: give one of "
+                "them another key, or make it inactive"
             )
         if twin := orders.get(assistant.order):
             raise AssistantDamaged(
@@ -219,7 +220,7 @@ def _refuse_cycle(waits_for: Mapping[str, list[str]]) -> None:
             del left[key]
     if left:
         raise AssistantDamaged(
-            f"input_keys form a circle: {', '.join(sorted(left))} wait for each other. Remedy: remove one of "
+            f"input_keys form a cycle: {', '.join(sorted(left))} wait for each other. Remedy: remove one of "
             "these inputs"
         )
 

@@ -91,7 +91,7 @@ DAMAGED: list[tuple[str, list[dict[str, Any]], str]] = [
     ("no-prompt", [{"system_prompt": None}], "system_prompt is missing"),
     ("no-order", [{"order": None}], "order is missing"),
     ("unknown-provider", [{"model_provider": "acme"}], "unknown provider 'acme'"),
-    ("twin-keys", [{"functionKey": "a"}, {"functionKey": "a"}], "stands at two active assistants"),
+    ("twin-keys", [{"functionKey": "a"}, {"functionKey": "a"}], "is used by two active assistants"),
     ("twin-orders", [{"order": 1}, {"order": 1}], "both have order 1"),
     ("unknown-input", [{"input_keys": '["nobody"]'}], "'nobody' does not exist"),
     ("circle", [{"input_keys": '["assistant_2"]'}, {"input_keys": '["assistant_1"]'}], "form a circle"),

@@ -81,7 +81,7 @@ REFUSED = [
     ([row(temperature=3)], AssistantDamaged, "temperature is 3"),
     ([row(top_p=1.5)], AssistantDamaged, "top_p is 1.5"),
     ([row(max_tokens=0)], AssistantDamaged, "max_tokens is 0"),
-    ([row("a", 1), row("a", 2)], AssistantDamaged, "stands at two active assistants"),
+    ([row("a", 1), row("a", 2)], AssistantDamaged, "is used by two active assistants"),
     ([row("a", 1), row("b", 1)], AssistantDamaged, "both have order 1"),
     ([row("a", 1, input_keys="topic")], AssistantDamaged, "input_keys is no list"),
     ([row("a", 1, input_keys=["topic", "topic"])], AssistantDamaged, "names something twice"),

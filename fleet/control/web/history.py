@@ -99,7 +99,7 @@ class History:
         return round(max(now.totals.get(name, 0.0) - before.get(name, 0.0), 0.0), 6)
 
     @classmethod
-    def load(cls, state: Path) -> "Trail":
+    def load(cls, state: Path) -> "History":
         """As it was saved; empty where there is none that can be read."""
         try:
             found: dict[str, Any] = json.loads((state / _FILE).read_text("utf-8"))
