@@ -94,7 +94,7 @@ DAMAGED: list[tuple[str, list[dict[str, Any]], str]] = [
     ("twin-keys", [{"functionKey": "a"}, {"functionKey": "a"}], "is used by two active assistants"),
     ("twin-orders", [{"order": 1}, {"order": 1}], "both have order 1"),
     ("unknown-input", [{"input_keys": '["nobody"]'}], "'nobody' does not exist"),
-    ("circle", [{"input_keys": '["assistant_2"]'}, {"input_keys": '["assistant_1"]'}], "form a circle"),
+    ("cycle", [{"input_keys": '["assistant_2"]'}, {"input_keys": '["assistant_1"]'}], "form a cycle"),
     ("not-a-list", [{"input_keys": '"topic"'}], "input_keys is no list"),
 ]
 
