@@ -19,7 +19,7 @@ from fleet.process.reachability import Row, wait_after
 TICK = 0.02
 # As the budget's workflow does: a look after so much silence, then after twice as much, and at last none.
 FIRST_LOOK, LAST_LOOK = 2.5, 80.0
-# As the reporter does: where nobody keeps the budget it tells less, and asks now and then.
+# As the reporter does: where no pipeline worker runs it tells less, and asks now and then.
 UNHEARD_PAUSE, ASK, NEWS_LOOK = 15.0, 10.0, 0.1
 # As the watch does: where the server keeps no rate, it asks how the budget stands once in so many seconds.
 DIRECTIVE = 1.0, 2.0
@@ -152,7 +152,7 @@ class Worker:
 @dataclass
 class World:
     """Runs until told; ``calls`` are (sent at, cost, whether it was taken). Among those that wait in the queue are
-    ``without_quota`` of a model whose calls go back unsent for a minute each time that they are handed out.
+    ``without_quota`` of a model whose calls go back unsent for a minute each time that they are dispatched.
 
     The processes are on so many ``machines``, whose clocks differ by up to 20 s; the first ``old`` ones are of
     0.1.0. ``cut_off`` says which machine reaches nothing at a time, and its processes stop taking calls as real

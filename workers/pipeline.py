@@ -1,4 +1,4 @@
-"""``python -m workers.pipeline``: decides the order of assistants, and keeps the budgets. No provider."""
+"""``python -m workers.pipeline``: decides the order of assistants, and runs the budget workflows. No provider."""
 
 from datetime import timedelta
 

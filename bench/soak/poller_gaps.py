@@ -9,7 +9,7 @@ from pathlib import Path
 from fleet.process.liveness import LivenessRecord
 from fleet.process.process_id import start_ticks
 
-#: How long a poll waits at the server when there is nothing to hand out; measured, see fleet.process.pollers.
+#: How long a poll waits at the server when there is nothing to dispatch; measured, see fleet.process.pollers.
 POLL_SECONDS = 60.0
 
 

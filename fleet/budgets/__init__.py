@@ -1,4 +1,4 @@
-"""Budgets: how fast a provider's queue may hand out calls, decided over the whole fleet.
+"""Budgets: how fast a provider's queue may dispatch calls, decided over the whole fleet.
 
 ``bucket``    one limit as the fleet believes it to be: level, refill, what others take. No I/O.
 ``breaker``   what a provider's failures mean for its queue. No I/O.

@@ -17,7 +17,7 @@ STATUS_QUERY = "standing"
 
 #: Calls a second of a queue of which no limit is known.
 UNLIMITED = 1000.0
-#: The least rate at which a queue hands out calls that may be made at all. A server hands out at any rate, one
+#: The least rate at which a queue dispatches calls that may be made at all. A server dispatches at any rate, one
 #: call each ``1 / rate`` seconds; after a rise the next one comes ``1 / rate`` + 1 s later, 0 being never.
 MIN_RATE = 0.001
 
@@ -62,7 +62,7 @@ class Report:
     ``calls`` were sent, of which ``charged`` were not refused; ``spent`` is what those were estimated to cost,
     corrected by what earlier ones turned out to, and ``largest`` the most that one of them cost. ``answered``
     counts usable answers and what failed for reasons that are the assistant's own. ``in_flight`` are this
-    process's calls that have not ended. ``held`` were handed out and went back unsent, since their model has no
+    process's calls that have not ended. ``held`` were dispatched and went back unsent, since their model has no
     quota. ``sent`` has when the ``calls`` were sent: pairs of seconds before the report, and how many; processes
     of 0.1.0 leave it out.
     """
@@ -99,7 +99,7 @@ class MachineHome:
 
 @dataclass(frozen=True)
 class Opening:
-    """A process tells that it will poll the queue, which hands out ``rate`` calls a second now; None: the server
+    """A process tells that it will poll the queue, which dispatches ``rate`` calls a second now; None: the server
     does not let that be known or set. ``exact`` is False where the server divides the queue.
 
     ``costs`` is what a call is estimated to cost of which nothing is known, ``timeout_seconds`` how long one may
@@ -173,6 +173,11 @@ class BudgetStatus:
     report_seconds: float = 0.0
     processes: int = 0
     machines: list[KnownMachine] = field(default_factory=list)
+
+    @property
+    def state(self) -> str:
+        """The queue's state in the words that people read: ``healthy``, ``probing``, ``parked`` or ``paused``."""
+        return "healthy" if self.breaker == "closed" else self.breaker
 
     @property
     def holds(self) -> bool:

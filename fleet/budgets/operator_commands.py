@@ -27,7 +27,7 @@ _LOOK_SECONDS = 0.1
 
 
 async def budget_status_of(client: Client, queue: str) -> BudgetStatus | None:
-    """How a queue's budget stands; None where there is none or nobody keeps it."""
+    """How a queue's budget stands; None where there is none or no pipeline worker runs it."""
     try:
         found: BudgetStatus = await _budget(client, queue).query(
             STATUS_QUERY, result_type=BudgetStatus, rpc_timeout=_RPC
@@ -47,7 +47,7 @@ async def set_limits(client: Client, queue: str, limits: LimitSettings) -> Budge
     """Set the operator's limits; they win over those of the settings until they are reset.
 
     Raises:
-        OperationError: the queue has no budget, or nobody keeps it.
+        OperationError: the queue has no budget, or no pipeline worker runs it.
     """
     return await _order(
         client, queue, LIMIT_SIGNAL, [limits], lambda budget_status: budget_status.set_limits == limits
@@ -90,7 +90,7 @@ async def resume(client: Client, queue: str) -> BudgetStatus:
 async def _order(
     client: Client, queue: str, signal: str, arguments: list[Any], obeyed: Callable[[BudgetStatus], bool]
 ) -> BudgetStatus:
-    """Tell the budget, and wait until it stands so and the server hands out tasks accordingly."""
+    """Tell the budget, and wait until it stands so and the server dispatches tasks accordingly."""
     try:
         await _budget(client, queue).signal(signal, args=arguments, rpc_timeout=_RPC)
     except RPCError as error:

@@ -2,7 +2,7 @@
 
 A server that divides a queue gives each partition its part of the rate. Measured on four (server 1.32): at 1 a
 second for all, the first call after a pause may take 5 s; at 0.5 they come in fours, every 8 s. So there each
-partition is given the whole rate, and what is handed out too soon waits in the gates, which keep the rate.
+partition is given the whole rate, and what is dispatched too soon waits in the gates, which keep the rate.
 
 Source: ``UpdateTaskQueueConfig`` and ``DescribeTaskQueue`` of Temporal's workflow service.
 """
@@ -37,8 +37,8 @@ _REFUSED = frozenset(
 
 @dataclass(frozen=True)
 class QueueRate:
-    """The rate at which a queue hands out tasks. ``rate`` None: no limit is set. ``settable`` is False where the
-    server does not let it be set; with ``partitions`` above 1 each of them hands out so much, at most."""
+    """The rate at which a queue dispatches tasks. ``rate`` None: no limit is set. ``settable`` is False where the
+    server does not let it be set; with ``partitions`` above 1 each of them dispatches so much, at most."""
 
     rate: float | None
     settable: bool = True
@@ -119,7 +119,7 @@ def still_polls(poller: PollerInfo, own_identity: str) -> bool:
 
 
 async def set_rate(client: Client, queue: str, rate: float, why: str, partitions: int = 1) -> bool:
-    """Have the queue, or each of its partitions, hand out that many tasks a second; False where the server does
+    """Have the queue, or each of its partitions, dispatch that many tasks a second; False where the server does
     not allow it.
 
     Raises:

@@ -159,7 +159,7 @@ class ProviderBudgetWorkflow:
             case "paused":
                 workflow.logger.warning("⏸ PROVIDER PAUSED: %s: %s", queue, budget_status.why)
             case _ if not first:
-                workflow.logger.info("▶ PROVIDER OPEN: %s", queue)
+                workflow.logger.info("▶ PROVIDER HEALTHY: %s", queue)
 
     @workflow.signal(name=OPEN_SIGNAL)
     def open(self, opening: Opening) -> None:

@@ -16,7 +16,7 @@ from fleet.contracts import LimitSettings
 from fleet.errors import OperationError
 from fleet.process.runtime import connect_once
 
-_STYLES = {"closed": "green", "probing": "yellow", "paused": "yellow", "parked": "bold red"}
+_STYLES = {"healthy": "green", "probing": "yellow", "paused": "yellow", "parked": "bold red"}
 BudgetStatuses = dict[str, BudgetStatus | None]
 
 
@@ -59,15 +59,15 @@ async def change(
     """Set the limits that are given, and leave the others; ``reset`` goes back to those of the settings first.
 
     Raises:
-        OperationError: it cannot be done, or nobody can tell which limits there are to be left.
+        OperationError: it cannot be done, or the limits that are to stay cannot be read.
     """
     client = await connect_once(settings)
     queue = queue_of(settings, provider, model)
     now = await budget_status_of(client, queue)
     if now is None and not reset:
         raise OperationError(
-            f"nobody keeps the budget of {queue}, so the limits that were set before cannot be told, and these "
-            "would replace them all. Remedy: see that a pipeline process runs (`fleet status`), or add --reset"
+            f"the budget workflow of {queue} is not running (no pipeline worker), so the limits that are "
+            "set now cannot be read, and these would replace them all. Remedy: see that a pipeline process runs (`fleet status`), or add --reset"
         )
     old = LimitSettings() if reset or now is None else now.set_limits
     given = {name: value for name, value in asdict(limits).items() if value is not None}
@@ -93,16 +93,24 @@ async def _each(
 
 
 def to_json(budget_statuses: BudgetStatuses) -> dict[str, Any]:
-    """As ``--json`` shows them; null where nobody keeps a budget."""
+    """As ``--json`` shows them; null where no budget workflow answers."""
     return {"queues": {queue: asdict(one) if one else None for queue, one in budget_statuses.items()}}
 
 
 def show_budget_statuses(console: Console, budget_statuses: BudgetStatuses) -> None:
     """A line per queue; below them what an operator should know."""
-    table = Table("queue", "rate now", "limit", "used", "429s", "breaker", "why", pad_edge=False)
+    table = Table("queue", "rate now", "limit", "used", "429s", "state", "why", pad_edge=False)
     for queue, one in budget_statuses.items():
         if one is None:
-            table.add_row(shown(queue), "?", "", "", "", "[yellow]?", "nobody keeps its budget")
+            table.add_row(
+                shown(queue),
+                "?",
+                "",
+                "",
+                "",
+                "[yellow]?",
+                "the budget workflow is not running (no pipeline worker)",
+            )
             continue
         table.add_row(
             shown(queue),
@@ -110,7 +118,7 @@ def show_budget_statuses(console: Console, budget_statuses: BudgetStatuses) -> N
             _limits(one),
             f"{one.calls_per_minute:.0f}/min",
             str(one.refused),
-            f"[{_STYLES[one.breaker]}]{one.breaker}",
+            f"[{_STYLES[one.state]}]{one.state}",
             shown(one.why),
         )
     console.print(table)

@@ -78,7 +78,7 @@ def limits(
     reset: Annotated[bool, typer.Option("--reset", help="Back to the limits of the settings.")] = False,
     as_json: Json = False,
 ) -> None:
-    """What each queue hands out and why; with options, set a provider's limits for the whole fleet."""
+    """What each queue dispatches and why; with options, set a provider's limits for the whole fleet."""
     from fleet.cli import limits as budgets
     from fleet.cli.find_fleet import find_fleet
     from fleet.contracts import LimitSettings
@@ -99,7 +99,7 @@ def pause(
     why: Annotated[str, typer.Option(help="Shown to everybody who asks.")] = "paused by the operator",
     as_json: Json = False,
 ) -> None:
-    """Stop handing out a provider's calls, on all machines; calls under way end as usual."""
+    """Stop dispatching a provider's calls, on all machines; calls under way end as usual."""
     from fleet.cli import limits as budgets
     from fleet.cli.find_fleet import find_fleet
 

@@ -27,7 +27,7 @@ _PIPELINES, _ERRORS = 10, 5
 _ANSWER_SECONDS = 10.0
 _BLOCKS = " ▁▂▃▄▅▆▇█"
 _BREAKERS = {
-    "closed": ("open", "green"),
+    "closed": ("healthy", "green"),
     "probing": ("PROBING", "yellow"),
     "paused": ("PAUSED", "yellow"),
     "parked": ("PARKED", "bold red"),

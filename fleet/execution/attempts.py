@@ -1,6 +1,6 @@
 """Attempts that count what happened, not what was scheduled.
 
-Temporal counts every time it hands out an activity: a 429, a wait, a worker that was killed. What matters
+Temporal counts every time it dispatches an activity: a 429, a wait, a worker that was killed. What matters
 is how often the provider failed, so each execution carries its own counts in its heartbeat details, which
 reach every next attempt on whichever host. Details written just before a failure are delivered with it.
 """

@@ -20,7 +20,7 @@ class Arrivals:
         self._seconds: deque[float] = deque(maxlen=_REMEMBERED)
 
     def late(self, started_at: float) -> bool:
-        """Whether a task comes late that Temporal handed out at that time (unix seconds, by its clock)."""
+        """Whether a task comes late that Temporal dispatched at that time (unix seconds, by its clock)."""
         took = self._clock() - started_at
         self._seconds.append(took)
         return took - min(self._seconds) > _LATE_SECONDS

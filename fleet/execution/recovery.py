@@ -8,7 +8,7 @@ An answer that comes when Temporal is away, or while its process stands still, f
 machine. It is delivered by the pipeline's and the assistant's names, which ends whatever attempt there is; the
 other machine waits for that before it sends the call itself.
 
-After the heartbeat timeout only is handed out again what Temporal had handed out and the process had not begun. A
+After the heartbeat timeout only is dispatched again what Temporal had dispatched and the process had not begun. A
 process that is killed has such tasks for the milliseconds from their arrival until the journal has their tokens;
 one that stood still, or whose event loop was blocked, before it was replaced may have one for each of its pollers.
 What has no journal, such as loading a project's assistants, waits for Temporal's word too, which is given after
@@ -153,7 +153,7 @@ class Recovery:
                 details = [Attempts.handed_back(last, place, left.maybe_paid, left.response_id)]
         task = self.client.get_async_activity_handle(task_token=left.task.token)
         await task.fail(error, last_heartbeat_details=details, rpc_timeout=_RPC)
-        logger.warning("a process died: what it worked on is handed out again")
+        logger.warning("a process died: what it worked on is dispatched again")
 
     async def _pending(self, left: Left) -> PendingActivityInfo | None:
         """The assistant's activity, as long as its pipeline waits for it."""

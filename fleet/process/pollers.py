@@ -28,7 +28,7 @@ _POLL_ENDED, _POLL_FAILED = "temporal_long_request_latency", "temporal_long_requ
 _REQUEST_ENDED, _REQUEST_FAILED = "temporal_request_latency", "temporal_request_failure"
 # What a request fails with when the server has not answered it; all else is an answer.
 _UNANSWERED = frozenset({"TRANSPORT_ERROR", "UNAVAILABLE", "DEADLINE_EXCEEDED", "CANCELLED"})
-# What says of a task that was handed out again meanwhile.
+# What says of a task that was dispatched again meanwhile.
 _ON_TASKS = frozenset(
     {
         "RespondActivityTaskCompleted",

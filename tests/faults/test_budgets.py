@@ -118,7 +118,7 @@ async def test_a_storm_of_500_loses_nothing_and_ends_by_itself(fleet: Fleet) -> 
     results = [await pipeline.result() for pipeline in pipelines]
     assert all(result["pipeline_success"] for result in results)
     wait_for("it is open again", lambda: fleet.budget("openai", "closed"))
-    assert "⚠ PROVIDER IN TROUBLE" in fleet.log("pipeline_00") and "▶ PROVIDER OPEN" in fleet.log("pipeline_00")
+    assert "⚠ PROVIDER IN TROUBLE" in fleet.log("pipeline_00") and "▶ PROVIDER HEALTHY" in fleet.log("pipeline_00")
 
 
 async def test_spent_credit_parks_until_somebody_says_so_and_harms_no_other(fleet: Fleet) -> None:
@@ -293,7 +293,7 @@ async def test_projects_take_turns_and_what_is_urgent_goes_first(fleet: Fleet) -
 
 
 async def _started(pipeline: Pipeline) -> float:
-    """When its assistant was handed out."""
+    """When its assistant was dispatched."""
     moments = [
         event.event_time.ToMicroseconds() / 1e6
         async for event in pipeline.fetch_history_events()

@@ -99,7 +99,7 @@ def test_the_rate_swings_no_further_than_stated(
 def test_tokens_of_all_sizes_keep_to_the_limit(
     refill: float, largest: float, latency: float, headers: bool, seed: int
 ) -> None:
-    """What the queue hands out it does not know the size of: a few of the largest are refused. Within a process
+    """What the queue dispatches it does not know the size of: a few of the largest are refused. Within a process
     the gate, which is not here, sees to them."""
     minute = refill * 60
     world = World(

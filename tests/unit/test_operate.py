@@ -66,7 +66,7 @@ async def test_limits_that_nobody_can_tell_are_not_replaced(monkeypatch: pytest.
     monkeypatch.setattr(limits, "standing_of", nobody)
     monkeypatch.setattr(limits, "set_limits", take)
     settings = load_settings(api_base_url="http://localhost:8000")
-    with pytest.raises(OperationError, match=r"nobody keeps the budget of llm-openai.*Remedy"):
+    with pytest.raises(OperationError, match=r"the budget workflow of llm-openai is not running.*Remedy"):
         await limits.change(settings, "openai", None, LimitSettings(rpm=500), reset=False)
     assert set_to == []
     await limits.change(settings, "openai", None, LimitSettings(rpm=500), reset=True)

@@ -92,7 +92,7 @@ def state(settings: Settings) -> dict[str, Any]:
 
 def test_a_provider_shows_the_last_hour_and_today(state: dict[str, Any]) -> None:
     (openai,) = (provider for provider in state["providers"] if provider["provider"] == "openai")
-    assert openai["breaker"] is None and openai["why"] == "nobody keeps its budget"
+    assert openai["breaker"] is None and openai["why"] == "the budget workflow is not running (no pipeline worker)"
     assert openai["hour"] == {"answered": 20, "refused": 0, "failed": 0, "median_seconds": 1.75}
     assert openai["today"]["cost_usd"] == 0.2 and openai["today"]["input_tokens"] == 2000
     assert len(openai["series"]["answered"]) == STEPS and openai["series"]["answered"][-3:] == [0, 10, 10]

@@ -177,7 +177,7 @@ def test_a_worker_with_all_it_may_take_polls_nothing_and_serves(process: Process
 @pytest.mark.parametrize(
     ("operation", "status", "doubts"),
     [
-        ("RespondActivityTaskCompleted", "NOT_FOUND", 1),  # handed out again meanwhile
+        ("RespondActivityTaskCompleted", "NOT_FOUND", 1),  # dispatched again meanwhile
         ("RecordActivityTaskHeartbeat", "NOT_FOUND", 1),
         ("RespondActivityTaskCompleted", "TRANSPORT_ERROR", 1),
         ("DescribeNamespace", "UNAVAILABLE", 1),

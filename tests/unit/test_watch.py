@@ -91,7 +91,7 @@ async def test_where_the_queue_obeys_only_a_call_that_was_held_asks(server: Serv
 
 
 async def test_while_a_model_has_no_quota_every_call_goes_by_the_budgets_word(server: Server) -> None:
-    """The queue then hands out more than may be sent."""
+    """The queue then dispatches more than may be sent."""
     watch = watch_of(server, EXACT)
     server.answer = replace(budget_status(), held_models=[HeldModel("m", 1e9, "")])
     await watch.directive(0.0, holds_model=True)

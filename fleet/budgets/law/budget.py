@@ -27,12 +27,12 @@ _SLOWER, _LOWER = 0.5, 0.8
 # How fast it is learned and forgotten how many calls a second go back unsent, and what each one weighs.
 _WEIGHED_HALF_LIFE_SECONDS = 2.0
 _WEIGHT = math.log(2) / _WEIGHED_HALF_LIFE_SECONDS
-# Of such calls so many more are handed out, at most; processes spend some milliseconds on each.
+# Of such calls so many more are dispatched, at most; processes spend some milliseconds on each.
 _MIN_UNSENT, _MAX_UNSENT_SHARE, _SURPLUS, _MAX_DISPATCHED = 0.05, 0.95, 1.25, 100.0
 # While processes find out that their budget is kept again, they report seldom; see ``Reporter``.
 _RETURN_SECONDS = 30.0
 
-#: Why a budget is shut that begins beside a queue that hands out nothing.
+#: Why a budget is shut that begins beside a queue that dispatches nothing.
 SHUT_BEFORE = "the queue was shut when its budget began anew. Remedy: `fleet resume` its provider"
 
 
@@ -83,7 +83,7 @@ class Budget:
         self.costs = opening.costs or self.costs
         self.call_seconds = opening.timeout_seconds
         if not self.begun:
-            # What the queue hands out now stays until something is known.
+            # What the queue dispatches now stays until something is known.
             self.begun = True
             if opening.rate == 0:
                 self.paused = SHUT_BEFORE
@@ -346,7 +346,7 @@ class Budget:
         return 0.0 if shut else self._open_rate()
 
     def dispatch_rate(self) -> float:
-        """Calls a second that the queue may hand out. While calls of a model go back unsent it hands out so many
+        """Calls a second that the queue may dispatch. While calls of a model go back unsent it dispatches so many
         more that none takes another's turn; the processes' gates then keep the rate."""
         rate = self.rate()
         if not (rate and self.held_models and self.unsent > _MIN_UNSENT):

@@ -1,4 +1,4 @@
-"""What a budget has not heard of yet: calls that were handed out since the last reports of their processes. Pure.
+"""What a budget has not heard of yet: calls that were dispatched since the last reports of their processes. Pure.
 
 The more processes there are, the less often each may report. What has not been reported yet is estimated from the
 rate that was ordered since, and from when each process reported last."""
@@ -15,7 +15,7 @@ _REPORTS_A_SECOND = 10.0
 _PRESENT_SECONDS, _PRESENT_TURNS = 30.0, 3.0
 # No process keeps calls to itself for much longer than they usually do; how fast that is learned, by the report.
 _LONGEST_HELD, _HELD_WEIGHT = 1.5, 0.02
-# Where there is less to do than the queue may hand out, calls are as many as there were of late, or few.
+# Where there is less to do than the queue may dispatch, calls are as many as there were of late, or few.
 _MAX_PACE, _MIN_CALLS = 1.2, 0.5
 _ORDER_SECONDS = 0.1
 

@@ -28,7 +28,7 @@ _MIN_POLL_SECONDS, _MAX_POLL_SECONDS, _POLLS_A_SECOND = 1.0, 2.0, 10.0
 _HELD_SECONDS = 1.0
 # A gate waits for the answer where the last one is older than that; else it goes on by that one meanwhile.
 _OLD_SECONDS = 5.0
-# Where nobody keeps the budget, a query may wait for its deadline.
+# Where no pipeline worker runs, a query may wait for its deadline.
 _UNKEPT_SECONDS = 5.0
 
 
@@ -65,7 +65,7 @@ class Watch:
         return self._opened.exact and (self.last is None or self.last.exact)
 
     async def budget_status(self, at_most_seconds: float = FRESH_SECONDS) -> BudgetStatus | None:
-        """How the budget stands, at most so old; None where nobody keeps it."""
+        """How the budget stands, at most so old; None where no pipeline worker runs it."""
         self._ask_anew(at_most_seconds)
         if self._asking is not None:
             await asyncio.shield(self._asking)  # others wait for it too
@@ -78,7 +78,7 @@ class Watch:
             self._asking = asyncio.create_task(self._ask(), name=f"standing of {self._queue}")
 
     def _paced_by_queue(self, *, holds_model: bool) -> bool:
-        """Whether the queue hands out no more than may be sent. While a model has no quota it hands out more,
+        """Whether the queue dispatches no more than may be sent. While a model has no quota it dispatches more,
         since many go back unsent."""
         return self.exact and not holds_model and not (self.last is not None and self.last.held_models)
 
@@ -122,7 +122,10 @@ class Watch:
         if kept:
             logger.info("the budget of {} is kept again", self._queue)
         else:
-            logger.warning("nobody keeps the budget of {}: its queue goes on at its last rate", self._queue)
+            logger.warning(
+                "the budget workflow of {} is not running (no pipeline worker): the queue keeps its last rate",
+                self._queue,
+            )
 
     @property
     def _handle(self) -> WorkflowHandle[Any, Any]:

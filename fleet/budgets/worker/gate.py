@@ -38,7 +38,7 @@ _ROUNDING = 1e-6
 class Directive:
     """What the budget says to a call that could be sent by all else.
 
-    ``shut``: none is to be sent. ``queue_holds``: then the queue hands out none either, so that the call may wait
+    ``shut``: none is to be sent. ``queue_holds``: then the queue dispatches none either, so that the call may wait
     there. ``pace`` is this process's calls a second; None: the queue sees to that.
     """
 
@@ -128,7 +128,7 @@ class Gate:
                     directive = await ask(self._clock() - begun)
                     if directive.shut and directive.queue_holds:
                         return BACK_SECONDS
-                    # Given back at once, it would be handed out again at once: it keeps its slot to the end.
+                    # Given back at once, it would be dispatched again at once: it keeps its slot to the end.
                     wait, patient = self._wait_told(directive), True
                 if wait <= 0:
                     self._count(cost, directive.pace)

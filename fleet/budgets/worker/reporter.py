@@ -2,9 +2,8 @@
 
 Once a second while there is something to tell, sooner after a refusal or a failure that concerns the whole queue,
 less often where there are many processes (``allowance``); now and then while calls are on their way, so that a
-provider that keeps silent is not forgotten; never while idle.
-A budget that is not there is started; one that nobody keeps going is told less, so that its history does not grow.
-"""
+provider that keeps silent is not forgotten; never while idle. A budget that is not there is started; one that no
+pipeline worker runs is told less, so that its history does not grow."""
 
 import asyncio
 import time
@@ -122,7 +121,7 @@ class Reporter:
         self._news.failed(error, model, estimated, readings, sent_at, key)
 
     def held(self) -> None:
-        """A call was handed out, and goes back unsent since its model has no quota."""
+        """A call was dispatched, and goes back unsent since its model has no quota."""
         self._news.held += 1
         self._told.set()
 
@@ -160,7 +159,7 @@ class Reporter:
             id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
             start_signal=OPEN_SIGNAL,
             start_signal_args=[opening],
-            static_summary=f"how fast {self.queue} hands out calls",
+            static_summary=f"how fast {self.queue} dispatches calls",
             rpc_timeout=_RPC,
         )
 

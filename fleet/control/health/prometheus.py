@@ -181,7 +181,7 @@ def _journal_metrics(journals: Mapping[str, Counts | None]) -> Iterator[Metric]:
 
 def _budget_metrics(budgets: Mapping[str, BudgetStatus]) -> Iterator[Metric]:
     rate = GaugeMetricFamily(
-        "fleet_budget_rate_per_second", "Calls that the queue hands out at most.", labels=["queue"]
+        "fleet_budget_rate_per_second", "Calls that the queue dispatches at most.", labels=["queue"]
     )
     limit = GaugeMetricFamily(
         "fleet_budget_limit_per_second", "Each limit, as the budget knows it.", labels=["queue", "limit"]

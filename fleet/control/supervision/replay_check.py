@@ -59,7 +59,7 @@ async def replay_open(client: Client, into: Replayed) -> None:
                 await replay([history], into)
     except RPCError as error:
         raise TemporalUnavailable(
-            f"Temporal server connection failed: after {into.count} histories it did not hand out the next "
+            f"Temporal server connection failed: after {into.count} histories it did not dispatch the next "
             f"({error.message}). Remedy: see that the server is well (`fleet status`), then replay again"
         ) from None
 

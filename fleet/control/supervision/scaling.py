@@ -84,7 +84,7 @@ def _refuse(program: str, count: int) -> None:
         raise OperationError(f"{program} always has one process. Remedy: scale another program")
     if not 1 <= count <= MAX_PROCESSES:
         raise OperationError(
-            f"{program} can have 1 to {MAX_PROCESSES} processes, not {count}. Remedy: to hand out no calls use "
+            f"{program} can have 1 to {MAX_PROCESSES} processes, not {count}. Remedy: to dispatch no calls use "
             "`fleet pause`"
         )
 

@@ -64,7 +64,7 @@ async def _shut_or_open(settings: Settings, observer: Observer, action: str, ord
     why = str(order.get("why") or "paused from the page")[:_MAX_WHY]
     for queue in provider.limits:
         await (pause(client, queue, why) if action == "pause" else resume(client, queue))
-    return f"{provider.name} is {'paused' if action == 'pause' else 'open again'}, on all machines"
+    return f"calls of {provider.name} are {'paused' if action == 'pause' else 'dispatched again'}, on all machines"
 
 
 async def _command(settings: Settings, *arguments: str) -> str:

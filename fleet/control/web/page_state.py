@@ -141,7 +141,11 @@ def _provider(
 def _budget(budget: BudgetStatus | None) -> Json:
     if budget is None:
         unknown = dict.fromkeys(("breaker", "until", "rate", "calls_per_minute"))
-        return unknown | {"why": "nobody keeps its budget", "exact": False, "limits": []}
+        return unknown | {
+            "why": "the budget workflow is not running (no pipeline worker)",
+            "exact": False,
+            "limits": [],
+        }
     return {
         "breaker": budget.breaker,
         "why": budget.why,

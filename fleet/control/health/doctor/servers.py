@@ -58,7 +58,7 @@ def _without_temporal(queues: list[str], why: Check) -> list[Check]:
 
 
 async def _queue(client: Client, queue: str) -> Check:
-    """Whether calls are handed out, and whether a rate that is set for the queue holds."""
+    """Whether calls are dispatched, and whether a rate that is set for the queue holds."""
     what = f"queue {queue}"
     try:
         known, settable = await asyncio.gather(queue_rate(client, queue), limits_settable(client, queue))
@@ -69,10 +69,10 @@ async def _queue(client: Client, queue: str) -> Check:
     if trouble is not None:
         return Check(what, False, *trouble)
     rate = "no rate set yet" if known.rate is None else f"{known.rate:g} a second"
-    kept = (
-        "nobody keeps its budget yet" if budget_status is None else f"its budget is kept, {budget_status.breaker}"
+    state = (
+        "the budget workflow is not running (no pipeline worker)" if budget_status is None else budget_status.state
     )
-    return Check(what, True, f"one partition, its limit can be set, {rate}, {kept}")
+    return Check(what, True, f"one partition, its limit can be set, {rate}, {state}")
 
 
 def _rate_trouble(known: QueueRate, settable: bool) -> tuple[str, str] | None:

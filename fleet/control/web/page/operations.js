@@ -11,7 +11,7 @@ const ACTIONS = {
   pause: ({ provider }) => ({
     order: { action: 'pause', provider },
     title: `Pause ${provider}?`,
-    text: `No call of ${provider} is handed out any more, on all machines, until somebody resumes it. Calls under way end as usual; pipelines wait, and lose nothing.`,
+    text: `No call of ${provider} is dispatched any more, on all machines, until somebody resumes it. Calls under way end as usual; pipelines wait, and lose nothing.`,
     yes: `Pause ${provider}`,
     doing: `Pausing ${provider}`,
     ask: 'why',
@@ -19,7 +19,7 @@ const ACTIONS = {
   resume: ({ provider }) => ({
     order: { action: 'resume', provider },
     title: `Resume ${provider}?`,
-    text: `Calls of ${provider} are handed out again, on all machines, within its limits. If the cause still holds, such as spent credit or a rejected key, it is parked again.`,
+    text: `Calls of ${provider} are dispatched again, on all machines, within its limits. If the cause still holds, such as spent credit or a rejected key, it is parked again.`,
     yes: `Resume ${provider}`,
     doing: `Resuming ${provider}`,
     ask: null,

@@ -19,7 +19,7 @@ const BREAKERS = {
   parked: { rank: 0, word: 'parked', tone: 'bad', shape: 'bad' },
   probing: { rank: 1, word: 'probing', tone: 'warn', shape: 'probing' },
   paused: { rank: 3, word: 'paused', tone: 'paused', shape: 'paused' },
-  closed: { rank: 6, word: 'closed', tone: 'good', shape: 'good' },
+  closed: { rank: 6, word: 'healthy', tone: 'good', shape: 'good' },
 };
 const UNKEPT = { rank: 4, word: 'no budget', tone: 'unknown', shape: 'unknown' };
 const UNSERVED = { rank: 2, tone: 'bad', shape: 'bad' };
@@ -142,7 +142,7 @@ class LimitRow {
 }
 
 function whyOf({ breaker, why, until, queue, pollers }) {
-  const words = [why || (breaker === 'closed' ? 'calls flow' : breaker === null ? 'nobody keeps its budget' : '')];
+  const words = [why || (breaker === 'closed' ? 'calls flow' : breaker === null ? 'the budget workflow is not running (no pipeline worker)' : '')];
   if (breaker === 'parked') words.push(until === null ? 'stays so until somebody acts' : `opens at ${moment(until, hour)}, in ${whole(until - now())}`);
   if (pollers === 0) words.push(`nobody polls ${queue}`);
   return words.filter(Boolean).join(' · ');
@@ -151,7 +151,7 @@ function whyOf({ breaker, why, until, queue, pollers }) {
 function paceWords({ rate, exact, breaker }, requests) {
   if (rate === null) return '· rate unknown';
   if (rate >= UNLIMITED) return '· no limit known';
-  if (rate === 0) return `· nothing is handed out while ${breaker ?? 'at rate 0'}`;
+  if (rate === 0) return `· nothing is dispatched while ${breaker ?? 'at rate 0'}`;
   const about = exact ? '' : 'about ';
   const limit = requests ? `, limit ${pace(requests)}` : '';
   return `· may be ${about}${pace(rate * 60)}${limit}`;
