@@ -67,7 +67,8 @@ async def change(
     if now is None and not reset:
         raise OperationError(
             f"the budget workflow of {queue} is not running (no pipeline worker), so the limits that are "
-            "set now cannot be read, and these would replace them all. Remedy: see that a pipeline process runs (`fleet status`), or add --reset"
+            "set now cannot be read, and these would replace them all. Remedy: see that a pipeline process runs "
+            "(`fleet status`), or add --reset"
         )
     old = LimitSettings() if reset or now is None else now.set_limits
     given = {name: value for name, value in asdict(limits).items() if value is not None}

@@ -117,7 +117,7 @@ def resume(provider: Provider, as_json: Json = False) -> None:
     _show_limits(asyncio.run(budgets.open_again(settings, provider)), as_json=as_json)
 
 
-def _show_limits(budget_statuses: "budgets.Standings", *, as_json: bool) -> None:
+def _show_limits(budget_statuses: "budgets.BudgetStatuses", *, as_json: bool) -> None:
     from fleet.cli import limits as budgets
     from fleet.cli.show import console_for
 

@@ -76,13 +76,13 @@ def other_machines(
     now = now or datetime.now(UTC)
     polling = _polling(pollers, now)
     heard = _latest(machine for budget_status in budget_statuses for machine in budget_status.machines)
-    last_seen = _latest(last_seen)
+    remembered = _latest(last_seen)
     own = place_of(own_identity)
-    names = polling.keys() | heard.keys() | last_seen.keys()
+    names = polling.keys() | heard.keys() | remembered.keys()
     if own is not None:
         names -= {(own.host, own.machine)}
     return [
-        _machine(*name, polling.get(name, _Polling()), heard.get(name), last_seen.get(name), now)
+        _machine(*name, polling.get(name, _Polling()), heard.get(name), remembered.get(name), now)
         for name in sorted(names)
     ]
 
@@ -103,19 +103,15 @@ def _polling(pollers: Mapping[str, Iterable[PollerInfo]], now: datetime) -> dict
     return found
 
 
-def _latest(budget_statuses: Iterable[KnownMachine]) -> dict[tuple[str, str], KnownMachine]:
+def _latest(machines: Iterable[KnownMachine]) -> dict[tuple[str, str], KnownMachine]:
     """When each was last heard, and the latest that was told of how it is found."""
     found: dict[tuple[str, str], KnownMachine] = {}
-    for status in sorted(budget_statuses, key=lambda machine: machine.heard_at):
-        host, _, machine = status.machine[:_MAX_NAME].rpartition("+")
+    for known in sorted(machines, key=lambda machine: machine.heard_at):
+        host, _, machine = known.machine[:_MAX_NAME].rpartition("+")
         if not (host and machine):
             continue
-        before = found.get((host, machine), status)
-        version, url = (
-            (status if status.version else before).version,
-            (status if status.version else before).control_url,
-        )
-        found[host, machine] = KnownMachine(status.machine, status.heard_at, version, url)
+        telling = known if known.version else found.get((host, machine), known)
+        found[host, machine] = KnownMachine(known.machine, known.heard_at, telling.version, telling.control_url)
     return found
 
 
@@ -124,13 +120,13 @@ def _machine(
     machine: str,
     polling: _Polling,
     heard: KnownMachine | None,
-    last_seen: KnownMachine | None,
+    remembered: KnownMachine | None,
     now: datetime,
 ) -> OtherMachine:
     polled = min(polling.ages, default=None)
-    ages = [polled, _age(heard, now), _age(last_seen, now)]
+    ages = [polled, _age(heard, now), _age(remembered, now)]
     seen = min(age for age in ages if age is not None)
-    tells = next((one for one in (heard, last_seen) if one is not None and one.version), None)
+    tells = next((one for one in (heard, remembered) if one is not None and one.version), None)
     return OtherMachine(
         host,
         machine,

@@ -6,7 +6,7 @@ from typing import Any
 
 import httpx
 
-from fleet.devstack.simulator.addresses import Kind, provider_url
+from fleet.devstack.simulator.addresses import provider_url
 from fleet.devstack.simulator.app import create_app
 from fleet.devstack.simulator.engine import Engine
 from fleet.devstack.simulator.latency import Latency
@@ -54,8 +54,8 @@ class RunningSimulator:
 
     def provider_url(self, provider: str) -> str:
         """The base_url to give to a provider of that name."""
-        kinds: dict[str, Kind] = {"anthropic": "anthropic", "gemini": "gemini"}
-        return provider_url(self.base_url, provider, kinds.get(provider, "openai"))
+        kind = provider if provider in ("anthropic", "gemini") else "openai"
+        return provider_url(self.base_url, provider, kind)
 
 
 @contextmanager
