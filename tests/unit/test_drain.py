@@ -21,7 +21,7 @@ class Stuck:
 async def drained(monkeypatch: pytest.MonkeyPatch, max_seconds: float | None) -> int:
     monkeypatch.setattr(runtime, "_AFTER_DRAIN_SECONDS", 0.05)
     settings = load_settings(API_BASE_URL="http://localhost:8000", drain_seconds=0.2)
-    bounds = {} if max_seconds is None else {"most_drain_seconds": max_seconds}
+    bounds = {} if max_seconds is None else {"max_drain_seconds": max_seconds}
     process = WorkerProcess(settings, "pipeline_00", None, lambda client: [], **bounds)  # type: ignore[arg-type]
     running: Any = asyncio.create_task(asyncio.Event().wait())
     try:

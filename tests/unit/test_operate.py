@@ -63,7 +63,7 @@ async def test_limits_that_nobody_can_tell_are_not_replaced(monkeypatch: pytest.
         return paused(queue)
 
     monkeypatch.setattr(limits, "connect_once", connect)
-    monkeypatch.setattr(limits, "standing_of", nobody)
+    monkeypatch.setattr(limits, "budget_status_of", nobody)
     monkeypatch.setattr(limits, "set_limits", take)
     settings = load_settings(api_base_url="http://localhost:8000")
     with pytest.raises(OperationError, match=r"the budget workflow of llm-openai is not running.*Remedy"):

@@ -83,7 +83,7 @@ class Vitals:
     calls, if so."""
 
     stage: str
-    liveness_age_seconds: float
+    pulse_age_seconds: float
     lag_seconds: float
     loop_alive: bool
     connected: bool | None
@@ -96,7 +96,7 @@ class Vitals:
         """As its pulse tells."""
         return cls(
             stage=liveness.stage,
-            liveness_age_seconds=_ago(liveness.alive_at, now),
+            pulse_age_seconds=_ago(liveness.alive_at, now),
             lag_seconds=liveness.lag_seconds,
             loop_alive=_answers(liveness, now),
             connected=liveness.connected if liveness.current else None,
