@@ -1,13 +1,13 @@
 """``<state>/fleet.json``: where the fleet that ``fleet up`` started is found, and what it started."""
 
 import json
-import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Self
 
 from fleet.devstack.detached_processes import ProcessRecord
 from fleet.errors import OperationError
+from fleet.process.atomic_file import write_atomically
 
 _FILE = "fleet.json"
 
@@ -49,9 +49,7 @@ class FleetRecord:
 
     def save(self, state: Path) -> None:
         """Write it into a state folder."""
-        fresh = state / f".{_FILE}.{os.getpid()}"
-        fresh.write_text(json.dumps(asdict(self), indent=2) + "\n", "utf-8")
-        fresh.replace(state / _FILE)
+        write_atomically(state / _FILE, json.dumps(asdict(self), indent=2) + "\n")
 
     @staticmethod
     def remove(state: Path) -> None:

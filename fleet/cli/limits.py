@@ -20,7 +20,7 @@ _STYLES = {"healthy": "green", "probing": "yellow", "paused": "yellow", "parked"
 BudgetStatuses = dict[str, BudgetStatus | None]
 
 
-def queues_of(settings: Settings, provider: str | None) -> list[str]:
+def llm_queues(settings: Settings, provider: str | None) -> list[str]:
     """The queues of a provider, or of all.
 
     Raises:
@@ -50,7 +50,7 @@ def queue_of(settings: Settings, provider: str, model: str | None) -> str:
 
 async def see(settings: Settings, provider: str | None) -> BudgetStatuses:
     """How the budgets stand."""
-    return await budget_statuses_of(await connect_once(settings), queues_of(settings, provider))
+    return await budget_statuses_of(await connect_once(settings), llm_queues(settings, provider))
 
 
 async def change(

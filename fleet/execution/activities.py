@@ -84,7 +84,7 @@ class LoadActivities:
         plan = PipelinePlan(
             project_id=project_id,
             assistants=assistants,
-            queues=_queues_of(providers),
+            queues=_queue_by_model(providers),
             limits=ActivityLimits(
                 timeout_seconds=settings.activity_timeout_seconds,
                 heartbeat_timeout_seconds=settings.heartbeat_timeout_seconds,
@@ -136,7 +136,7 @@ def _providers_in(assistants: list[Assistant]) -> set[str]:
     return {assistant.provider for assistant in assistants} | fallbacks
 
 
-def _queues_of(providers: list[ProviderSettings]) -> dict[str, str]:
+def _queue_by_model(providers: list[ProviderSettings]) -> dict[str, str]:
     of_models = {f"{one.name}/{model}": one.queue_of(model) for one in providers for model in one.models}
     return {provider.name: provider.queue for provider in providers} | of_models
 

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, Self
 from loguru import logger
 
 from fleet.config import Settings
+from fleet.process.atomic_file import write_atomically
 from fleet.process.metrics import Metrics, sdk_labels
 from fleet.process.pollers import Polls, QueuePolls
 
@@ -252,20 +253,16 @@ class Liveness:
         with self._writing:
             self._take()
             self.record.at = time.time()
-            fresh = self._path.with_name(f".{self._path.name}.{self.record.pid}")
             try:
-                fresh.write_text(json.dumps(asdict(self.record)), "utf-8")
-                fresh.replace(self._path)
+                write_atomically(self._path, json.dumps(asdict(self.record)))
                 self._told = False
             except OSError as error:
-                self._sign_of_life(fresh, error)
+                self._sign_of_life(error)
 
-    def _sign_of_life(self, fresh: Path, error: OSError) -> None:
+    def _sign_of_life(self, error: OSError) -> None:
         """All that can be done on a full disk: the file's time needs no room."""
         with suppress(OSError):
             self._path.touch()
-        with suppress(OSError):
-            fresh.unlink(missing_ok=True)
         if not self._told:
             logger.warning("the pulse cannot be written to {}: {}", self._path, error.strerror)
         self._told = True

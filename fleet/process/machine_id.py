@@ -13,6 +13,7 @@ from pathlib import Path
 
 from loguru import logger
 
+from fleet.process.atomic_file import write_atomically
 from fleet.process.process_id import boot_id
 
 _FILE, _LOCK = "machine.json", "machine.lock"
@@ -89,9 +90,7 @@ def _kept(path: Path) -> tuple[str, Marks] | None:
 
 def _keep(path: Path, known: str, here: Marks) -> None:
     """Write it with the marks of now: cards come and go."""
-    fresh = path.with_suffix(".new")
-    fresh.write_text(json.dumps({"id": known} | asdict(here)) + "\n", "utf-8")
-    fresh.replace(path)
+    write_atomically(path, json.dumps({"id": known} | asdict(here)) + "\n")
 
 
 def _text(path: Path) -> str:

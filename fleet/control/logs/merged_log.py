@@ -15,6 +15,7 @@ from loguru import logger
 
 from fleet.control.logs.log_files import Loss, Position, Reader, files_of, merged, processes_in
 from fleet.errors import OperationError
+from fleet.process.atomic_file import write_atomically
 
 MERGED_LOG = "worker_production.log"
 _COMMIT = "merged.json"
@@ -117,9 +118,7 @@ class Merger:
             "positions": {process: asdict(reader.position) for process, reader in self._readers.items()},
             "last": {process: one.last.isoformat() for process, one in self._readers.items() if one.last},
         }
-        fresh = self.state / f".{_COMMIT}.{os.getpid()}"
-        fresh.write_text(json.dumps(committed), "utf-8")
-        fresh.replace(self.state / _COMMIT)
+        write_atomically(self.state / _COMMIT, json.dumps(committed))
 
     def _rotate(self) -> None:
         for number in range(self.backups, 0, -1):

@@ -3,7 +3,6 @@ budgets hear from no machine that has no calls.
 """
 
 import json
-import os
 from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
@@ -12,6 +11,7 @@ from loguru import logger
 
 from fleet.budgets.messages import KnownMachine
 from fleet.control.machines.other_machines import OtherMachine
+from fleet.process.atomic_file import write_atomically
 
 _FILE = "machines-seen.json"
 _SAVED_SECONDS, _FORGOTTEN_SECONDS, _MAX_MACHINES = 30.0, 24 * 3600.0, 100
@@ -50,9 +50,7 @@ class LastSeen:
         if not kept or now - self._saved_at < _SAVED_SECONDS:
             return
         self._saved_at = now
-        fresh = self._state / f".{_FILE}.{os.getpid()}"
         try:
-            fresh.write_text(json.dumps(kept), "utf-8")
-            fresh.replace(self._state / _FILE)
+            write_atomically(self._state / _FILE, json.dumps(kept))
         except OSError as error:
             logger.warning("{} cannot be written: {}", self._state / _FILE, error.strerror)

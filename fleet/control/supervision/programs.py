@@ -6,12 +6,12 @@ there is kept, since it is what is running.
 """
 
 import configparser
-import os
 from pathlib import Path
 
 from fleet.config import ProviderSettings, Settings
 from fleet.control.supervision.supervisord_home import CONFIGURATION, Home
 from fleet.errors import OperationError
+from fleet.process.atomic_file import write_atomically
 
 TRACKED_PROGRAMS = ("pipeline", "assistants", "openai", "anthropic", "gemini", "control")
 _HEADER = "; Written by fleet. Changes made by hand are lost.\n"
@@ -93,6 +93,4 @@ def _added_program(home: Home, provider: ProviderSettings) -> dict[str, str]:
 
 def _write(path: Path, program: str, section: dict[str, str]) -> None:
     lines = [_HEADER, f"[program:{program}]\n", *(f"{key}={value}\n" for key, value in section.items())]
-    fresh = path.with_name(f".{path.name}.{os.getpid()}")
-    fresh.write_text("".join(lines), "utf-8")
-    fresh.replace(path)
+    write_atomically(path, "".join(lines))

@@ -4,7 +4,6 @@ The file, ``<state>/trail.json``, lets a control process that is started anew go
 """
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
@@ -12,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from loguru import logger
+
+from fleet.process.atomic_file import write_atomically
 
 STEP_SECONDS = 60
 STEPS = 60
@@ -113,9 +114,7 @@ class History:
 
     def save(self, state: Path) -> None:
         """Write it down."""
-        fresh = state / f".{_FILE}.{os.getpid()}"
         try:
-            fresh.write_text(json.dumps(asdict(self)), "utf-8")
-            fresh.replace(state / _FILE)
+            write_atomically(state / _FILE, json.dumps(asdict(self)))
         except OSError as error:
             logger.warning("{} cannot be written: {}", state / _FILE, error.strerror)
