@@ -6,7 +6,7 @@ US dollars.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from typing import Any, Self
 
@@ -233,6 +233,40 @@ class AssistantResult:
 
 
 @dataclass(frozen=True)
+class StageMetadata:
+    """How an assistant's output came about. ``inputs`` are the function keys that it read; ``call_started`` (ISO
+    8601) and ``call_seconds`` are those of the call that was answered; the other fields are those of
+    :class:`AssistantResult`. An assistant without an answer has the model that it would have been sent to, the
+    ``attempts`` that failed, and the defaults."""
+
+    provider: str
+    model: str
+    inputs: list[str]
+    attempts: int = 0
+    input_tokens: int = 0
+    cached_input_tokens: int = 0
+    output_tokens: int = 0
+    cost_usd: float | None = None
+    price_version: str | None = None
+    price_note: str = ""
+    service_tier: str = ""
+    simulated: bool = False
+    finish_reason: str | None = None
+    call_started: str | None = None
+    call_seconds: float | None = None
+    idempotency_key: str | None = None
+    calls: int = 0
+    possibly_paid_twice: int = 0
+    reused_from: str | None = None
+
+    @classmethod
+    def of(cls, result: AssistantResult, inputs: list[str]) -> Self:
+        """Those of an answer."""
+        answer = {item.name: getattr(result, item.name) for item in fields(cls) if hasattr(result, item.name)}
+        return cls(inputs=inputs, call_started=result.started, call_seconds=result.seconds, **answer)
+
+
+@dataclass(frozen=True)
 class RetryOf:
     """The failed run whose finished outputs a pipeline takes over; argument of ``collect_finished_outputs``.
 
@@ -278,9 +312,7 @@ class StageRecord:
     """What one assistant did in a pipeline.
 
     ``status`` is an ``AssistantState``; ``started`` is None and ``duration`` 0 for one that never ran.
-    ``metadata`` holds provider, model, input_tokens, cached_input_tokens, output_tokens, cost_usd,
-    price_version, price_note, service_tier, simulated, attempts, finish_reason, inputs (the functionKeys it read),
-    idempotency_key.
+    ``metadata`` has the fields of :class:`StageMetadata`; records of older releases lack some of them.
     """
 
     stage: str

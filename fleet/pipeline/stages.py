@@ -1,6 +1,6 @@
 """The state of a running pipeline: what each assistant waits for, does and has answered. No I/O, no clock."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 
 from fleet.contracts import (
@@ -16,6 +16,7 @@ from fleet.contracts import (
     ErrorRecord,
     ModelChoice,
     NamedText,
+    StageMetadata,
     StageRecord,
 )
 from fleet.errors import InputError
@@ -200,7 +201,7 @@ def texts_of(assignment: Assignment) -> list[str]:
 
 
 def _record(stage: Stage) -> StageRecord:
-    assistant, result, error = stage.assistant, stage.result, stage.error
+    assistant = stage.assistant
     queued = datetime.fromtimestamp(stage.queued_at, UTC) if stage.queued_at is not None else None
     return StageRecord(
         stage=assistant.name,
@@ -209,26 +210,13 @@ def _record(stage: Stage) -> StageRecord:
         order=assistant.order,
         started=queued.isoformat(timespec="milliseconds") if queued else None,
         duration=stage.seconds(stage.queued_at or 0.0),
-        output=result.output if result else "",
-        metadata={
-            "provider": result.provider if result else stage.choice.provider,
-            "model": result.model if result else stage.choice.model,
-            "inputs": stage.inputs,
-            "attempts": result.attempts if result else error.attempts if error else 0,
-            "input_tokens": result.input_tokens if result else 0,
-            "cached_input_tokens": result.cached_input_tokens if result else 0,
-            "output_tokens": result.output_tokens if result else 0,
-            "cost_usd": result.cost_usd if result else None,
-            "price_version": result.price_version if result else None,
-            "price_note": result.price_note if result else "",
-            "service_tier": result.service_tier if result else "",
-            "simulated": bool(result and result.simulated),
-            "finish_reason": result.finish_reason if result else None,
-            "call_started": result.started if result else None,
-            "call_seconds": result.seconds if result else None,
-            "idempotency_key": result.idempotency_key if result else None,
-            "calls": result.calls if result else 0,
-            "possibly_paid_twice": result.possibly_paid_twice if result else 0,
-            "reused_from": result.reused_from if result else None,
-        },
+        output=stage.result.output if stage.result is not None else "",
+        metadata=asdict(_metadata(stage)),
     )
+
+
+def _metadata(stage: Stage) -> StageMetadata:
+    if stage.result is not None:
+        return StageMetadata.of(stage.result, stage.inputs)
+    failed = stage.error.attempts if stage.error is not None else 0
+    return StageMetadata(stage.choice.provider, stage.choice.model, stage.inputs, failed)
