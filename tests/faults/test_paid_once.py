@@ -172,7 +172,7 @@ def test_a_failed_pipeline_is_retried_from_where_it_failed_and_pays_only_for_the
     assert failed.returncode == 1 and [one["status"] for one in first["assistants"]] == ["done", "failed"]
     again = fleet.fleet("retry", first["workflow_id"], "--json")
     assert json_of(again.stdout)["error"]["code"] == "provider_error"  # nothing was mended yet
-    fleet.execution.backend_client(
+    fleet.backend(
         "UPDATE Assistant SET model = 'gpt-4o' WHERE project_id = ? AND \"order\" = 2", name
     )
     fleet.simulator.clear()
@@ -251,7 +251,7 @@ async def test_a_retry_that_ended_before_it_had_taken_over_loses_nothing(fleet: 
         assert fleet.temporal("workflow", "terminate", "--workflow-id", workflow_id).returncode == 0
     finally:
         fleet.supervisorctl("start", "assistants:*")
-    fleet.execution.backend_client("UPDATE Assistant SET model = 'gpt-4o' WHERE project_id = ?", name)
+    fleet.backend("UPDATE Assistant SET model = 'gpt-4o' WHERE project_id = ?", name)
     mended = json_of(fleet.fleet("retry", workflow_id, "--json").stdout)
     assert [assistant["reused"] for assistant in mended["assistants"]] == [True, False]
     assert outcomes(fleet) == ["answered"]

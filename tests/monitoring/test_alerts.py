@@ -152,7 +152,7 @@ def calls_of(fleet: Fleet, provider: str, model: str, count: int) -> None:
 
 def key(fleet: Fleet, provider: str) -> None:
     """Give the embedded backend a key for an added provider."""
-    fleet.execution.backend_client("INSERT OR REPLACE INTO ApiKey VALUES (?, ?)", provider, f"sim-{provider}-key")
+    fleet.backend("INSERT OR REPLACE INTO ApiKey VALUES (?, ?)", provider, f"sim-{provider}-key")
 
 
 @pytest.mark.timeout(400)

@@ -163,7 +163,7 @@ def test_the_doctor_names_what_makes_pipelines_fail(machine: Machine, fleet: Fle
     assert "nameless-" in checks["pipelines"]["says"]
     for check in checks.values():
         assert "Asistent nemá název - databáze poškozená" in check["says"] and check["remedy"]
-    fleet.execution.backend_client("UPDATE Assistant SET name='...' WHERE name IS NULL")
+    fleet.backend("UPDATE Assistant SET name='...' WHERE name IS NULL")
     assert machine.run("fleet run Kávovar --project nameless").returncode == 0
     well = machine.run("fleet doctor")
     assert well.returncode == 0 and "others have completed since" in well.stdout, well.stdout

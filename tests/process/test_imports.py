@@ -59,7 +59,7 @@ def test_what_does_not_use_temporal_loads_neither_its_sdk_nor_an_http_client(pro
     assert output.strip() == "[]"
 
 
-@pytest.mark.parametrize("module", ["main", "processes", "logs", "down", "finding", "screen"])
+@pytest.mark.parametrize("module", ["main", "scale_and_roll", "logs", "down", "find_fleet", "show"])
 def test_a_command_that_does_not_use_temporal_does_not_load_its_sdk(module: str) -> None:
     modules = ("temporalio", "httpx", "httpx2", "uvicorn")
     probe = f"import sys, fleet.cli.{module}; print([m for m in {modules!r} if m in sys.modules])"

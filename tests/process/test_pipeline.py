@@ -115,13 +115,13 @@ async def test_a_damaged_project_fails_by_name_before_anything_is_paid(
 
 async def test_a_missing_api_key_fails_before_anything_is_paid(fleet: Fleet) -> None:
     fleet.simulator.clear()
-    fleet.execution.backend_client("UPDATE ApiKey SET provider = 'nobody' WHERE provider = 'gemini'")
+    fleet.backend("UPDATE ApiKey SET provider = 'nobody' WHERE provider = 'gemini'")
     fleet.supervisorctl("restart", "assistants:*")  # a key that it has known serves for a minute more
     try:
         with pytest.raises(WorkflowFailureError) as caught:
             await run(fleet, "Kávovar", "seo-demo")
     finally:
-        fleet.execution.backend_client("UPDATE ApiKey SET provider = 'gemini' WHERE provider = 'nobody'")
+        fleet.backend("UPDATE ApiKey SET provider = 'gemini' WHERE provider = 'nobody'")
     cause = caught.value.cause
     assert isinstance(cause, ApplicationError) and "holds no API key for gemini" in cause.message
     assert fleet.simulator.ledger() == []
@@ -130,7 +130,7 @@ async def test_a_missing_api_key_fails_before_anything_is_paid(fleet: Fleet) -> 
 
 async def test_a_revoked_key_parks_its_queue_and_a_mended_one_opens_it(fleet: Fleet) -> None:
     fleet.simulator.clear()
-    fleet.execution.backend_client("UPDATE ApiKey SET api_key = 'sk-revoked-1234' WHERE provider = 'openai'")
+    fleet.backend("UPDATE ApiKey SET api_key = 'sk-revoked-1234' WHERE provider = 'openai'")
     fleet.add_project("one-call", {})
     pipeline = asyncio.create_task(run(fleet, "Kávovar", "one-call"))
     try:
@@ -139,7 +139,7 @@ async def test_a_revoked_key_parks_its_queue_and_a_mended_one_opens_it(fleet: Fl
         assert any("openai" in problem and "parked" in problem for problem in fleet.status()["problems"])
         assert "⛔ PROVIDER PARKED" in fleet.log("pipeline_00") and not pipeline.done()
     finally:
-        fleet.execution.backend_client("UPDATE ApiKey SET api_key = 'sim-openai-key' WHERE provider = 'openai'")
+        fleet.backend("UPDATE ApiKey SET api_key = 'sim-openai-key' WHERE provider = 'openai'")
     result = await asyncio.wait_for(pipeline, 60)
     assert result["stages"][0]["metadata"]["attempts"] == 1
     assert fleet.budget("openai", "closed")
