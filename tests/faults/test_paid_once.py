@@ -172,9 +172,7 @@ def test_a_failed_pipeline_is_retried_from_where_it_failed_and_pays_only_for_the
     assert failed.returncode == 1 and [one["status"] for one in first["assistants"]] == ["done", "failed"]
     again = fleet.fleet("retry", first["workflow_id"], "--json")
     assert json_of(again.stdout)["error"]["code"] == "provider_error"  # nothing was mended yet
-    fleet.backend(
-        "UPDATE Assistant SET model = 'gpt-4o' WHERE project_id = ? AND \"order\" = 2", name
-    )
+    fleet.backend("UPDATE Assistant SET model = 'gpt-4o' WHERE project_id = ? AND \"order\" = 2", name)
     fleet.simulator.clear()
     mended = fleet.fleet("retry", first["workflow_id"], "--json")
     assert mended.returncode == 0, mended.stderr

@@ -3,8 +3,6 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-import httpx
-
 from fleet.config import Settings, load_settings
 
 _PATIENCE_SECONDS = 15.0
@@ -31,6 +29,8 @@ def health_check(settings: Settings | None = None) -> Health:
     Raises:
         SettingsError: ``settings`` is None, and those of the environment are wrong.
     """
+    import httpx  # most commands load this package and make no request
+
     known = settings or load_settings()
     address = f"http://{known.control_host}:{known.control_port}"
     try:
