@@ -241,7 +241,7 @@ class World:
             self._keep()
 
     def order(self, act: Callable[[Budget], None]) -> None:
-        """The operator's hand, or a new key."""
+        """The operator acts, or there is a new key."""
         act(self.budget)
         self.news = True
 

@@ -16,7 +16,7 @@ from fleet.process.runtime import WorkerProcess, run_temporal_process, worker_op
 
 # A budget must not wait long for a process that is gone.
 _BUDGET_STICKY = timedelta(seconds=2)
-# Workflow tasks take moments, and others repeat them; yet the SDK's shutdown has been seen to wait for ever.
+# Workflow tasks take moments, and others repeat them; yet the SDK's shutdown has been seen never to return.
 _DRAIN_SECONDS = 15.0
 
 

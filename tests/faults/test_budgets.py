@@ -1,4 +1,4 @@
-"""Budgets on a real fleet: the operator's hand, providers in trouble, fallback, turns."""
+"""Budgets on a real fleet: the operator, providers in trouble, fallback, turns."""
 
 import asyncio
 import json

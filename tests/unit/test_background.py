@@ -83,7 +83,7 @@ class Endpoint:
     async def answer(self) -> LlmAnswer:
         provider = self.provider()
         try:
-            async with asyncio.timeout(20):  # looking goes on for ever
+            async with asyncio.timeout(20):  # looking does not end by itself
                 return await provider.complete(
                     REQUEST, timeout_seconds=5, resume_handle=ResumeHandle(None, self.tell)
                 )

@@ -268,7 +268,7 @@ async def test_one_that_could_not_send_before_it_was_restarted_probes_before_it_
 
 
 async def stuck(monkeypatch: pytest.MonkeyPatch) -> Process:
-    """A process that probes for ever."""
+    """A process whose probes never succeed."""
     process = Process(monkeypatch, Machine(out_of_order=LOST))
     await process.liveness.until("serving")
     process.machine.fail(process.reach, FAILURES_IN_A_ROW)

@@ -243,7 +243,7 @@ def test_a_pipeline_that_answers_with_an_error_is_asked_again_for_a_day() -> Non
     assert verdict(AssignmentRefused("…"), attempts, at=1e9 + day + 1).final
 
 
-def test_an_unforeseen_error_is_tried_three_times_and_not_for_ever() -> None:
+def test_an_unforeseen_error_is_tried_three_times_and_then_final() -> None:
     attempts = Attempts()
     outcomes = [verdict(ZeroDivisionError("division by zero"), attempts) for _ in range(3)]
     assert [outcome.final for outcome in outcomes] == [False, False, True]

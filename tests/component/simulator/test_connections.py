@@ -38,7 +38,7 @@ async def server_that_closes_idle_connections() -> AsyncIterator[str]:
         yield f"http://{host}:{port}"
 
 
-async def meanings(name: str, base_url: str) -> list[FailureKind]:
+async def failure_kinds(name: str, base_url: str) -> list[FailureKind]:
     """What two calls with a pause between them come to."""
     settings = load_settings(api_base_url="http://localhost:1", providers={name: {"base_url": base_url}})
     client = provider_factory(settings.provider(name))("sim-key-12345678")
@@ -54,5 +54,5 @@ async def meanings(name: str, base_url: str) -> list[FailureKind]:
 
 async def test_a_connection_that_the_server_may_be_closing_is_not_used() -> None:
     async with server_that_closes_idle_connections() as base_url:
-        found = await asyncio.gather(*(meanings(name, base_url) for name in ("openai", "anthropic", "gemini")))
+        found = await asyncio.gather(*(failure_kinds(name, base_url) for name in ("openai", "anthropic", "gemini")))
     assert found == [[FailureKind.BAD_REQUEST, FailureKind.BAD_REQUEST]] * 3
