@@ -224,7 +224,7 @@ def logs(
         if as_json:
             print_json(record.to_json())
         else:
-            print(record.text, flush=True)  # noqa: T201 - the log as it stands
+            print(record.text, flush=True)  # noqa: T201 - the log line, unchanged
 
     found, readers = logbook.past(settings, wanted, None if since is not None else lines)
     for record in found:

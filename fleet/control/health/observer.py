@@ -61,8 +61,8 @@ class Observer:
         return self._client
 
     async def snapshot(self, max_age_seconds: float, patience_seconds: float | None = None) -> Snapshot:
-        """A snapshot of at most that age, or a new one. With a patience, the last snapshot is returned if a server
-        delays the new one for longer than that."""
+        """A snapshot of at most that age, or a new one. With ``patience_seconds``, the last snapshot is returned
+        if a server delays the new one for longer than that."""
         if self._snapshot is not None and time.time() - self._snapshot.at <= max_age_seconds:
             return self._snapshot
         if self._looking is None or self._looking.done():

@@ -31,8 +31,8 @@ class _Unusable(FleetError):
 
 
 async def ask_machines(settings: Settings, machines: Sequence[OtherMachine]) -> list[OtherMachine]:
-    """The machines with their answers, or the reasons why there is none; all are asked in parallel, each for three
-    seconds at most.
+    """The machines with their answers, or the reasons why there is none; up to 20 are asked in parallel, each for
+    three seconds at most.
 
     The token, if there is one, is sent for a proxy in front of them, but to another machine only over https.
     """

@@ -59,7 +59,7 @@ class Machine:
         """Every program that has processes.
 
         Raises:
-            SupervisorAway: supervisord does not answer. Every other method raises it too.
+            SupervisorAway: supervisord does not answer. Every method that asks supervisord raises it.
         """
         return sorted({process.program for process in self.supervisor.processes()})
 

@@ -42,7 +42,11 @@ def write_programs(home: Home, settings: Settings) -> None:
 
 
 def processes_of(path: Path, program: str) -> int:
-    """``numprocs`` in a program's file; 1 if there is no file yet."""
+    """``numprocs`` in a program's file; 1 if there is no file yet.
+
+    Raises:
+        OperationError: the file cannot be read.
+    """
     parser = configparser.RawConfigParser(inline_comment_prefixes=(" ;",))
     try:
         parser.read(path, "utf-8")

@@ -11,8 +11,8 @@ const LEAST_HEIGHT = 2;
 /**
  * One chart: bars for events (`kind` "sum"), a stepped area for a level (`kind` "level").
  *
- * `least` is the smallest value that the top edge stands for, so that one event does not look like a flood; `say`
- * formats a value.
+ * `least` is the minimum value of the top edge, so that one event does not look like a flood; `say` formats a
+ * value.
  */
 export class Chart {
   #slots;

@@ -41,7 +41,7 @@ export function setAttribute(node, name, value) {
 }
 
 /**
- * Shows a state by a tone (colour) and a shape; a word stands beside them.
+ * Shows a state by a tone (colour) and a shape; the text beside them names it.
  * @param {Element} node with an svg.shape inside
  * @param {{tone: string, shape: string}} look
  */
