@@ -3,9 +3,9 @@
 import gc
 import sys
 
-# Loading modules makes hundreds of thousands of objects and no garbage, and looking through them for some takes an
-# eighth of a start. Whoever runs `python -m workers.<program>` ends in
-# fleet.process.lifecycle.run_process, which has garbage collected again. Until the module is found sys.argv[0] is
-# "-m": nobody else is affected who imports this.
+# Loading modules creates hundreds of thousands of objects and no garbage, and collections during it take an eighth
+# of the startup time. `python -m workers.<program>` calls fleet.process.lifecycle.run_process, which enables
+# collection again. sys.argv[0] is "-m" until the module is found, so no other importer of this package is
+# affected.
 if sys.argv[0] == "-m":
     gc.disable()

@@ -1,6 +1,6 @@
-"""``python -m workers.guardian``: replaces processes that stand still; an event listener of supervisord's.
+"""``python -m workers.guardian``: replaces frozen processes; runs as an event listener of supervisord.
 
-Source: supervisord.org/events.html. Standard output belongs to supervisord's protocol.
+Source: supervisord.org/events.html. Standard output is reserved for supervisord's protocol.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ from fleet.process.metrics import Metrics
 
 
 async def life(settings: Settings, name: str, liveness: Liveness, metrics: Metrics) -> int:
-    """Look after the processes at each tick, until supervisord goes."""
+    """Check the processes at each tick, until supervisord exits."""
     healer = Healer.of(Home.of(settings), lambda process: process.program != GUARDIAN)
     liveness.serving()
     while await asyncio.to_thread(_tick):
@@ -28,7 +28,7 @@ async def life(settings: Settings, name: str, liveness: Liveness, metrics: Metri
 
 
 def _tick() -> bool:
-    """Wait for supervisord's next event; False when it has gone."""
+    """Wait for supervisord's next event; False if supervisord has exited."""
     childutils.listener.ready(sys.stdout)  # type: ignore[no-untyped-call]
     head = sys.stdin.readline()
     if not head:

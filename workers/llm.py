@@ -1,4 +1,4 @@
-"""``python -m workers.llm PROVIDER``: calls one provider, whose SDK is the only one it imports."""
+"""``python -m workers.llm PROVIDER``: calls one provider, and imports only that provider's SDK."""
 
 import asyncio
 import sys
@@ -101,7 +101,7 @@ async def life(settings: Settings, name: str, liveness: Liveness, metrics: Metri
 
 
 async def prepared(session: ProviderSession) -> None:
-    """Have the client ready before the first call; a backend that is away is asked again then."""
+    """Create the client before the first call; if the backend is unreachable, the first call asks it again."""
     try:
         await session.prepare()
     except BackendError as error:
@@ -109,7 +109,7 @@ async def prepared(session: ProviderSession) -> None:
 
 
 def reach_of(provider: ProviderSettings, journal: AsyncJournal, session: ProviderSession) -> Reach:
-    """What this process needs for a call, and how it is seen."""
+    """What this process needs for a call, and how each of these is probed."""
     probes = {
         f"reach {provider.name}": lambda: see_reachable(provider.name, provider_address(provider)),
         "write its journal": journal.see_writable,
@@ -119,7 +119,7 @@ def reach_of(provider: ProviderSettings, journal: AsyncJournal, session: Provide
 
 
 async def renewed(session: ProviderSession) -> None:
-    """What kept calls from being sent may have been of the clients: certificates, say."""
+    """Renew the clients, since they may have caused the failure, for example by outdated certificates."""
     forget_certificates()
     await session.renew()
 

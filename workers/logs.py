@@ -19,7 +19,7 @@ _AFTER_TROUBLE_SECONDS = 10.0
 
 
 async def life(settings: Settings, name: str, liveness: Liveness, metrics: Metrics) -> int:
-    """Merge until a signal comes."""
+    """Merge until a stop signal comes."""
     stop = asyncio.Event()
     rotation = int(settings.log_rotation_mb * 1_000_000)
     merger = Merger(settings.logs, Home.of(settings).state, rotation, settings.log_backups, metrics.lines_dropped)

@@ -1,4 +1,5 @@
-"""``python -m workers.pipeline``: decides the order of assistants, and runs the budget workflows. No provider."""
+"""``python -m workers.pipeline``: runs the pipeline workflows, which order the assistants, and the budget
+workflows. Calls no provider."""
 
 from datetime import timedelta
 
@@ -14,9 +15,9 @@ from fleet.process.liveness import Liveness
 from fleet.process.metrics import Metrics
 from fleet.process.runtime import WorkerProcess, run_temporal_process, worker_options
 
-# A budget must not wait long for a process that is gone.
+# A budget must not wait long for a process that has died.
 _BUDGET_STICKY = timedelta(seconds=2)
-# Workflow tasks take moments, and others repeat them; yet the SDK's shutdown has been seen never to return.
+# Workflow tasks are short and other processes repeat them, but the SDK's shutdown has been seen to hang.
 _DRAIN_SECONDS = 15.0
 
 

@@ -1,4 +1,5 @@
-"""``python -m fleet.cli``: the ``fleet`` command, for those who know the interpreter and not its folder."""
+"""``python -m fleet.cli``: the ``fleet`` command, for callers that know the interpreter but not the folder of its
+scripts."""
 
 from fleet.cli.main import main
 

@@ -1,4 +1,4 @@
-"""The time that a pipeline cannot go below: its longest chain of calls. Pure."""
+"""The lower bound of a pipeline's duration: its longest chain of calls. No I/O."""
 
 from collections.abc import Iterable, Mapping
 from functools import cache
@@ -10,8 +10,8 @@ from fleet.contracts import StageRecord
 def critical_path_seconds(stages: Iterable[StageRecord], calls: Iterable[Mapping[str, Any]]) -> float | None:
     """The longest sum of call durations along a chain of assistants that wait for each other.
 
-    ``calls`` is the simulator's ledger; all calls of one assistant count, since it waits for each. What was
-    reused took no time. None where nothing was called, or the ledger lacks an answered call.
+    ``calls`` is the simulator's ledger; all calls of one assistant count, since it waits for each. Reused outputs
+    took no time. None if nothing was called, or if the ledger lacks an answered call.
     """
     durations: dict[str, float] = {}
     for call in calls:
@@ -25,7 +25,7 @@ def critical_path_seconds(stages: Iterable[StageRecord], calls: Iterable[Mapping
 
     @cache
     def until(key: str) -> float:
-        """When this assistant is done at the earliest."""
+        """The earliest time at which this assistant can be done, in seconds from the start."""
         return own[key] + max((until(one) for one in by_key[key].metadata.get("inputs", [])), default=0.0)
 
     return round(max(until(key) for key in by_key), 3)
@@ -36,5 +36,5 @@ def _reused(stage: StageRecord) -> bool:
 
 
 def _call_of(stage: StageRecord) -> str:
-    """The key of the call that this pipeline made for it, empty where it made none that was answered."""
+    """The key of the call that this pipeline made for the stage; empty if it made none that was answered."""
     return "" if _reused(stage) else str(stage.metadata.get("idempotency_key") or "")

@@ -1,4 +1,4 @@
-"""``fleet down``: drain the workers, end supervisord, then the embedded stack."""
+"""``fleet down``: drains the workers, ends supervisord, then the embedded stack."""
 
 import time
 from collections.abc import Callable
@@ -17,9 +17,9 @@ Say = Callable[[str], None]
 
 
 def take_down(home: Home, record: FleetRecord | None, *, say: Say) -> bool:
-    """End the fleet whose home this is; False if there was nothing to end.
+    """End the fleet in this home; False if there was nothing to end.
 
-    Its workers finish what they are doing, in parallel, each within its own bound (``stopwaitsecs``).
+    Its workers finish their tasks in parallel, each within its own bound (``stopwaitsecs``).
     """
     found = _end_supervisor(home, say)
     if record is not None:
@@ -42,9 +42,10 @@ def _end_supervisor(home: Home, say: Say) -> bool:
 
 
 def _drained(home: Home, supervisor: Supervisor, say: Say) -> None:
-    """Wait until no process runs; supervisord itself ends those that overstay.
+    """Wait until no process runs; supervisord itself kills those that take too long.
 
-    One that had just ended when all were told to stop has been started again since: it is told too.
+    A process that had just ended when all were told to stop is restarted by supervisord: it is told to stop as
+    well.
     """
     began, said = time.monotonic(), ""
     while running := [process for process in supervisor.processes() if process.pid is not None]:
@@ -65,7 +66,7 @@ def _draining(running: list[ProcessStatus]) -> str:
 
 
 def _wait_gone(supervisord: list[ProcessRecord]) -> None:
-    """Give supervisord time to leave by itself, so that its socket and pid file go with it."""
+    """Give supervisord time to exit by itself, so that it removes its socket and pid file."""
     deadline = time.monotonic() + _END_SECONDS
     while any(one.alive for one in supervisord) and time.monotonic() < deadline:
         time.sleep(_POLL_SECONDS)

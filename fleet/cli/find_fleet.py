@@ -1,4 +1,4 @@
-"""How a command finds the fleet that it is about."""
+"""How a command finds the fleet that it works on."""
 
 import os
 from typing import Any
@@ -22,7 +22,7 @@ from fleet.control.health.doctor import NOT_SET
 from fleet.errors import OperationError, SettingsError
 
 _STAND_IN = "http://127.0.0.1:8000"
-#: What is asked nowhere rather than in a place that nobody named.
+#: Addresses used when none is known, so that no request goes to an address that the user did not name.
 _UNKNOWN: dict[str, Any] = {"API_BASE_URL": f"http://{NOT_SET}", "TEMPORAL_HOST": f"{NOT_SET}:7233"}
 _DEFAULT_TEMPORAL = "localhost:7233"
 _CONTRADICTORY = ("providers", "heartbeat_interval_seconds", "heartbeat_timeout_seconds")
@@ -30,7 +30,7 @@ _MAX_WRONG = 50
 
 
 def settings_for_embedded() -> Settings:
-    """The settings where API_BASE_URL need not be set, since the embedded backend will take its place.
+    """The settings when API_BASE_URL need not be set, since the embedded backend will replace it.
 
     Raises:
         SettingsError: another setting is wrong.
@@ -42,7 +42,7 @@ def settings_for_embedded() -> Settings:
 
 
 def find_fleet() -> tuple[Settings, FleetRecord | None]:
-    """The settings that reach the running fleet: those of the record in the state folder, or one's own.
+    """The settings that reach the running fleet: from the record in the state folder, or the user's own.
 
     Raises:
         OperationError: no fleet was started here, and none is configured.
@@ -62,9 +62,9 @@ def find_fleet() -> tuple[Settings, FleetRecord | None]:
 
 
 def find_anyhow() -> tuple[Settings, list[str]]:
-    """The settings that reach the fleet as far as they can be used, and what is wrong with them, a line each.
+    """The settings that reach the fleet, as far as they can be used, and what is wrong with them, one line each.
 
-    Whatever is wrong has its default; an address that is missing or wrong is ``NOT_SET``.
+    A wrong setting gets its default; a missing or wrong address becomes ``NOT_SET``.
     """
     wrong: list[str] = []
     overrides: dict[str, Any] = {}
@@ -84,7 +84,7 @@ def find_anyhow() -> tuple[Settings, list[str]]:
 
 
 class _Given(Settings):
-    """Settings out of what is given alone."""
+    """Settings from the given values only."""
 
     model_config = SettingsConfigDict(env_file=None, toml_file=None)
 
@@ -97,7 +97,7 @@ class _Given(Settings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Neither the environment nor a file."""
+        """Use neither the environment nor a file."""
         return (init_settings,)
 
 
@@ -113,7 +113,7 @@ def _usable(**overrides: Any) -> Settings:
 
 
 def _sources() -> dict[str, Any]:
-    """What fleet.toml, .env and the environment say, each as far as it can be read; the last one wins."""
+    """The values in fleet.toml, .env and the environment, as far as each can be read; the later source wins."""
     values: dict[str, Any] = {}
     for source in (TomlConfigSettingsSource, DotEnvSettingsSource, EnvSettingsSource):
         try:
@@ -125,13 +125,13 @@ def _sources() -> dict[str, Any]:
 
 
 def _key_of(name: str) -> str:
-    """A setting goes by its variable where that is not of the fleet's own naming."""
+    """The key of a setting: its variable, if that does not follow the fleet's naming, otherwise its name."""
     field = Settings.model_fields.get(name)
     return str(field.validation_alias or name) if field is not None else name
 
 
 def _plain_variables() -> dict[str, str]:
-    """What the environment says, without the providers' sections."""
+    """The values in the environment, without the providers' sections."""
     found = {}
     for name in Settings.model_fields.keys() - {"providers"}:
         key = _key_of(name)
@@ -150,8 +150,8 @@ def _laid_over(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
 
 
 def _leave_out(values: dict[str, Any], place: tuple[int | str, ...]) -> None:
-    """Take out what is wrong: the value in that place, the section that lacks one there, or, where settings
-    contradict each other, those that may do so."""
+    """Remove what is wrong: the value at that place; or the section that lacks a value there; or, if settings
+    contradict each other, those that may be the cause."""
     if not place:
         for name in _CONTRADICTORY:
             values.pop(name, None)

@@ -1,4 +1,5 @@
-"""``<state>/fleet.json``: where the fleet that ``fleet up`` started is found, and what it started."""
+"""``<state>/fleet.json``: the addresses of the fleet that ``fleet up`` started, and the processes that it
+started."""
 
 import json
 from dataclasses import asdict, dataclass
@@ -14,10 +15,10 @@ _FILE = "fleet.json"
 
 @dataclass(frozen=True)
 class FleetRecord:
-    """Addresses of a fleet, and its processes outside supervisord together with supervisord itself.
+    """The addresses of a fleet, and its processes outside supervisord together with supervisord itself.
 
-    ``simulator`` is the simulator's address, None where the providers are real; ``ui`` is that of Temporal's
-    pages, None where Temporal is not embedded.
+    ``simulator`` is the simulator's address, None if the providers are real; ``ui`` is the address of Temporal's
+    pages, None if Temporal is not embedded.
     """
 
     temporal: str

@@ -1,4 +1,4 @@
-"""A fleet in the foreground: it stays up until a signal comes."""
+"""A fleet in the foreground: it runs until a stop signal comes."""
 
 import signal
 import threading
@@ -14,7 +14,7 @@ _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def stay_until_signal(record: FleetRecord) -> None:
-    """Return when a signal asks for the end.
+    """Return when a stop signal comes.
 
     Raises:
         OperationError: a process of the fleet ended by itself.
@@ -29,7 +29,7 @@ def stay_until_signal(record: FleetRecord) -> None:
 
 @contextmanager
 def signalled() -> Iterator[threading.Event]:
-    """An event that is set when a signal asks for the end."""
+    """An event that is set when a stop signal comes."""
     stop = threading.Event()
 
     def handle(number: int, frame: FrameType | None) -> None:

@@ -1,4 +1,4 @@
-"""``fleet limits``, ``fleet pause`` and ``fleet resume``: the operator's hand on the providers' queues."""
+"""``fleet limits``, ``fleet pause`` and ``fleet resume``: see and change what the providers' queues dispatch."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import asdict, replace
@@ -31,7 +31,7 @@ def llm_queues(settings: Settings, provider: str | None) -> list[str]:
 
 
 def queue_of(settings: Settings, provider: str, model: str | None) -> str:
-    """The queue whose limits are meant.
+    """The queue whose limits are meant: the model's own, or the provider's if ``model`` is None.
 
     Raises:
         SettingsError: there is no such provider.
@@ -49,17 +49,17 @@ def queue_of(settings: Settings, provider: str, model: str | None) -> str:
 
 
 async def see(settings: Settings, provider: str | None) -> BudgetStatuses:
-    """How the budgets stand."""
+    """The status of the budgets."""
     return await budget_statuses_of(await connect_once(settings), llm_queues(settings, provider))
 
 
 async def change(
     settings: Settings, provider: str, model: str | None, limits: LimitSettings, *, reset: bool
 ) -> BudgetStatuses:
-    """Set the limits that are given, and leave the others; ``reset`` goes back to those of the settings first.
+    """Set the given limits and keep the others; ``reset`` first restores the limits of the settings.
 
     Raises:
-        OperationError: it cannot be done, or the limits that are to stay cannot be read.
+        OperationError: it cannot be done, or the limits to keep cannot be read.
     """
     client = await connect_once(settings)
     queue = queue_of(settings, provider, model)
@@ -94,12 +94,12 @@ async def _each(
 
 
 def to_json(budget_statuses: BudgetStatuses) -> dict[str, Any]:
-    """As ``--json`` shows them; null where no budget workflow answers."""
+    """The form of ``--json``; null if no budget workflow answers."""
     return {"queues": {queue: asdict(one) if one else None for queue, one in budget_statuses.items()}}
 
 
 def show_budget_statuses(console: Console, budget_statuses: BudgetStatuses) -> None:
-    """A line per queue; below them what an operator should know."""
+    """One line per queue, and below them what an operator should know."""
     table = Table("queue", "rate now", "limit", "used", "429s", "state", "why", pad_edge=False)
     for queue, one in budget_statuses.items():
         if one is None:

@@ -1,4 +1,4 @@
-"""``fleet logs``: what all processes of this machine logged, in order of time."""
+"""``fleet logs``: the logs of all processes of this machine, in order of time."""
 
 import re
 import time
@@ -19,7 +19,7 @@ Show = Callable[[LogRecord], None]
 
 
 def moment(text: str, now: datetime | None = None) -> datetime:
-    """``10m``, ``2h``, ``1d`` ago, or a local date and time.
+    """The local time that ``10m``, ``2h``, ``1d`` (ago) or a date and time names.
 
     Raises:
         OperationError: it is neither.
@@ -36,7 +36,7 @@ def moment(text: str, now: datetime | None = None) -> datetime:
 
 
 def level(text: str) -> str:
-    """The least level to be shown.
+    """The lowest level to show.
 
     Raises:
         OperationError: there is no such level.
@@ -47,7 +47,7 @@ def level(text: str) -> str:
 
 
 def past(settings: Settings, wanted: Wanted, last: int | None) -> tuple[list[LogRecord], list[Reader]]:
-    """The last so many records that are wanted (None: all), and the readers at their ends.
+    """The last ``last`` matching records (None: all), and the readers positioned after them.
 
     Raises:
         OperationError: there are no logs.
@@ -60,7 +60,7 @@ def past(settings: Settings, wanted: Wanted, last: int | None) -> tuple[list[Log
 
 
 def follow(settings: Settings, wanted: Wanted, readers: list[Reader], show: Show) -> None:
-    """Show what comes, until interrupted. Never returns."""
+    """Show new records until interrupted. Never returns."""
     for record in _coming(settings, readers):
         if wanted.takes(record):
             show(record)

@@ -1,4 +1,5 @@
-"""A fleet's other machines at a terminal, for ``fleet status`` and ``fleet top``. Foreign text is harmless."""
+"""A fleet's other machines in a terminal, for ``fleet status`` and ``fleet top``. Text from outside is made
+harmless."""
 
 from datetime import datetime
 from typing import Any
@@ -13,8 +14,8 @@ Json = dict[str, Any]
 
 
 def machines_of(machines: list[Json], at: float) -> RenderableType:
-    """A line for each, as :class:`fleet.control.machines.other_machines.OtherMachine` has them, seen at that time
-    (unix seconds); below them their problems, and why one did not answer."""
+    """One line per machine, from the JSON of :class:`fleet.control.machines.other_machines.OtherMachine`, seen at
+    that time (unix seconds); below them their problems, and why a machine did not answer."""
     if not machines:
         return Text("no other machine is known", "dim")
     names = ("other machine", "state", "release", "up", "processes", "pollers", "polled", "reported")
@@ -46,7 +47,7 @@ def _state(machine: Json, at: float) -> Text:
             else Text("ok", "green")
         )
     since = datetime.fromtimestamp(at - machine["gone_seconds"]).strftime("%Y-%m-%d %H:%M:%S")
-    # Where it answers, its processes have ended, or do not reach Temporal.
+    # If it answers, its processes have ended or do not reach Temporal.
     return Text(f"{'answers, no work' if machine['told'] else 'gone'} since {since}", "bold red")
 
 
@@ -70,7 +71,7 @@ def _ago(value: float | None) -> str:
 
 
 def seconds(value: float | None) -> str:
-    """A duration in one unit; empty where it is not known."""
+    """A duration in one unit; empty if it is not known."""
     if value is None:
         return ""
     if value < 10:

@@ -1,6 +1,7 @@
-"""The ``fleet`` command: its subcommands, and the one place where it leaves.
+"""The ``fleet`` command: its subcommands, and the one place where it exits.
 
-Each command imports what it needs when it runs: all of it together takes a second of CPU, also for ``--help``.
+Each command imports what it needs when it runs: importing everything takes a second of CPU time, even for
+``--help``.
 """
 
 import asyncio
@@ -83,7 +84,7 @@ def up(
 
 @app.command()
 def down() -> None:
-    """End the fleet of this state folder: its workers finish their calls first."""
+    """End the fleet of this state folder; its workers finish their calls first."""
     from fleet.cli.down import take_down
     from fleet.cli.find_fleet import settings_for_embedded
     from fleet.cli.fleet_record import FleetRecord
@@ -106,7 +107,7 @@ def run(
     no_wait: NoWait = False,
     as_json: Json = False,
 ) -> None:
-    """Run a pipeline: its progress, then a table and the output."""
+    """Run a pipeline; shows its progress, then a table and the output."""
     from fleet.cli.find_fleet import find_fleet
     from fleet.cli.run import read_inputs, start_pipeline
 
@@ -151,7 +152,7 @@ def _show_started(record: "FleetRecord | None", started: "Started", *, as_json: 
 
 
 def _run(record: "FleetRecord | None", starting: "Coroutine[Any, Any, Started]", console: "Console") -> "Outcome":
-    """Run one pipeline to its end, showing its progress."""
+    """Run one pipeline to its end and show its progress."""
     from fleet.cli.run import critical_path_of
 
     simulator = record.simulator if record else None
@@ -160,7 +161,7 @@ def _run(record: "FleetRecord | None", starting: "Coroutine[Any, Any, Started]",
 
 
 def _show(outcome: "Outcome", record: "FleetRecord | None", console: "Console", *, as_json: bool) -> int:
-    """Show what came of a pipeline, the JSON object last; the exit status."""
+    """Show the result of a pipeline, the JSON object last; returns the exit status."""
     from fleet.cli.show import show_outcome
 
     if not as_json:
@@ -195,7 +196,7 @@ def show_preview_of(
     date: Day = None,
     as_json: Json = False,
 ) -> None:
-    """Show what an assistant would be sent, its estimated tokens and cost. Nothing is called."""
+    """Show what an assistant would be sent, with its estimated tokens and cost. No call is made."""
     from fleet.cli.find_fleet import find_fleet
     from fleet.cli.preview import preview
     from fleet.cli.run import read_inputs
@@ -245,10 +246,10 @@ def _complain(message: str) -> None:
 
 
 def main() -> NoReturn:
-    """Run the command and leave with its true exit status.
+    """Run the command and exit with its true exit status.
 
-    Leaves by ``os._exit``: a short-lived Temporal client has been seen to crash the interpreter on its way
-    out, after all work was done.
+    Exits through ``os._exit``: a short-lived Temporal client has been seen to crash the interpreter during
+    shutdown, after all work was done.
     """
     os.environ.update(without_proxy(os.environ))
     code = _guarded()
@@ -261,7 +262,7 @@ def main() -> NoReturn:
 
 
 def _guarded() -> int:
-    """The exit status of the command; what a user can cause ends in one line."""
+    """The exit status of the command; an error that a user can cause is printed in one line."""
     try:
         app()
     except SystemExit as left:

@@ -1,6 +1,7 @@
-"""Commands for who operates a fleet: see it, steer its queues and its processes, look into its logs.
+"""Commands for the operator of a fleet: show its state, control its queues and processes, read its logs.
 
-Each command imports what it needs when it runs: all of it together takes a second of CPU, also for ``--help``.
+Each command imports what it needs when it runs: importing everything takes a second of CPU time, even for
+``--help``.
 """
 
 import asyncio
@@ -27,7 +28,7 @@ def status(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Temporal, backend, processes and queues; the exit status is 1 if something is not well."""
+    """Show Temporal, backend, processes and queues; the exit status is 1 if there is a problem."""
     from fleet.cli.find_fleet import find_fleet
     from fleet.cli.show import console_for, show_status
     from fleet.control.health.status import status_of
@@ -50,7 +51,7 @@ def top(
     all_machines: Annotated[bool, typer.Option("--all", help="Show the other machines of the fleet too.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Providers, what waits, pipelines and errors, live; q ends it."""
+    """Show providers, backlog, pipelines and errors, live; q ends it."""
     from fleet.cli import top as watching
     from fleet.cli.find_fleet import find_fleet
     from fleet.cli.show import console_for
@@ -78,7 +79,7 @@ def limits(
     reset: Annotated[bool, typer.Option("--reset", help="Back to the limits of the settings.")] = False,
     as_json: Json = False,
 ) -> None:
-    """What each queue dispatches and why; with options, set a provider's limits for the whole fleet."""
+    """Show what each queue dispatches and why; with options, set a provider's limits for the whole fleet."""
     from fleet.cli import limits as budgets
     from fleet.cli.find_fleet import find_fleet
     from fleet.contracts import LimitSettings
@@ -99,7 +100,7 @@ def pause(
     why: Annotated[str, typer.Option(help="Shown to everybody who asks.")] = "paused by the operator",
     as_json: Json = False,
 ) -> None:
-    """Stop dispatching a provider's calls, on all machines; calls under way end as usual."""
+    """Stop dispatching a provider's calls, on all machines; calls in flight finish as usual."""
     from fleet.cli import limits as budgets
     from fleet.cli.find_fleet import find_fleet
 
@@ -109,7 +110,7 @@ def pause(
 
 @app.command()
 def resume(provider: Provider, as_json: Json = False) -> None:
-    """Hand out a provider's calls again, after a pause, a spent quota or a rejected key."""
+    """Dispatch a provider's calls again, after a pause, a spent quota or a rejected key."""
     from fleet.cli import limits as budgets
     from fleet.cli.find_fleet import find_fleet
 
@@ -132,7 +133,7 @@ def scale(
     program: Annotated[str, typer.Argument(help="A program, such as openai; see `fleet status`.")],
     count: Annotated[int, typer.Argument(help="How many processes it shall have on this machine.")],
 ) -> None:
-    """Have so many processes of a program; those that stay keep their calls, those that go finish theirs first."""
+    """Set the number of a program's processes; those that stay keep their calls, others finish theirs first."""
     from fleet.cli import scale_and_roll
     from fleet.cli.find_fleet import find_fleet
     from fleet.cli.show import console_for
@@ -145,7 +146,7 @@ def scale(
 def roll(
     programs: Annotated[list[str] | None, typer.Argument(help="All of them without it.")] = None,
 ) -> None:
-    """Renew processes one at a time, after an update or a change of settings, without a pause or a lost call."""
+    """Replace processes one at a time, after an update or a change of settings, without a pause or a lost call."""
     from fleet.cli import scale_and_roll
     from fleet.cli.find_fleet import find_fleet
     from fleet.cli.show import console_for
@@ -165,7 +166,7 @@ def supervise() -> None:
 
 @app.command()
 def replay(as_json: Json = False) -> None:
-    """Replay recorded and open workflows on this release; the exit status is 1 if one could not go on with it."""
+    """Replay recorded and open workflows on this release; the exit status is 1 if one cannot continue on it."""
     from fleet.cli import scale_and_roll
     from fleet.cli.find_fleet import find_fleet
     from fleet.cli.show import console_for, shown
@@ -184,7 +185,7 @@ def replay(as_json: Json = False) -> None:
 
 @app.command()
 def doctor(as_json: Json = False) -> None:
-    """Look at all that a fleet on this machine needs; the exit status is 1 if something is wrong."""
+    """Check everything that a fleet on this machine needs; the exit status is 1 if something is wrong."""
     from fleet.cli.find_fleet import find_anyhow
     from fleet.cli.show import console_for, show_checks
     from fleet.control.health.doctor import examine
@@ -209,7 +210,7 @@ def logs(
     lines: Annotated[int, typer.Option("-n", "--lines", min=0, help="Without --since, the last so many.")] = 100,
     as_json: Json = False,
 ) -> None:
-    """The logs of all processes of this machine, merged in order of time."""
+    """Show the logs of all processes of this machine, merged in order of time."""
     from fleet.cli import logs as logbook
     from fleet.cli.find_fleet import settings_for_embedded
     from fleet.control.logs.log_files import Wanted
@@ -223,7 +224,7 @@ def logs(
         if as_json:
             print_json(record.to_json())
         else:
-            print(record.text, flush=True)  # noqa: T201 - the log as it stands
+            print(record.text, flush=True)  # noqa: T201 - the log line, unchanged
 
     found, readers = logbook.past(settings, wanted, None if since is not None else lines)
     for record in found:
@@ -234,7 +235,7 @@ def logs(
 
 @app.command()
 def health(as_json: Json = False) -> None:
-    """Ask the control process whether this machine is well; the exit status is 1 if it is not."""
+    """Ask the control process whether this machine is healthy; the exit status is 1 if it is not."""
     from fleet.cli.find_fleet import find_fleet
     from fleet.cli.show import console_for, shown
     from fleet.control.health.readiness import health_check

@@ -9,5 +9,5 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON object as the
 
 
 def print_json(answer: dict[str, Any]) -> None:
-    """The object, on a line of its own."""
+    """Print the object on one line."""
     print(json.dumps(answer), flush=True)  # noqa: T201 - what --json is for

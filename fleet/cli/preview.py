@@ -1,4 +1,4 @@
-"""``fleet preview``: what an assistant would be sent, and what it would cost about, without a call."""
+"""``fleet preview``: what an assistant would be sent, and its approximate cost, without a call."""
 
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -17,9 +17,9 @@ from fleet.providers.prices import usd_for
 
 @dataclass(frozen=True)
 class Preview:
-    """One assistant's request. Tokens are estimates from the text's length; what earlier assistants will have
-    answered is not known and not counted. ``max_output_tokens`` None means that nothing bounds the answer;
-    dollars are None where a price is not known."""
+    """One assistant's request. Tokens are estimates from the length of the text; the outputs of earlier assistants
+    are not known and not counted. ``max_output_tokens`` None means that nothing bounds the answer; dollars are
+    None if a price is not known."""
 
     name: str
     function_key: str
@@ -79,6 +79,6 @@ def _find(assistants: list[Assistant], wanted: str, project_id: str) -> Assistan
 
 
 def _with_placeholders(assignment: Assignment) -> Assignment:
-    """The outputs of earlier assistants are known only in a pipeline."""
+    """Put placeholders for the outputs of earlier assistants, which are known only within a pipeline."""
     outputs = [replace(output, text=f"(what {output.name} will have answered)") for output in assignment.outputs]
     return replace(assignment, outputs=outputs)

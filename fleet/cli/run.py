@@ -1,4 +1,4 @@
-"""``fleet run`` and ``fleet retry``: start a pipeline, follow it, show what came of it."""
+"""``fleet run`` and ``fleet retry``: start a pipeline, follow it, return its result."""
 
 import asyncio
 import base64
@@ -54,7 +54,7 @@ Show = Callable[[Progress], None]
 
 @dataclass(frozen=True)
 class Started:
-    """A pipeline that runs."""
+    """A pipeline that was started."""
 
     client: Client
     handle: WorkflowHandle[Any, Any]
@@ -66,13 +66,13 @@ class Started:
 
     @property
     def run_id(self) -> str:
-        """The id of this run of it."""
+        """The id of this run."""
         return self.handle.first_execution_run_id or ""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of a pipeline. ``seconds`` is its wall time by Temporal's clock."""
+    """The result of a pipeline. ``seconds`` is its wall time by Temporal's clock."""
 
     workflow_id: str
     run_id: str
@@ -84,7 +84,7 @@ class Outcome:
     critical_path_seconds: float | None = None
 
     def with_critical_path(self, seconds: float | None) -> "Outcome":
-        """The same, with its critical path."""
+        """A copy with this critical path."""
         return replace(self, critical_path_seconds=seconds)
 
     @property
@@ -94,7 +94,7 @@ class Outcome:
 
     @property
     def written_by_simulator(self) -> bool:
-        """Whether its output, the last assistant's, is the simulator's."""
+        """Whether its output, that of the last assistant, comes from the simulator."""
         done = [stage for stage in self.stages if stage.status == AssistantState.DONE]
         return bool(done and done[-1].metadata.get("simulated"))
 
@@ -104,7 +104,8 @@ class Outcome:
         return self.error is None
 
     def to_json(self) -> dict[str, Any]:
-        """The one object that ``--json`` prints. ``assistants`` are those that ran; ``not_run`` names the rest."""
+        """The JSON object that ``--json`` prints. ``assistants`` are those that ran; ``not_run`` names the
+        others."""
         ran = [stage for stage in self.stages if stage.status in _SHOWN]
         answer: dict[str, Any] = {
             "workflow_id": self.workflow_id,
@@ -147,7 +148,7 @@ def _assistant_json(stage: StageRecord) -> dict[str, Any]:
 
 
 def read_inputs(topic: str, project: str, csv_file: Path | None, day: str | None) -> PipelineInputs:
-    """The pipeline's arguments, checked; ``day`` None means today.
+    """The pipeline's arguments, validated; ``day`` None means today.
 
     Raises:
         InputError: an argument cannot be used, or the file cannot be read.
@@ -157,7 +158,7 @@ def read_inputs(topic: str, project: str, csv_file: Path | None, day: str | None
 
 
 def _csv_argument(path: Path | None) -> str:
-    """The file's bytes as text, or in base64 where they are not UTF-8."""
+    """The file's bytes as text, or in base64 if they are not UTF-8."""
     if path is None:
         return ""
     try:
@@ -172,10 +173,11 @@ def _csv_argument(path: Path | None) -> str:
 
 
 async def start_pipeline(settings: Settings, inputs: PipelineInputs, priority: int | None = None) -> Started:
-    """Start a pipeline; of all that wait, those of priority 1 go first, those of 5 last, 3 is usual.
+    """Start a pipeline; of all that wait, priority 1 is dispatched first, 5 last, 3 is the default.
 
     Raises:
         TemporalUnavailable: the server cannot be reached.
+        OperationError: the server refused to start the pipeline.
     """
     client = await connect_once(settings)
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", inputs.project_id)[:60]
@@ -195,11 +197,11 @@ async def start_pipeline(settings: Settings, inputs: PipelineInputs, priority: i
 
 
 async def retry_pipeline(settings: Settings, workflow_id: str) -> Started:
-    """Start a failed pipeline again, with its own arguments, to go on from where it failed.
+    """Start a failed pipeline again with its own arguments, to continue from where it failed.
 
     Raises:
         TemporalUnavailable: the server cannot be reached.
-        OperationError: there is no such pipeline, or it has not failed.
+        OperationError: there is no such pipeline, it has not failed, or the server refused to start it.
     """
     client = await connect_once(settings)
     try:
@@ -235,10 +237,10 @@ def _refuse_not_failed(workflow_id: str, description: WorkflowExecutionDescripti
 
 
 async def follow(started: Started, show: Show, note: Callable[[str], None]) -> Outcome:
-    """Show the pipeline's progress until it ends; ``note`` gets what hinders the showing.
+    """Show the pipeline's progress until it ends; ``note`` gets the reason when progress cannot be shown.
 
     Raises:
-        TemporalUnavailable: the server went away; the pipeline goes on without the command.
+        TemporalUnavailable: the server stopped answering; the pipeline continues without the command.
     """
     result = asyncio.create_task(_result(started), name="result")
     noted = ""
@@ -292,7 +294,7 @@ async def _result(started: Started) -> Outcome:
 
 
 def _failure(failure: WorkflowFailureError) -> tuple[ErrorRecord, PipelineResult | None]:
-    """The record and the partial result that a failed pipeline carries; one made here for a cancelled one."""
+    """The error record and the partial result of a failed pipeline; for a cancelled one a record is made here."""
     cause = failure.cause
     if isinstance(cause, ApplicationError) and len(cause.details) == 2:
         record, partial = cause.details
@@ -302,9 +304,9 @@ def _failure(failure: WorkflowFailureError) -> tuple[ErrorRecord, PipelineResult
 
 
 def ledger_of(simulator: str) -> list[dict[str, Any]]:
-    """The simulator's calls; empty where it does not answer."""
+    """The simulator's calls; empty if it does not answer."""
     try:
-        # verify=False: reading the certificates takes longer than the answer, which is plain http.
+        # verify=False: reading the certificates takes longer than the answer, which comes over plain http.
         answer = httpx.get(f"{simulator}/ledger", timeout=10, trust_env=False, verify=False)
         calls: list[dict[str, Any]] = answer.json()["calls"]
     except httpx.HTTPError:
@@ -313,5 +315,6 @@ def ledger_of(simulator: str) -> list[dict[str, Any]]:
 
 
 def critical_path_of(outcome: Outcome, simulator: str | None) -> float | None:
-    """The critical path by the simulator's ledger; None for real providers, whose durations nobody recorded."""
+    """The critical path by the simulator's ledger; None for real providers, which have no record of the
+    durations."""
     return critical_path_seconds(outcome.stages, ledger_of(simulator)) if simulator else None

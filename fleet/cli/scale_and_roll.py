@@ -1,4 +1,4 @@
-"""``fleet scale``, ``fleet roll`` and ``fleet replay``: this machine's processes in the operator's hand."""
+"""``fleet scale``, ``fleet roll`` and ``fleet replay``: change this machine's processes, check its release."""
 
 import sys
 from collections.abc import Callable, Iterator
@@ -20,10 +20,10 @@ Say = Callable[[str], None]
 
 
 def scale(settings: Settings, program: str, count: int, say: Say) -> None:
-    """Have that many processes of a program on this machine.
+    """Set the number of processes of a program on this machine.
 
     Raises:
-        OperationError: it cannot be done; the message says what is in the way.
+        OperationError: it cannot be done; the message gives the reason.
     """
     with _operated(settings, say) as machine:
         change_count(machine, program, count)
@@ -31,12 +31,12 @@ def scale(settings: Settings, program: str, count: int, say: Say) -> None:
 
 
 async def replay_all(settings: Settings) -> "Replayed":
-    """Replay what earlier releases recorded, and all that is open on the server.
+    """Replay the histories that earlier releases recorded, and all open ones on the server.
 
     Raises:
         TemporalUnavailable: the server cannot be reached.
     """
-    # The other commands here have nothing to do with Temporal, whose SDK takes longer to load than they do.
+    # Imported here: the other commands do not use Temporal, whose SDK takes longer to load than they take to run.
     from fleet.control.supervision.replay_check import Replayed, recorded, replay, replay_open
     from fleet.process.runtime import connect_once
 
@@ -50,7 +50,7 @@ def renew(settings: Settings, programs: list[str], say: Say) -> None:
     """Renew processes one at a time.
 
     Raises:
-        OperationError: one did not come up, and the rest was left alone.
+        OperationError: a process did not come up; the remaining ones were not touched.
     """
     with _operated(settings, say) as machine:
         done = roll(machine, programs)
@@ -59,8 +59,8 @@ def renew(settings: Settings, programs: list[str], say: Say) -> None:
 
 @contextmanager
 def _operated(settings: Settings, say: Say) -> Iterator[Machine]:
-    """This machine, for this operator alone. A signal ends the command in good order, with the status that a
-    shell expects."""
+    """This machine, locked for this operator. A signal ends the command after the current process, with the exit
+    status that a shell expects."""
     home = Home.of(settings)
     try:
         with operating(home), interruptible() as interruption:

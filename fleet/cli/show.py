@@ -1,4 +1,5 @@
-"""What the commands show to people: progress, results, status. Foreign text never reaches the terminal raw."""
+"""What the commands show to people: progress, results, status. Text from outside is made harmless before it is
+printed."""
 
 from __future__ import annotations
 
@@ -15,7 +16,7 @@ from rich.table import Table
 from fleet.contracts import AssistantState, Progress, Spent, StageRecord
 from fleet.process.logging import harmless
 
-if TYPE_CHECKING:  # every command loads this module, and few load those
+if TYPE_CHECKING:  # every command loads this module, few load these
     from collections.abc import Iterator
 
     from fleet.cli.fleet_record import FleetRecord
@@ -30,24 +31,24 @@ _SIMULATED = "Written by the provider simulator, not by a model."
 
 
 def shown(text: str) -> str:
-    """One line of foreign text, made harmless for a terminal."""
+    """One line of text from outside, made harmless for a terminal."""
     return escape(harmless(text))
 
 
 def shown_lines(text: str) -> str:
-    """Foreign text with its line breaks, every other control character made harmless."""
+    """Text from outside with its line breaks; every other control character is made harmless."""
     return "\n".join(shown(line) for line in text.splitlines())
 
 
 def console_for(*, stderr: bool = False) -> Console:
-    """A console; where it is no terminal, wide enough that a file shows whole tables."""
+    """A console; if it is not a terminal, wide enough that a file contains whole tables."""
     console = Console(stderr=stderr)
     return console if console.is_terminal else Console(stderr=stderr, width=_FILE_WIDTH)
 
 
 @contextmanager
 def progress_on(console: Console) -> Iterator[Show]:
-    """A live table where the console is a terminal, one line per change elsewhere."""
+    """A live table if the console is a terminal, otherwise one line per change."""
     if not console.is_terminal:
         yield _Changes(console).show
         return
@@ -96,7 +97,7 @@ def _progress_table(progress: Progress) -> Table:
 
 
 def show_outcome(console: Console, outcome: Outcome) -> None:
-    """The table of what each assistant did, the output, the figures."""
+    """Print the table of the assistants, the output and the totals."""
     names = ("assistant", "provider/model", "state", "tries", "seconds", "tokens", "cost")
     table = Table(*names, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     for stage in outcome.stages:
@@ -134,7 +135,7 @@ def _stage_row(stage: StageRecord) -> tuple[str, ...]:
 
 
 def _cost(data: dict[str, Any]) -> str:
-    """What an answer cost, by its stage's metadata."""
+    """The cost of an answer, from its stage's metadata."""
     cost = data.get("cost_usd")
     about = "about " if data.get("price_note") else ""
     amount = "unknown" if cost is None else f"{about}${cost:.4f}"
@@ -142,7 +143,7 @@ def _cost(data: dict[str, Any]) -> str:
 
 
 def _spent(spent: Spent) -> str:
-    """What is paid first; what is not paid is called so."""
+    """The paid amount first; simulated amounts are marked as not paid."""
     parts = [f"${spent.cost_usd:.4f}"]
     if spent.unpriced_calls:
         parts.append(f"{spent.unpriced_calls} call(s) of unknown price")
@@ -152,7 +153,7 @@ def _spent(spent: Spent) -> str:
 
 
 def show_preview(console: Console, preview: Preview) -> None:
-    """A request's two messages, and its estimates."""
+    """Print a request's two messages and its estimates."""
     console.print(f"{shown(preview.name)} would ask {shown(preview.provider)}/{shown(preview.model)}:")
     console.rule("system")
     console.print(shown_lines(preview.system_prompt), highlight=False, soft_wrap=True)
@@ -171,7 +172,7 @@ def _usd(amount: float | None) -> str:
 
 
 def show_checks(console: Console, checks: list[Check]) -> None:
-    """A line per check, and what to do about those that are not well."""
+    """Print one line per check, and the remedy of those that have one."""
     for check in checks:
         mark = "[green]ok     [/]" if check.ok else "[bold red]problem[/]"
         console.print(f"{mark}  {shown(check.what)}: {shown(check.says)}", soft_wrap=True)
@@ -180,8 +181,8 @@ def show_checks(console: Console, checks: list[Check]) -> None:
 
 
 def show_status(console: Console, status: FleetStatus, *, in_all: bool = False) -> None:
-    """Servers, processes and queues, other machines, and below them whatever is not well. ``in_all`` says which
-    machine this is, and where there is no other one."""
+    """Print servers, processes, queues and other machines, and below them all problems. ``in_all`` also prints
+    this machine's name, and says so if there is no other machine."""
     if in_all:
         console.print(f"machine  {shown(status.machine)}, release {shown(status.version)}")
     console.print(_server("Temporal", status.temporal))
@@ -217,7 +218,7 @@ def _number(value: int | None) -> str:
 
 
 def show_addresses(console: Console, record: FleetRecord) -> None:
-    """Where a fleet that has just come up is found."""
+    """Print the addresses of a fleet that has just come up."""
     console.print(f"Temporal  {record.temporal}" + (f"   pages: {record.ui}" if record.ui else ""))
     console.print(f"backend   {record.backend}")
     console.print(f"control   {record.control}/status")

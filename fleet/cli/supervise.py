@@ -17,14 +17,14 @@ from fleet.process.process_id import end_with_parent
 _LOOK_SECONDS = 1.0
 _OPEN_SECONDS = 20.0
 _END_SECONDS = 30.0
-#: Above the 630 s after which supervisord itself would have ended its processes.
+#: Longer than the 630 s after which supervisord itself would have killed its processes.
 _DRAIN_SECONDS = 640.0
 
 
 def supervise(say: Say) -> None:
-    """Run supervisord until a signal comes; then all programs drain at once, and it ends.
+    """Run supervisord until a signal comes; then all programs drain in parallel, and supervisord ends.
 
-    supervisord itself, told to end, would have them drain one after another.
+    If supervisord itself got the signal, it would drain them one after another.
 
     Raises:
         SettingsError: a setting is wrong.
@@ -40,8 +40,8 @@ def supervise(say: Say) -> None:
 
 
 def keep(home: Home, command: list[str], stop: threading.Event, say: Say) -> None:
-    """Run this supervisord until ``stop`` is set, and outlive all of its processes: whoever started this one, as
-    systemd does, kills what is left when it ends.
+    """Run this supervisord until ``stop`` is set, and outlive all of its processes: systemd, for example, kills
+    all remaining processes when this one ends.
 
     Raises:
         OperationError: supervisord ended by itself; its processes have finished their calls.
@@ -60,8 +60,8 @@ def keep(home: Home, command: list[str], stop: threading.Event, say: Say) -> Non
 
 
 def _end(supervisord: "subprocess.Popen[bytes]", home: Home, say: Say) -> None:
-    """Have it drain and end. One that does not open its socket, or does not leave, is killed: its processes then
-    drain by themselves."""
+    """Have supervisord drain and end. If it does not open its socket or does not exit, it is killed: its processes
+    then drain by themselves."""
     given_up = time.monotonic() + _OPEN_SECONDS
     while supervisord.poll() is None and not _taken_down(home, say):
         if time.monotonic() > given_up:
@@ -83,15 +83,16 @@ def _taken_down(home: Home, say: Say) -> bool:
 
 
 def _wait_for_processes(home: Home) -> None:
-    """Until those have ended that a supervisord left behind; the kernel tells them to drain when it is gone."""
+    """Wait until the processes that a supervisord left behind have ended; the kernel tells them to drain when it
+    is gone."""
     given_up = time.monotonic() + _DRAIN_SECONDS
     while processes_of(home) and time.monotonic() < given_up:
         time.sleep(_LOOK_SECONDS / 5)
 
 
 def processes_of(home: Home) -> list[int]:
-    """The pids of all that this home's supervisord has started, whether or not it still runs. Source:
-    supervisord.org/subprocess.html, SUPERVISOR_SERVER_URL."""
+    """The pids of all processes that this home's supervisord started, whether or not supervisord still runs.
+    Source: supervisord.org/subprocess.html, SUPERVISOR_SERVER_URL."""
     mark = f"SUPERVISOR_SERVER_URL=unix://{home.folder}/state/{home.socket.name}".encode()
     return [int(path.name) for path in Path("/proc").glob("[0-9]*") if mark in _environment(path)]
 
@@ -99,5 +100,5 @@ def processes_of(home: Home) -> list[int]:
 def _environment(process: Path) -> list[bytes]:
     try:
         return (process / "environ").read_bytes().split(b"\0")
-    except OSError:  # it has ended meanwhile, or is another user's
+    except OSError:  # the process has ended, or belongs to another user
         return []

@@ -1,4 +1,4 @@
-"""``fleet top``: what the control process's page shows, at a terminal, live."""
+"""``fleet top``: the content of the control process's page in a terminal, live."""
 
 import select
 import sys
@@ -37,14 +37,14 @@ Json = dict[str, Any]
 
 
 class Watched:
-    """A control process that is asked again and again."""
+    """A control process that is polled."""
 
     def __init__(self, settings: Settings) -> None:
         self.address = f"http://{settings.control_host}:{settings.control_port}"
         self._http = httpx.Client(base_url=self.address, timeout=_ANSWER_SECONDS, trust_env=False, verify=False)
 
     def look(self) -> Json:
-        """Its state, with ``pipelines`` and how far the first of them are.
+        """Its state, with ``pipelines`` and the progress of the first of them.
 
         Raises:
             OperationError: it does not answer.
@@ -68,7 +68,7 @@ class Watched:
 
 
 def show_once(console: Console, settings: Settings, *, in_all: bool = False) -> Json:
-    """Show the state of this moment, with the other machines ``in_all``.
+    """Show the current state; ``in_all`` includes the other machines.
 
     Raises:
         OperationError: the control process does not answer.
@@ -79,7 +79,7 @@ def show_once(console: Console, settings: Settings, *, in_all: bool = False) -> 
 
 
 def show_live(console: Console, settings: Settings, *, in_all: bool = False) -> None:
-    """Show it until ``q`` or Ctrl-C; a control process that is away is waited for.
+    """Show the state until ``q`` or Ctrl-C; if the control process stops answering, wait for it.
 
     Raises:
         OperationError: it did not answer the first time.
@@ -97,7 +97,7 @@ def show_live(console: Console, settings: Settings, *, in_all: bool = False) -> 
 
 @contextmanager
 def _keys() -> Iterator[Any]:
-    """Lets single keys be waited for; gives a function that says whether one came within a time."""
+    """Reads single keys; yields a function that returns whether a key was pressed within a time."""
     if not sys.stdin.isatty():
 
         def wait(key: str, seconds: float) -> bool:
@@ -120,10 +120,10 @@ def _keys() -> Iterator[Any]:
 
 
 def picture(state: Json, *, in_all: bool = False) -> RenderableType:
-    """All of it, the most pressing first; ``in_all``, with the other machines."""
+    """The whole state, the most urgent first; ``in_all`` includes the other machines."""
     parts = [_verdict(state), _providers(state), _today(state), _pipelines(state), _processes(state)]
     if in_all:
-        # A control process of 0.1.0 does not tell of them.
+        # A control process of 0.1.0 does not report them.
         parts.append(machines_of(state.get("machines", []), state["at"]))
     return Group(*parts, _errors(state))
 
@@ -165,7 +165,7 @@ def _today(state: Json) -> Text:
     today = state["today"]
     tokens = today["input_tokens"] + today["output_tokens"]
     unpriced = f" (+ {today['unpriced_calls']:.0f} calls of unknown price)" if today["unpriced_calls"] else ""
-    not_paid = today.get("simulated_cost_usd", 0.0)  # which a control process of 0.1.0 does not tell
+    not_paid = today.get("simulated_cost_usd", 0.0)  # a control process of 0.1.0 does not report it
     simulated = f" + ${not_paid:.4f} simulated, not paid" if not_paid else ""
     return Text(
         f"today  ${today['cost_usd']:.4f}{unpriced}{simulated}  "
@@ -220,7 +220,7 @@ def _errors(state: Json) -> RenderableType:
 
 
 def sparks(series: list[float | None]) -> str:
-    """A series as a row of blocks, two minutes each; what is not known is a gap."""
+    """A series as a row of blocks, two minutes each; an unknown value is a gap."""
     pairs = [series[number : number + 2] for number in range(0, len(series), 2)]
     sums = [sum(one or 0.0 for one in pair) if any(one is not None for one in pair) else None for pair in pairs]
     most = max((one for one in sums if one is not None), default=0.0)

@@ -1,4 +1,4 @@
-"""``fleet up``: the embedded stack, then supervisord, then wait until every queue is polled."""
+"""``fleet up``: starts the embedded stack, then supervisord, then waits until every queue is polled."""
 
 import asyncio
 import fcntl
@@ -37,8 +37,8 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class UpOptions:
-    """``external``: Temporal and backend are the user's own. ``real_providers``: calls are sent to the
-    providers themselves, and paid."""
+    """``external``: Temporal and backend are the user's own. ``real_providers``: calls go to the providers
+    themselves and are paid."""
 
     port_base: int | None = None
     external: bool = False
@@ -46,12 +46,12 @@ class UpOptions:
 
 
 def bring_up(options: UpOptions, say: Say) -> FleetRecord:
-    """Start a fleet and wait until it works; nothing stays behind if it does not.
+    """Start a fleet and wait until it works; if it does not, everything is ended again.
 
     Raises:
-        OperationError: it cannot be started; the message names what is in the way.
+        OperationError: it cannot be started; the message gives the reason.
         SettingsError: a setting is wrong.
-        TemporalUnavailable, BackendError: with ``external``, a server is not there.
+        TemporalUnavailable, BackendError: with ``external``, a server does not answer.
     """
     settings = load_settings() if options.external else settings_for_embedded()
     home = Home.of(settings)
@@ -111,7 +111,7 @@ def _ports(options: UpOptions, settings: Settings) -> Ports:
 
 
 async def _see_servers(settings: Settings) -> None:
-    """One's own servers must answer before anything is started."""
+    """Check that the user's own servers answer before anything is started."""
     await connect_once(settings)
     async with Backend.from_settings(settings) as backend:
         await backend.health()
@@ -128,7 +128,7 @@ def _see_keys(settings: Settings) -> None:
 
 
 def _stack(options: UpOptions, settings: Settings, home: Home, ports: Ports) -> Stack:
-    """The parts of the embedded stack that are wanted."""
+    """The embedded stack with the parts that the options need."""
     parts = frozenset() if options.external else frozenset({"temporal", "backend"})
     parts |= frozenset() if options.real_providers else {"simulator"}
     providers = tuple(sorted(settings.providers))
@@ -136,7 +136,7 @@ def _stack(options: UpOptions, settings: Settings, home: Home, ports: Ports) -> 
 
 
 def _start(stack: Stack, options: UpOptions, settings: Settings, home: Home, say: Say) -> FleetRecord:
-    """Start the stack, and supervisord."""
+    """Start the stack and supervisord."""
     ports = stack.ports
     if stack.parts:
         say(f"starting {', '.join(sorted(stack.parts))} ...")
@@ -163,7 +163,7 @@ def _start(stack: Stack, options: UpOptions, settings: Settings, home: Home, say
 
 
 def _environment(settings: Settings, home: Home, record: FleetRecord) -> dict[str, str]:
-    """What supervisord and its processes get: the user's environment with this fleet's addresses over it."""
+    """The environment of supervisord and its processes: the user's, overridden by this fleet's addresses."""
     environment = dict(os.environ) | {
         "TEMPORAL_HOST": record.temporal,
         "TEMPORAL_NAMESPACE": record.namespace,
@@ -188,7 +188,7 @@ def _settings_of(record: FleetRecord, home: Home) -> Settings:
 
 
 async def _until_polled(settings: Settings, home: Home) -> None:
-    """Wait until every queue has a poller; a program that cannot start ends the wait."""
+    """Wait until every queue has a poller; raises if a program cannot start."""
     deadline = time.monotonic() + _READY_SECONDS
     client, supervisor = await connect_once(settings), Supervisor(home.socket)
     while not await _polled(client, settings, supervisor, home):

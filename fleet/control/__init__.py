@@ -1,1 +1,2 @@
-"""What observes and operates the fleet of one machine: its home, its programs, its supervisor, its health."""
+"""Observes and operates the fleet of one machine: its processes, health, logs and page, and what other machines
+report."""

@@ -1,4 +1,4 @@
-"""A stand-in for what production brings along: Temporal, the Backend API and the providers, on loopback.
+"""Replaces what production provides: Temporal, the Backend API and the providers, on loopback.
 
-It stands outside supervisord, as the real ones do, so that a restart of the fleet leaves it alone.
+It runs outside supervisord, as the real ones do, so that a restart of the fleet does not affect it.
 """

@@ -1,8 +1,8 @@
-"""``python -m fleet.devstack.conformance BASE_URL``: does an endpoint behave as the fleet takes it to?
+"""``python -m fleet.devstack.conformance BASE_URL``: checks whether an endpoint behaves as the fleet expects.
 
-Runs the fleet's own adapters, over the unmodified SDKs, against the simulator, another mock, or the real
-service, and compares with what the providers document. Keys come from the environment; against a real
-service the few calls that are answered are paid.
+Runs the fleet's own adapters, with the unmodified SDKs, against the simulator, another mock or the real service,
+and compares the results with the providers' documentation. Keys come from the environment; at a real service the
+few calls that are answered are paid.
 """
 
 import argparse
@@ -24,7 +24,7 @@ from fleet.providers.registry import provider_factory, spec_of
 
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 _CALL_SECONDS = 60.0
-# The least that OpenAI's Responses API accepts.
+# The minimum that OpenAI's Responses API accepts.
 _FEW_TOKENS = 16
 
 
@@ -38,7 +38,7 @@ class Endpoint:
 
     @asynccontextmanager
     async def client(self, key: str | None = None) -> AsyncIterator[Provider]:
-        """A client with the endpoint's key, or another."""
+        """A client with the endpoint's key, or with another one."""
         provider = provider_factory(self.settings)(key or self.key)
         try:
             yield provider
@@ -46,7 +46,7 @@ class Endpoint:
             await provider.close()
 
     async def ask(self, request: LlmRequest, key: str | None = None) -> LlmAnswer:
-        """One call."""
+        """Make one call."""
         async with self.client(key) as client, asyncio.timeout(_CALL_SECONDS):
             return await client.complete(request, timeout_seconds=_CALL_SECONDS)
 
@@ -56,10 +56,10 @@ def _official_hosts() -> dict[str, Kind]:
 
 
 def endpoint(base_url: str, kind: Kind) -> Endpoint:
-    """The endpoint of that kind at ``base_url``, its key and model from the environment.
+    """The endpoint of that kind at ``base_url``, with key and model from the environment.
 
     Raises:
-        ValueError: no key is set for an address beyond this machine.
+        ValueError: no key is set for an address outside this machine.
     """
     host = urlsplit(base_url).hostname or ""
     key = real_key(kind) or ("sim-conformance-key" if host in _LOOPBACK else None)
@@ -90,7 +90,7 @@ async def answers(at: Endpoint) -> str:
 
 
 async def ends_at_max_tokens(at: Endpoint) -> str:
-    """max_tokens bounds the answer, which says so."""
+    """max_tokens bounds the answer, and the answer says so."""
     long = replace(at.request, user_message="Count from 1 to 500 in words.", max_tokens=_FEW_TOKENS)
     answer = await at.ask(long)
     good = answer.finish_reason == "length" and answer.output_tokens <= _FEW_TOKENS
@@ -98,7 +98,7 @@ async def ends_at_max_tokens(at: Endpoint) -> str:
 
 
 async def names_its_limits(at: Endpoint) -> str:
-    """The rate limit stands in the headers, where the provider sends any."""
+    """The rate limit is in the headers, if the provider sends any."""
     form = spec_of(at.settings.kind).limit_header
     if not form:
         return ""
@@ -116,19 +116,19 @@ async def _refused(at: Endpoint, request: LlmRequest, wanted: FailureKind, key: 
 
 
 async def rejects_a_wrong_key(at: Endpoint) -> str:
-    """A wrong key is told from everything else."""
+    """A wrong key is distinguished from all other errors."""
     return await _refused(at, at.request, FailureKind.KEY_REJECTED, "sk-this-key-is-revoked")
 
 
 async def has_no_unknown_model(at: Endpoint) -> str:
-    """A model that does not exist is a 404, never retried."""
+    """A model that does not exist is a 404, which is never retried."""
     return await _refused(
         at, replace(at.request, model=spec_of(at.settings.kind).unknown_model), FailureKind.NOT_FOUND
     )
 
 
 async def refuses_a_bad_request(at: Endpoint) -> str:
-    """A parameter out of range is a 400, never retried."""
+    """A parameter out of range is a 400, which is never retried."""
     return await _refused(at, replace(at.request, temperature=9.0), FailureKind.BAD_REQUEST)
 
 
@@ -144,7 +144,7 @@ CHECKS: tuple[Check, ...] = (
 
 
 async def _differs(check: Check, at: Endpoint) -> str:
-    """What differs from the expected, empty if nothing does."""
+    """The difference from the expected result; empty if there is none."""
     try:
         return await check(at)
     except TimeoutError:
@@ -154,7 +154,7 @@ async def _differs(check: Check, at: Endpoint) -> str:
 
 
 async def conformance(endpoints: Sequence[Endpoint], say: Callable[[str], None]) -> int:
-    """Run all checks, one line each; how many failed."""
+    """Run all checks, with one line each; returns how many failed."""
     failed = 0
     for at in endpoints:
         for check in CHECKS:
@@ -166,7 +166,7 @@ async def conformance(endpoints: Sequence[Endpoint], say: Callable[[str], None])
 
 
 def main() -> None:
-    """Read the arguments, run, leave with 1 if a check failed."""
+    """Read the arguments, run, exit with 1 if a check failed."""
     parser = argparse.ArgumentParser(prog="conformance", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("base_url", help="e.g. http://127.0.0.1:8010 or https://api.openai.com/v1")
     parser.add_argument("providers", nargs="*", metavar="PROVIDER", help=f"of {', '.join(KINDS)}; by default all")

@@ -1,4 +1,4 @@
-"""Processes that outlive the command that started them, and are ended by exactly their identity."""
+"""Processes that outlive the command that started them, and are ended by their exact identity."""
 
 import os
 import signal
@@ -11,14 +11,14 @@ from fleet.process.process_id import start_ticks
 
 _STOP_SECONDS = 10.0
 _POLL_SECONDS = 0.1
-# Kept, so that children of this process are reaped when they end and none is forgotten while it runs.
+# Kept so that children of this process are reaped when they end, and not garbage-collected while they run.
 _children: list[subprocess.Popen[bytes]] = []
 
 
 @dataclass(frozen=True)
 class ProcessRecord:
-    """A process that was started here. ``started`` is its start in clock ticks since boot, so that another
-    process that got the same pid later is never taken for it."""
+    """A process that was started here. ``started`` is its start in clock ticks since boot, so that another process
+    that later gets the same pid is never confused with it."""
 
     name: str
     pid: int
@@ -31,7 +31,7 @@ class ProcessRecord:
 
 
 def spawn(name: str, command: list[str], log: Path, environment: dict[str, str] | None = None) -> ProcessRecord:
-    """Start a process in a session of its own, its output appended to ``log``."""
+    """Start a process in a session of its own; its output is appended to ``log``."""
     with log.open("ab") as output:
         process = subprocess.Popen(
             command,
@@ -46,7 +46,7 @@ def spawn(name: str, command: list[str], log: Path, environment: dict[str, str] 
 
 
 def end_processes(records: list[ProcessRecord]) -> None:
-    """End exactly these processes: SIGTERM, and SIGKILL for what stays."""
+    """End exactly these processes: SIGTERM, then SIGKILL for those that do not end."""
     for number, patience in ((signal.SIGTERM, _STOP_SECONDS), (signal.SIGKILL, _STOP_SECONDS)):
         for record in records:
             if record.alive:

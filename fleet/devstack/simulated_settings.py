@@ -1,4 +1,4 @@
-"""The environment that points a fleet at the embedded stack, whatever else was set."""
+"""The environment that makes a fleet use the embedded stack, whatever else is set."""
 
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
@@ -12,7 +12,8 @@ _LOOPBACK = "127.0.0.1,localhost"
 
 
 def simulated_providers(simulator: str, providers: "Iterable[ProviderSettings]") -> dict[str, str]:
-    """Variables that send every call of these providers to the simulator at that address: nobody is billed."""
+    """Variables that send every call of these providers to the simulator at that address, so that nothing is
+    paid."""
     return {
         f"FLEET_PROVIDERS__{provider.name.upper()}__BASE_URL": provider_url(
             simulator, provider.name, provider.kind
@@ -22,5 +23,5 @@ def simulated_providers(simulator: str, providers: "Iterable[ProviderSettings]")
 
 
 def without_proxy(environment: Mapping[str, str]) -> dict[str, str]:
-    """Variables that keep loopback addresses away from a proxy that the environment names."""
+    """Variables that exempt loopback addresses from a proxy that the environment names."""
     return {name: ",".join(filter(None, (environment.get(name), _LOOPBACK))) for name in ("NO_PROXY", "no_proxy")}

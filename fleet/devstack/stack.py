@@ -1,6 +1,6 @@
 """The embedded Temporal, backend and simulator, as processes outside supervisord.
 
-A restart of supervisord must not take the Temporal server along, so nothing here is supervised.
+A restart of supervisord must not end the Temporal server, so nothing here is supervised.
 """
 
 import shutil
@@ -24,7 +24,7 @@ _POLL_SECONDS = 0.1
 
 @dataclass(frozen=True)
 class Ports:
-    """Where the stack listens, all on loopback."""
+    """The ports of the stack, all on loopback."""
 
     temporal: int = 7233
     ui: int = 8233
@@ -34,12 +34,12 @@ class Ports:
 
     @classmethod
     def from_base(cls, base: int) -> "Ports":
-        """Five ports in a row."""
+        """Five consecutive ports."""
         return cls(*range(base, base + 5))
 
 
 def refuse_taken_ports(ports: Mapping[str, int]) -> None:
-    """Raise OperationError if something listens on one of them, given by name, already."""
+    """Raise OperationError if one of these ports, given by name, is already in use."""
     for name, port in ports.items():
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -52,7 +52,11 @@ def refuse_taken_ports(ports: Mapping[str, int]) -> None:
 
 
 def temporal_command() -> str:
-    """The ``temporal`` executable: beside this Python, or on the PATH."""
+    """The ``temporal`` executable: beside this Python, or on the PATH.
+
+    Raises:
+        OperationError: there is none.
+    """
     beside = Path(sys.executable).parent / "temporal"
     found = str(beside) if beside.exists() else shutil.which("temporal")
     if found is None:
@@ -65,10 +69,10 @@ def temporal_command() -> str:
 
 @dataclass(frozen=True)
 class Stack:
-    """What of the stack is wanted, where it listens and keeps its files.
+    """Which parts of the stack to run, where they listen, and where they store their files.
 
-    ``key_providers`` are the providers that the backend holds a simulator's key for; with
-    ``real_keys`` it gives out those of its environment instead.
+    The backend holds a simulator's key for each of ``key_providers``; with ``real_keys`` it returns those of its
+    environment instead.
     """
 
     folder: Path
@@ -85,7 +89,7 @@ class Stack:
         return {name: port for name, port in asdict(self.ports).items() if name in needed}
 
     def start(self) -> list[ProcessRecord]:
-        """Start the parts and wait until they answer; what was started is ended again if one does not.
+        """Start the parts and wait until they answer; if one does not, those that were started are ended again.
 
         Raises:
             OperationError: a port is taken, a program is missing, or one does not come up.
@@ -117,8 +121,9 @@ class Stack:
         return {"temporal": temporal, "backend": backend, "simulator": simulator}
 
     def _temporal(self) -> list[str]:
-        """Its database with WAL and synchronous=NORMAL: a power cut loses the last moments at most. One
-        partition a queue, so that a rate limit holds evenly; fairness between projects."""
+        """The command of the Temporal server. Its database uses WAL and synchronous=NORMAL: a power failure loses
+        the last moments at most. One partition per queue, so that a rate limit is applied evenly; fairness between
+        projects."""
         command = [temporal_command(), "server", "start-dev", "--ip", "127.0.0.1", "--log-level", "error"]
         command += ["--port", str(self.ports.temporal), "--ui-port", str(self.ports.ui)]
         command += ["--db-filename", str(self.folder / "temporal.db")]
@@ -152,7 +157,7 @@ def _listens(port: int) -> bool:
 
 def _answers(port: int) -> bool:
     try:
-        # verify=False: reading the certificates takes longer than the answer, which is plain http.
+        # verify=False: reading the certificates takes longer than the answer, which comes over plain http.
         return httpx.get(f"http://127.0.0.1:{port}/health", timeout=1.0, trust_env=False, verify=False).is_success
     except httpx.TransportError:
         return False

@@ -1,4 +1,4 @@
-"""An ASGI application within a test: in a thread of its own, on a free port."""
+"""Serves an ASGI application within a test: in a thread of its own, on a free port."""
 
 import asyncio
 import socket
@@ -15,8 +15,9 @@ _START_SECONDS = 10.0
 
 @contextmanager
 def served(app: Any, **options: Any) -> Iterator[str]:
-    """Serve ``app`` until the block ends; its base address. ``options`` go to uvicorn."""
-    # asyncio turns Nagle off only where the protocol is spelt out; with it each answer takes 40 ms more.
+    """Serve ``app`` until the block ends; yields its base address. ``options`` go to uvicorn."""
+    # asyncio disables Nagle's algorithm only if the protocol is given explicitly; with it, each answer takes 40 ms
+    # more.
     listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listening.bind(("127.0.0.1", 0))
     config = uvicorn.Config(app, log_level="warning", lifespan="off", timeout_graceful_shutdown=1, **options)
@@ -31,4 +32,4 @@ def served(app: Any, **options: Any) -> Iterator[str]:
     try:
         yield base_url
     finally:
-        server.should_exit = True  # it ends by itself a moment later; nobody has to wait for it
+        server.should_exit = True  # the server ends by itself a moment later; there is no need to wait

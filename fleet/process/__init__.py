@@ -1,1 +1,1 @@
-"""What every process of the fleet has in common: its life, its log, its liveness, its metrics, its identity."""
+"""What every process of the fleet has in common: its lifecycle, log, liveness record, metrics and identity."""

@@ -1,7 +1,7 @@
-"""How values become Temporal payloads: plain JSON, as the SDK's own, with letters as they are.
+"""How values become Temporal payloads: plain JSON as the SDK writes it, but without escaping letters beyond ASCII.
 
-The SDK writes every letter beyond ASCII as ``\\u00e1``, which makes Czech text half as large again in a history
-that is stored for weeks. Any JSON reader takes both forms, so foreign clients see no difference.
+The SDK writes each such letter as ``\\u00e1``. That makes Czech text about half as large again in a history that
+is stored for weeks. Every JSON reader accepts both forms, so other clients see no difference.
 """
 
 from dataclasses import replace
@@ -21,12 +21,13 @@ class _Utf8Encoder(AdvancedJSONEncoder):
         super().__init__(**(options | {"ensure_ascii": False}))
 
     def encode(self, o: Any) -> str:
-        """JSON that can be written as UTF-8: half of a surrogate pair, which no encoding has, becomes ``?``."""
+        """JSON that can be written as UTF-8: half of a surrogate pair, which UTF-8 cannot encode, becomes
+        ``?``."""
         return super().encode(o).encode("utf-8", "replace").decode()
 
 
 class Utf8PayloadConverter(CompositePayloadConverter):
-    """The SDK's converters, with the one for plain JSON writing UTF-8."""
+    """The SDK's converters, except that the one for plain JSON writes UTF-8."""
 
     def __init__(self) -> None:
         utf8 = JSONPlainPayloadConverter(encoder=_Utf8Encoder)

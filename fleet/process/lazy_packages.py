@@ -1,13 +1,13 @@
-"""Packages that only re-export names, loaded name by name.
+"""Loads packages that only re-export names lazily, one name at a time.
 
-The SDKs import thousands of modules so that every name can be had from the top of a package; a process uses a few
-dozen. Within the packages named to :func:`install`, an ``__init__`` that does nothing but import names is not
-executed: each name is imported when it is first used (PEP 562), and is the same object as ever. An ``__init__``
-that does anything else is executed, but for the imports named as ``deferred``. What is not understood, as in
-another version of an SDK, is executed as it is.
+The SDKs import thousands of modules so that every name is available at the top of a package; a process uses a few
+dozen of them. For the packages passed to :func:`install`, an ``__init__`` that only imports names is not executed:
+each name is imported when it is first used (PEP 562), and is the same object as without this module. An
+``__init__`` that does anything else is executed, except for the imports listed as ``deferred``. Code that this
+module does not understand, for example in another version of an SDK, is executed unchanged.
 
-What an ``__init__`` does is found out by a dry run of its code, with an ``__import__`` that takes notes and no
-other builtin.
+To find out what an ``__init__`` does, its code is run once with an ``__import__`` that only records, and with no
+other builtins.
 """
 
 import builtins
@@ -20,8 +20,8 @@ from typing import Any, NoReturn
 
 
 class _Noted:
-    """A name whose import was noted. It can be bound, and told what ``__module__`` it shall have, as packages do
-    with what they re-export; code that does more with it is no re-export."""
+    """A name whose import was recorded. Code may bind it and set its ``__module__``, as packages do with names
+    that they re-export. Code that does anything else with it is not a re-export."""
 
     __slots__ = ("level", "module", "name", "shown_module")
 
@@ -39,7 +39,7 @@ class _Noted:
 
 
 class _NotedModule:
-    """What an import statement gets for a module, to take names from."""
+    """Stands for a module in an import statement, so that names can be taken from it."""
 
     def __init__(self, module: str, level: int, names: Sequence[str]) -> None:
         self.__all__ = list(names)
@@ -55,7 +55,7 @@ class _NotedModule:
 def _take_note(
     name: str, _globals: object = None, _locals: object = None, names: Sequence[str] | None = None, level: int = 0
 ) -> _NotedModule:
-    """In place of ``__import__``."""
+    """Replaces ``__import__`` and records the import."""
     if not names or "*" in names:
         raise ImportError("not an import of names")
     return _NotedModule(name, level, names)
@@ -68,7 +68,7 @@ def _is_constant(value: object) -> bool:
 
 
 def _bindings(code: CodeType) -> dict[str, object] | None:
-    """What a module would bind: constants, and notes; None if it does more than that."""
+    """What a module would bind: constants and recorded names; None if the module does more than that."""
     if code.co_exceptiontable:  # it has a try or with block
         return None
     found: dict[str, object] = {"__builtins__": {"__import__": _take_note}}
@@ -90,12 +90,12 @@ def _notes_in(bindings: Mapping[str, object]) -> dict[str, _Noted]:
 
 
 def _hidden(notes: Mapping[str, _Noted], submodules: Collection[str]) -> bool:
-    """Whether a name is that of a submodule too, which takes the name's place whenever it is imported."""
+    """Whether a name is also the name of a submodule. Importing the submodule would then replace the name."""
     return any(name in submodules and (note.module or note.name != name) for name, note in notes.items())
 
 
 class _LazyLoader(SourceFileLoader):
-    """Loads a package whose names can wait."""
+    """Loads a package whose names can be imported later."""
 
     def __init__(self, name: str, path: str, deferred: Collection[str]) -> None:
         super().__init__(name, path)
@@ -103,7 +103,7 @@ class _LazyLoader(SourceFileLoader):
         self._executing = False
 
     def exec_module(self, module: ModuleType) -> None:
-        """Take note of what the ``__init__`` imports, or execute it."""
+        """Record what the ``__init__`` imports, or execute it."""
         code = self.get_code(module.__name__)
         if code is None:
             raise ImportError(f"no code for {module.__name__}", name=module.__name__)
@@ -121,14 +121,14 @@ class _LazyLoader(SourceFileLoader):
             _load_on_use(module, notes, submodules)
 
     def _executed(self, code: CodeType, module: ModuleType) -> dict[str, _Noted]:
-        """Execute the ``__init__`` but for what is deferred, of which the notes are returned."""
+        """Execute the ``__init__`` except for the deferred imports; returns the recorded names of those."""
         namespace, before = module.__dict__, dict(module.__dict__)
         if self._deferred:
             namespace["__builtins__"] = vars(builtins) | {"__import__": self._import_or_note}
             self._executing = True
             try:
                 exec(code, namespace)
-            except (TypeError, AttributeError):  # a name that should have waited is used
+            except (TypeError, AttributeError):  # a deferred name is used
                 namespace.clear()
                 namespace.update(before)
             else:
@@ -145,7 +145,7 @@ class _LazyLoader(SourceFileLoader):
     def _import_or_note(
         self, name: str, where: Any = None, local: Any = None, names: Sequence[str] | None = None, level: int = 0
     ) -> Any:
-        """In place of ``__import__``."""
+        """Replaces ``__import__``: records deferred imports and executes all others."""
         if not (self._executing and level == 1 and name in self._deferred and names):
             return __import__(name, where, local, names or (), level)
         if "*" not in names:
@@ -160,7 +160,8 @@ def _load_on_use(module: ModuleType, notes: Mapping[str, _Noted], submodules: Co
     own: Callable[[str], Any] | None = namespace.get("__getattr__")
 
     def load(name: str) -> Any:
-        # By __import__, which Temporal's workflow sandbox replaces: so it sees no second copy of a module.
+        # Uses __import__, which Temporal's workflow sandbox replaces, so that the sandbox does not get a second
+        # copy of a module.
         note = notes.get(name)
         if note is not None and (note.module or note.level != 1):
             source = __import__(note.module, namespace, None, (note.name,), note.level)
@@ -172,7 +173,7 @@ def _load_on_use(module: ModuleType, notes: Mapping[str, _Noted], submodules: Co
         elif own is not None:
             return own(name)
         else:
-            if name == "__all__":  # "from package import *" without it takes whatever is there
+            if name == "__all__":  # without __all__ takes whatever is bound
                 for each in notes:
                     load(each)
             raise AttributeError(f"module {module.__name__!r} has no attribute {name!r}")
@@ -194,7 +195,7 @@ class LazyPackages:
         self.packages = dict(packages)
 
     def find_spec(self, name: str, path: Sequence[str] | None = None, target: Any = None) -> ModuleSpec | None:
-        """What the ordinary finder finds, with a loader that waits; None for what is not in these packages."""
+        """The ordinary finder's result with a lazy loader; None for a module outside these packages."""
         root = name.partition(".")[0]
         if root not in self.packages:
             return None
@@ -205,10 +206,10 @@ class LazyPackages:
 
 
 def install(packages: Mapping[str, Collection[str]]) -> None:
-    """Load these top-level packages, and those within them, name by name from now on.
+    """Load these top-level packages and their subpackages lazily from now on.
 
-    The values are the submodules whose names a package's own ``__init__``, which does more than import, can do
-    without, such as ``lib.bedrock``. Installed a second time, as within the workflow sandbox, it does nothing.
+    The values are the submodules, such as ``lib.bedrock``, that a package's own ``__init__`` imports names from
+    but can do without while it is executed. A second call, for example within the workflow sandbox, does nothing.
     """
     if any(type(finder).__name__ == LazyPackages.__name__ for finder in sys.meta_path):
         return

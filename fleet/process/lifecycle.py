@@ -1,7 +1,7 @@
-"""The life of a process: settings, log, pulse, work, exit.
+"""The lifecycle of a process: settings, log, liveness record, work, exit.
 
-What a process does with Temporal is in fleet/process/runtime.py; a process that does not use Temporal does not
-load that."""
+The part that uses Temporal is in fleet/process/runtime.py; a process that does not use Temporal does not load it.
+"""
 
 import asyncio
 import gc
@@ -24,19 +24,20 @@ from fleet.process.process_id import end_with_parent
 if TYPE_CHECKING:
     from temporalio.runtime import MetricBuffer
 
-#: The work of a process, with its name, from the settings to the exit status.
+#: The work of a process: takes the settings, the process's name, its liveness and its metrics, and returns the
+#: exit status.
 Life = Callable[[Settings, str, Liveness, Metrics], Coroutine[None, None, int]]
 
 
 def process_name(program: str) -> str:
-    """The name of this process: supervisord's, or the program's when started by hand."""
+    """The name of this process: supervisord's name for it, or the program's name if it was started by hand."""
     return os.environ.get("SUPERVISOR_PROCESS_NAME", program)
 
 
 def die_with_parent() -> None:
-    """Have the kernel send SIGTERM when supervisord dies, however it dies.
+    """Have the kernel send SIGTERM to this process when supervisord dies for any reason.
 
-    Otherwise its next start makes a second set of workers beside this one. Does nothing for a process
+    Otherwise the next supervisord would start a second set of workers beside this one. Does nothing in a process
     that supervisord did not start.
     """
     if "SUPERVISOR_ENABLED" not in os.environ:
@@ -47,7 +48,7 @@ def die_with_parent() -> None:
 
 
 async def wait_for_event(event: asyncio.Event, seconds: float) -> bool:
-    """Whether the event is set before the time is over."""
+    """Wait for the event; returns whether it was set before the time was over."""
     try:
         async with asyncio.timeout(seconds):
             await event.wait()
@@ -58,7 +59,8 @@ async def wait_for_event(event: asyncio.Event, seconds: float) -> bool:
 
 @contextmanager
 def loading() -> Iterator[None]:
-    """While modules are loaded, no garbage is looked for; what they have made is never looked through again."""
+    """Disable garbage collection while modules are loaded, and exempt the objects that loading created from later
+    collections."""
     gc.disable()
     try:
         yield
@@ -81,14 +83,15 @@ async def _living(
 
 
 def run_process(program: str, life: Life, metrics_of_sdk: "Callable[[], MetricBuffer] | None" = None) -> NoReturn:
-    """Run a process of the fleet from its first to its last line; ``life`` returns the exit status.
+    """Run a process of the fleet from start to exit; ``life`` returns the exit status.
 
-    ``metrics_of_sdk`` has Temporal's SDK hand over what it measures; None where the process does not use it.
+    ``metrics_of_sdk`` makes Temporal's SDK deliver its metrics to the returned buffer; None in a process that does
+    not use the SDK.
 
-    Leaves by ``os._exit``: a Temporal client has been seen to crash the interpreter while it winds down,
-    after all work was done, which would make the status untrue.
+    Exits through ``os._exit``: a Temporal client has been seen to crash the interpreter during shutdown, after all
+    work was done, which would make the exit status wrong.
     """
-    gc.freeze()  # what importing has made stays for good
+    gc.freeze()  # objects created by imports are never freed
     gc.enable()
     try:
         settings = load_settings()

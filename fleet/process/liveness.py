@@ -1,9 +1,10 @@
-"""The pulse of a process: a thread that sees whether the event loop answers, and writes down how it goes.
+"""The liveness of a process: a thread checks whether the event loop responds, and writes a liveness record.
 
-A blocked loop still looks alive to Temporal, since the SDK's core polls on in threads of its own. So the thread
-asks the loop every second; when it has not answered for long, it logs where the loop stands and ends the process,
-and supervisord starts a new one. What it writes, ``<state>/pulse/<process>.json``, lets others on this machine
-see a process that stands still altogether, has lost its pollers or its connection, or keeps ending.
+A process with a blocked loop still looks alive to Temporal, since the SDK's core keeps polling in threads of its
+own. So the thread sends the loop a callback every second. If the loop does not respond for too long, the thread
+logs the loop's stack and ends the process, and supervisord starts a new one. The record,
+``<state>/pulse/<process>.json``, lets other processes on this machine recognize a process that is frozen, has lost
+its pollers or its connection, or keeps ending.
 """
 
 import asyncio
@@ -30,9 +31,10 @@ if TYPE_CHECKING:
     from temporalio.runtime import BufferedMetricUpdate, MetricBuffer
 
 BEAT_SECONDS = 1.0
-#: Between beats from when it is to serve until its pollers poll; a roll and a start wait for that.
+#: The interval between beats from the start of serving until the pollers poll, and how long it applies at most; a
+#: roll and a start wait for the pollers.
 _FIRST_BEATS_SECONDS, _FIRST_BEATS_FOR_SECONDS = 0.1, 10.0
-#: Exit status of a process that ended since its event loop was blocked. Source: sysexits.h, EX_SOFTWARE.
+#: Exit status of a process that ended because its event loop was blocked. Source: sysexits.h, EX_SOFTWARE.
 EXIT_BLOCKED = 70
 
 _LAST_WORDS_SECONDS = 5.0
@@ -42,7 +44,7 @@ _CURRENT_SECONDS = 10.0
 
 @dataclass
 class Gauge:
-    """What Temporal's SDK says is so now."""
+    """The current value of one of the gauges of Temporal's SDK."""
 
     name: str
     labels: dict[str, str]
@@ -51,8 +53,9 @@ class Gauge:
 
 @dataclass
 class Unreachable:
-    """No call can be sent from here: what the process ``cannot``, such as "reach openai", and ``why``. ``since``
-    then (unix seconds), asked for ``probes`` times, and again at ``next_at``."""
+    """Why this process cannot send calls: what it ``cannot`` do, such as "reach openai", and ``why``. ``since`` is
+    when that began (unix seconds), ``probes`` how many probes were sent since, ``next_at`` the time of the next
+    one."""
 
     cannot: str
     why: str
@@ -63,14 +66,15 @@ class Unreachable:
 
 @dataclass
 class LivenessRecord:
-    """What a process writes down. Points in time are unix seconds; ``stage`` is ``starting``, ``serving``,
-    ``probing`` (it takes no calls, since it could not send them), ``draining``, or ``ended`` once it has ended as
-    it should.
+    """What a process writes to its liveness record. Times are unix seconds; ``stage`` is ``starting``,
+    ``serving``, ``probing`` (it takes no calls, since it could not send them), ``draining``, or ``ended`` after an
+    orderly exit.
 
-    ``lag_seconds`` is how long the loop took to answer; ``connected``: to Temporal, None where it asks nothing of
-    it. ``starts`` are the latest starts since it last ended as it should, ``restarts`` how many they were beyond
-    the first. ``alive_at`` is the last sign of life, which needs no room on the disk: the time of the file.
-    ``unreachable`` is what keeps it from sending calls; it stays over a restart, until it polls.
+    ``lag_seconds`` is how long the loop took to respond. ``connected`` says whether Temporal answers; None if the
+    process sends it no requests. ``starts`` are the latest starts since the last orderly exit, ``restarts`` is the
+    number of starts since then, without the first. ``alive_at`` is the modification time of the file, which can be
+    updated even on a full disk. ``unreachable`` is what keeps the process from sending calls; it is kept over a
+    restart, until the process polls.
     """
 
     process: str
@@ -90,7 +94,7 @@ class LivenessRecord:
 
     @classmethod
     def read(cls, path: Path) -> Self | None:
-        """The record in a file, which may be of another release; None where there is none that can be read."""
+        """The record in a file, which may be from another release; None if there is no readable one."""
         try:
             found: dict[str, Any] = json.loads(path.read_text("utf-8"))
             record = cls(**_known(cls, found))
@@ -105,17 +109,19 @@ class LivenessRecord:
 
     @property
     def current(self) -> bool:
-        """Whether it says how things are now: on a full disk it is old, and only its file's time is new."""
+        """Whether the record is up to date. On a full disk its content is old, and only the file's modification
+        time is new."""
         return self.alive_at - self.at <= _CURRENT_SECONDS
 
     def idle_queues(self) -> list[str]:
-        """The queues that it is there to poll and does not, as far as it says."""
+        """The queues that the process should poll and does not, according to its record; empty if the record is
+        out of date."""
         if self.stage != "serving" or not self.current:
             return []
         return [queue for queue, polls in self.queues.items() if not polls.served]
 
     def follows(self, last: Self | None) -> None:
-        """This process comes after that one."""
+        """Take over what the previous process of this name recorded; None if there was no record."""
         self.unreachable = None if last is None else last.unreachable
         if last is None or last.stage == "ended":
             self.starts, self.restarts = [self.started_at], 0
@@ -125,25 +131,25 @@ class LivenessRecord:
 
 
 def _known(kind: type[Any], found: dict[str, Any]) -> dict[str, Any]:
-    """What that class knows of these."""
+    """Those of the found values that are fields of the class."""
     names = {field.name for field in fields(kind)}
     return {name: value for name, value in found.items() if name in names}
 
 
 def liveness_file(state: Path, process: str) -> Path:
-    """Where a process writes its pulse."""
+    """Where a process writes its liveness record."""
     return state / "pulse" / f"{process}.json"
 
 
 class Gauges:
-    """What Temporal's SDK says is so now, of this process."""
+    """The current gauges of Temporal's SDK in this process."""
 
     def __init__(self) -> None:
         self._known: dict[tuple[str, ...], Gauge] = {}
 
     def take(self, updates: "Iterable[BufferedMetricUpdate]") -> list[Gauge]:
-        """All of them, after these."""
-        # Only a process that has loaded the SDK is given any.
+        """Apply the updates, and return all gauges."""
+        # Imported here because only a process that has loaded the SDK gets updates.
         from temporalio.runtime import BUFFERED_METRIC_KIND_GAUGE
 
         for update in updates:
@@ -155,7 +161,7 @@ class Gauges:
 
 
 class Liveness:
-    """Beats from :meth:`start` on, in a thread of its own, until the process ends."""
+    """Beats in a thread of its own from :meth:`start` until the process ends."""
 
     def __init__(
         self, settings: Settings, process: str, metrics: Metrics, buffer: "MetricBuffer | None" = None
@@ -174,7 +180,7 @@ class Liveness:
         self._taking, self._writing = threading.Lock(), threading.Lock()
 
     def start(self) -> None:
-        """Begin to beat; called from within the event loop that is watched."""
+        """Begin to beat; must be called within the event loop that is checked."""
         self._loop = asyncio.get_running_loop()
         self._thread_id = threading.get_ident()
         self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -182,10 +188,10 @@ class Liveness:
         threading.Thread(target=self._run_beats, name="pulse", daemon=True).start()
 
     def serving(self, queues: Iterable[str] = ()) -> None:
-        """From now on it does what it is there for, and polls these."""
+        """The process does its work from now on, and polls these queues."""
         with self._taking:
             self._polls.expect(queues)
-            # Before it says that it serves: without queues that would be believed.
+            # Set before the stage: a record with stage "serving" and no queues would be taken as healthy.
             self.record.queues = self._polls.queues
         self.record.unreachable = None
         self.record.stage, self.record.serving_since = "serving", time.time()
@@ -193,23 +199,23 @@ class Liveness:
 
     @property
     def doubts(self) -> int:
-        """How many signs there were that Temporal has not heard what came of a task."""
+        """The number of signs that Temporal may not have received the result of a task."""
         return self._polls.doubts
 
     def probing(self, unreachable: Unreachable) -> None:
-        """From now on it takes nothing new until that is mended."""
+        """The process takes no new tasks from now on, until it can send calls again."""
         self.record.stage, self.record.unreachable = "probing", unreachable
         self._turned.set()
 
     def end(self, *, well: bool) -> None:
-        """Count what was measured last, and write down whether it ended as it should; to be called when all else
+        """Count the last metrics, and record whether the process ended in order; to be called when everything else
         has ended."""
         if well:
             self.record.stage = "ended"
         self._write()
 
     def draining(self) -> None:
-        """From now on it takes nothing new."""
+        """The process takes no new tasks from now on."""
         self.record.stage = "draining"
         self._turned.set()
 
@@ -233,7 +239,7 @@ class Liveness:
                 self._turned.clear()
 
     def _beat_seconds(self) -> float:
-        """The time from one beat to the next."""
+        """The time between two beats."""
         since = self.record.serving_since
         begins = since is not None and time.time() - since < _FIRST_BEATS_FOR_SECONDS
         return _FIRST_BEATS_SECONDS if begins and self.record.idle_queues() else BEAT_SECONDS
@@ -246,7 +252,7 @@ class Liveness:
         try:
             if self._loop is not None:
                 self._loop.call_soon_threadsafe(answer)
-        except RuntimeError:  # the loop is closed: the process is on its way out
+        except RuntimeError:  # the loop is closed: the process is exiting
             answer()
 
     def _write(self) -> None:
@@ -260,7 +266,7 @@ class Liveness:
                 self._sign_of_life(error)
 
     def _sign_of_life(self, error: OSError) -> None:
-        """All that can be done on a full disk: the file's time needs no room."""
+        """Update the file's modification time, which needs no space: all that can be done on a full disk."""
         with suppress(OSError):
             self._path.touch()
         if not self._told:
@@ -268,7 +274,7 @@ class Liveness:
         self._told = True
 
     def _take(self) -> None:
-        """What Temporal's SDK measured since the last time."""
+        """Take over what Temporal's SDK measured since the last call."""
         if self._buffer is not None:
             with self._taking:
                 updates = self._buffer.retrieve_updates()
@@ -280,7 +286,7 @@ class Liveness:
             self.record.connected = self._polls.connected()
 
     def _leave(self, silent: float) -> NoReturn:
-        """Say where the loop stands, and end the process; what holds the log back holds it for seconds only."""
+        """Log the loop's stack and end the process; a log that blocks delays the exit by a few seconds only."""
         frame = sys._current_frames().get(self._thread_id)
         stack = traceback.format_stack(frame) if frame is not None else ["(unknown)"]
         words = threading.Thread(target=_last_words, args=(self.record.process, silent, stack), daemon=True)

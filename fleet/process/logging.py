@@ -1,7 +1,7 @@
-"""Logging: one rotating file per process, in a form for people or for machines.
+"""Logging: one rotating file per process, in a format for people or for machines.
 
-One record is one line, whatever foreign text it quotes: control characters are escaped, keys are removed,
-and the lines of a traceback are indented below their record. Nobody else writes into a process's file: a
+One record is one line, whatever text from outside it quotes: control characters are escaped, API keys are removed,
+and the lines of a traceback are indented below their record. No other process writes to a process's file: a
 rotating file shared by several processes loses lines.
 """
 
@@ -24,7 +24,7 @@ from fleet.redaction import redact
 if TYPE_CHECKING:
     from loguru import Record
 
-#: What may be bound to a line; see :func:`context_of`.
+#: The context that may be bound to a line; see :func:`context_of`.
 CONTEXT_KEYS = ("workflow_id", "assistant", "provider")
 
 # C0 and C1 controls, line and paragraph separators, and the bidirectional overrides that disguise text.
@@ -39,12 +39,12 @@ _FOREIGN_LEVELS = {
 
 
 def harmless(text: str) -> str:
-    """``text`` on one line, with control characters escaped and keys removed."""
+    """``text`` on one line, with control characters escaped and API keys removed."""
     return redact(_HARMFUL.sub(lambda match: match.group().encode("unicode_escape").decode("ascii"), text))
 
 
 def context_of(record: "Record") -> dict[str, str]:
-    """What is bound to a record: workflow_id, assistant, provider, as far as they are known."""
+    """The context bound to a record: workflow_id, assistant, provider, as far as they are known."""
     extra = record["extra"]
     return {key: harmless(str(extra[key])) for key in CONTEXT_KEYS if extra.get(key)}
 
@@ -80,17 +80,17 @@ def json_line(record: "Record", process: str) -> str:
 
 
 class _ToLoguru(logging.Handler):
-    """Hands the standard library's records, which the packages we use write, to loguru."""
+    """Passes the standard library's log records, which the packages we use write, to loguru."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Log the record again, under the same level and exception."""
+        """Log the record through loguru, with the same level and exception."""
         level = record.levelname if record.levelname in {"DEBUG", "INFO", "WARNING", "ERROR"} else "ERROR"
         logger.opt(exception=record.exc_info).log(level, "{}: {}", record.name, record.getMessage())
 
 
 class ProcessLog(RotatingFileHandler):
-    """The file of one process. A full one gets the time as a part of its name, and so many of those are kept; a
-    line that cannot be written, as on a full disk, is counted and stops nobody."""
+    """The log file of one process. A full file is renamed to a name with the time in it, and ``backups`` of those
+    are kept. A line that cannot be written, for example on a full disk, is counted and raises no error."""
 
     def __init__(self, path: Path, max_bytes: int, backups: int, on_dropped: Callable[[], None]) -> None:
         super().__init__(path, maxBytes=max_bytes, backupCount=backups, encoding="utf-8", errors="replace")
@@ -98,12 +98,12 @@ class ProcessLog(RotatingFileHandler):
         self._path, self._on_dropped = path, on_dropped
 
     def format(self, record: logging.LogRecord) -> str:
-        """The line as loguru has formed it."""
+        """The line as loguru formatted it."""
         return record.getMessage()
 
     def doRollover(self) -> None:
-        """Put the full file aside and begin the next one."""
-        self.close()  # and it is opened again by whatever is written next, should anything here fail
+        """Rename the full file and begin the next one."""
+        self.close()  # the next write opens it again if anything here fails
         if self._path.exists():
             self._path.rename(self._path.with_suffix(f".{datetime.now():%Y-%m-%d_%H-%M-%S_%f}.log"))
         aside = sorted(self._path.parent.glob(f"{self._path.stem}.????-??-??_*.log"))
@@ -112,7 +112,7 @@ class ProcessLog(RotatingFileHandler):
         self.stream = self._open()
 
     def handleError(self, record: logging.LogRecord) -> None:
-        """The line is lost."""
+        """Count the lost line."""
         self._on_dropped()
 
 
@@ -121,8 +121,8 @@ def setup_logging(
 ) -> None:
     """Write this process's log to ``<logs>/<process>.log``, and to the terminal if there is one.
 
-    ``process`` is the supervised process's name, such as ``openai_00``; ``on_dropped`` is told it for each line
-    that cannot be written. To be called once, first thing.
+    ``process`` is the name of the supervised process, such as ``openai_00``; ``on_dropped`` is called with it for
+    each line that cannot be written. To be called once, before anything else.
     """
     render = json_line if settings.log_format == "json" else text_line
 

@@ -1,6 +1,5 @@
-"""Which machine this is, told from every other: a cloned one has the host name of its original, and a state folder
-that was copied has its files.
-"""
+"""Identifies this machine among all others. A host name is not enough, since a cloned machine has the host name of
+its original; a file in the state folder is not enough either, since the folder may have been copied."""
 
 import fcntl
 import json
@@ -21,8 +20,9 @@ _FILE, _LOCK = "machine.json", "machine.lock"
 
 @dataclass(frozen=True)
 class Marks:
-    """What tells one machine from another. ``system`` is the installation's id, which a clone may share;
-    ``networks`` are the addresses of its network cards, which it does not; ``boot`` is this boot's."""
+    """What distinguishes one machine from another. ``system`` is the installation's id, which a clone may share;
+    ``networks`` are the addresses of its network cards, which a clone does not share; ``boot`` is the id of its
+    current boot."""
 
     system: str
     networks: tuple[str, ...]
@@ -30,14 +30,14 @@ class Marks:
 
     @classmethod
     def here(cls) -> "Marks":
-        """Those of this machine. Sources: machine-id(5), sysfs, random(4)."""
+        """The marks of this machine. Sources: machine-id(5), sysfs, random(4)."""
         cards = [path.parent for path in Path("/sys/class/net").glob("*/address") if path.parent.name != "lo"]
         real = [card for card in cards if (card / "device").exists()] or cards
         networks = {_text(card / "address") for card in real} - {"", "00:00:00:00:00:00"}
         return cls(_text(Path("/etc/machine-id")), tuple(sorted(networks)), boot_id())
 
     def may_be(self, other: "Marks") -> bool:
-        """Whether both may be of one machine, which may have got another card meanwhile."""
+        """Whether both may be marks of one machine, whose network cards may have changed in the meantime."""
         if self.boot and self.boot == other.boot:
             return True
         known = self.networks and other.networks
@@ -46,13 +46,13 @@ class Marks:
 
 @cache
 def machine_id(state_dir: Path) -> str:
-    """Twelve hexadecimal digits, made at this machine's first start and kept in its state folder; made anew where
-    the folder was copied from another machine. Empty where it can be neither read nor made."""
+    """Twelve hexadecimal digits, created at this machine's first start and kept in its state folder; created again
+    if the folder was copied from another machine. Empty if the id can be neither read nor created."""
     return kept_id(state_dir, Marks.here())
 
 
 def known_id(state_dir: Path) -> str:
-    """The id that the state folder has; empty where it has none. Nothing is made: for commands."""
+    """The id in the state folder; empty if there is none. Creates nothing; for commands."""
     try:
         found = _kept(state_dir / _FILE)
     except OSError:
@@ -89,7 +89,7 @@ def _kept(path: Path) -> tuple[str, Marks] | None:
 
 
 def _keep(path: Path, known: str, here: Marks) -> None:
-    """Write it with the marks of now: cards come and go."""
+    """Write the id with the current marks, since network cards change."""
     write_atomically(path, json.dumps({"id": known} | asdict(here)) + "\n")
 
 
@@ -101,24 +101,24 @@ def _text(path: Path) -> str:
 
 
 def machine_name(state_dir: Path) -> str:
-    """What people are told of this machine: ``HOST+MACHINE``."""
+    """The name of this machine that people see: ``HOST+MACHINE``."""
     return process_on(machine_id(state_dir), "")[1:]
 
 
 def process_on(machine: str, name: str) -> str:
-    """The name of a supervised process of this machine among those of all machines: ``NAME@HOST+MACHINE``. Where
-    the machine has no id, its host name has to do."""
+    """The name of a supervised process of this machine, unique over all machines: ``NAME@HOST+MACHINE``;
+    ``NAME@HOST`` if the machine has no id."""
     return f"{name}@{socket.gethostname()}" + (f"+{machine}" if machine else "")
 
 
 def identity_on(machine: str, name: str) -> str:
-    """What the Temporal server calls this process: ``NAME@HOST+MACHINE:PID``."""
+    """The identity of this process at the Temporal server: ``NAME@HOST+MACHINE:PID``."""
     return f"{process_on(machine, name)}:{os.getpid()}"
 
 
 @dataclass(frozen=True)
 class Place:
-    """Which process an identity names, and where. ``machine`` is empty for one of 0.1.0."""
+    """The process that an identity names, and its place. ``machine`` is empty for a process of release 0.1.0."""
 
     process: str
     host: str
@@ -127,7 +127,7 @@ class Place:
 
 
 def place_of(identity: str) -> Place | None:
-    """What an identity tells; None if it is none of the fleet's."""
+    """The parts of an identity; None if it is not an identity of the fleet."""
     process, _, place = identity.rpartition("@")
     host, _, pid = place.partition(":")
     host, _, machine = host.partition("+")
@@ -135,8 +135,9 @@ def place_of(identity: str) -> Place | None:
 
 
 def pid_here(identity: str, own_identity: str) -> int | None:
-    """The pid of the process of that identity if it is on the machine of ``own_identity``; None if it is on
-    another one, or nobody of the fleet. Processes of 0.1.0 do not tell their machine, only its host name."""
+    """The pid of the process with that identity if it is on the machine of ``own_identity``; None if it is on
+    another machine or not a process of the fleet. Identities of release 0.1.0 contain no machine id, only a host
+    name."""
     place, own = place_of(identity), place_of(own_identity)
     if place is None or own is None or place.host != own.host:
         return None

@@ -1,12 +1,12 @@
-"""What a process counts, kept in files that outlive it: ``<state>/measures/<kind>_<process>.db``.
+"""The metrics of a process, kept in files that outlive it: ``<state>/measures/<kind>_<process>.db``.
 
-They are those of prometheus_client's multi-process mode, named by supervised process instead of by pid: the
-process of that name that is started next goes on counting where the last one ended. So what a dead process counted
-neither vanishes nor counts twice, and there are no more files than there have been processes. Counters and
-histograms only; what is true of a living process alone stands in its pulse.
-Source: prometheus.github.io/client_python/multiprocess.
+They are the files of prometheus_client's multi-process mode, named by supervised process instead of by pid: the
+next process of that name continues the counts of the previous one. So the counts of a dead process neither vanish
+nor count twice, and there are no more files than process names. Counters and histograms only; what is true of a
+living process alone is in its liveness record. Source: prometheus.github.io/client_python/multiprocess.
 
-Durations are in seconds, money is in US dollars. Labels are bounded: no topic, and no project unless asked for.
+Durations are in seconds, money is in US dollars. The number of label values is bounded: there is no topic, and no
+project unless the settings ask for it.
 """
 
 import os
@@ -36,7 +36,7 @@ _PIPELINE_SECONDS = (1, 5, 10, 30, 60, 120, 300, 600, 900, 1200, 1800, 3600, 720
 _SDK_SECONDS = (0.01, 0.05, 0.1, 0.5, 1, 5, 10, 30, 60, 600)
 _MAX_NAMES = 100
 _OTHER = "other"
-# Of the labels that Temporal's SDK gives; the others never differ within a process, or are not bounded.
+# The labels of Temporal's SDK that are kept; the others never differ within a process, or are not bounded.
 _SDK_LABELS = (
     "activity_type",
     "failure_reason",
@@ -48,12 +48,12 @@ _SDK_LABELS = (
     "workflow_type",
 )
 _FOLDER = "measures"
-#: How a file shows that it is damaged.
+#: The errors that reading a damaged file raises.
 DAMAGED = (RuntimeError, ValueError, TypeError, KeyError, OSError, struct.error)
 
 
 def metrics_folder(state: Path) -> Path:
-    """Where the processes of a state folder keep what they count."""
+    """The folder of the metrics files of a state folder's processes."""
     return state.absolute() / _FOLDER
 
 
@@ -67,7 +67,7 @@ def merged(paths: Iterable[Path]) -> list[Metric]:
 
 
 def can_be_read(path: Path) -> bool:
-    """Whether what a process counted is there undamaged; a file that is not is told of."""
+    """Whether the metrics file of a process is undamaged; a damaged one is logged."""
     try:
         merged([path])
     except DAMAGED as error:
@@ -78,8 +78,8 @@ def can_be_read(path: Path) -> bool:
 
 @dataclass(frozen=True)
 class Usage:
-    """What an answer used. ``input_tokens`` includes the cached ones; ``cost_usd`` is None where no price is
-    known, and is not paid where ``simulated``."""
+    """What an answer used. ``input_tokens`` includes the cached ones; ``cost_usd`` is None if no price is known,
+    and is not paid if ``simulated``."""
 
     model: str
     input_tokens: int
@@ -90,7 +90,7 @@ class Usage:
 
 
 class _Bounded:
-    """Names as a label's values: the first hundred; all others share one."""
+    """Limits the values of a label: the first hundred names keep their own value, all others share one."""
 
     def __init__(self) -> None:
         self._known: set[str] = set()
@@ -158,7 +158,7 @@ class Metrics:
 
     @classmethod
     def of_process(cls, state: Path, process: str) -> Self:
-        """Those of the supervised process of that name, to be made once, before any other."""
+        """The metrics of the supervised process of that name; to be created once, before any other metric."""
         folder = metrics_folder(state)
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(folder)
@@ -169,29 +169,31 @@ class Metrics:
         return cls()
 
     def started(self, program: str, process: str) -> None:
-        """The process begins."""
+        """Count a start of the process."""
         self._starts.labels(program, process).inc()
         self._dropped.labels(process)
 
     def serves(self, provider: str, queue: str) -> None:
-        """The process will call a provider. What has not happened yet is told as 0, so that Prometheus sees the
-        first time as a rise."""
+        """The process will call a provider. The counters start at 0, so that Prometheus sees the first event as an
+        increase."""
         for outcome in (ANSWERED, CUT_OFF, *FailureKind):
             self._calls.labels(provider, queue, outcome)
         self._responses.labels(provider, queue)
 
     def activity_ended(self, activity: str, outcome: str, seconds: float) -> None:
-        """An attempt ended as ``success``, ``error``, ``wait`` or ``cancelled``."""
+        """Count an attempt that ended as ``success``, ``error``, ``wait`` or ``cancelled``."""
         self._activities.labels(activity, outcome).observe(seconds)
 
     def call_ended(self, provider: str, queue: str, outcome: str, seconds: float = 0.0) -> None:
-        """A call to a provider ended as ``answered``, ``cut_off`` or a kind of :mod:`fleet.failures`."""
+        """Count a call to a provider that ended as ``answered``, ``cut_off`` or a failure kind of
+        :mod:`fleet.failures`."""
         self._calls.labels(provider, queue, outcome).inc()
         if outcome == ANSWERED:
             self._responses.labels(provider, queue).observe(seconds)
 
     def used(self, provider: str, queue: str, usage: Usage) -> None:
-        """A provider's answer, usable or not, used tokens. A simulated one adds nothing to what is paid."""
+        """Count the tokens and the cost of a provider's answer, usable or not. A simulated answer adds nothing to
+        the paid cost."""
         model = self._model(usage.model)
         for kind, count in (
             ("input", usage.input_tokens),
@@ -207,19 +209,20 @@ class Metrics:
                 counter.labels(*labels).inc(amount)
 
     def project_paid(self, project: str, cost_usd: float | None, *, simulated: bool = False) -> None:
-        """An answer was paid for a project; where ``simulated`` nothing was."""
+        """Count the cost of a project's answer; if ``simulated``, nothing was paid."""
         label = self._project(project)
         self._project_cost.labels(label).inc(0.0 if simulated else cost_usd or 0.0)
         if simulated:
             self._project_simulated_cost.labels(label).inc(cost_usd or 0.0)
 
     def lines_dropped(self, process: str, count: int = 1) -> None:
-        """Log lines of a process are lost."""
+        """Count lost log lines of a process."""
         self._dropped.labels(process).inc(count)
 
     def take(self, updates: "Iterable[BufferedMetricUpdate]") -> None:
-        """Count what Temporal's SDK measured, under the SDK's own names, and what the workflows did."""
-        # Only a process that has loaded the SDK is given any.
+        """Count what Temporal's SDK measured, under the SDK's own names, and the pipelines that the workflows
+        report as ended."""
+        # Imported here because only a process that has loaded the SDK gets updates.
         from temporalio.runtime import BUFFERED_METRIC_KIND_COUNTER, BUFFERED_METRIC_KIND_HISTOGRAM
 
         for update in updates:
@@ -235,7 +238,7 @@ class Metrics:
                 labels = sdk_labels(update.attributes)
                 self._sdk_histogram(name, tuple(labels)).labels(*labels.values()).observe(update.value)
 
-    # Metrics of one name may have different labels there, which no registry would allow.
+    # In the SDK, metrics of one name may have different labels, which no registry would allow.
     def _sdk_counter(self, name: str, labels: tuple[str, ...]) -> Counter:
         if (name, labels) not in self._sdk_counters:
             self._sdk_counters[name, labels] = Counter(name, "Of Temporal's SDK.", labels, registry=None)
@@ -250,5 +253,5 @@ class Metrics:
 
 
 def sdk_labels(attributes: Mapping[str, str | int | float | bool]) -> dict[str, str]:
-    """The labels of one of the SDK's metrics that are kept, always in one order."""
+    """The kept labels of one of the SDK's metrics, always in the same order."""
     return {name: str(attributes[name]) for name in _SDK_LABELS if name in attributes}

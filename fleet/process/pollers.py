@@ -1,13 +1,13 @@
-"""Whether Temporal answers a process, and hands it tasks, as the SDK's own metrics tell.
+"""Whether Temporal answers a process and dispatches tasks to it, according to the SDK's own metrics.
 
-What can be known, measured (SDK 1.35.0, server 1.32.0): a poll of a queue in which nothing happens comes back
-well, and empty, after 50 to 60 s. Where nobody listens, polls fail at once and are sent again within 12 s at most.
-Where nothing answers any more, they fail every 45 s, by the SDK's keep-alive. The gauge of the pollers says the
-same all the while; it goes to 0 for a worker that is shut down, and for one that has no free slot, which polls
-nothing either.
+What the metrics show, measured (SDK 1.35.0, server 1.32.0): a poll of an idle queue succeeds with an empty result
+after 50 to 60 s. If nothing listens at the address, polls fail at once and are repeated within 12 s at most. If
+the server stops responding, they fail every 45 s, by the SDK's keep-alive. The gauge of the pollers does not
+change in either case; it falls to 0 for a worker that was shut down, and for a worker without a free slot, which
+does not poll.
 
-So nobody can tell from a poll that has just been sent whether it will come back: a fresh process counts as
-connected by the requests that it made before, and its polls count as good until they fail or are overdue.
+So a poll that was just sent does not show whether it will succeed. A new process counts as connected by its
+earlier requests, and its polls count as good until they fail or are overdue.
 """
 
 import time
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from temporalio.runtime import BufferedMetricUpdate
 
-#: A poll that has not come back well for so long is overdue.
+#: A poll that has not succeeded for this long is overdue.
 OVERDUE_SECONDS = 90.0
 _BROKEN_SECONDS = 10.0
 _QUIET_SECONDS, _LONGEST_QUIET_SECONDS = 15.0, 60.0
@@ -26,9 +26,9 @@ _QUIET_SECONDS, _LONGEST_QUIET_SECONDS = 15.0, 60.0
 _POLLERS, _FREE_SLOTS = "temporal_num_pollers", "temporal_worker_task_slots_available"
 _POLL_ENDED, _POLL_FAILED = "temporal_long_request_latency", "temporal_long_request_failure"
 _REQUEST_ENDED, _REQUEST_FAILED = "temporal_request_latency", "temporal_request_failure"
-# What a request fails with when the server has not answered it; all else is an answer.
+# The status of a request that the server did not answer; any other status is an answer.
 _UNANSWERED = frozenset({"TRANSPORT_ERROR", "UNAVAILABLE", "DEADLINE_EXCEEDED", "CANCELLED"})
-# What says of a task that was dispatched again meanwhile.
+# With status NOT_FOUND, these say that the task was dispatched again in the meantime.
 _ON_TASKS = frozenset(
     {
         "RespondActivityTaskCompleted",
@@ -41,10 +41,10 @@ _ON_TASKS = frozenset(
 
 @dataclass
 class QueuePolls:
-    """A queue in one process. ``full``: it works on as many tasks as it may, and therefore polls nothing.
+    """A queue in one process. ``full``: all its task slots are in use, so it does not poll.
 
-    ``polled_at`` is when a poll last came back well, ``failing_since`` since when they fail, if they do;
-    ``due_since`` since when nothing has kept one from coming back well (unix seconds).
+    ``polled_at`` is when a poll last succeeded, ``failing_since`` since when polls fail, if they do; ``due_since``
+    is since when a poll has been due to succeed (unix seconds).
     """
 
     pollers: int = 0
@@ -55,16 +55,16 @@ class QueuePolls:
 
     @property
     def served(self) -> bool:
-        """Whether the process takes this queue's tasks, or has as many as it may."""
+        """Whether the process takes this queue's tasks, or has all its slots in use."""
         return self.pollers > 0 or self.full
 
 
 @dataclass
 class Line:
-    """Whether requests come through, from how those ended that have.
+    """Whether requests reach Temporal, according to the results of those that ended.
 
-    After failures nothing may come back for a minute although all is well again, since polls wait. So a line is
-    good again when one has come back well, or when it has been quiet for longer than between its failures.
+    After failures there may be no result for a minute although the server is back, since polls wait. So a line is
+    good again when a request succeeded, or when it has been quiet for longer than between its failures.
     """
 
     failing_since: float | None = None
@@ -73,8 +73,9 @@ class Line:
     _owed: int = 0
 
     def take(self, ended: int, failed: int, now: float) -> bool:
-        """So many have ended since the last time, of them so many badly; whether one has ended well."""
-        # The SDK tells of a failure and of its end one after the other: they may come in two goes.
+        """Count the requests that ended since the last call and those of them that failed; returns whether one
+        succeeded."""
+        # The SDK reports a failure and the request's end one after the other, so they may arrive in two calls.
         well = ended - failed + self._owed
         self._owed = min(well, 0)
         if well > 0:
@@ -88,7 +89,7 @@ class Line:
         return well > 0
 
     def broken_since(self, now: float) -> float | None:
-        """Since when requests fail, if they have failed for a while and still do."""
+        """Since when requests fail, if they have failed for some time and still do."""
         if self.failing_since is None or self._failed_at - self.failing_since < _BROKEN_SECONDS:
             return None
         quiet = min(max(_QUIET_SECONDS, 1.5 * self._longest_gap), _LONGEST_QUIET_SECONDS)
@@ -97,7 +98,8 @@ class Line:
 
 @dataclass
 class Ends:
-    """How requests ended."""
+    """How requests ended: counts of all, of failed, of unanswered ones, and of those that were too late for their
+    task."""
 
     ended: int = 0
     failed: int = 0
@@ -105,7 +107,7 @@ class Ends:
     late: int = 0
 
     def add(self, other: "Ends") -> None:
-        """Count those, too."""
+        """Add the other counts."""
         self.ended += other.ended
         self.failed += other.failed
         self.unanswered += other.unanswered
@@ -113,8 +115,8 @@ class Ends:
 
 
 class Polls:
-    """What this process polls, and whether Temporal answers it. ``doubts`` counts the signs that it may not have
-    heard what came of a task."""
+    """What this process polls, and whether Temporal answers it. ``doubts`` counts the signs that Temporal may not
+    have received the result of a task."""
 
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
         self.queues: dict[str, QueuePolls] = {}
@@ -127,17 +129,17 @@ class Polls:
         self.doubts = 0
 
     def expect(self, queues: Iterable[str]) -> None:
-        """These are to be polled from now on."""
+        """These queues should be polled from now on."""
         for queue in queues:
             self._queue(queue).due_since = self._clock()
 
     def connected(self) -> bool | None:
-        """Whether Temporal answers this process; None where it has not asked it anything yet."""
+        """Whether Temporal answers this process; None if it has not sent a request yet."""
         broken = self._connection.broken_since(self._clock()) is not None
         return (not broken) if self._answered or broken else None
 
     def take(self, updates: "Iterable[BufferedMetricUpdate]") -> None:
-        """What the SDK measured since the last time."""
+        """Take over what the SDK measured since the last call."""
         polls: dict[str, Ends] = {}
         requests = Ends()
         for update in updates:

@@ -1,4 +1,4 @@
-"""Which process is which: a pid alone may belong to another process by the time that somebody looks."""
+"""Identifies a process exactly: its pid alone may belong to another process by the time that it is looked up."""
 
 import ctypes
 import os
@@ -11,7 +11,8 @@ _PR_SET_PDEATHSIG = 1
 
 
 def start_ticks(pid: int) -> int | None:
-    """A process's start in clock ticks since boot; None if it is gone or a zombie. Source: proc(5), stat."""
+    """A process's start time in clock ticks since boot; None if the process is gone or a zombie. Source: proc(5),
+    stat."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text("utf-8").rpartition(")")[2].split()
     except OSError:
@@ -20,19 +21,19 @@ def start_ticks(pid: int) -> int | None:
 
 
 def end_with_parent() -> None:
-    """Have the kernel send SIGTERM to this process when its parent dies, however it dies. Source: prctl(2)."""
+    """Have the kernel send SIGTERM to this process when its parent dies for any reason. Source: prctl(2)."""
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 @cache
 def boot_id() -> str:
-    """This boot of this machine. Source: random(4)."""
+    """The id of this machine's current boot. Source: random(4)."""
     return Path("/proc/sys/kernel/random/boot_id").read_text("utf-8").strip()
 
 
 @dataclass(frozen=True)
 class Owner:
-    """A process of this machine, told from every other that had or will have its pid."""
+    """A process of this machine, distinguished from every other process that had or will have its pid."""
 
     pid: int
     started: int

@@ -1,13 +1,13 @@
-"""Whether this process can send calls at all, and what becomes of one that cannot: it takes none.
+"""Whether this process can send calls at all. If it cannot, it takes none.
 
-A machine without a route, names, a right clock or room on its disk fails every call within milliseconds. So it is
-always free, and would get most of a queue's calls::
+On a machine without a network route, name resolution, a correct clock or free disk space, every call fails within
+milliseconds. Such a process is always free, so it would get most of a queue's calls::
 
-    takes calls ──(five in a row fail before they are sent)──► asks for itself ──(it works)──► takes calls
-         ▲                                                             │ it does not
-         └────────────────(a probe comes through)──────────── probing ◄┘  after 1, 2, 4 … 60 s, with no call
+    takes calls ──(five in a row fail before they are sent)──► probes once ──(probe succeeds)──► takes calls
+         ▲                                                            │ probe fails
+         └──────────────────(a probe succeeds)────────────── probing ◄┘  after 1, 2, 4 … 60 s, takes no call
 
-A probe asks the provider for nothing that is paid, and writes to the journal what is taken back at once.
+A probe requests nothing from the provider that is paid, and removes at once what it writes to the journal.
 """
 
 import asyncio
@@ -21,37 +21,37 @@ from loguru import logger
 from fleet.errors import FleetError, ProviderError
 from fleet.process.liveness import Unreachable
 
-#: So many failures in a row, over at least so long, are no accident.
+#: This many failures in a row, over at least this time, are not taken as chance.
 FAILURES_IN_A_ROW, IN_A_ROW_SECONDS = 5, 1.0
 FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS = 1.0, 60.0
 _SPREAD = 0.1
-# Where calls fail all the same, they are believed, not the probe.
+# If calls keep failing although probes succeed, the calls are believed and not the probe.
 _MAX_FALSE_ALARMS = 2
 
-#: Does one thing that every call needs, and raises a FleetError where that fails.
+#: Does one thing that every call needs; raises a FleetError if that fails.
 Probe = Callable[[], Awaitable[None]]
 
 
 @dataclass
 class Row:
-    """Calls that failed before they were sent, with none between that was. Times are monotonic seconds."""
+    """Consecutive calls that failed before they were sent. Times are monotonic seconds."""
 
     failures: int = 0
     since: float = 0.0
 
     def fails(self, now: float) -> bool:
-        """One more; whether that is no accident."""
+        """Count one more failure; returns whether there are too many for chance."""
         self.since = self.since if self.failures else now
         self.failures += 1
         return self.failures >= FAILURES_IN_A_ROW and now - self.since >= IN_A_ROW_SECONDS
 
     def end(self) -> None:
-        """One was sent."""
+        """A call was sent: start counting again."""
         self.failures = 0
 
 
 def wait_after(tries: int) -> float:
-    """How long to wait for the next probe after so many."""
+    """Seconds to wait for the next probe after that many tries."""
     return float(min(FIRST_WAIT_SECONDS * 2 ** min(tries, 10), LONGEST_WAIT_SECONDS))
 
 
@@ -61,8 +61,8 @@ async def _nothing() -> None:
 
 @dataclass
 class Reach:
-    """Of one process. ``probes`` are what calls need, by the words for it after "cannot"; ``renew`` gives up what
-    was remembered of how to connect. The wait grows until a call has been sent."""
+    """Whether one process can send calls. ``probes`` check what calls need, by the words that follow "cannot" in
+    messages; ``renew`` discards the cached state of the connections. The wait grows until a call has been sent."""
 
     probes: Mapping[str, Probe]
     renew: Callable[[], Awaitable[None]] = _nothing
@@ -75,7 +75,7 @@ class Reach:
     _tries: int = 0
 
     def ended(self, error: Exception | None) -> None:
-        """An attempt at a call ended with that error, or well."""
+        """An attempt at a call ended with that error, or with success if None."""
         if error is None or (isinstance(error, ProviderError) and not error.before_sending):
             self._row.end()
             self._tries = self._false_alarms = 0
@@ -85,7 +85,7 @@ class Reach:
                 self._suspected.set()
 
     async def lost(self) -> Unreachable:
-        """Wait until no call can be sent from here; what is in the way."""
+        """Wait until no call can be sent from here; returns the cause."""
         while True:
             await self._suspected.wait()
             self._begin_anew()
@@ -101,8 +101,8 @@ class Reach:
     async def regained(
         self, known: Unreachable, tell: Callable[[Unreachable], None], *, at_once: bool = False
     ) -> None:
-        """Wait until calls can be sent again, and ``tell`` what is in the way until then. ``at_once``: the first
-        probe need not wait."""
+        """Wait until calls can be sent again; until then, pass the current cause to ``tell``. ``at_once``: the
+        first probe is sent without a wait."""
         found: Unreachable | None = known
         while found is not None:
             wait = 0.0 if at_once else wait_after(self._tries) * (1 + _SPREAD * random.random())
@@ -123,12 +123,12 @@ class Reach:
         self._suspected.clear()
 
     async def _probe(self) -> Unreachable | None:
-        """The first thing that fails of those that calls need."""
+        """The first of the things that calls need that fails; None if all succeed."""
         for cannot, probe in self.probes.items():
             try:
                 await probe()
             except FleetError as error:
                 return Unreachable(cannot, str(error), since=time.time())
-            except Exception as error:  # such as a file of certificates that is half written
+            except Exception as error:  # such as a certificate file that is only half written
                 return Unreachable(cannot, f"{type(error).__name__}: {error}", since=time.time())
         return None

@@ -1,7 +1,7 @@
-"""The life of a process that works for Temporal: connection, work, drain.
+"""The lifecycle of a process that uses Temporal: connect, work, drain.
 
-Temporal not being there is never a reason to leave: a worker waits for it and says so, since supervisord
-gives a program up that cannot start. Bad settings and bad code are: they end the process at once.
+An unreachable Temporal server is never a reason to exit: a worker waits for it and logs that, since supervisord
+gives up a program that fails to start. Bad settings and bad code are a reason: they end the process at once.
 """
 
 import asyncio
@@ -34,12 +34,12 @@ from fleet.process.stop_signals import stop_on_signal
 _CONNECT_SECONDS = 10.0
 _FIRST_WAIT_SECONDS, _LONGEST_WAIT_SECONDS = 1.0, 10.0
 _AFTER_DRAIN_SECONDS = 10.0
-# The pulse reads them every second.
+# The liveness thread reads them every second.
 _BUFFERED_METRICS = 20_000
 
 
 async def connect_once(settings: Settings, *, identity: str | None = None, timeout_seconds: float = 5.0) -> Client:
-    """Connect to Temporal and see that the namespace is there.
+    """Connect to Temporal and check that the namespace exists.
 
     Raises:
         TemporalUnavailable: it cannot be reached in time, or has no such namespace.
@@ -65,7 +65,7 @@ async def connect_once(settings: Settings, *, identity: str | None = None, timeo
 
 
 def _unreachable(address: str, error: BaseException) -> TemporalUnavailable:
-    # The SDK quotes a chain of Rust errors, in which the operating system's own words stand.
+    # The SDK quotes a chain of Rust errors that contains the operating system's message.
     plain = re.search(r'message: "([^"]+)"', str(error))
     said = plain.group(1) if plain else " ".join(str(error).split())[:160] or type(error).__name__
     return TemporalUnavailable(
@@ -75,7 +75,7 @@ def _unreachable(address: str, error: BaseException) -> TemporalUnavailable:
 
 
 async def connect_patiently(settings: Settings, *, identity: str, stop: asyncio.Event) -> Client | None:
-    """Connect to Temporal, trying until it is there; None when ``stop`` was set first."""
+    """Connect to Temporal, trying until it responds; None if ``stop`` was set first."""
     wait = _FIRST_WAIT_SECONDS
     while not stop.is_set():
         try:
@@ -90,10 +90,10 @@ async def connect_patiently(settings: Settings, *, identity: str, stop: asyncio.
 
 @cache
 def build_id() -> str:
-    """A digest of the fleet's own source files, which tells one release from another in Temporal's history.
+    """A digest of the fleet's own source files, which distinguishes releases in Temporal's history.
 
-    The SDK's default reads the code of every imported module again, thousands of them where a provider's SDK is
-    loaded, while the event loop waits.
+    The SDK's default reads the code of every imported module again, thousands of them if a provider's SDK is
+    loaded, and blocks the event loop meanwhile.
     """
     digest = hashlib.sha256()
     for path in sorted(path for room in ("fleet", "workers") for path in (PROJECT_ROOT / room).rglob("*.py")):
@@ -102,9 +102,10 @@ def build_id() -> str:
 
 
 def worker_options(settings: Settings) -> dict[str, Any]:
-    """What all workers have in common.
+    """The options that all workers have in common.
 
-    Heartbeats pass the SDK's throttle at the configured interval; nothing starts past a queue's rate limit.
+    The SDK's throttle lets heartbeats through at the configured interval. Eager execution is off, so that no
+    activity starts outside a queue's rate limit.
     """
     interval = timedelta(seconds=settings.heartbeat_interval_seconds)
     return {
@@ -118,13 +119,14 @@ def worker_options(settings: Settings) -> dict[str, Any]:
 
 @dataclass
 class WorkerProcess:
-    """One worker process: ``await WorkerProcess(settings, name, pulse, build).run()`` is its whole life.
+    """One worker process: ``await WorkerProcess(settings, name, liveness, build).run()`` runs it from start to
+    end.
 
-    Once there is a connection, ``prepare`` sees that all is ready for polling (an RPCError has it tried again),
-    and ``build`` makes the workers. What is ``beside`` runs as long as they do; the first end of any of them is
-    the process's. ``close`` gives back what all of them used. ``max_drain_seconds`` bounds the drain of one
-    that has no paid call in hand. While ``reach`` knows that no call can be sent, nothing is polled; what is
-    ``beside`` goes on.
+    Once connected, ``prepare`` does what must be done before polling (it is repeated after an RPCError), and
+    ``build`` creates the workers. The side tasks in ``beside`` run as long as the workers do; when any of them
+    ends, the process ends. ``close`` releases what all of them used. ``max_drain_seconds`` bounds the drain of a
+    process that has no paid calls in flight. While ``reach`` knows that no call can be sent, nothing is polled;
+    the side tasks go on.
     """
 
     settings: Settings
@@ -138,7 +140,7 @@ class WorkerProcess:
     reach: Reach | None = None
 
     async def run(self) -> int:
-        """Connect, work until a signal comes, drain. The exit status."""
+        """Connect, work until a signal comes, drain. Returns the exit status."""
         stop = asyncio.Event()
         with stop_on_signal(stop):
             try:
@@ -165,7 +167,7 @@ class WorkerProcess:
                 task.cancel()
 
     async def _work(self, client: Client, stop: asyncio.Event, others: set[asyncio.Task[Any]]) -> int:
-        """Poll, but not while no call can be sent, until one of the others ends."""
+        """Poll, except while no call can be sent, until one of the other tasks ends."""
         lost = self.liveness.record.unreachable if self.reach is not None else None
         if lost is not None and (ended := await self._regained(lost, others, at_once=True)):
             return self._left(stop, ended)
@@ -179,7 +181,8 @@ class WorkerProcess:
     async def _poll(
         self, client: Client, stop: asyncio.Event, others: set[asyncio.Task[Any]]
     ) -> tuple[int, Unreachable | None]:
-        """Poll until there is a reason not to, then drain; exit status, and what keeps calls from being sent."""
+        """Poll until there is a reason to stop, then drain; returns the exit status, and what keeps calls from
+        being sent."""
         workers = self.build(client)
         working = {asyncio.create_task(one.run(), name=f"worker of {one.task_queue}"): one for one in workers}
         losing = set() if self.reach is None else {asyncio.create_task(self.reach.lost(), name="reach")}
@@ -201,7 +204,7 @@ class WorkerProcess:
     async def _regained(
         self, lost: Unreachable, others: set[asyncio.Task[Any]], *, at_once: bool = False
     ) -> set[asyncio.Task[Any]]:
-        """Wait until calls can be sent; those of the others that have ended first."""
+        """Wait until calls can be sent; returns those of the other tasks that ended first."""
         assert self.reach is not None
         regaining = asyncio.create_task(
             self.reach.regained(lost, self.liveness.probing, at_once=at_once), name="probes"
@@ -216,7 +219,7 @@ class WorkerProcess:
         return EXIT_OK if stop.is_set() else _ended_by_itself(done)
 
     async def _prepared(self, client: Client, stop: asyncio.Event) -> bool:
-        """Whether all is ready for polling; False when the signal came first."""
+        """Whether everything is ready for polling; False if the stop signal came first."""
         while self.prepare is not None:
             try:
                 await self.prepare(client)
@@ -229,7 +232,7 @@ class WorkerProcess:
         return not stop.is_set()
 
     async def _drain(self, working: Mapping[asyncio.Task[None], Worker]) -> int:
-        """Stop polling, finish what runs within the bound, report what did not."""
+        """Stop polling, finish running tasks within the bound, log a worker that did not finish."""
         if not working:
             return EXIT_OK
         bound = min(self.settings.drain_seconds, self.max_drain_seconds) + _AFTER_DRAIN_SECONDS
@@ -247,13 +250,13 @@ class WorkerProcess:
 
 
 def _failed(task: asyncio.Task[Any]) -> set[asyncio.Task[Any]]:
-    """The task, if an error ended it."""
+    """A set of the task if it ended with an error; otherwise empty."""
     return {task} if task.exception() is not None else set()
 
 
 def _ended_by_itself(done: Iterable[asyncio.Task[Any]]) -> int:
-    """Nobody told the worker to end: it has lost its polls, or a side task has died. A new process is the
-    remedy."""
+    """Log why tasks ended although the worker was not told to stop: it lost its polls, or a side task died. A new
+    process is the remedy."""
     for task in done:
         error = task.exception()
         logger.opt(exception=error).error("the {} ended by itself: {}", task.get_name(), error or "no error given")
@@ -266,7 +269,7 @@ def run_temporal_process(program: str, life: Life) -> NoReturn:
 
 
 def _metrics_of_sdk() -> MetricBuffer:
-    """Where the SDK, from now on, puts what it measures."""
+    """A buffer that receives the SDK's metrics from now on."""
     buffer = MetricBuffer(_BUFFERED_METRICS, MetricBufferDurationFormat.SECONDS)
     Runtime.set_default(Runtime(telemetry=TelemetryConfig(metrics=buffer)), error_if_already_set=False)
     return buffer

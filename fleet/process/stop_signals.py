@@ -1,10 +1,10 @@
-"""SIGTERM and SIGINT for an asyncio process.
+"""SIGTERM and SIGINT in an asyncio process.
 
-The first signal only sets an event, from within the loop: the process then drains. A second one must get
-through even when the loop is blocked or the drain hangs, so it leaves right in the handler, by ``os._exit``,
-with the status that a shell gives a process killed by that signal. Hence ``signal.signal`` and not
-``loop.add_signal_handler``, whose handlers wait for the loop. A handler may interrupt the logger while it
-holds its lock, so it does not log. On leaving the block the former handlers are restored.
+The first signal only sets an event, from within the loop; the process then drains. A second signal must work even
+if the loop is blocked or the drain hangs, so the handler itself exits through ``os._exit``, with the status that a
+shell reports for a process killed by that signal. This needs ``signal.signal``, since the handlers of
+``loop.add_signal_handler`` wait for the loop. A handler may interrupt the logger while it holds its lock, so it
+does not log. The previous handlers are restored at the end of the block.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ _STOPPING = (signal.SIGTERM, signal.SIGINT)
 
 @contextmanager
 def stop_on_signal(stop: asyncio.Event) -> Iterator[None]:
-    """Set ``stop`` on the first SIGTERM or SIGINT; leave on the second. To be used in the main thread."""
+    """Set ``stop`` on the first SIGTERM or SIGINT; exit on the second. To be used in the main thread."""
     loop = asyncio.get_running_loop()
 
     seen: list[int] = []

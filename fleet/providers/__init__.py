@@ -1,1 +1,1 @@
-"""The LLM providers: one adapter per vendor SDK, one table of what their errors mean."""
+"""The LLM providers: one folder per vendor with its adapter, and one table of what their errors mean."""

@@ -1,4 +1,4 @@
-"""An answer is paid: bookkeeping that fails must not lose it."""
+"""Keeps a paid answer if the bookkeeping after it fails."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -1,7 +1,7 @@
-"""Calls that go on at the provider without their process, whichever provider it is.
+"""Calls that continue at the provider when their process dies, for any provider.
 
-Such a call is begun by one request, which answers with its id, and looked at by others until it is done. The next
-process picks it up by that id.
+One request starts such a call and returns its id; further requests poll it until it is done. The next process
+picks it up by that id.
 """
 
 import asyncio
@@ -17,37 +17,38 @@ from fleet.providers.base import ResumeHandle
 from fleet.providers.response_bodies import text_in
 
 FIRST_LOOK_SECONDS, LONGEST_LOOK_SECONDS = 0.5, 5.0
-#: What OpenAI and Gemini alike say of a call that goes on, and of one that came to nothing.
+#: The statuses, the same at OpenAI and Gemini, of a call that continues, and of one that failed.
 GOING_ON, FAILED = ("queued", "in_progress"), ("failed", "cancelled")
 
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """A call as the provider shows it: its JSON, with ``id`` and ``status``, and the answer's headers."""
+    """A call as the provider returns it: its JSON, with ``id`` and ``status``, and the answer's headers."""
 
     body: dict[str, Any]
     headers: Mapping[str, str]
 
     @property
     def status(self) -> str:
-        """Its status in the provider's words."""
+        """Its status, as the provider names it."""
         return text_in(self.body, "status")
 
 
 #: Starts a call.
 Begin = Callable[[], Awaitable[Shown]]
-#: Looks at the call of that id.
+#: Polls the call with that id.
 Look = Callable[[str], Awaitable[Shown]]
 
 
 async def carried_out(resume_handle: ResumeHandle, begin: Begin, look: Look) -> Shown:
-    """Begin a call, or pick up the ticket's, and look at it until it is done, however that ended.
+    """Start a call, or pick up the one that the resume handle names, and poll it until it is done, successful or
+    not.
 
-    A failed look says nothing about the call itself: looking goes on until the caller's deadline.
+    A failed poll says nothing about the call itself: polling continues until the caller's deadline.
 
     Raises:
-        ProviderError: it could not be begun; looking is of no use before an operator acts (the call ``goes_on``);
-            or the provider no longer has it.
+        ProviderError: the call could not be started; polling is useless until an operator acts (the call
+            ``goes_on``); or the provider no longer has the call.
     """
     shown: Shown | None = None
     wait = 0.0
@@ -64,12 +65,12 @@ async def carried_out(resume_handle: ResumeHandle, begin: Begin, look: Look) -> 
             shown = None
             wait = max(wait, await _wait_after(failure, resume_handle))
     if shown.status in FAILED:
-        await resume_handle.gone()  # the next attempt begins another
+        await resume_handle.gone()  # the next attempt starts another call
     return shown
 
 
 async def _wait_after(failure: ProviderError, resume_handle: ResumeHandle) -> float:
-    """Seconds that the provider asks for after a failed look."""
+    """Seconds that the provider asks to wait after a failed poll."""
     if failure.failure_kind is FailureKind.NOT_FOUND:
         detail = f"call {resume_handle.response_id} was started and no longer exists"
         await resume_handle.gone()

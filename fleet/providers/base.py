@@ -1,17 +1,17 @@
-"""What every provider is asked and what it answers, in one form for all."""
+"""The request and the answer of an LLM call, in one form for all providers."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 FinishReason = Literal["stop", "length", "refusal", "other"]
-#: Header of a simulator's answers, whose value is then ``true``: nothing is paid for them.
+#: Header of a simulator's answers, with the value ``true``: nothing is paid for them.
 SIMULATOR_HEADER = "x-simulator"
 
 
 @dataclass(frozen=True, slots=True)
 class LlmRequest:
-    """One call. ``max_tokens`` None means the model's own maximum."""
+    """One call. ``max_tokens`` None means the maximum of the model."""
 
     model: str
     system_prompt: str
@@ -26,10 +26,10 @@ class LlmRequest:
 class LlmAnswer:
     """One usable answer.
 
-    ``input_tokens`` includes ``cached_input_tokens``; ``output_tokens`` includes reasoning. ``headers``
-    are the answer's HTTP headers in lower case, empty where the SDK hides them. ``billed`` is what the provider
-    charges for, by :func:`fleet.providers.prices.billed_in`; empty where only the counts above are known. ``tier``
-    is the service tier that it names, by :func:`fleet.providers.prices.tier_of`; empty for the standard one.
+    ``input_tokens`` includes ``cached_input_tokens``; ``output_tokens`` includes reasoning. ``headers`` are the
+    answer's HTTP headers in lower case, empty if the SDK hides them. ``billed`` is what the provider charges for,
+    from :func:`fleet.providers.prices.billed_in`; empty if only the counts above are known. ``tier`` is the
+    service tier that the answer names, from :func:`fleet.providers.prices.tier_of`; empty for the standard tier.
     """
 
     text: str
@@ -44,7 +44,7 @@ class LlmAnswer:
 
     @property
     def simulated(self) -> bool:
-        """Whether a simulator answered, as it says itself: then nothing is paid."""
+        """Whether the answer says that it comes from a simulator: then nothing is paid."""
         return self.headers.get(SIMULATOR_HEADER) == "true"
 
 
@@ -53,14 +53,14 @@ class ResumeHandle:
     """A call that can outlive its process.
 
     ``response_id`` names a call that already runs at the provider. ``started`` is called with the id of a new
-    one, and with "" when the provider no longer has it. Providers without such calls ignore the ticket.
+    call, and with "" if the provider no longer has the call. Providers without such calls ignore the handle.
     """
 
     response_id: str | None
     started: Callable[[str], Awaitable[None]]
 
     async def begun(self, response_id: str) -> None:
-        """The call runs at the provider under this id; the next request with this ticket polls it."""
+        """The call runs at the provider under this id; the next request with this handle polls it."""
         self.response_id = response_id
         await self.started(response_id)
 
@@ -78,14 +78,14 @@ class Provider(Protocol):
     ) -> LlmAnswer:
         """Make one call, exactly once.
 
-        ``timeout_seconds`` bounds the silence between two reads; the caller bounds the whole call with
+        ``timeout_seconds`` bounds the time between two reads; the caller bounds the whole call with
         ``asyncio.timeout``, since no SDK does.
 
         Raises:
-            ProviderError: the call failed or its answer cannot be used.
+            ProviderError: the call failed, or its answer cannot be used.
         """
         ...
 
     async def close(self) -> None:
-        """Give the connections back."""
+        """Close the connections."""
         ...

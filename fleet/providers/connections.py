@@ -1,4 +1,4 @@
-"""How the clients of all providers connect."""
+"""How the clients of all providers open connections."""
 
 import asyncio
 import ssl
@@ -11,33 +11,34 @@ from fleet.errors import ProviderError
 from fleet.failures import FailureKind
 from fleet.providers.error_mapping import not_answered
 
-#: How long making a connection may take: where packets vanish, the call would wait for its whole deadline.
+#: The longest time to open a connection: if packets are dropped, the call would otherwise wait for its whole
+#: deadline.
 CONNECT_SECONDS = 15.0
 _PROBE_SECONDS = 20.0
 
 
 def client_options() -> dict[str, Any]:
-    """Arguments of a provider's HTTP client."""
+    """The arguments of a provider's HTTP client."""
     return {
-        # Followed, a redirect would carry the key to another host.
+        # A followed redirect would send the key to another host.
         "follow_redirects": False,
-        # Common servers close a connection that has been idle for five seconds; a call that meets that is lost
-        # after it was sent, and may have been paid. So the client closes it first.
+        # Common servers close a connection after five idle seconds. A call sent at that moment is lost after
+        # sending and may have been paid, so the client closes the connection first.
         "limits": httpx2.Limits(max_connections=1000, max_keepalive_connections=100, keepalive_expiry=4),
         "verify": _certificates(),
-        # The SDKs know of one timeout for everything.
+        # The SDKs have one timeout for everything.
         "event_hooks": {"request": [_connect_soon]},
     }
 
 
 @cache
 def _certificates() -> ssl.SSLContext:
-    """Reading them takes 40 ms, so the clients of a process share them."""
+    """The machine's certificates. Reading them takes 40 ms, so the clients of a process share them."""
     return httpx2.create_ssl_context()
 
 
 def forget_certificates() -> None:
-    """Clients that are made from now on read them anew."""
+    """Make clients that are created from now on read the certificates again."""
     _certificates.cache_clear()
 
 
@@ -49,11 +50,11 @@ async def _connect_soon(request: httpx2.Request) -> None:
 
 
 async def see_reachable(provider: str, address: str) -> None:
-    """See that a connection to the provider can be made, its name, the way and the certificate included. It is
-    asked for nothing, without a key, and any answer will do.
+    """Check that a connection to the provider can be made: its name resolves, the route works and its certificate
+    is accepted. The request has no key, and any answer counts.
 
     Raises:
-        ProviderError: it cannot.
+        ProviderError: no connection can be made.
     """
     try:
         context = httpx2.create_ssl_context()
@@ -71,7 +72,7 @@ async def see_reachable(provider: str, address: str) -> None:
 
 
 def _cause_of(error: BaseException) -> str:
-    """What the operating system said, as far as it is known."""
+    """The innermost error's message, usually that of the operating system."""
     while (cause := error.__cause__ or error.__context__) is not None:
         error = cause
     return str(error) or type(error).__name__

@@ -1,9 +1,9 @@
-"""The one table of what every provider's errors mean.
+"""Maps every provider's errors to failure kinds.
 
-By status, error code and header, never by the wording of a message. Sources: the providers' error pages
-(OpenAI "Error codes", Anthropic "Errors" and "Rate limits", Gemini "Troubleshooting", "Rate limits",
-``google.rpc.QuotaFailure`` and ``google.api.ErrorReason``). The adapters take a vendor's exception apart into
-status, headers and body and hand these over; what an exception class is called matters to nobody else.
+The mapping uses status, error code and headers, never the wording of a message. Sources: the providers' error
+pages (OpenAI "Error codes", Anthropic "Errors" and "Rate limits", Gemini "Troubleshooting", "Rate limits",
+``google.rpc.QuotaFailure`` and ``google.api.ErrorReason``). The adapters split a vendor's exception into status,
+headers and body and pass these on; the name of the exception class does not matter elsewhere.
 """
 
 import json
@@ -53,15 +53,15 @@ def _codes(error: Mapping[str, Any]) -> list[str]:
 
 
 def _is_the_vendors(spec: VendorSpec, error: Mapping[str, Any]) -> bool:
-    """Whether the error is the vendor's own. Any other answer with status 5xx is that of something in between,
-    which cannot say what became of the call."""
+    """Whether the error is the vendor's own. Any other answer with status 5xx comes from something in between,
+    which does not know what happened to the call."""
     if (known := spec.is_own_error(error)) is not None:
         return known
     return isinstance(error.get("message"), str) and bool(_codes(error))
 
 
 def failure_kind_of(kind: Kind, status: int, error: Mapping[str, Any]) -> FailureKind:
-    """What an answer with this HTTP status and this ``error`` object means."""
+    """The failure kind of an answer with this HTTP status and this ``error`` object."""
     spec = spec_of(kind)
     if status == 429 and (quota := spec.quota_failure(error)):
         return quota
@@ -84,7 +84,7 @@ def _detail(error: Mapping[str, Any], body: Any) -> str:
 def answered_with_error(
     kind: Kind, provider: str, status: int, headers: Mapping[str, str], body: Any
 ) -> ProviderError:
-    """The error for an HTTP answer that is no success; ``body`` as decoded JSON or as text."""
+    """The error for an HTTP answer without success; ``body`` is decoded JSON or text."""
     if isinstance(body, str):
         try:
             body = json.loads(body)
@@ -108,10 +108,10 @@ def answered_with_error(
 
 
 def not_answered(provider: str, failure: BaseException) -> ProviderError:
-    """The error for a call that got no complete answer, from the transport exception behind it.
+    """The error for a call without a complete answer, from the transport exception that caused it.
 
-    What is not known to have happened before or while sending counts as lost after sending: it may have
-    been paid.
+    A failure that is not known to have happened before or during sending counts as lost after sending: the call
+    may have been paid.
     """
     seen: BaseException | None = failure
     while seen is not None:
@@ -124,10 +124,10 @@ def not_answered(provider: str, failure: BaseException) -> ProviderError:
 
 
 def not_usable(provider: str, failure_kind: FailureKind, detail: str) -> ProviderError:
-    """The error for an answer that came with status 200 and is of no use."""
+    """The error for an answer with status 200 that cannot be used."""
     return ProviderError(failure_kind, provider, redact(" ".join(detail.split()))[:_LONGEST_DETAIL])
 
 
 def not_the_api(provider: str, detail: str) -> ProviderError:
-    """The error for an answer that is HTML, ``{}`` or anything else that the provider's API never sends."""
+    """The error for an answer that the provider's API never sends, such as HTML or ``{}``."""
     return not_usable(provider, FailureKind.UNUSABLE_BODY, f"the answer is not the API's: {detail}")

@@ -1,5 +1,5 @@
-"""A model's profile, by its vendor's table. A model is found by the longest prefix of its name, so dated versions
-(``claude-3-5-haiku-20241022``) share their family's row."""
+"""A model's profile, from its vendor's table. A model is found by the longest prefix of its name, so dated
+versions (``claude-3-5-haiku-20241022``) share their family's row."""
 
 from fleet.config import Kind
 from fleet.providers.registry import spec_of
@@ -7,7 +7,7 @@ from fleet.providers.spec import ModelProfile
 
 
 def profile_of(kind: Kind, model: str) -> ModelProfile:
-    """The profile of a model; one that no row knows gets the row of its vendor's present generation."""
+    """The profile of a model; an unknown model gets the row of its vendor's current generation."""
     table = spec_of(kind).models
     name = model.removeprefix("models/")
     return table[max((prefix for prefix in table if name.startswith(prefix)), key=len)]
@@ -16,10 +16,10 @@ def profile_of(kind: Kind, model: str) -> ModelProfile:
 def sampling_of(
     profile: ModelProfile, temperature: float, top_p: float | None
 ) -> tuple[float | None, float | None]:
-    """The temperature and top_p to send to a model of this profile; None means: leave it out.
+    """The temperature and top_p to send to a model with this profile; None means that the field is not sent.
 
-    Where only one of the two is accepted, top_p wins if the assistant sets it, since temperature always
-    has a default.
+    If the model accepts only one of the two, top_p wins if the assistant sets it, since temperature always has a
+    default.
     """
     if profile.sampling == "none":
         return None, None

@@ -1,4 +1,4 @@
-"""What a call cost, from genai-prices' offline data."""
+"""What a call cost, according to the offline data of genai-prices."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,21 +11,21 @@ from fleet.config import KINDS, Kind, ProviderSettings
 from fleet.providers.base import LlmAnswer
 from fleet.providers.registry import spec_of
 
-if TYPE_CHECKING:  # its price data is large
+if TYPE_CHECKING:  # the package's price data is large
     from genai_prices.types import ModelInfo
 
-#: What providers call the tier that list prices are of; Groq's is ``on_demand``.
+#: The providers' names of the tier that list prices apply to; Groq's is ``on_demand``.
 _STANDARD = frozenset({"default", "standard", "on_demand", "unspecified"})
-#: By which of these the price library knows a tier differs from provider to provider.
+#: The key under which the price library knows a tier differs between providers.
 _TIER_KEYS = ("service_tier", "speed", "processing")
 _TIER_CHARACTERS = 40
 
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """US dollars, and the price data that they were computed with; both None where no price is known.
+    """US dollars, and the price data that they were computed with; both None if no price is known.
 
-    ``note`` says why the dollars are not exact; it is empty where they are, as far as the price data goes. Where
+    ``note`` says why the dollars are not exact; it is empty if they are exact as far as the price data goes. If
     ``simulated``, they are what a provider would have charged, and nothing is paid.
     """
 
@@ -41,33 +41,34 @@ def _price_version() -> str:
 
 
 def billed_in(kind: Kind, flavor: str, body: Mapping[str, Any]) -> dict[str, int]:
-    """What an answer's JSON body says is charged for, by the price library's names: cache reads, cache writes of
-    both lifetimes and reasoning beside input and output. Empty where the library cannot read it.
+    """The billed counts in an answer's JSON body, under the price library's names: cache reads, cache writes of
+    both lifetimes and reasoning besides input and output. Empty if the library cannot read the body.
 
-    ``flavor`` is the library's name of the API: ``responses`` and ``chat`` of OpenAI's, ``default`` of the others.
+    ``flavor`` is the library's name of the API: ``responses`` and ``chat`` for OpenAI's, ``default`` for the
+    others.
     """
     from genai_prices.data_snapshot import get_snapshot
 
     try:
         provider = get_snapshot().find_provider(None, spec_of(kind).price_list, None)
         _, usage = provider.extract_usage(dict(body), api_flavor=flavor)
-    except (LookupError, ValueError, TypeError):  # usage that is missing, or not as documented
+    except (LookupError, ValueError, TypeError):  # the usage is missing or not as documented
         return {}
     return {name: int(count) for name, count in vars(usage).items() if isinstance(count, int) and count}
 
 
 def tier_of(*said: object) -> str:
     """The service tier that an answer names, from the values of the fields that may name one; empty for the
-    standard one."""
+    standard tier."""
     tiers = [str(one).lower()[:_TIER_CHARACTERS] for one in said if one]
     return "+".join(tier for tier in tiers if tier not in _STANDARD)
 
 
 def cost_of(settings: ProviderSettings, model: str, answer: LlmAnswer) -> Cost:
-    """The cost of an answer, unknown (never 0) for a model or an added provider that has no known price.
+    """The cost of an answer; None, never 0, for a model or an added provider without a known price.
 
-    ``model`` is the name asked for; the name in the answer may be a dated version or a proxy's own. A service tier
-    that the price data does not have is priced as the standard one, with a note.
+    ``model`` is the requested name; the name in the answer may be a dated version or a proxy's own. A service tier
+    that the price data does not have is priced as the standard tier, with a note.
     """
     found = _priced(settings, model, answer.billed, answer.tier) if answer.billed else None
     found = found or _priced(settings, model, _counts_of(answer), answer.tier)
@@ -81,13 +82,13 @@ def cost_of(settings: ProviderSettings, model: str, answer: LlmAnswer) -> Cost:
 def usd_for(
     settings: ProviderSettings, model: str, input_tokens: int, output_tokens: int, cached_input_tokens: int = 0
 ) -> float | None:
-    """US dollars for that many tokens, the cached ones among the input; None where no price is known."""
+    """US dollars for these token counts, where cached tokens are part of the input; None if no price is known."""
     answer = LlmAnswer("", model, "stop", input_tokens, output_tokens, cached_input_tokens)
     return cost_of(settings, model, answer).usd
 
 
 def _counts_of(answer: LlmAnswer) -> dict[str, int]:
-    """The counts that every adapter knows, by the price library's names."""
+    """The counts that every adapter reports, under the price library's names."""
     counts = {"input_tokens": answer.input_tokens, "output_tokens": answer.output_tokens}
     return counts | {"cache_read_tokens": answer.cached_input_tokens}
 
@@ -95,7 +96,7 @@ def _counts_of(answer: LlmAnswer) -> dict[str, int]:
 def _priced(
     settings: ProviderSettings, model: str, counts: Mapping[str, int], tier: str
 ) -> tuple[float, bool] | None:
-    """US dollars, and whether they are the tier's; None where no price is known."""
+    """US dollars, and whether they are the price of the tier; None if no price is known."""
     from genai_prices import Usage, calc_price
 
     context = dict.fromkeys(_TIER_KEYS, tier) if tier else {}
@@ -108,7 +109,7 @@ def _priced(
 
 
 def _has_prices_of(model: "ModelInfo", context: Mapping[str, str]) -> bool:
-    """Whether the price data has the model's prices of now in that context; the library does not tell."""
+    """Whether the price data has current prices of the model in that context; the library does not report this."""
     now = datetime.now(UTC)
     return any(
         variant.when.items() <= context.items() and (variant.constraint is None or variant.constraint.active(now))

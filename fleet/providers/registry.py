@@ -1,5 +1,5 @@
-"""The only place that knows all vendors: each kind of provider is a folder beside this file, with its ``spec``,
-which needs no SDK, and its adapters. A process imports no SDK but its own provider's."""
+"""The only module that knows all vendors. Each kind of provider is a folder beside this file, with its ``spec``,
+which needs no SDK, and its adapters. A process imports only the SDK of its own provider."""
 
 from collections.abc import Callable, Iterator
 from functools import cache
@@ -16,7 +16,7 @@ ProviderFactory = Callable[[str], Provider]
 
 @cache
 def spec_of(kind: Kind) -> VendorSpec:
-    """What is known of a vendor without its SDK."""
+    """A vendor's spec, which needs no SDK."""
     spec: VendorSpec = import_module(f"fleet.providers.{kind}.spec").SPEC
     return spec
 
@@ -27,7 +27,7 @@ def all_specs() -> Iterator[VendorSpec]:
 
 
 def provider_factory(settings: ProviderSettings) -> ProviderFactory:
-    """Import the provider's SDK, now, and return what makes a client of it from an API key.
+    """Import the provider's SDK immediately, and return a function that creates a client from an API key.
 
     Raises:
         SettingsError: the settings name an SDK that is not installed.
@@ -44,12 +44,12 @@ def provider_factory(settings: ProviderSettings) -> ProviderFactory:
 
 
 def provider_address(settings: ProviderSettings) -> str:
-    """Where its calls are sent to."""
+    """The address that its calls are sent to."""
     return settings.base_url or spec_of(settings.kind).official_url
 
 
 def _adapter_of(settings: ProviderSettings) -> Adapter:
-    """The adapter for its ``sdk``, or its vendor's default."""
+    """The adapter of the provider's ``sdk`` setting, or the vendor's default."""
     adapters = spec_of(settings.kind).adapters
     return adapters.get(settings.sdk) or adapters[""]
 

@@ -1,4 +1,4 @@
-"""Finding one's way in the providers' bodies, whatever came instead of what is documented."""
+"""Reads values from the providers' response bodies, also if a body is not as documented."""
 
 import json
 from collections.abc import Mapping
@@ -6,7 +6,7 @@ from typing import Any
 
 
 def object_answered(content_type: str, content: bytes) -> dict[str, Any] | None:
-    """The JSON object that was answered; None if it was anything else."""
+    """The JSON object in the answer; None if it is anything else."""
     if not content_type.partition(";")[0].strip().endswith("json"):
         return None
     try:
@@ -17,7 +17,7 @@ def object_answered(content_type: str, content: bytes) -> dict[str, Any] | None:
 
 
 def error_of(body: Any) -> dict[str, Any]:
-    """The ``error`` object of a body, in whichever wrapping it came; empty if there is none."""
+    """The ``error`` object of a body, whichever way it is wrapped; empty if there is none."""
     if isinstance(body, list) and len(body) == 1:
         body = body[0]
     error = body.get("error", body) if isinstance(body, dict) else {}
@@ -31,24 +31,24 @@ def details_of(error: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def object_in(body: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """The object of that name; empty if there is none."""
+    """The object under that name; empty if there is none."""
     found = body.get(name)
     return found if isinstance(found, dict) else {}
 
 
 def objects_in(body: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
-    """The objects in the list of that name; empty if there is none."""
+    """The objects in the list under that name; empty if there is none."""
     found = body.get(name)
     return [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []
 
 
 def text_in(body: Mapping[str, Any], name: str) -> str:
-    """The text of that name; empty if there is none."""
+    """The text under that name; empty if there is none."""
     found = body.get(name)
     return found if isinstance(found, str) else ""
 
 
 def count_in(body: Mapping[str, Any], name: str) -> int:
-    """The positive integer of that name; 0 if there is none."""
+    """The positive integer under that name; 0 if there is none."""
     found = body.get(name)
     return found if isinstance(found, int) and not isinstance(found, bool) and found > 0 else 0

@@ -1,4 +1,4 @@
-"""How long a provider asks to wait, in all the forms that they use. Seconds throughout."""
+"""How long a provider asks to wait, in all the forms that providers use. Seconds throughout."""
 
 import re
 from collections.abc import Mapping
@@ -14,7 +14,8 @@ _UNIT_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
 def parse_duration(text: str) -> float | None:
-    """Seconds of a duration such as ``12ms``, ``6m0s``, ``46s`` or ``1.5s``; None if it is none."""
+    """Seconds of a duration such as ``12ms``, ``6m0s``, ``46s`` or ``1.5s``; None if the text is not a
+    duration."""
     text = text.strip()
     parts = _DURATION.findall(text)
     if not parts or "".join(number + unit for number, unit in parts) != text:
@@ -30,13 +31,13 @@ def _number(text: str | None) -> float | None:
 
 
 def time_there(headers: Mapping[str, str]) -> datetime:
-    """The time by the clock of whoever answered, which its points in time go by; this machine's where it does not
-    say."""
+    """The time by the clock of the server that answered, which its timestamps refer to; this machine's time if the
+    answer has no date."""
     return _moment(headers.get("date")) or datetime.now(UTC)
 
 
 def _moment(text: str | None) -> datetime | None:
-    """A point in time written as an HTTP date or in RFC 3339."""
+    """A time written as an HTTP date or in RFC 3339; None if the text is neither."""
     if not text:
         return None
     try:
@@ -47,7 +48,7 @@ def _moment(text: str | None) -> datetime | None:
 
 
 def until(text: str | None, now: datetime) -> float | None:
-    """Seconds until a point in time written as an HTTP date or in RFC 3339."""
+    """Seconds until a time written as an HTTP date or in RFC 3339; None if the text is neither."""
     moment = _moment(text)
     return None if moment is None else (moment - now).total_seconds()
 
@@ -61,7 +62,7 @@ def _retry_delay(body: Any) -> float | None:
 
 
 def _exhausted_reset(headers: Mapping[str, str], now: datetime) -> float | None:
-    """The reset of the limits of which nothing remains, where no Retry-After is sent."""
+    """Seconds until the exhausted limits are reset, for an answer without Retry-After."""
     waits = []
     for name, value in headers.items():
         if "ratelimit" in name and "-remaining" in name and _number(value) == 0:
@@ -72,10 +73,10 @@ def _exhausted_reset(headers: Mapping[str, str], now: datetime) -> float | None:
 
 
 def requested_wait(headers: Mapping[str, str], body: Any, now: datetime | None = None) -> float | None:
-    """The wait that an answer asks for, None if for none; header names in lower case.
+    """The wait that an answer asks for, None if it asks for none; header names in lower case.
 
-    Looked at in this order: ``retry-after-ms``, ``retry-after`` (seconds or HTTP date), Gemini's
-    ``retryDelay``, the reset of an exhausted limit.
+    Checked in this order: ``retry-after-ms``, ``retry-after`` (seconds or HTTP date), Gemini's ``retryDelay``, the
+    reset of an exhausted limit.
     """
     now = now or time_there(headers)
     milliseconds = _number(headers.get("retry-after-ms"))

@@ -1,4 +1,4 @@
-"""A provider with the backend's key: the client of one worker process."""
+"""A provider's client with the backend's API key, for one worker process."""
 
 import math
 import time
@@ -18,12 +18,12 @@ from fleet.redaction import mark, protect
 
 _RENEWED_SECONDS = 60.0
 
-#: Gives the provider's key; ``fresh`` asks for one that is not from a cache.
+#: Returns the provider's key; ``fresh`` asks for one that is not from a cache.
 KeySource = Callable[[bool], Awaitable[str]]
 
 
 class ProviderSession:
-    """Makes calls with the current key, and takes up a new key when the old one is rejected."""
+    """Makes calls with the current key, and switches to a new key when the old one is rejected."""
 
     def __init__(
         self, settings: ProviderSettings, factory: ProviderFactory, key_source: KeySource, metrics: Metrics
@@ -38,10 +38,10 @@ class ProviderSession:
         self._used = ""
 
     async def prepare(self) -> None:
-        """Make the client before the first call needs it; building one takes a good part of a second.
+        """Create the client before the first call needs it; that takes a considerable part of a second.
 
         Raises:
-            BackendError: the backend is away or has no key; the first call will ask again.
+            BackendError: the backend is unreachable or has no key; the first call asks again.
         """
         self._client(await self._key(fresh=False))
 
@@ -50,11 +50,11 @@ class ProviderSession:
     ) -> LlmAnswer:
         """Make one call and return a usable answer.
 
-        A rejected key is fetched anew once; the call is repeated only if the backend has another one by
-        now. A rejected call is not paid.
+        If the key is rejected, it is fetched again once; the call is repeated only if the backend now has a
+        different key. A rejected call is not paid.
 
         Raises:
-            ProviderError: the call failed, or the answer is empty, refused, or cut off to nothing.
+            ProviderError: the call failed, or the answer is empty, refused, or cut off before any text.
             ApiKeyMissing: the backend has no key for this provider.
         """
         key = await self._key(fresh=False)
@@ -71,7 +71,7 @@ class ProviderSession:
     async def _call(
         self, key: str, request: LlmRequest, timeout_seconds: float, resume_handle: ResumeHandle | None
     ) -> LlmAnswer:
-        """One call, counted. One that is cancelled is counted by whoever did that."""
+        """Make and count one call. A cancelled call is counted by the code that cancelled it."""
         began, client = time.monotonic(), self._client(key)
         try:
             answer = await client.complete(request, timeout_seconds=timeout_seconds, resume_handle=resume_handle)
@@ -85,7 +85,8 @@ class ProviderSession:
         return answer
 
     def _count(self, request: LlmRequest, answer: LlmAnswer) -> None:
-        """What an answer used is paid, whether it is of use or not, unless a simulator made it."""
+        """Count what an answer used: it is paid whether the answer is usable or not, unless a simulator made
+        it."""
         cached = answer.cached_input_tokens
         cost = cost_of(self._settings, request.model, answer)
         usage = Usage(
@@ -99,24 +100,24 @@ class ProviderSession:
 
     @property
     def used_key(self) -> str:
-        """A mark of the key that the last call was made with."""
+        """A mark of the key that was used for the last call."""
         return mark(self._used)
 
     async def see_key(self) -> None:
-        """See that there is a key to make calls with, or that the backend says there is none.
+        """Check that there is a key to make calls with, or that the backend says there is none.
 
         Raises:
-            BackendUnavailable: it cannot be asked, and no key is known.
+            BackendUnavailable: the backend does not answer, and no key is known.
         """
         try:
             await self._key(fresh=False)
         except BackendUnavailable:
             raise
         except BackendError:
-            return  # a call says so
+            return  # a call reports that
 
     async def present_key(self) -> str:
-        """A mark of the key that the backend has now; empty where it cannot be asked or has none."""
+        """A mark of the key that the backend has now; empty if it does not answer or has none."""
         try:
             return mark(await self._key(fresh=True))
         except BackendError:
@@ -128,15 +129,15 @@ class ProviderSession:
             await client.close()
 
     async def renew(self) -> None:
-        """Make new clients from now on, which read the machine's certificates anew; where a line fails and comes
-        back again and again, once a minute."""
+        """Create new clients from now on, which read the machine's certificates again; at most once a minute, for
+        a connection that fails and recovers repeatedly."""
         now = time.monotonic()
         if now - self._renewed_at < _RENEWED_SECONDS:
             return
         self._renewed_at = now
         self._given_up += [(now, client) for client in self._clients.values()]
         self._clients = {}
-        # Calls that outlive their attempts may still be running with them.
+        # Calls that outlive their attempts may still use them.
         while self._given_up and now - self._given_up[0][0] > self._settings.timeout_seconds + _RENEWED_SECONDS:
             await self._given_up.popleft()[1].close()
 
@@ -149,7 +150,7 @@ class ProviderSession:
 
     def _client(self, key: str) -> Provider:
         self._used = key
-        # A replaced key's client stays open: calls made with it may still be running.
+        # The client of a replaced key stays open: calls made with it may still be running.
         if key not in self._clients:
             self._clients[key] = self._factory(key)
         return self._clients[key]

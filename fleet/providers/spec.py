@@ -8,17 +8,17 @@ from typing import Any, Literal
 from fleet.failures import FailureKind
 
 Sampling = Literal["both", "one", "none"]
-#: What a provider's rate-limit header says of one limit.
+#: The value of one limit that a provider's rate-limit header states.
 HeaderPart = Literal["limit", "remaining", "reset"]
 
 
 @dataclass(frozen=True, slots=True)
 class ModelProfile:
-    """A model's quirks.
+    """The special properties of a model.
 
-    ``max_output_tokens`` is what "unlimited" is sent as; None leaves the field out, which is the model's
-    maximum where the provider does not require the field. ``sampling`` says whether the model accepts
-    temperature and top_p together, only one of the two, or none.
+    ``max_output_tokens`` is the value sent for "unlimited"; None omits the field, which means the model's maximum
+    if the provider does not require the field. ``sampling`` says whether the model accepts temperature and top_p
+    together, only one of the two, or none.
     """
 
     max_output_tokens: int | None = None
@@ -29,8 +29,9 @@ class ModelProfile:
 class Adapter:
     """Where a vendor's adapter is: a module of its folder, and the class in it.
 
-    ``package`` is an SDK that is not installed by default: ``extra`` then says what to install, and ``instead``
-    what is there without it."""
+    ``package`` is an SDK that is not installed by default; ``extra`` says what to install for it, and ``instead``
+    which SDK is used without it.
+    """
 
     module: str
     class_name: str
@@ -53,25 +54,26 @@ def _no_failure(error: Mapping[str, Any]) -> FailureKind | None:
 
 @dataclass(frozen=True, slots=True)
 class VendorSpec:
-    """One vendor, as far as no SDK is needed to know it.
+    """One vendor, as far as it can be described without its SDK.
 
-    - ``official_url``: where its calls go when no ``base_url`` is set.
+    - ``official_url``: the address of its calls if no ``base_url`` is set.
     - ``adapters``: by the provider's ``sdk`` setting; "" is the default.
-    - ``models``: profiles by the longest prefix of a model's name; "" is what an unknown model gets, the vendor's
-      present generation.
-    - ``error_codes``: what its error codes, types and reasons mean where they say more than the HTTP status. -
-    ``quota_failure``: what a 429 means by its details; None where the status alone decides. - ``is_own_error``:
-    whether an ``error`` object with status 5xx is the vendor's own and not that of something in
-      between; None where it is not of the vendor's form, and a message with a code makes it one.
-    - ``seconds_until_reset``: how long until a quota that is spent for now comes back, from the answer's Date
-      header; None where the answer says.
+    - ``models``: profiles by the longest prefix of a model's name; "" is for an unknown model, which is treated as
+      one of the vendor's current generation.
+    - ``error_codes``: the failure kinds of its error codes, types and reasons that say more than the HTTP status.
+    - ``quota_failure``: the failure kind of a 429 by its details; None if the status alone decides.
+    - ``is_own_error``: whether an ``error`` object with status 5xx is the vendor's own and not from something in
+      between; None if it does not have the vendor's form: a message with a code then makes it the vendor's own.
+    - ``seconds_until_reset``: seconds until a spent quota is reset, from the answer's Date header; None if the
+      answer itself says.
     - ``price_list``: the vendor's name in genai-prices.
     - ``limit_header``: the name of a rate-limit header, with ``{part}`` (see :data:`HeaderPart`) and ``{what}``;
-      empty where it sends none.
-    - ``limited_tokens``: what a call costs of a limit on all tokens, from ``max_tokens``, input and output tokens.
+      empty if it sends none.
+    - ``limited_tokens``: how much of a limit on all tokens a call uses, from ``max_tokens``, input tokens and
+      output tokens.
     - ``cached_input_counts``: whether input from its cache counts against its limits.
-    - ``key_variables``: environment variables of its key beside ``<NAME>_API_KEY``.
-    - ``example_model``, ``unknown_model``: for checks of an endpoint: a cheap one, and one that does not exist.
+    - ``key_variables``: environment variables of its key besides ``<NAME>_API_KEY``.
+    - ``example_model``, ``unknown_model``: for checks of an endpoint: a cheap model, and one that does not exist.
     """
 
     official_url: str

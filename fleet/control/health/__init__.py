@@ -1,4 +1,4 @@
-"""Whether the fleet is well: status, doctor, readiness, metrics, and the observer that looks."""
+"""The fleet's health: status, doctor, readiness, metrics, and the observer that takes snapshots."""
 
 from fleet.control.health.readiness import Health, health_check
 

@@ -1,4 +1,4 @@
-"""What all processes of this machine have counted, those that are gone included; see
+"""The metrics that all processes of this machine have counted, including processes that have ended; see
 :mod:`fleet.process.metrics`."""
 
 from collections import defaultdict
@@ -19,7 +19,7 @@ class Counted:
     metrics: list[Metric] = field(default_factory=list)
 
     def by(self, sample: str, *labels: str, **wanted: str) -> dict[tuple[str, ...], float]:
-        """The sums of a sample's values by these labels, of those whose other labels are as wanted."""
+        """The sums of a sample's values by these labels, for samples whose other labels are as ``wanted``."""
         found: dict[tuple[str, ...], float] = defaultdict(float)
         for one in self._samples(sample):
             if all(one.labels.get(name) == value for name, value in wanted.items()):
@@ -37,7 +37,7 @@ class Counted:
 
 
 def read_counted(state: Path) -> Counted:
-    """Read all files; one that is damaged is left out and told of."""
+    """Read all files; a damaged one is left out and logged."""
     files = sorted(metrics_folder(state).glob("*.db"))
     try:
         return Counted(merged(files))

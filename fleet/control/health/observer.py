@@ -1,4 +1,4 @@
-"""Looks at this machine's fleet for everybody who asks: when somebody does, and no more often than needed."""
+"""Takes snapshots of this machine's fleet for all callers: on request, and no more often than needed."""
 
 import asyncio
 import shutil
@@ -21,14 +21,14 @@ from fleet.errors import TemporalUnavailable
 from fleet.process.liveness import LivenessRecord
 from fleet.process.runtime import connect_once
 
-#: The list of pipelines is the dearest, so it is asked for less often than the rest.
+#: Listing the pipelines is the most expensive request, so it is made less often than the others.
 _RUNS_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """All that was seen at one time (unix seconds). ``runs`` is None where Temporal did not answer; ``disks`` has
-    free and all bytes by folder."""
+    """The state at one time (unix seconds). ``runs`` is None if Temporal did not answer; ``disks`` has free and
+    total bytes by folder."""
 
     at: float
     status: FleetStatus
@@ -39,20 +39,20 @@ class Snapshot:
 
 
 class Observer:
-    """One for all who want to see; a look is shared by those who ask meanwhile."""
+    """One observer for all callers; callers that ask at the same time share a snapshot."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._home = Home.of(settings)
         self._client: Client | None = None
-        self._backend = health_client(settings)  # making one loads the certificates: dear, if for every look
+        self._backend = health_client(settings)  # too expensive to create for each snapshot
         self._looking: asyncio.Task[Snapshot] | None = None
         self._snapshot: Snapshot | None = None
         self._runs: Runs | None = None
         self._last_seen = LastSeen(settings.state_dir)
 
     async def client(self) -> Client | None:
-        """The connection to Temporal; None where there is none yet."""
+        """The connection to Temporal; None if there is none yet."""
         if self._client is None:
             try:
                 self._client = await connect_once(self._settings)
@@ -61,8 +61,8 @@ class Observer:
         return self._client
 
     async def snapshot(self, max_age_seconds: float, patience_seconds: float | None = None) -> Snapshot:
-        """What was seen that long ago at most, or is seen now. With a patience, what was seen last will do where
-        a server keeps the look waiting for longer."""
+        """A snapshot of at most that age, or a new one. With ``patience_seconds``, the last snapshot is returned
+        if a server delays the new one for longer than that."""
         if self._snapshot is not None and time.time() - self._snapshot.at <= max_age_seconds:
             return self._snapshot
         if self._looking is None or self._looking.done():

@@ -1,4 +1,4 @@
-"""The pipelines, as the Temporal server lists them: fleet-wide, within the server's retention."""
+"""The pipelines of the whole fleet, as the Temporal server lists them, within its retention."""
 
 import time
 from collections.abc import AsyncIterator
@@ -13,7 +13,7 @@ from temporalio.client import Client
 
 from fleet.contracts import RETRY_MEMO, WORKFLOW_TYPE
 
-#: Pipelines that are listed at most; the newest come first.
+#: The maximum number of listed pipelines; the newest come first.
 MAX_LISTED = 1000
 MAX_ENDED = 50
 STATUSES = ("running", "completed", "failed", "canceled", "terminated", "timed_out")
@@ -25,8 +25,8 @@ _OURS = f"WorkflowType = '{WORKFLOW_TYPE}'"
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One pipeline. Points in time are unix seconds; ``ended_at`` is None while it runs. ``retry``: it was started
-    by ``fleet retry``."""
+    """One pipeline. Times are unix seconds; ``ended_at`` is None while it runs. ``retry``: it was started by
+    ``fleet retry``."""
 
     workflow_id: str
     run_id: str
@@ -38,8 +38,8 @@ class Run:
 
 @dataclass(frozen=True)
 class Runs:
-    """``counts`` has how many are in each status, ``running`` the newest of those that run, ``ended`` the latest
-    of those that do not; ``oldest_at`` is when the oldest that runs was started."""
+    """``counts`` has the number of pipelines in each status, ``running`` the newest running ones, ``ended`` the
+    latest ended ones; ``oldest_at`` is the start of the oldest running one."""
 
     at: float
     counts: dict[str, int] = field(default_factory=dict)
@@ -49,10 +49,10 @@ class Runs:
 
 
 async def runs_of(client: Client) -> Runs:
-    """Ask the server.
+    """Ask the server for the pipelines.
 
     Raises:
-        RPCError: it does not answer.
+        RPCError: the server does not answer.
     """
     at = time.time()
     running: list[Run] = []
@@ -107,5 +107,5 @@ def _run(info: WorkflowExecutionInfo) -> Run:
 
 
 def unix(moment: Timestamp) -> float:
-    """A point in time of the server's, in unix seconds."""
+    """A timestamp of the server in unix seconds."""
     return round(moment.ToDatetime(UTC).timestamp(), 3)

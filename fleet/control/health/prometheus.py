@@ -1,8 +1,8 @@
-"""What ``GET /metrics`` tells Prometheus: this machine's processes, calls and journals, the fleet's queues,
-budgets and pipelines.
+"""What ``GET /metrics`` reports to Prometheus: this machine's processes, calls and journals, and the fleet's
+queues, budgets and pipelines.
 
-Queues, budgets and pipelines belong to all machines together, so every machine tells the same: aggregate with
-``max``. What processes have counted is summed over them, those that are gone included.
+Queues, budgets and pipelines belong to all machines together, so every machine reports the same: aggregate them
+with ``max``. The counters of processes are summed over all of them, including processes that have ended.
 """
 
 import asyncio
@@ -29,7 +29,7 @@ LivenessRecords = Mapping[str, LivenessRecord | None]
 
 
 async def metrics_of(settings: Settings, snapshot: Snapshot) -> bytes:
-    """All metrics in Prometheus' text form; what does not answer is told by its ``up``."""
+    """All metrics in Prometheus' text format; for a server or a journal that does not answer, ``up`` is 0."""
     journals = await asyncio.to_thread(_journals, settings)
     return await asyncio.to_thread(_text, snapshot, journals)
 
@@ -52,7 +52,7 @@ def _text(snapshot: Snapshot, journals: Mapping[str, Counts | None]) -> bytes:
 
 
 class _Found(Collector):
-    """Metrics that were read already."""
+    """Metrics that were already read."""
 
     def __init__(self, metrics: list[Metric]) -> None:
         self._metrics = metrics
@@ -108,7 +108,7 @@ def _disk_metrics(disks: Mapping[str, tuple[int, int]]) -> Iterator[Metric]:
 
 
 def _sdk_gauges(liveness_records: LivenessRecords) -> Iterator[Metric]:
-    """What Temporal's SDK says of the processes that live."""
+    """The gauges of Temporal's SDK in the running processes."""
     found: dict[str, Metric] = {}
     for process, liveness in liveness_records.items():
         for gauge in liveness.gauges if liveness is not None else ():

@@ -1,4 +1,4 @@
-"""Whether this machine's part of the fleet is well, for scripts, monitors and other programs."""
+"""Whether this machine's part of the fleet is healthy, for scripts, monitors and other programs."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,7 +10,7 @@ _PATIENCE_SECONDS = 15.0
 
 @dataclass(frozen=True)
 class Health:
-    """``ok``, or the ``problems``, one line each. True in a condition if it is ok."""
+    """``ok``, or the ``problems``, one line each. True as a condition if it is ok."""
 
     ok: bool
     problems: list[str] = field(default_factory=list)
@@ -19,12 +19,12 @@ class Health:
         return self.ok
 
     def to_json(self) -> dict[str, Any]:
-        """As ``GET /health`` shows it."""
+        """The JSON that ``GET /health`` returns."""
         return {"ok": self.ok, "problems": self.problems}
 
 
 def health_check(settings: Settings | None = None) -> Health:
-    """Ask the control process; one that does not answer is the problem.
+    """Ask the control process; if it does not answer, that is the problem.
 
     Raises:
         SettingsError: ``settings`` is None, and those of the environment are wrong.

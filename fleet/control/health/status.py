@@ -39,7 +39,7 @@ _RUNNING = "RUNNING"
 
 @dataclass(frozen=True)
 class Reachable:
-    """A server that the fleet needs. ``problem`` is empty where it is well."""
+    """A server that the fleet needs. ``problem`` is empty if there is none."""
 
     address: str
     ok: bool
@@ -48,8 +48,8 @@ class Reachable:
 
 @dataclass(frozen=True)
 class QueueStatus:
-    """A task queue: processes that poll it or have their hands full of it, tasks that wait, and for how long the
-    oldest has. The numbers are None where Temporal could not be asked."""
+    """A task queue: the number of processes that poll it or have all their slots in use, the backlog, and the age
+    of its oldest task. The numbers are None if Temporal did not answer."""
 
     queue: str
     pollers: int | None
@@ -59,10 +59,10 @@ class QueueStatus:
 
 @dataclass(frozen=True)
 class FleetStatus:
-    """Everything that ``fleet status`` shows. ``budgets`` has those that somebody keeps, by queue; ``complaints``
-    is what the processes' pulses show that is wrong, ``vitals`` what they show at all, by process. ``machines``
-    are the others on the same Temporal server; ``machine`` (``HOST+MACHINE``) is this one, ``version`` its
-    release."""
+    """Everything that ``fleet status`` shows. ``budgets`` has those whose budget workflow answers, by queue;
+    ``complaints`` are the problems that the processes' liveness records show, ``vitals`` their state, by process.
+    ``machines`` are the other machines on the same Temporal server; ``machine`` (``HOST+MACHINE``) is this one,
+    ``version`` its release."""
 
     temporal: Reachable
     backend: Reachable
@@ -77,7 +77,7 @@ class FleetStatus:
     version: str = ""
 
     def problems(self) -> list[str]:
-        """One line for each thing that is not as it should be."""
+        """One line for each problem."""
         found = [one.problem for one in (self.temporal, self.backend) if not one.ok]
         found += [self.supervisor_problem] if self.supervisor_problem else []
         found += [
@@ -89,12 +89,12 @@ class FleetStatus:
         found += self._unpolled()
         found += [_trouble(budget) for budget in self.budgets.values() if budget.breaker in ("parked", "probing")]
         held = [held for one in self.budgets.values() for held in one.held_models]
-        # A budget that nobody calls sleeps, and forgets none.
+        # A budget without calls is idle and does not remove expired holds.
         found += [_without_quota(one) for one in held if one.until > time.time()]
         return found
 
     def not_ready(self) -> list[str]:
-        """What keeps a pipeline that is started now from running."""
+        """What would keep a pipeline started now from running."""
         found = [one.problem for one in (self.temporal, self.backend) if not one.ok]
         return found + self._unpolled()
 
@@ -102,7 +102,8 @@ class FleetStatus:
         return [f"nobody polls the queue {queue.queue}" for queue in self.queues if queue.pollers == 0]
 
     def to_json(self) -> dict[str, Any]:
-        """As ``fleet status --json`` and ``GET /status`` show it: each process with its ``liveness``, or null."""
+        """The JSON of ``fleet status --json`` and ``GET /status``: each process with its liveness as ``pulse``, or
+        null."""
         found = asdict(self)
         vitals = found.pop("vitals")
         processes = [process | {"pulse": vitals.get(process["process"])} for process in found["processes"]]
@@ -134,8 +135,9 @@ def _well(process: ProcessStatus) -> bool:
 async def status_of(
     settings: Settings, client: Client | None = None, backend: Backend | None = None, *, others_too: bool = False
 ) -> FleetStatus:
-    """Ask all four at once; what does not answer is reported and not raised. Without a ``client`` a new one
-    connects to Temporal, and so it is with the backend. With ``others_too`` the other machines are asked then."""
+    """Ask Temporal, backend, supervisord and liveness records; what does not answer is reported and not raised.
+    Without a ``client`` a new one connects to Temporal; likewise without a ``backend``. With ``others_too`` the
+    other machines are asked afterwards."""
     home = Home.of(settings)
     (temporal, queues, budgets, machines), reachable, (processes, problem) = await asyncio.gather(
         _temporal(settings, client), _backend(settings, backend), asyncio.to_thread(_processes, home)
@@ -160,13 +162,13 @@ async def status_of(
 
 @cache
 def running_version() -> str:
-    """The release that this process runs, whatever has been installed since its first look."""
+    """The release that this process runs, even if another one was installed since the first call."""
     return version("assistant-fleet")
 
 
 def with_the_busy(queues: list[QueueStatus], vitals: Mapping[str, Vitals]) -> list[QueueStatus]:
-    """The queues with those of this machine's processes among their pollers that have as many tasks as they may:
-    who does polls for no more, the server forgets it, and it is there all the same."""
+    """The queues, counting as pollers also this machine's processes that have all their slots in use: such a
+    process does not poll, so the server forgets it although it is there."""
     busy = Counter(queue for vital in vitals.values() for queue, polls in vital.queues.items() if polls.full)
     return [
         one if one.pollers is None else replace(one, pollers=max(one.pollers, busy[one.queue])) for one in queues
@@ -176,7 +178,7 @@ def with_the_busy(queues: list[QueueStatus], vitals: Mapping[str, Vitals]) -> li
 def _read_liveness(
     home: Home, processes: list[ProcessStatus], temporal_up: bool
 ) -> tuple[dict[str, Vitals], list[str]]:
-    """How the processes are, and what of that supervisord cannot see is wrong."""
+    """The state of the processes, and the problems that supervisord cannot see."""
     vitals: dict[str, Vitals] = {}
     complaints = []
     for process in processes:
@@ -196,7 +198,7 @@ def _processes(home: Home) -> tuple[list[ProcessStatus], str]:
 
 
 def health_client(settings: Settings) -> Backend:
-    """A client of the backend that waits no longer for it than a look may take."""
+    """A client of the backend with a timeout short enough for a status request."""
     return Backend(settings.api_base_url, timeout_seconds=_RPC_SECONDS)
 
 
@@ -230,7 +232,7 @@ async def _temporal(
 
 
 async def budgets_of(client: Client, settings: Settings) -> dict[str, BudgetStatus]:
-    """The budgets that somebody keeps, by queue."""
+    """The budgets whose workflow answers, by queue."""
     found = await budget_statuses_of(
         client, [queue for provider in settings.providers.values() for queue in provider.limits]
     )
@@ -247,7 +249,7 @@ async def queue_statuses(client: Client, settings: Settings) -> list[QueueStatus
     """All queues, as Temporal describes them.
 
     Raises:
-        RPCError: it does not.
+        RPCError: the server does not answer.
     """
     queues, _ = await _queues_and_pollers(client, settings)
     return queues

@@ -1,4 +1,4 @@
-"""Finds in supervisord's files what supervisord itself accepts in silence.
+"""Finds mistakes in supervisord's files that supervisord itself accepts silently.
 
 Source: supervisord.org/configuration.html.
 """
@@ -28,13 +28,13 @@ _KEYS = {
     "eventlistener": f"{_PROCESS} buffer_size events result_handler",
     "group": "programs priority",
 }
-# Sections whose keys belong to the plugin that they name.
+# Sections whose keys depend on the plugin that they name.
 _OPEN = ("rpcinterface", "ctlplugin")
 _EVERY_PROGRAM = ("logs", "guardian")
 
 
 def lint(home: Home, settings: Settings) -> list[str]:
-    """What is wrong in the files, one line each; none if all is well."""
+    """The problems in the files, one line each; empty if there are none."""
     if not home.configuration.exists():
         return [f"{home.configuration} is not there"]
     parser = configparser.RawConfigParser(inline_comment_prefixes=(" ;",), strict=False)

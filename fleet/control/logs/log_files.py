@@ -1,4 +1,5 @@
-"""The processes' log files, read as one: records in order of time, from saved positions, over rotations."""
+"""Reads the log files of the processes as one log: records in order of time, from saved positions, across
+rotations."""
 
 import hashlib
 import heapq
@@ -13,7 +14,7 @@ from typing import Any, BinaryIO, Self
 
 from fleet.process.logging import CONTEXT_KEYS, CONTINUATION
 
-#: Files that the merging program and others write have other names.
+#: The files of the merging program and of others have other names.
 _LOG_FILE = re.compile(r"(?P<process>[\w-]+_\d\d)(?:\.\d{4}-\d\d-\d\d_[\d_-]+)?\.log")
 _FINGERPRINT_BYTES = 256
 _NOT_YET = datetime.max
@@ -22,7 +23,7 @@ LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL")
 
 @dataclass(frozen=True, slots=True)
 class LogRecord:
-    """One record. ``time`` is local, ``text`` as it stands in the file, with its further lines."""
+    """One record. ``time`` is local, ``text`` is the record as in the file, with its continuation lines."""
 
     time: datetime
     level: str
@@ -33,14 +34,14 @@ class LogRecord:
     end: int = 0
 
     def to_json(self) -> dict[str, Any]:
-        """As ``fleet logs --json`` shows it."""
+        """The JSON of ``fleet logs --json``."""
         head = {"time": self.time.isoformat(), "level": self.level, "process": self.process}
         return head | self.context | {"message": self.message}
 
 
 def parse(text: str, process: str, end: int = 0) -> LogRecord:
-    """A record from its lines; what has another form is a record without a time of its own. ``process`` is empty
-    where the record itself is to say whose it is."""
+    """A record from its lines; text in another form becomes a record without a time. If ``process`` is empty, the
+    record itself must name its process."""
     head = text.split("\n", 1)[0]
     try:
         if head.startswith("{"):
@@ -63,7 +64,8 @@ def _parse_json(head: str, text: str, process: str, end: int) -> LogRecord:
 
 @dataclass(frozen=True, slots=True)
 class LogFile:
-    """A log file as it was when it was looked at. ``modified`` is in nanoseconds, ``head`` what it begins with."""
+    """A log file at the time when it was examined. ``modified`` is in nanoseconds, ``head`` is the beginning of
+    its content."""
 
     path: Path
     inode: int
@@ -73,7 +75,7 @@ class LogFile:
 
     @classmethod
     def look_at(cls, path: Path) -> Self | None:
-        """The file there now; None if there is none."""
+        """The file at that path now; None if there is none."""
         try:
             with path.open("rb") as file:
                 found = os.fstat(file.fileno())
@@ -83,14 +85,14 @@ class LogFile:
         return cls(path, found.st_ino, found.st_size, found.st_mtime_ns, head)
 
     def begins_as(self, other: Self) -> bool:
-        """Whether this is that file, seen earlier; an inode alone may be another file's by now."""
+        """Whether this is the same file as that earlier one; the inode alone may belong to another file by now."""
         return self.inode == other.inode and self.head.startswith(other.head)
 
 
 @dataclass
 class Position:
-    """How far a log has been read: the file, by inode and by what it begins with, and the offset. ``modified`` is
-    when something was last written to it, as far as that was seen."""
+    """How far a log has been read: the file, by inode and by a fingerprint of its beginning, and the offset.
+    ``modified`` is the file's last modification time, as far as it was seen."""
 
     inode: int = 0
     fingerprint: str = ""
@@ -100,11 +102,11 @@ class Position:
 
     @classmethod
     def within(cls, file: LogFile, offset: int) -> Self:
-        """So far in that file."""
+        """The position at that offset in that file."""
         return cls(file.inode, _fingerprint(file.head), len(file.head), offset, file.modified)
 
     def is_within(self, file: LogFile | None) -> bool:
-        """Whether this is the file that was read."""
+        """Whether the position is in this file."""
         return (
             file is not None
             and file.inode == self.inode
@@ -112,11 +114,11 @@ class Position:
         )
 
     def is_in(self, path: Path) -> bool:
-        """Whether the file that was read is the one there now."""
+        """Whether the position is in the file that is now at that path."""
         return self.is_within(LogFile.look_at(path))
 
     def move_to(self, path: Path, offset: int) -> None:
-        """From now on it is so far in the file there.
+        """Move to that offset in the file at that path.
 
         Raises:
             FileNotFoundError: there is none.
@@ -138,15 +140,15 @@ def processes_in(logs: Path) -> list[str]:
 
 
 def files_of(logs: Path, process: str) -> list[LogFile]:
-    """A process's log files, the oldest first, as they were at one moment."""
+    """A process's log files, oldest first, as they were at one moment."""
     path = logs / f"{process}.log"
     while True:
         before = LogFile.look_at(path)
         rotated = [found for one in _rotated(logs, process) if (found := LogFile.look_at(one)) is not None]
         current = LogFile.look_at(path)
-        # A rotation in between would have hidden the file that was the current one.
+        # A rotation in between would hide the file that was current before.
         if (before and before.inode) == (current and current.inode):
-            # Their names hold local time, which goes back by an hour once a year.
+            # Their names contain local time, which goes back by an hour once a year.
             rotated.sort(key=lambda file: (file.modified, file.path.name))
             return rotated + ([current] if current else [])
 
@@ -159,9 +161,9 @@ def _rotated(logs: Path, process: str) -> Iterator[Path]:
 
 @dataclass(frozen=True, slots=True)
 class Loss:
-    """Files of a process were gone before they were read: what it wrote ``after`` the last record that was read
-    and ``before`` the first that follows, as far as these have times. ``files`` and ``bytes`` are those of which
-    that is known since they were seen once; there may be more."""
+    """Files of a process were deleted before they were read: what it wrote ``after`` the last record that was read
+    and ``before`` the next one is lost, as far as these have times. ``files`` and ``bytes`` count the lost files
+    that were seen earlier; there may be more."""
 
     process: str
     after: datetime | None
@@ -172,10 +174,11 @@ class Loss:
 
 @dataclass
 class Reader:
-    """Reads a process's log on from a position. ``last`` is the time of the last record that was taken, ``losses``
-    what could not be read any more.
+    """Reads a process's log from a position on. ``last`` is the time of the last record that was read, ``losses``
+    lists what could not be read any more.
 
-    A process's first file that is there is taken for its first: whether others were gone by then, nobody knows.
+    The first existing file of a process is taken as its first file: it is not known whether earlier ones were
+    deleted.
     """
 
     logs: Path
@@ -187,13 +190,13 @@ class Reader:
     _gone: list[int] | None = None
 
     def read(self, until: datetime = _NOT_YET) -> Iterator[LogRecord]:
-        """What is new, up to that time; the position moves along with what is taken."""
+        """The new records up to that time; the position advances with each record that is consumed."""
         while (here := self._here()) is not None:
             file, following = here
             try:
                 stream = file.path.open("rb")
             except FileNotFoundError:
-                continue  # rotated since it was looked at
+                continue  # rotated since it was listed
             with stream:
                 if os.fstat(stream.fileno()).st_ino != file.inode:
                     continue
@@ -204,16 +207,16 @@ class Reader:
                     self._take(record, file)
                     yield record
             if following is None:
-                return  # if it was rotated meanwhile, there may be more in it
+                return  # if the file was rotated in the meantime, the next call reads the rest
             self.position = Position.within(following, 0)
 
     def go_back(self, position: Position, last: datetime | None) -> None:
-        """Read again from there on; what is known of files that were seen stays known."""
+        """Read again from that position on; what is known of files that were seen is kept."""
         self.position, self.last, self._gone = position, last, None
         self.losses.clear()
 
     def _here(self) -> tuple[LogFile, LogFile | None] | None:
-        """The file to read on in, and the one that follows it; None if there is none."""
+        """The file to continue in, and the one after it; None if there is none."""
         files = files_of(self.logs, self.process)
         number = next((number for number, file in enumerate(files) if self.position.is_within(file)), None)
         if number is None:
@@ -227,7 +230,7 @@ class Reader:
         return unread[0], unread[1] if len(unread) > 1 else None
 
     def _first_unread(self, files: list[LogFile]) -> int:
-        """Where to begin when the file that was read is gone: what was written before it has been read."""
+        """The index of the file to begin with when the one that was read is gone: older files have been read."""
         if self.position.inode == 0:
             return 0
         if self._gone is None:
@@ -250,13 +253,13 @@ class Reader:
 
 
 def _records(file: BinaryIO, process: str, offset: int, *, whole: bool) -> Iterator[LogRecord]:
-    """The complete records from there on. ``whole``: nothing will be added to the file."""
+    """The complete records from that offset on. ``whole``: nothing will be appended to the file."""
     file.seek(offset)
     lines: list[str] = []
     end = offset
     for raw in file:
         if not (raw.endswith(b"\n") or whole):
-            break  # it is being written
+            break  # the line is still being written
         line = raw.decode("utf-8", "replace").rstrip("\n")
         if lines and not line.startswith(CONTINUATION):
             yield parse("\n".join(lines), process, end)
@@ -269,7 +272,7 @@ def _records(file: BinaryIO, process: str, offset: int, *, whole: bool) -> Itera
 
 @dataclass(frozen=True)
 class Wanted:
-    """Which records are shown. ``least`` is a level, ``since`` local time."""
+    """Which records are shown. ``least`` is the lowest level, ``since`` is local time."""
 
     workflow: str | None = None
     provider: str | None = None
@@ -278,7 +281,7 @@ class Wanted:
     since: datetime | None = None
 
     def takes(self, record: LogRecord) -> bool:
-        """Whether a record is one of them."""
+        """Whether a record is shown."""
         if self.since is not None and record.time < self.since:
             return False
         if record.level in LEVELS and LEVELS.index(record.level) < LEVELS.index(self.least):
@@ -299,7 +302,7 @@ def merged(readers: list[Reader], until: datetime = _NOT_YET) -> Iterator[LogRec
 
 
 def _in_order(records: Iterator[LogRecord]) -> Iterator[LogRecord]:
-    """A record without a time of its own belongs to the one before it."""
+    """Give a record without a time the time of the one before it."""
     last = datetime.min
     for record in records:
         last = max(last, record.time)

@@ -1,7 +1,7 @@
 """``logs/worker_production.log``: the logs of all processes of this machine in one file, each record once.
 
-What was merged is committed by one small file, ``<state>/merged.json``: how far each log was read, and how long
-the merged file was then. A merger that was killed cuts off what it had written since and reads that again.
+A merge is committed by one small file, ``<state>/merged.json``: how far each log was read, and the length of the
+merged file at that time. A merger that was killed truncates what it wrote since then, and reads that again.
 """
 
 import json
@@ -19,13 +19,13 @@ from fleet.process.atomic_file import write_atomically
 
 MERGED_LOG = "worker_production.log"
 _COMMIT = "merged.json"
-#: Records are held back for so long, so that those of all processes come in order.
+#: Records are held back for this time, so that those of all processes are merged in order.
 HELD_BACK = timedelta(seconds=1)
 
 
 @dataclass(frozen=True)
 class _Committed:
-    """How long the merged file was, and how far each log was read."""
+    """The length of the merged file, and how far each log was read."""
 
     inode: int
     size: int
@@ -35,11 +35,11 @@ class _Committed:
 
 @dataclass
 class Merger:
-    """Merges the logs of a folder. ``rotation_bytes`` and ``backups`` are those of its own file and of the
-    processes'; ``on_lost`` is told the process of each loss, once.
+    """Merges the logs of a folder. ``rotation_bytes`` and ``backups`` apply to its own file and to those of the
+    processes; ``on_lost`` is called with the process of each loss, once.
 
-    A process that is first seen when it has put aside as many files as are kept may have had others before. Nobody
-    can know, so that is a warning and no loss.
+    A process that already has the maximum number of rotated files when it is first seen may have had earlier ones.
+    That cannot be known, so it is logged as a warning and not counted as a loss.
     """
 
     logs: Path
@@ -56,10 +56,10 @@ class Merger:
         return self.logs / MERGED_LOG
 
     def merge(self, until: datetime | None = None) -> int:
-        """Append what is new, of which the latest second is left for the next time; how many records it was.
+        """Append the new records, except for those of the latest second; returns their number.
 
         Raises:
-            OperationError: the merged file cannot be written. The next time goes on from the last commit.
+            OperationError: the merged file cannot be written. The next call continues from the last commit.
         """
         horizon = until or datetime.now() - HELD_BACK
         try:
@@ -103,7 +103,8 @@ class Merger:
         return Reader(self.logs, process)
 
     def _tell_losses(self) -> None:
-        """To be called when what follows a loss has been committed: else it would be found, and told, again."""
+        """Report the losses; to be called after the commit of what follows them, otherwise they would be found and
+        reported again."""
         for reader in self._readers.values():
             for loss in reader.losses:
                 self.on_lost(loss.process)
@@ -127,15 +128,15 @@ class Merger:
                 older.replace(self.logs / f"{MERGED_LOG}.{number}")
 
     def _restore(self) -> None:
-        """Go on from the last commit: cut off what was written since, and read it again.
+        """Continue from the last commit: truncate what was written since, and read it again.
 
-        The readers stay, for what they know of files that they have seen.
+        The readers are kept, since they know which files they have seen.
         """
         committed = self._committed()
         if committed is None:
             self._go_back({}, {})
             self.path.touch()
-            self._commit()  # so that the first lines, too, can be cut off
+            self._commit()  # so that the first lines can be truncated as well
             return
         self._go_back(committed.positions, committed.last)
         for path in (self.path, *(self.logs / f"{MERGED_LOG}.{number}" for number in range(1, self.backups + 1))):
@@ -143,7 +144,7 @@ class Merger:
                 os.truncate(path, min(committed.size, path.stat().st_size))
                 return
             if path == self.path and path.exists():
-                os.truncate(path, 0)  # begun after the last commit
+                os.truncate(path, 0)  # created after the last commit
 
     def _go_back(self, positions: dict[str, Position], last: dict[str, datetime]) -> None:
         for process in positions.keys() | self._readers.keys():
@@ -151,7 +152,7 @@ class Merger:
             reader.go_back(positions.get(process, Position()), last.get(process))
 
     def _committed(self) -> _Committed | None:
-        """What was committed last; None if nothing was, or it cannot be read."""
+        """The last commit; None if there is none, or it cannot be read."""
         try:
             found = json.loads((self.state / _COMMIT).read_text("utf-8"))
             return _Committed(

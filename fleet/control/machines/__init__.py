@@ -1,1 +1,1 @@
-"""The other machines of the fleet, as Temporal, the budgets and they themselves tell."""
+"""The other machines of the fleet, as Temporal, the budgets and the machines themselves report them."""

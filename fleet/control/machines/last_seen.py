@@ -1,6 +1,5 @@
-"""What this machine's control process remembers of the others: Temporal forgets who polled within minutes, and the
-budgets hear from no machine that has no calls.
-"""
+"""What this machine's control process remembers of the other machines: Temporal forgets pollers within minutes,
+and the budgets receive no reports from a machine without calls."""
 
 import json
 from collections.abc import Iterable
@@ -18,7 +17,7 @@ _SAVED_SECONDS, _FORGOTTEN_SECONDS, _MAX_MACHINES = 30.0, 24 * 3600.0, 100
 
 
 def last_seen_in(state: Path) -> list[KnownMachine]:
-    """The machines as they were last seen from here; none where there is no file that can be read."""
+    """The machines as they were last seen from here; empty if there is no readable file."""
     try:
         found = json.loads((state / _FILE).read_text("utf-8"))
         return [
@@ -33,14 +32,14 @@ def last_seen_in(state: Path) -> list[KnownMachine]:
 
 
 class LastSeen:
-    """Keeps the file of a state folder; for one process alone, the one that looks all the time."""
+    """Maintains the file in a state folder; used only by the control process, which observes all the time."""
 
     def __init__(self, state: Path) -> None:
         self._state = state
         self._saved_at = 0.0
 
     def note(self, machines: Iterable[OtherMachine], now: float) -> None:
-        """They were seen; each half a minute that is written down. ``now`` is unix seconds."""
+        """These machines were seen; saved to the file at most every 30 seconds. ``now`` is unix seconds."""
         seen = [
             KnownMachine(machine.name, now - machine.seen_seconds, machine.version, machine.control_url)
             for machine in machines

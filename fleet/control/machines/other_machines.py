@@ -1,6 +1,6 @@
 """The other machines of a fleet, as Temporal knows them: by their processes that poll its queues, and by the
-budgets that have heard those. What they tell themselves: :mod:`fleet.control.machines.peer_client`.
-"""
+reports that the budgets received from them. What they report themselves:
+:mod:`fleet.control.machines.peer_client`."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -12,15 +12,15 @@ from fleet.budgets.messages import BudgetStatus, KnownMachine
 from fleet.budgets.task_queues import POLLER_SECONDS
 from fleet.process.machine_id import place_of
 
-#: A machine that neither polls nor reports for so long is gone; a poll waits on the server for a minute.
+#: A machine that neither polls nor reports for this long is gone; a poll waits on the server for a minute.
 GONE_SECONDS = 90.0
 _MAX_NAME = 200
 
 
 @dataclass(frozen=True)
 class Told:
-    """What a machine's control process answered. ``uptime_seconds`` is that of its oldest process;
-    ``processes`` are all of them with supervisord's word for their state."""
+    """What a machine's control process answered. ``uptime_seconds`` is that of its oldest process; ``processes``
+    are all its processes with their supervisord state."""
 
     version: str = ""
     uptime_seconds: int | None = None
@@ -30,11 +30,11 @@ class Told:
 
 @dataclass(frozen=True)
 class OtherMachine:
-    """A machine that polled or reported within the last day. ``polled_seconds`` and ``heard_seconds`` ago were its
-    latest poll and report, None where Temporal or the budgets know of none any more; ``processes`` are those that
-    Temporal still lists, ``pollers`` how many of them poll a queue now. ``seen_seconds`` ago it was last known to
-    live; ``gone_seconds`` is the same, or None where that is lately. ``told`` is None where it was not asked or
-    did not answer; ``why_not`` then says why."""
+    """A machine that polled or reported within the last day. ``polled_seconds`` and ``heard_seconds`` are the ages
+    of its latest poll and report, None if Temporal or the budgets know of none any more. ``processes`` are those
+    that Temporal still lists, ``pollers`` counts, by queue, those that poll now. ``seen_seconds`` is the age of
+    the last sign of life; ``gone_seconds`` is the same, or None if that is recent. ``told`` is None if the machine
+    was not asked or did not answer; ``why_not`` then gives the reason."""
 
     host: str
     machine: str
@@ -57,7 +57,7 @@ class OtherMachine:
 
 @dataclass
 class _Polling:
-    """What the pollers tell of one machine."""
+    """What the pollers show of one machine."""
 
     processes: set[str] = field(default_factory=set)
     ages: list[float] = field(default_factory=list)
@@ -71,8 +71,8 @@ def other_machines(
     now: datetime | None = None,
     last_seen: Iterable[KnownMachine] = (),
 ) -> list[OtherMachine]:
-    """The machines of these pollers, by queue, of these budgets and of earlier ``last_seen``, sorted by host name,
-    without this one. What is not part of a fleet is left out."""
+    """The machines of these pollers (by queue), of these budgets and of earlier ``last_seen`` records, sorted by
+    host name, without this machine. Pollers that are not part of a fleet are left out."""
     now = now or datetime.now(UTC)
     polling = _polling(pollers, now)
     heard = _latest(machine for budget_status in budget_statuses for machine in budget_status.machines)
@@ -104,7 +104,7 @@ def _polling(pollers: Mapping[str, Iterable[PollerInfo]], now: datetime) -> dict
 
 
 def _latest(machines: Iterable[KnownMachine]) -> dict[tuple[str, str], KnownMachine]:
-    """When each was last heard, and the latest that was told of how it is found."""
+    """The latest report of each machine, with the latest version and address that it reported."""
     found: dict[tuple[str, str], KnownMachine] = {}
     for known in sorted(machines, key=lambda machine: machine.heard_at):
         host, _, machine = known.machine[:_MAX_NAME].rpartition("+")

@@ -1,6 +1,5 @@
-"""Asks the other machines' control processes how they are. What comes from there is foreign: bounded, checked by
-type, and made harmless before anybody sees it.
-"""
+"""Asks the other machines' control processes for their status. Their answers are untrusted: bounded in size,
+checked by type, and made harmless before they are shown."""
 
 import asyncio
 import json
@@ -28,13 +27,14 @@ _AGE_SECONDS, _FORGOTTEN_SECONDS = 10.0, 60.0
 
 
 class _Unusable(FleetError):
-    """The answer is not one of a fleet's control process."""
+    """The answer is not that of a fleet's control process."""
 
 
 async def ask_machines(settings: Settings, machines: Sequence[OtherMachine]) -> list[OtherMachine]:
-    """The machines with what they told or why they did not, all asked at once, each for three seconds at most.
+    """The machines with their answers, or the reasons why there is none; up to 20 are asked in parallel, each for
+    three seconds at most.
 
-    The token, where there is one, goes along for a proxy that stands before them, and never in plain text.
+    The token, if there is one, is sent for a proxy in front of them, but to another machine only over https.
     """
     token = settings.control_token
     bearer = b"" if token is None else b"Bearer " + token.get_secret_value().encode()
@@ -43,7 +43,7 @@ async def ask_machines(settings: Settings, machines: Sequence[OtherMachine]) -> 
     except OSError as error:
         return [replace(one, why_not=f"the certificates cannot be read: {error.strerror}") for one in machines]
     at_once = asyncio.Semaphore(_MAX_AT_ONCE)
-    # Redirects are not followed: they would carry the token to another host.
+    # Redirects are not followed: they would send the token to another host.
     async with httpx.AsyncClient(trust_env=False, verify=verify) as client:
 
         async def asked(machine: OtherMachine) -> OtherMachine:
@@ -54,14 +54,14 @@ async def ask_machines(settings: Settings, machines: Sequence[OtherMachine]) -> 
 
 
 def _certificates_for(machines: Sequence[OtherMachine]) -> ssl.SSLContext | bool:
-    """Reading them takes longer than an answer, so it is done where one is needed alone."""
+    """Certificates are read only if a machine needs them, since reading them takes longer than an answer."""
     secure = any(machine.control_url.startswith("https:") for machine in machines)
     return httpx.create_ssl_context() if secure else False
 
 
 async def _asked(client: httpx.AsyncClient, machine: OtherMachine, bearer: bytes) -> OtherMachine:
     if not machine.control_url:
-        # One that runs an older release tells no address; it is not known where it listens.
+        # A machine with an older release reports no address; it is not known where it listens.
         return replace(machine, why_not=_LISTENS_HERE_ALONE if machine.version else "it has told no address")
     try:
         async with asyncio.timeout(_ANSWER_SECONDS):
@@ -79,7 +79,7 @@ async def _asked(client: httpx.AsyncClient, machine: OtherMachine, bearer: bytes
 
 async def _answer(client: httpx.AsyncClient, address: str, bearer: bytes) -> bytes:
     url, found = httpx.URL(address), bytearray()
-    headers = {b"accept-encoding": b"identity"}  # so that the bound is one of what is kept in memory
+    headers = {b"accept-encoding": b"identity"}  # so that the bound applies to the bytes kept in memory
     if bearer and (url.scheme == "https" or url.host in _HERE):
         headers[b"authorization"] = bearer
     async with client.stream("GET", url, headers=headers) as answer:
@@ -93,10 +93,10 @@ async def _answer(client: httpx.AsyncClient, address: str, bearer: bytes) -> byt
 
 
 def told_by(answer: bytes, machine: str) -> Told:
-    """What a ``/status`` tells of that machine (``HOST+MACHINE``); what is not as it should be is left out.
+    """What the answer of ``/status`` says about that machine (``HOST+MACHINE``); invalid parts are left out.
 
     Raises:
-        FleetError: it is not the answer of a control process, or another machine's.
+        FleetError: it is not the answer of a control process, or it is another machine's.
     """
     try:
         found = json.loads(answer)
@@ -104,7 +104,7 @@ def told_by(answer: bytes, machine: str) -> Told:
         raise _Unusable("its answer is not JSON") from None
     if not isinstance(found, dict) or not isinstance(found.get("processes"), list):
         raise _Unusable("its answer is not a fleet's status")
-    if found.get("machine") not in (None, "", machine):  # 0.1.0 does not tell
+    if found.get("machine") not in (None, "", machine):  # 0.1.0 does not report its machine
         raise _Unusable(f"another machine answers there: {_text(found['machine'])}")
     processes: dict[str, str] = {}
     ages = []
@@ -131,7 +131,8 @@ def _seconds(value: Any) -> int | None:
 
 
 class Asking:
-    """Asks for all who look: every ten seconds at most, and in the background once something is known."""
+    """Asks on behalf of all viewers: every ten seconds at most, and in the background once all machines are
+    known."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -140,7 +141,7 @@ class Asking:
         self._at = -_FORGOTTEN_SECONDS
 
     async def told(self, machines: Sequence[OtherMachine]) -> list[OtherMachine]:
-        """The machines as they are known now, with what they told lately."""
+        """The machines as they are now, with their latest answers."""
         if machines and time.monotonic() - self._at > _AGE_SECONDS and (not self._asking or self._asking.done()):
             self._asking = asyncio.create_task(self._ask(machines), name="ask the other machines")
         if self._asking is not None and any(one.name not in self._known for one in machines):
@@ -150,7 +151,7 @@ class Asking:
     async def _ask(self, machines: Sequence[OtherMachine]) -> None:
         try:
             self._known = {machine.name: machine for machine in await ask_machines(self._settings, machines)}
-        except Exception:  # whoever looks sees the rest all the same
+        except Exception:  # the viewer still sees everything else
             logger.exception("the other machines cannot be asked")
         self._at = time.monotonic()
 

@@ -1,7 +1,7 @@
-"""Replaces processes that stand still or poll nothing: it kills them, and supervisord starts new ones.
+"""Replaces processes that are frozen or poll nothing: it kills them, and supervisord starts new ones.
 
-Two look after each other on every machine: ``guardian``, an event listener of supervisord's, heals all processes
-but itself; the control process heals the guardian.
+On every machine two processes watch each other: ``guardian``, an event listener of supervisord, heals all
+processes except itself; the control process heals the guardian.
 """
 
 import asyncio
@@ -23,12 +23,12 @@ _LOOK_SECONDS = 5.0
 
 
 def _kill(pid: int) -> None:
-    with suppress(ProcessLookupError):  # it has left by itself
+    with suppress(ProcessLookupError):  # the process has ended by itself
         os.kill(pid, signal.SIGKILL)
 
 
 class Healer:
-    """Looks at the processes that are its own to heal; ``kill`` ends one."""
+    """Checks the processes that it is responsible for; ``kill`` ends one."""
 
     def __init__(
         self,
@@ -45,11 +45,11 @@ class Healer:
 
     @classmethod
     def of(cls, home: Home, mine: Callable[[ProcessStatus], bool]) -> Self:
-        """For the processes of one machine."""
+        """A healer for processes of one machine."""
         return cls(Watch(home), Supervisor(home.socket).processes, mine)
 
     def look(self) -> None:
-        """Replace whoever needs it; nobody while signs of life cannot be given, as on a disk that fails."""
+        """Replace the processes that need it; none while signs of life cannot be written, as on a failing disk."""
         if not self._sees():
             return
         try:
@@ -76,7 +76,7 @@ class Healer:
 
 
 async def run_guardian_healing(home: Home) -> None:
-    """What the control process does beside serving. Never returns."""
+    """Heal the guardian; runs in the control process beside the server. Never returns."""
     healer = Healer.of(home, lambda process: process.program == GUARDIAN)
     while True:
         await asyncio.to_thread(healer.look)

@@ -1,9 +1,9 @@
-"""Interrupting an operation on processes: it ends in good order, with nothing stopped and nothing left over.
+"""Interrupts an operation on processes in an orderly way: no process stays stopped and nothing is left over.
 
-What has been told to drain cannot be called back. So the first SIGINT, SIGTERM or SIGHUP only asks: the operation
-finishes the process that it is at, tidies up and says how far it came. A second SIGINT or SIGTERM leaves at once;
-what is then left over, the next operation tidies up. A lost terminal may send SIGHUP twice, so that never counts
-as the second. Signals that are ignored already (nohup, a job in the background) stay ignored.
+A process that was told to drain cannot be called back. So the first SIGINT, SIGTERM or SIGHUP is only a request:
+the operation finishes the current process, cleans up and reports how far it came. A second SIGINT or SIGTERM exits
+at once; the next operation cleans up what is left over. A lost terminal may send SIGHUP twice, so SIGHUP never
+counts as the second signal. Signals that are already ignored (nohup, a background job) stay ignored.
 """
 
 import os
@@ -18,7 +18,7 @@ _ASKING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class Interrupted(OperationError):
-    """A signal ended the operation early. ``status`` is the exit status that a shell expects then."""
+    """A signal ended the operation early. ``status`` is the exit status that a shell expects."""
 
     code = "interrupted"
 
@@ -28,21 +28,21 @@ class Interrupted(OperationError):
 
     @property
     def status(self) -> int:
-        """128 and the signal's number."""
+        """128 plus the signal's number."""
         return 128 + self.number
 
 
 class Interruption:
-    """Whether a signal has asked for the end."""
+    """Whether a signal has requested the end."""
 
     def __init__(self) -> None:
         self.asked: signal.Signals | None = None
 
     def check(self) -> None:
-        """To be called where nothing is in the air.
+        """To be called where the operation can end without leaving anything unfinished.
 
         Raises:
-            Interrupted: a signal has asked for the end.
+            Interrupted: a signal has requested the end.
         """
         if self.asked is not None:
             raise Interrupted(f"interrupted by {self.asked.name}", self.asked)
@@ -50,7 +50,7 @@ class Interruption:
 
 @contextmanager
 def interruptible() -> Iterator[Interruption]:
-    """Within the block signals only ask. To be used in the main thread."""
+    """Within the block, the first signal only requests the end. To be used in the main thread."""
     interruption = Interruption()
 
     def handle(number: int, frame: FrameType | None) -> None:
@@ -74,6 +74,6 @@ def interruptible() -> Iterator[Interruption]:
 
 
 def _say(text: str) -> None:
-    """From within a handler, which may have interrupted a print; the terminal may be gone."""
+    """Write from within a handler, which may have interrupted a print; the terminal may be gone."""
     with suppress(OSError):
         os.write(2, text.encode())

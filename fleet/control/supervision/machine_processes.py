@@ -1,7 +1,7 @@
-"""The processes of one machine, to be added, renewed and drained one by one, while the others run on.
+"""Adds, renews and drains the processes of one machine one by one, while the others keep running.
 
-A process may die at any moment, and supervisord starts it again: what is done here waits for that, and gives up
-only a process that does not come up.
+A process may die at any moment, and supervisord starts it again: the operations here wait for that, and give up
+only on a process that does not come up.
 """
 
 import signal
@@ -19,14 +19,14 @@ from fleet.errors import OperationError
 
 _READY_SECONDS = 60.0
 _LOOK_SECONDS = 0.2
-#: supervisord starts none of these again by itself; one that has EXITED it does.
+#: supervisord does not restart a process in these states by itself; it restarts one that has EXITED.
 _AT_REST = frozenset({"STOPPED", "FATAL", "UNKNOWN"})
 
 Say = Callable[[str], None]
 
 
 class Machine:
-    """The programs of one machine. Supervisor, time and the look at a pulse are replaceable."""
+    """The programs of one machine. Supervisor, clock and the checks of liveness can be replaced."""
 
     def __init__(
         self,
@@ -50,20 +50,21 @@ class Machine:
         self._sleep = sleep
 
     def say(self, text: str) -> None:
-        """Tell the operator, who may be gone: nothing is left half done for that."""
-        with suppress(OSError, SystemExit):  # rich makes the latter of a broken pipe
+        """Print a message to the operator, whose terminal may be gone: that must not leave an operation half
+        done."""
+        with suppress(OSError, SystemExit):  # rich raises the latter for a broken pipe
             self._say(text)
 
     def programs(self) -> list[str]:
         """Every program that has processes.
 
         Raises:
-            SupervisorAway: no supervisord answers. So does every other method.
+            SupervisorAway: supervisord does not answer. Every method that asks supervisord raises it.
         """
         return sorted({process.program for process in self.supervisor.processes()})
 
     def processes_of(self, program: str) -> list[ProcessStatus]:
-        """Its processes, by name.
+        """The program's processes, by name.
 
         Raises:
             OperationError: there is no such program.
@@ -76,23 +77,23 @@ class Machine:
         return found
 
     def count_of(self, program: str) -> int:
-        """How many processes it is to have.
+        """How many processes the program should have.
 
         Raises:
-            OperationError: the file that says so cannot be read.
+            OperationError: the program's file cannot be read.
         """
         return processes_of(self.home.programs / f"{program}.conf", program)
 
     def serves(self, process: ProcessStatus) -> bool:
-        """Whether a process does what it is there for."""
+        """Whether a process serves."""
         return self._looks_well(self.home, process)
 
     def is_up(self, process: ProcessStatus) -> bool:
-        """Whether a process serves, or would if calls could be sent from this machine."""
+        """Whether a process serves, or would serve if calls could be sent from this machine."""
         return self.serves(process) or self._looks_up(self.home, process)
 
     def add(self, program: str, number: int) -> ProcessStatus:
-        """Start one process more."""
+        """Start one more process."""
         section = program_section(self.home, program)
         self.supervisor.add_process(program, section | {"numprocs": "1", "numprocs_start": str(number)})
         name = process_name(program, number)
@@ -102,13 +103,13 @@ class Machine:
         return process
 
     def revive(self, process: ProcessStatus) -> None:
-        """See that a process is started, also one that is on its way out; returns before it serves."""
+        """Start a process, also one that is stopping; returns before it serves."""
         if process.state == "STOPPING":
             self.wait_until_stopped([process])
         self.supervisor.start(process)
 
     def drain(self, processes: Collection[ProcessStatus]) -> None:
-        """Have processes end their calls, all at once, and take them out of their groups."""
+        """Have processes finish their calls, in parallel, and remove them from their groups."""
         for process in processes:
             self.say(f"draining {process.process} ...")
             self.supervisor.stop(process)
@@ -117,7 +118,7 @@ class Machine:
             self.supervisor.remove_process(process)
 
     def renew(self, process: ProcessStatus) -> None:
-        """Let a process drain, start it anew, and wait until it serves.
+        """Drain a process, start it again, and wait until it serves.
 
         Raises:
             OperationError: it does not come up.
@@ -129,9 +130,10 @@ class Machine:
         self.wait_until_serving(process.program, [process.process])
 
     def wait_until_stopped(self, processes: Collection[ProcessStatus]) -> None:
-        """Until these have ended and stay so; supervisord kills what has not after ``stopwaitsecs``.
+        """Wait until these processes have ended for good; supervisord kills one that has not ended after
+        ``stopwaitsecs``.
 
-        One that died just before it was told to stop is started again by supervisord: it is told then.
+        A process that died just before it was told to stop is restarted by supervisord: it is told to stop again.
         """
         names = {process.process for process in processes}
         while late := [
@@ -145,11 +147,12 @@ class Machine:
             self._sleep(_LOOK_SECONDS)
 
     def wait_until_serving(self, program: str, names: Collection[str], *, interruptible: bool = False) -> None:
-        """Until these processes poll their queues, or probe whether calls can be sent; one that dies is awaited.
+        """Wait until these processes poll their queues, or probe whether calls can be sent; a process that dies is
+        waited for.
 
         Raises:
             OperationError: one does not within a minute, or supervisord has given it up.
-            Interrupted: a signal has asked for the end, and that may be now.
+            Interrupted: a signal has requested the end, and ``interruptible`` allows it.
         """
         given_up = self._clock() + _READY_SECONDS
         while True:
@@ -173,12 +176,12 @@ class Machine:
 
 
 def process_name(program: str, number: int) -> str:
-    """What supervisord.conf calls a process."""
+    """The name of a process in supervisord.conf."""
     return f"{program}_{number:02d}"
 
 
 def number_of(process: ProcessStatus) -> int:
-    """The number in a process's name; 0 where there is none."""
+    """The number in a process's name; 0 if there is none."""
     digits = process.process.rpartition("_")[2]
     return int(digits) if digits.isdecimal() else 0
 
@@ -186,9 +189,10 @@ def number_of(process: ProcessStatus) -> int:
 def missed_its_signal(home: Home, process: ProcessStatus) -> bool:
     """Whether the process has no handler for SIGTERM yet, and so cannot be draining.
 
-    supervisord's SIGTERM is lost on a child that it has forked and that has not become the program yet. It
-    has nothing in flight: a worker takes its signals before it connects. One that says that it drains has got the
-    signal: it is done, and counting up what it did. Source: proc(5), SigCgt.
+    supervisord's SIGTERM is lost on a child that was forked and is not yet the program. Such a child has nothing
+    in flight: a worker installs its handlers before it connects. A process whose liveness record says that it
+    drains has received the signal; if it has no handler any more, it has finished its work and is about to exit.
+    Source: proc(5), SigCgt.
     """
     liveness = liveness_of(home, process)
     if liveness is not None and liveness.stage == "draining":

@@ -1,4 +1,4 @@
-"""The processes of this machine as their pulses show them, and which of them only a new process can mend."""
+"""The processes of this machine as their liveness records show them, and which of them must be replaced."""
 
 import time
 from collections.abc import Callable
@@ -12,25 +12,25 @@ from fleet.process.liveness import LivenessRecord, Unreachable, liveness_file
 from fleet.process.pollers import OVERDUE_SECONDS, QueuePolls
 
 RUNNING = "RUNNING"
-#: Silence after which a stopped process is replaced; also the time that one may be without pollers.
+#: Silence after which a stopped process is replaced; also the longest time without pollers.
 STOPPED_SECONDS = 20.0
-#: Silence after which any other is: a slow disk may hold up its pulse.
+#: Silence after which any other process is replaced: a slow disk may delay its liveness record.
 STILL_SECONDS = 40.0
 _STARTING_SECONDS = 30
 _LAG_SECONDS = 5.0
 _FAILING_SECONDS = 30.0
-# Runs that are so short, supervisord's delay before the next one included, are no accident.
+# Runs this short, including supervisord's delay before the next one, are not taken as chance.
 _SHORT_RUN_SECONDS = 35.0
 _SHORT_RUNS = 2
 
 
 def record_of(home: Home, process: ProcessStatus) -> LivenessRecord | None:
-    """What a process of that name wrote down last, be it this one or the one before."""
+    """The last liveness record under that process's name, from this process or the one before it."""
     return LivenessRecord.read(liveness_file(home.state, process.process))
 
 
 def liveness_of(home: Home, process: ProcessStatus) -> LivenessRecord | None:
-    """The pulse of a running process; None if it has none yet."""
+    """The liveness record of a running process; None if it has none yet."""
     return _own(record_of(home, process), process)
 
 
@@ -39,10 +39,10 @@ def _own(record: LivenessRecord | None, process: ProcessStatus) -> LivenessRecor
 
 
 def serves(home: Home, process: ProcessStatus) -> bool:
-    """Whether a process runs, answers, is connected, and polls all that it is there to poll.
+    """Whether a process runs, responds, is connected, and polls all queues that it should poll.
 
-    A poll waits at the server for up to a minute, so none needs to have come back: of a process that has just
-    begun is known that Temporal answered it, that its pollers have sent their polls, and that these do not fail.
+    A poll waits at the server for up to a minute, so none needs to have ended: for a process that has just started
+    it is enough that Temporal answered it, that its pollers have sent their polls, and that these do not fail.
     """
     liveness = liveness_of(home, process)
     if liveness is None or process.state not in (RUNNING, "STARTING") or liveness.stage != "serving":
@@ -56,7 +56,8 @@ def serves(home: Home, process: ProcessStatus) -> bool:
 
 
 def comes_up(home: Home, process: ProcessStatus) -> bool:
-    """Whether a process serves, or would if a call could be sent from this machine: no restart mends that."""
+    """Whether a process serves, or would serve if a call could be sent from this machine: a restart would not fix
+    that."""
     liveness = liveness_of(home, process)
     probes = liveness is not None and liveness.stage == "probing" and _answers(liveness, time.time())
     return probes or serves(home, process)
@@ -68,8 +69,8 @@ def _answers(liveness: LivenessRecord, now: float) -> bool:
 
 @dataclass(frozen=True)
 class QueueVitals:
-    """A queue that a process polls. ``polled_seconds_ago`` is when a poll last came back well, None if none has
-    yet; ``full``: it has as many of its tasks as it may, and polls for no more."""
+    """A queue that a process polls. ``polled_seconds_ago`` is when a poll last succeeded, None if none has yet;
+    ``full``: all its task slots are in use, so it does not poll."""
 
     pollers: int
     full: bool
@@ -78,8 +79,8 @@ class QueueVitals:
 
 @dataclass(frozen=True)
 class Vitals:
-    """How a process is. ``connected``: to Temporal, None where it asks nothing of it or that is not known;
-    ``restarts``: how often it was started again since it last ended as it should. ``unreachable``: why it takes no
+    """The state of a process. ``connected``: to Temporal, None if the process sends it no requests or that is not
+    known; ``restarts``: the number of restarts since its last orderly exit. ``unreachable``: why it takes no
     calls, if so."""
 
     stage: str
@@ -93,7 +94,7 @@ class Vitals:
 
     @classmethod
     def of(cls, liveness: LivenessRecord, now: float) -> "Vitals":
-        """As its pulse tells."""
+        """The vitals from its liveness record."""
         return cls(
             stage=liveness.stage,
             pulse_age_seconds=_ago(liveness.alive_at, now),
@@ -118,7 +119,8 @@ def _ago(moment: float, now: float) -> float:
 def complaint(
     process: ProcessStatus, record: LivenessRecord | None, now: float, *, temporal_up: bool = True
 ) -> str | None:
-    """What is wrong with a running process, for people; None if nothing is. ``record`` is the last of its name."""
+    """What is wrong with a running process, as text for people; None if nothing is. ``record`` is the last one
+    under its name."""
     name, liveness = process.process, _own(record, process)
     if process.state not in (RUNNING, "STARTING"):
         return None
@@ -149,11 +151,12 @@ def _unreachable(name: str, lost: Unreachable, now: float) -> str:
 
 
 def _keeps_ending(process: ProcessStatus, record: LivenessRecord | None, now: float) -> str | None:
-    """Whether the runs before this one were short, too. supervisord gives up only what ends within 5 s."""
+    """The complaint if the runs before this one were short, too. supervisord gives up only on a process that ends
+    within 5 s."""
     if record is None or (_own(record, process) is None and record.stage == "ended"):
         return None
     starts = record.starts
-    if _own(record, process) is None:  # it has not written anything yet
+    if _own(record, process) is None:  # the process has not written a record yet
         starts = [*starts, now - process.uptime_seconds]
     runs = [later - earlier for earlier, later in pairwise(starts)][-_SHORT_RUNS:]
     if len(runs) < _SHORT_RUNS or max(runs) > _SHORT_RUN_SECONDS:
@@ -178,7 +181,7 @@ def _of_its_polls(name: str, liveness: LivenessRecord, now: float, temporal_up: 
 
 
 def _is_stopped(pid: int) -> bool:
-    """Whether the kernel has it stopped, as after SIGSTOP. Source: proc_pid_stat(5)."""
+    """Whether the kernel has stopped it, as after SIGSTOP. Source: proc_pid_stat(5)."""
     try:
         return Path(f"/proc/{pid}/stat").read_text("utf-8").rpartition(")")[2].split()[0] in ("T", "t")
     except OSError:
@@ -187,7 +190,7 @@ def _is_stopped(pid: int) -> bool:
 
 @dataclass
 class _Seen:
-    """When a process last gave a sign of life: the time of its pulse's file, and when that was new."""
+    """The last sign of life of a process: the modification time of its liveness record, and when that was new."""
 
     pid: int
     sign: int
@@ -197,15 +200,16 @@ class _Seen:
 
 @dataclass
 class Watch:
-    """Finds processes that stand still, or poll nothing, by a clock that does not run while the machine sleeps:
-    a machine that wakes up has no patients."""
+    """Finds processes that are frozen or poll nothing. Its clock does not run while the machine sleeps, so that no
+    process is replaced when the machine wakes up."""
 
     home: Home
     clock: Callable[[], float] = time.monotonic
     _seen: dict[str, _Seen] = field(default_factory=dict)
 
     def can_see(self) -> bool:
-        """Whether processes can give signs of life here. Where this one cannot, silence says nothing of others."""
+        """Whether processes can write signs of life here. If this process cannot, the silence of others says
+        nothing."""
         probe = self.home.state / "pulse" / ".probe"
         try:
             probe.unlink(missing_ok=True)
@@ -238,7 +242,8 @@ class Watch:
         return f"it has had no poller for {idle:.0f} s" if idle > STOPPED_SECONDS else None
 
     def _sign_of_life(self, process: ProcessStatus) -> int:
-        """The time of the file, which needs no room to be set; what stands in it does, and may be old."""
+        """The file's modification time, which can be set without disk space; the content needs space and may be
+        old."""
         try:
             return liveness_file(self.home.state, process.process).stat().st_mtime_ns
         except OSError:

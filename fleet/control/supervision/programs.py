@@ -1,8 +1,8 @@
 """``<state>/programs.d``: how many processes each program has, and the programs of added providers.
 
-The fleet is the sole owner of that folder; ``supervisord.conf`` includes it and never changes. A file has one
-section, which merges into the section of its name. ``numprocs`` lives here and nowhere else: what stands
-there is kept, since it is what is running.
+Only the fleet writes to that folder; ``supervisord.conf`` includes it and never changes. A file has one section,
+which is merged into the section of the same name. ``numprocs`` is stored only here: an existing value is kept,
+since that many processes are running.
 """
 
 import configparser
@@ -19,12 +19,12 @@ _MODEL = "program:openai"
 
 
 def programs_of(settings: Settings) -> list[str]:
-    """Every program that the settings ask for."""
+    """Every program that the settings require."""
     return [*TRACKED_PROGRAMS, *(provider.name for provider in settings.added_providers)]
 
 
 def write_programs(home: Home, settings: Settings) -> None:
-    """Bring the folder in line with the settings: one file per program, none for a provider that is gone.
+    """Update the folder from the settings: one file per program, none for a removed provider.
 
     Raises:
         OperationError: a file of the folder cannot be read.
@@ -42,7 +42,11 @@ def write_programs(home: Home, settings: Settings) -> None:
 
 
 def processes_of(path: Path, program: str) -> int:
-    """``numprocs`` in a program's file; 1 where there is no file yet."""
+    """``numprocs`` in a program's file; 1 if there is no file yet.
+
+    Raises:
+        OperationError: the file cannot be read.
+    """
     parser = configparser.RawConfigParser(inline_comment_prefixes=(" ;",))
     try:
         parser.read(path, "utf-8")
@@ -55,7 +59,7 @@ def processes_of(path: Path, program: str) -> int:
 
 
 def program_section(home: Home, program: str) -> dict[str, str]:
-    """A program's whole section as supervisord has it, its folder written out.
+    """A program's whole section as supervisord reads it, with its folder expanded.
 
     Raises:
         OperationError: no file has it.
@@ -69,7 +73,7 @@ def program_section(home: Home, program: str) -> dict[str, str]:
 
 
 def write_count(home: Home, program: str, count: int) -> None:
-    """Have supervisord start that many processes at its next start."""
+    """Set the number of processes that supervisord starts at its next start."""
     path = home.programs / f"{program}.conf"
     parser = configparser.RawConfigParser(inline_comment_prefixes=(" ;",))
     parser.read(path, "utf-8")
@@ -79,7 +83,7 @@ def write_count(home: Home, program: str, count: int) -> None:
 
 
 def _added_program(home: Home, provider: ProviderSettings) -> dict[str, str]:
-    """The whole section of an added provider, like that of a built-in one in the tracked file."""
+    """The whole section of an added provider, made from that of a built-in one in the tracked file."""
     parser = configparser.RawConfigParser()
     parser.read(home.configuration, "utf-8")
     if not parser.has_section(_MODEL):

@@ -1,4 +1,4 @@
-"""Whether open pipelines and budgets can go on with this release: their histories are replayed on its code."""
+"""Whether open pipelines and budgets can continue on this release: their histories are replayed on its code."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -23,7 +23,7 @@ _OPEN = f"ExecutionStatus = 'Running' AND WorkflowType IN ('{WORKFLOW_TYPE}', '{
 
 @dataclass
 class Replayed:
-    """How many histories were replayed, and what became of those that could not be."""
+    """How many histories were replayed, and the errors of those that failed, by workflow id."""
 
     count: int = 0
     failures: dict[str, str] = field(default_factory=dict)
@@ -36,7 +36,7 @@ def recorded(folder: Path = RECORDED) -> Iterable[WorkflowHistory]:
 
 
 async def replay(histories: Iterable[WorkflowHistory], into: Replayed) -> None:
-    """Replay these."""
+    """Replay these histories."""
     replayer = Replayer(
         workflows=[AssistantPipelineWorkflow, ProviderBudgetWorkflow], data_converter=data_converter()
     )
@@ -51,7 +51,7 @@ async def replay_open(client: Client, into: Replayed) -> None:
     """Replay all open pipelines and budgets on the server.
 
     Raises:
-        TemporalUnavailable: the server stopped answering, so that nothing is known of the rest.
+        TemporalUnavailable: the server stopped answering, so nothing is known of the rest.
     """
     try:
         async for execution in client.list_workflows(_OPEN):

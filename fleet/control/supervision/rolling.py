@@ -1,9 +1,9 @@
-"""New processes for old ones, one at a time, and never a queue without a poller.
+"""Replaces processes one at a time, and never leaves a queue without a poller.
 
-Where no other process of the program serves, a stand-in polls before a process drains, and goes when all of the
-program are back: the names, and with them logs and journals' owners, stay what they are. Processes that do not
-serve come first, since nothing is lost with them. A stand-in has a number above the program's count, so that one
-which an interrupted roll has left is known to the next.
+If no other process of the program serves, a stand-in polls before a process drains, and ends when all processes of
+the program are back: so the process names, and with them the owners of logs and journals, do not change. Processes
+that do not serve come first, since nothing is lost with them. A stand-in has a number above the program's count,
+so that the next roll recognizes one that an interrupted roll left behind.
 """
 
 from contextlib import suppress
@@ -13,19 +13,20 @@ from fleet.control.supervision.machine_processes import Machine, number_of, proc
 from fleet.control.supervision.supervisord_client import ProcessStatus, SupervisorAway
 from fleet.errors import OperationError
 
-#: The order: those that keep the rest going come last.
+#: These are rolled last, since they keep the others running.
 _LAST = ("control", "logs", "guardian")
 _ALONE = frozenset(_LAST)
 
 
 def roll(machine: Machine, programs: list[str]) -> list[str]:
-    """Renew every process of these programs, of all of them if none is named; the names of those renewed.
+    """Renew every process of these programs, or of all programs if none is named; returns the names of the renewed
+    processes.
 
-    What is started from now on is of the release that runs this.
+    Processes started from now on run the release that runs this code.
 
     Raises:
-        OperationError: there is no such program, or a process did not come up; those after it were left alone.
-        Interrupted: a signal asked for the end; the process that was being renewed serves again.
+        OperationError: there is no such program, or a process did not come up; those after it were not touched.
+        Interrupted: a signal requested the end; the process that was being renewed serves again.
     """
     machine.home.prepare()
     for program in programs:
@@ -63,7 +64,7 @@ def _roll_program(machine: Machine, program: str, done: list[str]) -> None:
 
 
 def _in_order(machine: Machine, program: str, count: int) -> list[ProcessStatus]:
-    """Those that the program is to have; one that is missing, as after an interrupted scale, is added."""
+    """The processes that the program should have; a missing one, as after an interrupted scale, is added."""
     known = {number_of(process) for process in machine.processes_of(program)}
     for number in range(count):
         if number not in known:
@@ -73,7 +74,7 @@ def _in_order(machine: Machine, program: str, count: int) -> list[ProcessStatus]
 
 
 def _see_that_another_serves(machine: Machine, process: ProcessStatus, count: int) -> None:
-    """Bring up a stand-in for a process if nobody else serves its queue."""
+    """Start a stand-in for a process if no other process serves its queue."""
     program, name = process.program, process.process
     processes = machine.processes_of(program)
     others = [one for one in processes if one.process != name]
@@ -93,7 +94,7 @@ def _see_that_another_serves(machine: Machine, process: ProcessStatus, count: in
 
 
 def _tidy(machine: Machine, program: str, count: int) -> None:
-    """Start what the roll has stopped, and take out the stand-in if it is not needed."""
+    """Start the processes that the roll stopped, and remove the stand-in if it is not needed."""
     processes = machine.processes_of(program)
     for process in processes:
         if number_of(process) < count and process.state == "STOPPED":

@@ -1,8 +1,8 @@
-"""How many processes a program has, changed while the others run on.
+"""Changes how many processes a program has, while the others keep running.
 
-supervisord would restart a whole group whose ``numprocs`` changes; so single processes are added to and removed
+supervisord would restart a whole group if its ``numprocs`` changed. So single processes are added to and removed
 from the running group, and the number is written to ``programs.d``, where supervisord finds it at its next start.
-It is written once all that are to stay serve; until then a failure, or a signal, leaves things as they were.
+It is written once all processes that stay serve; until then a failure, or a signal, leaves everything unchanged.
 """
 
 import fcntl
@@ -22,10 +22,10 @@ _UNSCALABLE = frozenset({"control", "guardian", "logs"})
 
 @contextmanager
 def operating(home: Home) -> Iterator[None]:
-    """Keep two operators from changing the processes of one machine at once.
+    """Keep two operators from changing the processes of one machine at the same time.
 
     Raises:
-        OperationError: somebody else is at it, or there is no such state folder.
+        OperationError: another operator is scaling or rolling, or there is no usable state folder.
     """
     try:
         lock = (home.state / "operate.lock").open("w")
@@ -50,12 +50,12 @@ def operating(home: Home) -> Iterator[None]:
 
 
 def scale(machine: Machine, program: str, count: int) -> None:
-    """Have that many processes; those that stay are not touched, those that go drain first.
+    """Set the number of processes; those that stay are not touched, the others drain first.
 
     Raises:
-        OperationError: there is no such program, it always has one process, or one that is to stay does not
-            serve; then all is as before.
-        Interrupted: a signal came before the number was changed; all is as before.
+        OperationError: there is no such program, it always has one process, or a process that should stay does
+            not serve; then everything is as before.
+        Interrupted: a signal came before the number was changed; everything is as before.
     """
     processes = machine.processes_of(program)
     _refuse(program, count)
@@ -100,6 +100,6 @@ def _write(home: Home, program: str, count: int) -> None:
 
 
 def _undo(machine: Machine, program: str, known: Collection[str]) -> None:
-    """Take out what was added."""
+    """Remove the processes that were added."""
     with suppress(SupervisorAway):
         machine.drain([process for process in machine.processes_of(program) if process.process not in known])

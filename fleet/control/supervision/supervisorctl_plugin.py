@@ -25,7 +25,7 @@ class FleetPlugin(ControllerPluginBase):
     name = "fleet"
 
     def do_scale(self, arguments: str) -> None:
-        """Have COUNT processes of PROGRAM; those that stay are not touched."""
+        """Set the number of PROGRAM's processes to COUNT; those that stay are not touched."""
         words = arguments.split()
         if len(words) != 2 or not words[1].isdigit():
             self.ctl.output("Error: scale takes a program and a number, e.g. scale openai 4")
@@ -38,7 +38,7 @@ class FleetPlugin(ControllerPluginBase):
         self.ctl.output("scale <program> <count>\tHave that many processes; those that stay are not touched")
 
     def do_roll(self, arguments: str) -> None:
-        """Renew the processes of the programs named, or of all."""
+        """Renew the processes of the named programs, or of all."""
         self._run(lambda machine: roll(machine, arguments.split()))
 
     def help_roll(self) -> None:
@@ -60,11 +60,12 @@ class FleetPlugin(ControllerPluginBase):
             self.ctl.output("done")
 
     def _home(self) -> Home:
-        """The home, spelled as supervisord has it: a state folder is its own ``state`` by a link."""
+        """The home, with the path that supervisord uses: a home outside the checkout is its own state folder,
+        through its link ``state``."""
         state = Path(str(self.ctl.options.serverurl).removeprefix(_SOCKET)).parent
         return Home.at(state.parent if state.samefile(state.parent) else state)
 
 
 def make_plugin(ctl: Any, **config: Any) -> FleetPlugin:
-    """What supervisord.conf names."""
+    """The factory that supervisord.conf names."""
     return FleetPlugin(ctl)  # type: ignore[no-untyped-call]

@@ -18,8 +18,8 @@ _CALL_SECONDS = 10.0
 
 @dataclass(frozen=True)
 class ProcessStatus:
-    """A supervised process. ``state`` is supervisord's word (RUNNING, STARTING, BACKOFF, FATAL ...); ``pid`` is
-    None and ``uptime_seconds`` 0 where it does not run."""
+    """A supervised process. ``state`` is supervisord's name of it (RUNNING, STARTING, BACKOFF, FATAL ...); ``pid``
+    is None and ``uptime_seconds`` 0 if it does not run."""
 
     program: str
     process: str
@@ -30,7 +30,7 @@ class ProcessStatus:
 
 
 class SupervisorAway(OperationError):
-    """No supervisord answers on the socket."""
+    """supervisord does not answer on the socket."""
 
     code = "supervisor_away"
 
@@ -57,7 +57,7 @@ class _UnixTransport(xmlrpc.client.Transport):
         self._path = path
 
     def make_connection(self, host: Any) -> http.client.HTTPConnection:
-        """The connection to the socket, whatever the host; :meth:`close` closes the one that is kept."""
+        """The connection to the socket, whatever the host; :meth:`close` closes the cached one."""
         _, connection = self._connection
         if connection is None:
             connection = _UnixConnection(self._path)
@@ -118,12 +118,12 @@ class Supervisor:
         return sorted((_status(entry) for entry in entries), key=lambda status: status.process)
 
     def stop_all(self) -> None:
-        """Have all processes drain, in parallel; returns at once."""
+        """Drain all processes in parallel; returns at once."""
         with self._calling() as supervisor:
             supervisor.stopAllProcesses(False)
 
     def signal(self, process: ProcessStatus, name: str) -> None:
-        """Send a signal, such as TERM, to one process; one that has ended meanwhile is left alone."""
+        """Send a signal, such as TERM, to one process; ignored if it has ended in the meantime."""
         with self._calling() as supervisor:
             try:
                 supervisor.signalProcess(f"{process.program}:{process.process}", name)
@@ -132,11 +132,11 @@ class Supervisor:
                     raise
 
     def start(self, process: ProcessStatus) -> None:
-        """Have a process started; returns at once. One that runs already is left alone."""
+        """Start a process; returns at once. Ignored if it already runs."""
         self._order("startProcess", process, Faults.ALREADY_STARTED)
 
     def stop(self, process: ProcessStatus) -> None:
-        """Have a process drain; returns at once. One that has ended already is left alone."""
+        """Drain a process; returns at once. Ignored if it has already ended."""
         self._order("stopProcess", process, Faults.NOT_RUNNING)
 
     def _order(self, method: str, process: ProcessStatus, harmless: int) -> None:
@@ -148,7 +148,8 @@ class Supervisor:
                     raise
 
     def add_process(self, program: str, section: dict[str, str]) -> None:
-        """Add what a program's section describes to the running group of that name, without starting it.
+        """Add the process that a program's section describes to the running group of that name, without starting
+        it.
 
         Source: supervisor_twiddler's ``addProgramToGroup``.
         """
@@ -156,7 +157,7 @@ class Supervisor:
             proxy.twiddler.addProgramToGroup(program, program, section)
 
     def remove_process(self, process: ProcessStatus) -> None:
-        """Take a process that has ended out of its group."""
+        """Remove a process that has ended from its group."""
         with self._proxy() as proxy:
             proxy.twiddler.removeProcessFromGroup(process.program, process.process)
 

@@ -1,4 +1,4 @@
-"""The folder that a fleet's supervisord is run from."""
+"""The folder from which a fleet's supervisord runs."""
 
 import os
 import sys
@@ -10,17 +10,17 @@ from fleet.config import PROJECT_ROOT, Settings
 from fleet.errors import OperationError
 
 CONFIGURATION = "supervisord.conf"
-#: Longest path of a unix socket. Source: unix(7), sun_path.
+#: The longest path of a unix socket, in bytes. Source: unix(7), sun_path.
 _SOCKET_PATH_MAX = 107
 _UNUSABLE = set('%"\n\r')
 
 
 @dataclass(frozen=True)
 class Home:
-    """``folder`` holds ``supervisord.conf``, ``.venv``, ``state`` and ``logs``, as the configuration expects.
+    """``folder`` contains ``supervisord.conf``, ``.venv``, ``state`` and ``logs``, as the configuration expects.
 
-    For the default state folder that is the checkout itself. A fleet with another state folder has its home
-    there, with links to the checkout's configuration and to the environment: one tracked file serves both.
+    For the default state folder that is the checkout itself. A fleet with another state folder has its home there,
+    with links to the checkout's configuration and to the environment, so that one tracked file serves both.
     """
 
     folder: Path
@@ -43,24 +43,24 @@ class Home:
 
     @property
     def configuration(self) -> Path:
-        """The file that supervisord is started with."""
+        """The configuration file of supervisord."""
         return self.folder / CONFIGURATION
 
     @property
     def socket(self) -> Path:
-        """Where supervisord listens."""
+        """The socket on which supervisord listens."""
         return self.state / "supervisor.sock"
 
     @property
     def programs(self) -> Path:
-        """Folder of the configuration that ``fleet`` writes."""
+        """The folder of the configuration that ``fleet`` writes."""
         return self.state / "programs.d"
 
     def prepare(self) -> None:
-        """Make the folders and links, private to this user; what is there already stays.
+        """Create the folders and links, private to this user; existing ones are kept.
 
         Raises:
-            OperationError: the path cannot be used, or a folder cannot be made.
+            OperationError: the path cannot be used, or a folder cannot be created.
         """
         self._refuse_unusable_path()
         try:
@@ -70,7 +70,7 @@ class Home:
             self.logs.mkdir(parents=True, exist_ok=True)
             if self.folder == self.state:
                 self._link(CONFIGURATION, PROJECT_ROOT / CONFIGURATION)
-                self._link(".venv", Path(sys.prefix).resolve())  # which may be that very link
+                self._link(".venv", Path(sys.prefix).resolve())  # which may be this link itself
                 self._link("state", Path())
         except OSError as error:
             raise OperationError(
@@ -91,7 +91,7 @@ class Home:
             )
 
     def _link(self, name: str, target: Path) -> None:
-        """Let ``name`` in the home point to ``target``, replacing a link that points elsewhere."""
+        """Make ``name`` in the home a link to ``target``, replacing a link to something else."""
         link = self.folder / name
         if link.is_symlink() and link.readlink() == target:
             return

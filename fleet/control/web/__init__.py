@@ -1,1 +1,1 @@
-"""What the control process serves over HTTP: the page with its streams, and the addresses for machines."""
+"""The HTTP server of the control process: the page with its streams, and the endpoints for programs."""

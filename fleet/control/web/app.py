@@ -1,4 +1,5 @@
-"""What the control process serves: health, status and metrics of this machine's part of the fleet; its page."""
+"""The web application of the control process: health, status and metrics of this machine's part of the fleet; its
+page."""
 
 import asyncio
 import json
@@ -27,7 +28,7 @@ from fleet.errors import FleetError, InputError, OperationError
 
 PAGE = Path(__file__).with_name("page")
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
-#: What other machines may ask for, such as a Prometheus.
+#: The paths that other machines may request, for example a Prometheus.
 _OPEN = ("/health", "/ready", "/status", "/metrics")
 _NOT_HERE = (
     "the page is for this machine alone. Remedy: ssh -L 8020:127.0.0.1:8020 to it, then open http://localhost:8020"
@@ -35,7 +36,7 @@ _NOT_HERE = (
 _HEALTH_AGE_SECONDS, _SCRAPE_AGE_SECONDS, _SCRAPE_PATIENCE_SECONDS = 0.5, 2.0, 0.5
 _MAX_ASKED = 40
 _MAX_BODY_BYTES = 10_000
-# Nothing from elsewhere, nothing inline: an output that contains a script stays text.
+# Nothing from other origins and nothing inline: a script in an output stays text.
 _HEADERS = {
     "content-security-policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; "
@@ -49,35 +50,35 @@ _HEADERS = {
 
 @dataclass(frozen=True)
 class Views:
-    """What the routes show."""
+    """What the routes use."""
 
     settings: Settings
     observer: Observer
     pictures: Pictures
 
     async def snapshot(self) -> Snapshot:
-        """As fresh as health needs it."""
+        """A snapshot recent enough for health checks."""
         return await self.observer.snapshot(_HEALTH_AGE_SECONDS)
 
 
 def create_app(views: Views) -> Starlette:
     """``GET /health``: 200 or 503 with ``{"ok", "problems"}``. ``GET /ready``: 200 or 503 with ``{"ready",
-    "waiting_for"}``: whether a pipeline that is started now would run. ``GET /status``: as ``fleet status
-    --json``. ``GET /metrics``: in Prometheus' text form. ``GET /``: the page, which lives on ``/api/…``."""
+    "waiting_for"}``: whether a pipeline started now would run. ``GET /status``: the JSON of ``fleet status
+    --json``. ``GET /metrics``: Prometheus' text format. ``GET /``: the page, which uses ``/api/…``."""
     routes = [*_for_machines(views), *_for_the_page(views)]
     return Starlette(routes=routes, middleware=[Middleware(_OnlyHere), Middleware(_Headers)])
 
 
 class _OnlyHere:
-    """Shows the page, with what pipelines wrote, to this machine alone, whatever the address that is listened on;
-    a tunnel comes from here too. And only to who asks for it by name: another page could otherwise make a browser
-    ask in its name, and read the answer."""
+    """Serves the page, which contains what pipelines wrote, only to this machine, whatever address the server
+    listens on; requests through a tunnel come from this machine too. The Host header must also name this machine:
+    otherwise a foreign page could make a browser send requests under its own host name and read the answers."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass on what may be shown."""
+        """Pass on allowed requests."""
         if scope["type"] == "http" and scope["path"] not in _OPEN and not _is_here(Request(scope)):
             answer = JSONResponse({"error": _NOT_HERE}, 403)
             return await answer(scope, receive, send)
@@ -90,13 +91,13 @@ def _is_here(request: Request) -> bool:
 
 
 class _Headers:
-    """Gives every answer the headers that keep a browser strict."""
+    """Adds the security headers to every response."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass on what the application answers, with them."""
+        """Pass on the application's response with these headers."""
 
         async def sending(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -176,7 +177,7 @@ def _run_of(text: str) -> tuple[str, str]:
 
 
 def _operated(views: Views) -> Callable[[Request], Awaitable[JSONResponse]]:
-    """``POST /api/act``: for those alone who know the token."""
+    """``POST /api/act``: only for requests with the token."""
 
     async def operate(request: Request) -> JSONResponse:
         if views.settings.control_token is None:

@@ -1,6 +1,6 @@
-"""What was counted when: minute by minute over the last hour, and since midnight. Pure but for its one file.
+"""The history of the totals: per minute over the last hour, and since midnight. No I/O except for one file.
 
-The file, ``<state>/trail.json``, lets a control process that is started anew go on.
+The file, ``<state>/trail.json``, lets a restarted control process continue.
 """
 
 import json
@@ -23,7 +23,7 @@ Totals = Mapping[str, float]
 
 @dataclass
 class Minute:
-    """The totals at the end of a minute, and the most that waited in each queue during it."""
+    """The totals at the end of a minute, and the largest backlog of each queue during it."""
 
     totals: dict[str, float] = field(default_factory=dict)
     waiting: dict[str, float] = field(default_factory=dict)
@@ -31,8 +31,8 @@ class Minute:
 
 @dataclass
 class History:
-    """``minutes`` by their number since 1970, and what had been counted ``before`` them; ``day`` is a local date
-    and ``morning`` what had been counted when it began."""
+    """``minutes`` by their number since 1970, and the totals ``before`` them; ``day`` is a local date and
+    ``morning`` has the totals at its beginning."""
 
     minutes: dict[int, Minute] = field(default_factory=dict)
     before: dict[str, float] = field(default_factory=dict)
@@ -40,12 +40,12 @@ class History:
     morning: dict[str, float] = field(default_factory=dict)
 
     def note(self, now: float, totals: Totals, waiting: Totals) -> bool:
-        """What has been counted by ``now`` (unix seconds); whether a new minute has begun."""
+        """Record the totals at ``now`` (unix seconds); returns whether a new minute has begun."""
         minute, today = int(now // STEP_SECONDS), datetime.fromtimestamp(now).date().isoformat()
         if not self.minutes:
             self.before = dict(totals)
         if today != self.day:
-            # Who was away at midnight takes what was known last before it.
+            # After an absence at midnight, the last totals known before it are used.
             self.day, self.morning = today, dict(self.latest)
         fresh = minute not in self.minutes
         one = self.minutes.setdefault(minute, Minute())
@@ -57,19 +57,19 @@ class History:
         return fresh
 
     def today(self, name: str) -> float:
-        """How much it has become since midnight."""
+        """The increase since midnight."""
         return max(self.latest.get(name, 0.0) - self.morning.get(name, 0.0), 0.0)
 
     def hour(self, name: str) -> float:
-        """How much it has become over the last hour."""
+        """The increase over the last hour."""
         return max(self.latest.get(name, 0.0) - self.before.get(name, 0.0), 0.0)
 
     def series(self, name: str) -> list[float | None]:
-        """How much it became in each minute of the last hour, the oldest first; None where nobody looked."""
+        """The increase in each minute of the last hour, oldest first; None for a minute without an observation."""
         return [self._gained(name, minute) for minute in self._hour()]
 
     def waited(self, name: str) -> list[float | None]:
-        """The most that waited in each minute of the last hour."""
+        """The largest backlog in each minute of the last hour; None for a minute without an observation."""
         known = (self.minutes.get(minute) for minute in self._hour())
         return [None if one is None else one.waiting.get(name) for one in known]
 
@@ -80,12 +80,12 @@ class History:
 
     @property
     def midnight(self) -> float:
-        """When today began (unix seconds)."""
+        """The beginning of today (unix seconds)."""
         return datetime.fromisoformat(self.day).timestamp() if self.day else 0.0
 
     @property
     def latest(self) -> dict[str, float]:
-        """All totals as they were known last."""
+        """The last known totals."""
         return self.minutes[max(self.minutes)].totals if self.minutes else self.before
 
     def _hour(self) -> range:
@@ -101,7 +101,7 @@ class History:
 
     @classmethod
     def load(cls, state: Path) -> "History":
-        """As it was saved; empty where there is none that can be read."""
+        """The saved history; empty if there is no readable one."""
         try:
             found: dict[str, Any] = json.loads((state / _FILE).read_text("utf-8"))
             minutes = {int(number): Minute(**one) for number, one in found["minutes"].items()}
@@ -113,7 +113,7 @@ class History:
             return cls()
 
     def save(self, state: Path) -> None:
-        """Write it down."""
+        """Write the history to its file."""
         try:
             write_atomically(state / _FILE, json.dumps(asdict(self)))
         except OSError as error:

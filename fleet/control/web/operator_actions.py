@@ -1,4 +1,4 @@
-"""What the page's operator may do: the same as with the ``fleet`` command, for those who know the token."""
+"""What the page's operator may do: the same as with the ``fleet`` command, for requests with the token."""
 
 import asyncio
 import hmac
@@ -19,18 +19,18 @@ _MAX_WHY = 200
 
 
 def knows_token(settings: Settings, header: str) -> bool:
-    """Whether an ``Authorization`` header bears the token."""
+    """Whether an ``Authorization`` header contains the token."""
     token = settings.control_token
     given = header.removeprefix("Bearer ").encode()
     return token is not None and hmac.compare_digest(given, token.get_secret_value().encode())
 
 
 async def act(settings: Settings, observer: Observer, order: Any) -> str:
-    """Do what was ordered, and wait until it is done; what to tell the operator.
+    """Carry out the page's order, and wait until it is done; returns the message for the operator.
 
     Raises:
-        InputError: the order is not one.
-        OperationError, SettingsError: it cannot be done.
+        InputError: the order is not valid.
+        OperationError, SettingsError: it cannot be carried out.
     """
     if not isinstance(order, dict) or order.get("action") not in ACTIONS:
         raise InputError(f"unknown action. Remedy: send one of {', '.join(ACTIONS)}")
@@ -49,7 +49,7 @@ async def act(settings: Settings, observer: Observer, order: Any) -> str:
 
 
 def _name(order: dict[str, Any], key: str) -> str:
-    """A name that is no option of a command."""
+    """A name that a command cannot take for an option."""
     value = order.get(key)
     if not isinstance(value, str) or not value or value.startswith("-"):
         raise InputError(f"the order names no {key}. Remedy: send its name")
@@ -68,7 +68,7 @@ async def _shut_or_open(settings: Settings, observer: Observer, action: str, ord
 
 
 async def _command(settings: Settings, *arguments: str) -> str:
-    """Run ``fleet`` beside this process, which it may well renew meanwhile."""
+    """Run ``fleet`` in a process of its own, since it may renew this one meanwhile."""
     machine = Machine(Home.of(settings), lambda text: None)
     known = await asyncio.to_thread(machine.programs)
     if len(arguments) > 1 and arguments[1] not in known:

@@ -1,4 +1,4 @@
-"""What the page and ``fleet top`` show, as one JSON object. Points in time are unix seconds."""
+"""What the page and ``fleet top`` show, as one JSON object. Times are unix seconds."""
 
 import socket
 from collections.abc import Iterable
@@ -21,7 +21,7 @@ _BUCKET = "bucket"
 
 
 def totals_of(counted: Counted) -> dict[str, float]:
-    """What has been counted so far, by names such as ``answered/llm-openai``."""
+    """The current totals, by names such as ``answered/llm-openai``."""
     found: dict[str, float] = {}
 
     def add(name: str, amount: float) -> None:
@@ -53,12 +53,12 @@ def _kind_of(outcome: str) -> str:
 
 
 def waiting_in(snapshot: Snapshot) -> dict[str, float]:
-    """How many tasks wait in each queue."""
+    """The backlog of each queue."""
     return {queue.queue: float(queue.backlog) for queue in snapshot.status.queues if queue.backlog is not None}
 
 
 def state_of(settings: Settings, snapshot: Snapshot, history: History, troubles: Iterable[LogRecord]) -> Json:
-    """Everything but the list of pipelines."""
+    """Everything except the list of pipelines."""
     status = snapshot.status
     problems = status.problems()
     queues = {one.queue: one for one in status.queues}
@@ -95,7 +95,7 @@ def state_of(settings: Settings, snapshot: Snapshot, history: History, troubles:
 
 
 def ui_of(settings: Settings) -> str | None:
-    """Where Temporal's own pages list workflows."""
+    """The address at which Temporal's own pages list workflows."""
     address = settings.temporal_ui
     return None if address is None else f"{address}/namespaces/{settings.temporal_namespace}/workflows"
 
@@ -166,7 +166,7 @@ def _budget(budget: BudgetStatus | None) -> Json:
 
 
 def median_of(history: History, queue: str) -> float | None:
-    """About how long half of the last hour's answered calls took at most; None without any."""
+    """The approximate median duration, in seconds, of the last hour's answered calls; None if there were none."""
     prefix = f"{_BUCKET}/{queue}/"
     names = [name for name in history.latest if name.startswith(prefix)]
     steps = sorted((float(name.removeprefix(prefix)), history.hour(name)) for name in names)
@@ -238,7 +238,7 @@ def pipelines_of(runs: Runs) -> Json:
     listed = len(runs.running)
     return {
         "at": runs.at,
-        # The count was taken a moment after the list: where the list is whole, it is the count.
+        # The count was taken a moment after the list: if the list is complete, its length is the count.
         "running": listed if listed < MAX_LISTED else max(runs.counts.get("running", 0), listed),
         "listed": [_run(one) for one in runs.running],
         "ended": [_run(one) | {"ended_at": one.ended_at, "status": one.status} for one in runs.ended],

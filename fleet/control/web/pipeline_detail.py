@@ -1,7 +1,7 @@
-"""One pipeline, opened: its assistants on a time axis, from the history that the Temporal server keeps of it.
+"""One opened pipeline: its assistants on a time axis, from the history that the Temporal server stores.
 
-An assistant waits from being queued until its call begins, and runs from then on; what was before the last attempt
-is known as far as the history tells, which keeps of a repeated activity only how often and why.
+An assistant waits from being queued until its call begins, and runs from then on. Of earlier attempts only that is
+known which the history has: for a repeated activity, the number of attempts and the last failure.
 """
 
 import asyncio
@@ -47,7 +47,7 @@ _STARTED = PendingActivityState.PENDING_ACTIVITY_STATE_STARTED
 
 @dataclass
 class _Asked:
-    """One time that an assistant was put into a queue."""
+    """One time that an assistant was queued."""
 
     call: AssistantCall
     queued_at: float
@@ -61,7 +61,7 @@ class _Asked:
 
 @dataclass
 class _Story:
-    """What a history tells."""
+    """What a history contains."""
 
     arguments: list[Any] = field(default_factory=list)
     started_at: float = 0.0
@@ -74,7 +74,7 @@ class _Story:
 
 
 async def detail_of(client: Client, settings: Settings, workflow_id: str, run_id: str) -> Json:
-    """All that the page shows of a pipeline.
+    """Everything that the page shows of a pipeline.
 
     Raises:
         OperationError: the server has no such pipeline.
@@ -114,11 +114,11 @@ def _text(arguments: Sequence[Any], number: int) -> str:
 
 
 def _decode(payloads: Sequence[Payload], kind: Any = None) -> Any:
-    """The first of the payloads, as that kind; None where there is none that can be read so."""
+    """The first of the payloads as that type; None if there is none that can be decoded."""
     try:
         return _converter().from_payloads(payloads[:1], None if kind is None else [kind])[0]
     except (RuntimeError, ValueError, TypeError, KeyError, IndexError):
-        return None  # what a foreign client put there is its own
+        return None  # another client may have put something else there
 
 
 @cache
@@ -198,7 +198,7 @@ def _failed(story: _Story, number: int, failure: Failure, at: float) -> None:
 
 
 def _add_pending(story: _Story, pending: Sequence[PendingActivityInfo]) -> None:
-    """What the history does not have yet: attempts that are under way or waited for."""
+    """Add what the history does not have yet: attempts that run or are waited for."""
     open_ones = {one.call.function_key: one for one in story.asked.values() if one.ended_at is None}
     for info in pending:
         if one := open_ones.get(info.activity_id):
@@ -267,11 +267,11 @@ def _state(last: _Asked | None, result: AssistantResult | None) -> str:
 
 
 def _spans(one: _Asked, pipeline_ended_at: float | None) -> list[Json]:
-    """A wait, and the call after it."""
+    """The wait, and the call after it."""
     ended = one.ended_at if one.ended_at is not None else pipeline_ended_at
     begun = one.started_at
     if one.result is not None and begun is not None:
-        # The journal may have had the answer of an earlier attempt's call.
+        # The answer may have come from the journal, from an earlier attempt's call.
         begun = max(min(datetime.fromisoformat(one.result.started).timestamp(), begun), one.queued_at)
     wait = {"kind": "waiting", "from": one.queued_at, "until": begun or ended, "attempt": one.attempt}
     if begun is None:
@@ -280,7 +280,7 @@ def _spans(one: _Asked, pipeline_ended_at: float | None) -> list[Json]:
 
 
 async def progress_of(client: Client, workflow_id: str, run_id: str, seconds: float) -> Json | None:
-    """How far a pipeline is, in few words; None where it cannot be asked within the time."""
+    """The progress of a pipeline in short; None if it does not answer within the time."""
     handle: WorkflowHandle[Any, Any] = client.get_workflow_handle(workflow_id, run_id=run_id)
     try:
         async with asyncio.timeout(seconds):

@@ -13,7 +13,7 @@ _BAD = (" | ERROR ", " | CRITICAL ", '"level": "ERROR"', '"level": "CRITICAL"')
 
 
 class Troubles:
-    """Reads on in the merged log at each look; a look at a log that has grown much takes its end only."""
+    """Reads the merged log from where it stopped; if the log has grown much since, only its end is read."""
 
     def __init__(self, logs: Path) -> None:
         self._path = logs / MERGED_LOG
@@ -21,10 +21,10 @@ class Troubles:
         self._latest: deque[LogRecord] = deque(maxlen=MOST)
 
     def look(self) -> list[LogRecord]:
-        """The latest, the newest first."""
+        """The latest errors, newest first."""
         try:
             self._read()
-        except OSError:  # it is not there yet, or was rotated in this moment
+        except OSError:  # the log does not exist yet, or was just rotated
             self._position = None if self._position is None else Position()
         return sorted(self._latest, key=lambda record: record.time, reverse=True)
 

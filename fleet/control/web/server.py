@@ -1,4 +1,4 @@
-"""The control process's HTTP server: uvicorn under the fleet's own signals."""
+"""The control process's HTTP server: uvicorn with the fleet's own signal handling."""
 
 import asyncio
 import socket
@@ -27,12 +27,12 @@ _GRACE_SECONDS = 5
 class _Server(uvicorn.Server):
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Leave the signals alone: :func:`serve` has them."""
+        """Do nothing: :func:`serve` handles the signals."""
         yield
 
 
 async def serve(settings: Settings, name: str, liveness: Liveness, metrics: Metrics) -> int:
-    """Serve until a signal comes; the exit status.
+    """Serve until a stop signal comes; returns the exit status.
 
     Raises:
         SettingsError: the port is taken or the address is not this machine's.

@@ -1,4 +1,4 @@
-"""The pictures, pushed to everybody who looks: made once, however many that are."""
+"""Pushes the page's state to all viewers; it is computed once, however many viewers there are."""
 
 import asyncio
 import json
@@ -17,15 +17,15 @@ from fleet.control.web.pipeline_detail import progress_of
 from fleet.control.web.recent_errors import Troubles
 
 EACH_SECONDS = 2.0
-#: How often it is looked when nobody else does, so that the last hour is known.
+#: The interval of updates without viewers, so that the last hour is known.
 UNWATCHED_SECONDS = 10.0
 _PROGRESS_SECONDS, _PROGRESS_KEPT_SECONDS, _PROGRESS_AT_ONCE, _MAX_KEPT = 2.0, 3.0, 8, 5000
 
 
 @dataclass
 class Pictures:
-    """The latest pictures, as JSON text. :meth:`run_pictures` keeps them so, every two seconds while somebody
-    looks."""
+    """The latest state as JSON text. :meth:`run_pictures` updates it, every two seconds while there are
+    viewers."""
 
     settings: Settings
     observer: Observer
@@ -42,7 +42,7 @@ class Pictures:
         self._asking = Asking(self.settings)
 
     async def run_pictures(self) -> None:
-        """Never returns."""
+        """Update the state again and again. Never returns."""
         while True:
             began = time.monotonic()
             await self.paint(watched=self._viewers > 0)
@@ -55,7 +55,8 @@ class Pictures:
                 continue
 
     async def paint(self, *, watched: bool = True) -> None:
-        """Look, and make the pictures anew. The other machines are asked only where somebody sees them."""
+        """Take a snapshot and compute the state from it. The other machines are asked only if there are
+        viewers."""
         snapshot = await self.observer.snapshot(EACH_SECONDS / 2, EACH_SECONDS)
         if watched:
             machines = await self._asking.told(snapshot.status.machines)
@@ -73,12 +74,12 @@ class Pictures:
         return dumped(state), "" if snapshot.runs is None else dumped(pipelines_of(snapshot.runs))
 
     async def latest(self) -> None:
-        """Have the pictures no older than it takes to make them while somebody looks."""
+        """Update the state if it is more than two seconds old."""
         if time.time() - self.painted_at > EACH_SECONDS:
             await self.paint()
 
     async def events(self) -> AsyncIterator[str]:
-        """Server-sent events from now on: ``state`` always, ``pipelines`` when they have changed."""
+        """Server-sent events from now on: ``state`` at each update, ``pipelines`` when they have changed."""
         self._viewers += 1
         self._called.set()
         shown, seen = "", 0.0
@@ -108,7 +109,7 @@ def _event(name: str, data: str) -> str:
 
 
 class Progresses:
-    """How far pipelines are, asked for a few at a time and kept for a moment."""
+    """The progress of pipelines, requested a few at a time and cached for a moment."""
 
     def __init__(self, observer: Observer) -> None:
         self._observer = observer
@@ -116,7 +117,7 @@ class Progresses:
         self._known: dict[tuple[str, str], tuple[float, Json | None]] = {}
 
     async def of(self, workflow_id: str, run_id: str) -> Json | None:
-        """As it was a moment ago at most; None where it cannot be asked."""
+        """The progress, cached for at most three seconds; None if the pipeline does not answer."""
         known = self._known.get((workflow_id, run_id))
         if known is not None and time.monotonic() - known[0] < _PROGRESS_KEPT_SECONDS:
             return known[1]

@@ -1,1 +1,1 @@
-"""The Backend API's contract, served from SQLite: assistants, API keys, health."""
+"""A backend with the contract of the Backend API, served from SQLite: assistants, API keys, health."""

@@ -1,4 +1,4 @@
-"""``python -m fleet.devstack.backend --port N --database FILE``: serve the backend on loopback."""
+"""``python -m fleet.devstack.backend --port N --database FILE``: serves the backend on loopback."""
 
 import argparse
 from contextlib import closing
@@ -12,7 +12,7 @@ from fleet.devstack.backend.keys import real_key
 
 
 def main() -> None:
-    """Read the options, seed if asked to, serve until SIGTERM."""
+    """Read the options, seed if requested, serve until SIGTERM."""
     parser = argparse.ArgumentParser(prog="backend", description="Serves the Backend API's contract from SQLite.")
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8000)

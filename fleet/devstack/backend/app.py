@@ -1,4 +1,4 @@
-"""The backend's three calls."""
+"""The backend's three endpoints."""
 
 import sqlite3
 from collections.abc import Callable
@@ -16,7 +16,7 @@ KeySource = Callable[[str], str | None]
 
 
 def create_app(database: Path, keys: KeySource | None = None) -> Starlette:
-    """The ASGI application over a database file; ``keys`` stand in for those in the database."""
+    """The ASGI application on a database file; ``keys`` replaces the keys in the database."""
 
     def health(request: Request) -> JSONResponse:
         try:

@@ -1,4 +1,4 @@
-"""The backend's tables, and the sample project that they are seeded with."""
+"""The backend's tables, and the sample project that is seeded into them."""
 
 import json
 import sqlite3
@@ -21,7 +21,7 @@ _JSON_COLUMNS = ("input_keys", "fallback")
 
 
 def connect(database: Path) -> sqlite3.Connection:
-    """Open the database, making its tables if they are not there."""
+    """Open the database, and create missing tables."""
     connection = sqlite3.connect(database)
     connection.row_factory = sqlite3.Row
     connection.execute("PRAGMA journal_mode=WAL")
@@ -30,7 +30,7 @@ def connect(database: Path) -> sqlite3.Connection:
 
 
 def assistants_of(connection: sqlite3.Connection, project_id: str) -> list[dict[str, Any]] | None:
-    """The project's assistants as the API shows them; None when the project does not exist."""
+    """The project's assistants as the API returns them; None if the project does not exist."""
     if connection.execute("SELECT 1 FROM Project WHERE id = ?", (project_id,)).fetchone() is None:
         return None
     rows = connection.execute('SELECT * FROM Assistant WHERE project_id = ? ORDER BY "order"', (project_id,))
@@ -49,13 +49,13 @@ def _shown(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def api_key_of(connection: sqlite3.Connection, provider: str) -> str | None:
-    """The provider's key, None where there is none."""
+    """The provider's key; None if there is none."""
     row = connection.execute("SELECT api_key FROM ApiKey WHERE provider = ?", (provider,)).fetchone()
     return row["api_key"] if row else None
 
 
 def seed_sample(connection: sqlite3.Connection) -> None:
-    """Put the sample project there; what exists already is left as it is."""
+    """Add the sample project; existing rows are not changed."""
     sample = json.loads(files("fleet.devstack.sample").joinpath("seo-demo.json").read_text("utf-8"))
     with connection:
         for project_id, with_inputs in (("seo-demo", True), ("seo-classic", False)):
@@ -65,7 +65,7 @@ def seed_sample(connection: sqlite3.Connection) -> None:
 
 
 def seed_keys(connection: sqlite3.Connection, providers: Iterable[str]) -> None:
-    """Put a key for the simulator there for each provider that has none."""
+    """Add a key for the simulator for each provider that has none."""
     keys = [(provider, f"sim-{provider}-key") for provider in providers]
     with connection:
         connection.executemany("INSERT OR IGNORE INTO ApiKey VALUES (?, ?)", keys)

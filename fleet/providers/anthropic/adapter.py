@@ -1,7 +1,7 @@
 """Anthropic's Messages API.
 
-Every call is streamed: the SDK refuses a plain call whose ``max_tokens`` could take longer than ten
-minutes, which "unlimited" does on all present models.
+Every call is streamed: the SDK refuses a plain call whose ``max_tokens`` could take longer than ten minutes, and
+on all current models "unlimited" could.
 """
 
 import anthropic
@@ -28,7 +28,7 @@ _FINISH: dict[str, FinishReason] = {
 
 
 class AnthropicProvider:
-    """Anthropic, with one key."""
+    """A client of Anthropic with one key."""
 
     def __init__(self, settings: ProviderSettings, api_key: str) -> None:
         self._settings = settings
@@ -38,7 +38,7 @@ class AnthropicProvider:
             max_retries=0,
             http_client=anthropic.DefaultAsyncHttpxClient(**client_options()),
         )
-        _ = self._client.messages  # loads what the SDK would load at its first call
+        _ = self._client.messages  # loads now what the SDK would load at the first call
 
     async def complete(
         self, request: LlmRequest, *, timeout_seconds: float, resume_handle: ResumeHandle | None = None
@@ -48,21 +48,21 @@ class AnthropicProvider:
         try:
             return await self._stream(request, timeout_seconds)
         except anthropic.APIStatusError as error:
-            # An error event in the middle of a stream arrives under the stream's status, 200.
+            # An error event in the middle of a stream has the stream's status, 200.
             status = error.status_code if error.status_code >= 300 else 500
             raise answered_with_error("anthropic", name, status, error.response.headers, error.body) from error
         except (anthropic.APIConnectionError, httpx2.TransportError) as error:
-            # What breaks in the middle of a stream comes unwrapped.
+            # An error in the middle of a stream is not wrapped by the SDK.
             raise not_answered(name, error) from error
         except (anthropic.APIResponseValidationError, ValueError, AssertionError) as error:
             raise not_the_api(name, repr(error)) from error
 
     async def close(self) -> None:
-        """Give the connections back."""
+        """Close the connections."""
         await self._client.close()
 
     def _sampling(self, request: LlmRequest) -> dict[str, float]:
-        """temperature and top_p for a model that takes them; the SDK has no parameters for them any more."""
+        """temperature and top_p for a model that accepts them; the SDK no longer has parameters for them."""
         profile = profile_of("anthropic", request.model)
         temperature, top_p = sampling_of(profile, request.temperature, request.top_p)
         wanted = {"temperature": temperature, "top_p": top_p}
@@ -85,7 +85,7 @@ class AnthropicProvider:
 
 
 def _answer(message: Message, headers: dict[str, str]) -> LlmAnswer:
-    # The SDK checks nothing: of an endpoint that only speaks like Anthropic's, usage may be missing.
+    # The SDK does not validate: an endpoint that imitates Anthropic's API may send no usage.
     usage = message.usage.to_dict() if message.usage is not None else {}
     cached = count_in(usage, "cache_read_input_tokens")
     written = count_in(usage, "cache_creation_input_tokens")

@@ -1,4 +1,4 @@
-"""Anthropic, apart from its SDK. Sources: Anthropic's "Errors", "Rate limits" and model pages."""
+"""Anthropic without its SDK. Sources: Anthropic's "Errors", "Rate limits" and model pages."""
 
 from fleet.failures import FailureKind
 from fleet.providers.spec import Adapter, ModelProfile, VendorSpec
@@ -10,7 +10,7 @@ SPEC = VendorSpec(
     example_model="claude-haiku-4-5",
     unknown_model="claude-3-nonexistent",
     limit_header="anthropic-ratelimit-{what}-{part}",
-    # Input and output have limits of their own; the output is charged as it is written.
+    # Input and output have separate limits; output counts while it is generated.
     cached_input_counts=False,
     error_codes={
         "billing_error": FailureKind.QUOTA_SPENT,
@@ -22,7 +22,7 @@ SPEC = VendorSpec(
         "permission_error": FailureKind.FORBIDDEN,
         "not_found_error": FailureKind.NOT_FOUND,
     },
-    # temperature and top_p were taken out of the API with Opus 4.7; newer models answer 400 to either.
+    # temperature and top_p were removed from the API with Opus 4.7; newer models answer 400 to either.
     models={
         "claude-3-haiku": ModelProfile(4_096),
         "claude-3-sonnet": ModelProfile(4_096),

@@ -1,4 +1,4 @@
-"""Google's Gemini through google-genai, the maintained SDK."""
+"""Google's Gemini through google-genai, the SDK that Google maintains."""
 
 from google import genai
 from google.genai import errors, types
@@ -17,7 +17,7 @@ API_VERSION = "v1beta"
 
 
 class GeminiProvider:
-    """Gemini, with one key."""
+    """A client of Gemini with one key."""
 
     def __init__(self, settings: ProviderSettings, api_key: str) -> None:
         self._settings = settings
@@ -28,14 +28,15 @@ class GeminiProvider:
             http_options=types.HttpOptions(
                 base_url=settings.base_url or SPEC.official_url,
                 api_version=API_VERSION,
-                retry_options=types.HttpRetryOptions(attempts=1),  # unset, interactions are tried five times
+                retry_options=types.HttpRetryOptions(attempts=1),  # unset: five attempts at interactions
                 client_args=options,
                 async_client_args=options,
             ),
         )
-        # Loading what interactions need takes a second of CPU: now, if ever, and not within the first call.
+        # Loading what interactions need takes a second of CPU time, so it is done now and not during the first
+        # call.
         self._interactions = Interactions(settings, self._client) if settings.background else None
-        types.GenerateContentResponse.model_rebuild()  # what the SDK would build at its first call
+        types.GenerateContentResponse.model_rebuild()  # built now, since the SDK would build it at the first call
 
     async def complete(
         self, request: LlmRequest, *, timeout_seconds: float, resume_handle: ResumeHandle | None = None
@@ -56,12 +57,12 @@ class GeminiProvider:
         except (errors.UnknownApiResponseError, ValueError) as error:
             raise not_the_api(name, repr(error)) from error
         except Exception as error:
-            # google-genai lets the transport's own exceptions through.
+            # google-genai does not wrap the transport's exceptions.
             raise not_answered(name, error) from error
         return self._answer(request, response)
 
     async def close(self) -> None:
-        """Give the connections back."""
+        """Close the connections."""
         await self._client.aio.aclose()
 
     def _config(self, request: LlmRequest, timeout_seconds: float) -> types.GenerateContentConfig:
@@ -107,5 +108,5 @@ def _billed(usage: types.GenerateContentResponseUsageMetadata) -> dict[str, int]
 
 
 def _output_tokens(usage: types.GenerateContentResponseUsageMetadata) -> int:
-    """Thinking is charged as output and counted apart."""
+    """Output tokens including thinking, which is charged as output and counted separately."""
     return (usage.candidates_token_count or 0) + (usage.thoughts_token_count or 0)

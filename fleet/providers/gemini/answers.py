@@ -1,8 +1,8 @@
-"""What both of Google's SDKs share: how Gemini says which tier answered, and why an answer ended."""
+"""What the adapters of both of Google's SDKs share: the header of the service tier, and the finish reasons."""
 
 from fleet.providers.base import FinishReason
 
-#: Which service tier answered. Source: ai.google.dev/gemini-api/docs/priority-inference.
+#: The service tier that answered. Source: ai.google.dev/gemini-api/docs/priority-inference.
 TIER_HEADER = "x-gemini-service-tier"
 FINISH: dict[str, FinishReason] = {
     "STOP": "stop",

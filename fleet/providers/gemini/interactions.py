@@ -1,9 +1,9 @@
-"""Gemini through the Interactions API, whose calls can go on in the background.
+"""Gemini through the Interactions API, whose calls can continue in the background.
 
-Google offers that for its standard models; it keeps such a call for 55 days, or for one in the free tier. Sources:
-"Background execution", "Interactions API" and its reference, all at ai.google.dev.
+Google offers that for its standard models, and keeps such a call for 55 days, or for one day in the free tier.
+Sources: "Background execution", "Interactions API" and its reference, all at ai.google.dev.
 
-The SDK makes the requests and tells of failures; answers are read from their JSON, as with OpenAI.
+The SDK makes the requests and reports failures; answers are read from their JSON, as with OpenAI.
 """
 
 from collections.abc import Awaitable
@@ -23,12 +23,12 @@ from fleet.providers.model_profiles import profile_of, sampling_of
 from fleet.providers.prices import billed_in, tier_of
 from fleet.providers.response_bodies import count_in, object_answered, object_in, objects_in, text_in
 
-#: How it ended, by its status; ``incomplete`` is that of an answer cut off at max_output_tokens.
+#: The finish reason by status; ``incomplete`` means that the answer was cut off at max_output_tokens.
 _FINISH: dict[str, FinishReason] = {"completed": "stop", "incomplete": "length", "budget_exceeded": "length"}
 
 
 class Interactions:
-    """Calls in the background, with the client of one key."""
+    """Calls in the background, with a client of one key."""
 
     def __init__(self, settings: ProviderSettings, client: genai.Client) -> None:
         self._name = settings.name
@@ -37,7 +37,7 @@ class Interactions:
     async def complete(
         self, request: LlmRequest, timeout_seconds: float, resume_handle: ResumeHandle
     ) -> LlmAnswer:
-        """Begin an interaction, or pick one up by its id, and look at it until it is done."""
+        """Start an interaction, or pick one up by its id, and poll it until it is done."""
 
         async def begin() -> Shown:
             headers = {"Idempotency-Key": request.idempotency_key}
@@ -47,7 +47,7 @@ class Interactions:
             return await self._shown(creating)
 
         async def look(interaction_id: str) -> Shown:
-            # The SDK puts it into the path as it is.
+            # The SDK does not quote it in the path.
             return await self._shown(self._calls.get(quote(interaction_id, safe=""), timeout=timeout_seconds))
 
         shown = await carried_out(resume_handle, begin, look)
@@ -57,7 +57,7 @@ class Interactions:
         try:
             raw: httpx2.Response = (await asking).http_response
         except Exception as error:
-            # The SDK has classes of its own here, and lets the transport's exceptions through.
+            # The SDK has separate exception classes here, and does not wrap the transport's exceptions.
             raise self._error_of(error) from error
         body = object_answered(raw.headers.get("content-type", ""), raw.content)
         if body is None or not text_in(body, "id") or not text_in(body, "status"):
@@ -88,36 +88,37 @@ class Interactions:
         )
 
     def _refuse_failed(self, shown: Shown) -> None:
-        """An interaction can fail with status 200: its ``errors`` then say why."""
+        """Raise for an interaction that failed with status 200: its ``errors`` say why."""
         if shown.status in FAILED:
             errors = objects_in(shown.body, "errors")
             raise answered_with_error("gemini", self._name, 500, {}, {"error": errors[0] if errors else {}})
 
 
 def _new_interaction(request: LlmRequest) -> dict[str, Any]:
-    """What is sent; what is not wanted is left out."""
+    """The request body, without fields that have no value."""
     profile = profile_of("gemini", request.model)
     temperature, top_p = sampling_of(profile, request.temperature, request.top_p)
     limit = request.max_tokens or profile.max_output_tokens
     wanted = {"temperature": temperature, "top_p": top_p, "max_output_tokens": limit}
     return {
-        "model": request.model.removeprefix("models/"),  # generateContent takes either
+        "model": request.model.removeprefix("models/"),  # generateContent accepts names with and without it
         "system_instruction": request.system_prompt,
         "input": request.user_message,
         "generation_config": {name: value for name, value in wanted.items() if value is not None},
         "background": True,
-        "store": True,  # what is not stored cannot go on in the background
+        "store": True,  # a call that is not stored cannot continue in the background
     }
 
 
 def _parts(interaction: dict[str, Any]) -> list[dict[str, Any]]:
-    """What the model's output among an interaction's steps consists of; thoughts are steps of their own."""
+    """The parts of the model's output among an interaction's steps; thoughts are separate steps."""
     outputs = [step for step in objects_in(interaction, "steps") if step.get("type") == "model_output"]
     return [part for output in outputs for part in objects_in(output, "content")]
 
 
 def _billed(usage: dict[str, Any]) -> dict[str, int]:
-    """By the names of generateContent, which the price library reads: both APIs are charged alike."""
+    """The billed counts under the names of generateContent, which the price library reads: both APIs have the same
+    prices."""
     names = {
         "promptTokenCount": "total_input_tokens",
         "cachedContentTokenCount": "total_cached_tokens",

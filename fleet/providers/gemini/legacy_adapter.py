@@ -1,8 +1,9 @@
 """Google's Gemini through google-generativeai, out of support since 2025, for those who still need it.
 
-Chosen by ``FLEET_PROVIDERS__GEMINI__SDK=google-generativeai``; the package is the extra ``gemini-legacy``.
-It is spoken to over REST, since its gRPC transport takes no plain-http endpoint. REST is not asynchronous
-there, so a call runs in a thread of its own, which a passed deadline leaves to its own timeout.
+Selected by ``FLEET_PROVIDERS__GEMINI__SDK=google-generativeai``; the package is in the extra ``gemini-legacy``.
+The adapter uses REST, since the SDK's gRPC transport does not accept a plain-http endpoint. REST is not
+asynchronous in this SDK, so a call runs in a thread of its own; when a deadline passes, the thread continues until
+the call's own timeout.
 """
 
 import asyncio
@@ -27,18 +28,18 @@ from fleet.providers.prices import tier_of
 
 
 class LegacyGeminiProvider:
-    """Gemini, with one key: the SDK holds it globally, so a process serves one key at a time."""
+    """A client of Gemini with one key. The SDK keeps the key globally, so a process uses one key at a time."""
 
     def __init__(self, settings: ProviderSettings, api_key: str) -> None:
         self._settings = settings
-        # As many as calls may be in flight: the usual threads are fewer, and not this client's alone.
+        # One thread per call that may be in flight: the default executor has fewer threads, and others use it too.
         self._threads = ThreadPoolExecutor(settings.concurrency, "gemini")
         endpoint = settings.base_url or SPEC.official_url
         legacy.configure(api_key=api_key, transport="rest", client_options={"api_endpoint": endpoint})
-        # Followed, a redirect would carry the key to another host.
+        # A followed redirect would send the key to another host.
         session = get_default_generative_client().transport._session
         session.max_redirects = 0
-        # The SDK hides them; each call has a thread of its own, in which it also hears of its answer.
+        # The SDK hides the headers; each call runs in a thread of its own, in which the hook receives its answer.
         self._heard = threading.local()
         session.hooks["response"].append(self._hear)
 
@@ -50,7 +51,7 @@ class LegacyGeminiProvider:
         return await loop.run_in_executor(self._threads, self._complete, request, timeout_seconds)
 
     async def close(self) -> None:
-        """Give the threads back; the SDK keeps one session for the process."""
+        """Stop the threads; the SDK keeps one session for the process."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     def _complete(self, request: LlmRequest, timeout_seconds: float) -> LlmAnswer:

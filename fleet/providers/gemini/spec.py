@@ -1,4 +1,4 @@
-"""Gemini, apart from its SDKs. Sources: Gemini's "Troubleshooting", "Rate limits" and model pages,
+"""Gemini without its SDKs. Sources: Gemini's "Troubleshooting", "Rate limits" and model pages,
 ``google.rpc.QuotaFailure`` and ``google.api.ErrorReason``."""
 
 from collections.abc import Mapping
@@ -17,8 +17,9 @@ def _limited_tokens(max_tokens: int | None, tokens_in: float, tokens_out: float)
 
 
 def _quota_failure(error: Mapping[str, Any]) -> FailureKind | None:
-    """What a 429 is about, from its quota violations: a minute, a day, or a limit of 0; of one model, as most
-    quotas are, or of the project."""
+    """The failure kind of a 429, from its quota violations. A limit per minute: None. A daily limit or a limit of
+    0: MODEL_QUOTA if it is per model, as most are; otherwise, for the project, QUOTA_UNTIL_RESET for the day and
+    QUOTA_SPENT for 0."""
     for detail in details_of(error):
         violations = detail.get("violations")
         for violation in violations if isinstance(violations, list) else []:
@@ -30,21 +31,22 @@ def _quota_failure(error: Mapping[str, Any]) -> FailureKind | None:
 
 
 def _is_own_error(error: Mapping[str, Any]) -> bool | None:
-    """A number as code, and a status in capitals."""
+    """Gemini's form: a number as code, and a status in capitals."""
     return str(error.get("status", "")).isupper() if isinstance(error.get("code"), int) else None
 
 
 def _pacific() -> tzinfo:
     try:
         return ZoneInfo("America/Los_Angeles")
-    except ZoneInfoNotFoundError:  # a machine without the tz database; in summer an hour late
+    except ZoneInfoNotFoundError:  # a machine without the tz database; one hour late in summer
         return timezone(timedelta(hours=-8))
 
 
 def _seconds_until_reset(date: str | None) -> float:
-    """Quotas of the day come back at midnight, Pacific time. A refusal may ask for less, even for a minute."""
+    """Seconds until daily quotas are reset at midnight, Pacific time. The refusal itself may ask for less, even
+    for a minute."""
     here = datetime.now(UTC)
-    now = here + timedelta(seconds=until(date, here) or 0.0)  # by the provider's clock, where it tells
+    now = here + timedelta(seconds=until(date, here) or 0.0)  # by the provider's clock if it sent a date
     zone = _pacific()
     tomorrow = now.astimezone(zone).date() + timedelta(days=1)
     midnight = datetime.combine(tomorrow, time(), zone)
@@ -80,7 +82,7 @@ SPEC = VendorSpec(
         "CONSUMER_SUSPENDED": FailureKind.KEY_REJECTED,
         "SERVICE_DISABLED": FailureKind.KEY_REJECTED,
         "BILLING_DISABLED": FailureKind.QUOTA_SPENT,
-        # The Interactions API has codes of its own, and tells of no quota beside them.
+        # The Interactions API has its own codes, and sends no quota details with them.
         "too_many_requests": FailureKind.RATE,
         "resource_exhausted": FailureKind.RATE,
     },

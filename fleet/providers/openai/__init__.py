@@ -1,1 +1,1 @@
-"""OpenAI, and every endpoint that speaks its API."""
+"""OpenAI and every endpoint with an OpenAI-compatible API."""

@@ -1,10 +1,10 @@
-"""OpenAI and every endpoint that speaks its API (vLLM, Ollama, llama.cpp, Groq, Mistral …).
+"""OpenAI and every endpoint with an OpenAI-compatible API (vLLM, Ollama, llama.cpp, Groq, Mistral …).
 
-OpenAI itself is asked through the Responses API, other endpoints through chat completions, which all of
-them have; the provider's ``api`` setting overrides either.
+OpenAI itself is called through the Responses API, other endpoints through chat completions, which all of them
+have; the provider's ``api`` setting overrides either.
 
-The SDK makes the requests and tells of failures; answers are read from their JSON. Its models of them take half a
-second to load and build in each process, and the fleet needs a dozen of their fields.
+The SDK makes the requests and reports failures; answers are read from their JSON. The SDK's models of the answers
+take half a second to load and build in each process, and the fleet needs about a dozen of their fields.
 """
 
 from typing import Any
@@ -24,13 +24,13 @@ from fleet.providers.openai.spec import SPEC
 from fleet.providers.prices import billed_in, tier_of
 from fleet.providers.response_bodies import count_in, object_answered, object_in, objects_in, text_in
 
-#: What a call of the client may raise; deeply nested JSON raises RecursionError.
+#: The exceptions of a client call; deeply nested JSON raises RecursionError.
 _FAILURES = (openai.APIStatusError, openai.APIConnectionError, ValueError, RecursionError)
 _FINISH: dict[str, FinishReason] = {"stop": "stop", "length": "length", "content_filter": "refusal"}
 
 
 class OpenAIProvider:
-    """One OpenAI-compatible endpoint, with one key."""
+    """A client of one OpenAI-compatible endpoint with one key."""
 
     def __init__(self, settings: ProviderSettings, api_key: str) -> None:
         self._settings = settings
@@ -55,7 +55,7 @@ class OpenAIProvider:
             raise self._error_of(error) from error
 
     def _error_of(self, failure: Exception) -> ProviderError:
-        """What a failure of the client means."""
+        """The ProviderError for an exception of the client."""
         if isinstance(failure, openai.APIStatusError):
             answer = failure.response
             said = failure.body or answer.text
@@ -65,11 +65,11 @@ class OpenAIProvider:
         return not_the_api(self._settings.name, repr(failure))
 
     async def close(self) -> None:
-        """Give the connections back."""
+        """Close the connections."""
         await self._client.close()
 
     def _body(self, request: LlmRequest, limit_field: str) -> dict[str, Any]:
-        """The fields that both APIs share; what is not wanted is left out."""
+        """The fields that both APIs share, without those that have no value."""
         profile = profile_of("openai", request.model)
         temperature, top_p = sampling_of(profile, request.temperature, request.top_p)
         limit = request.max_tokens or profile.max_output_tokens
@@ -97,7 +97,7 @@ class OpenAIProvider:
     async def _respond_in_background(
         self, request: LlmRequest, timeout_seconds: float, resume_handle: ResumeHandle
     ) -> LlmAnswer:
-        """Begin a response at OpenAI, or pick one up by its id, and ask for it until it is done."""
+        """Start a response at OpenAI, or pick one up by its id, and poll it until it is done."""
 
         async def begin() -> Shown:
             body = self._new_response(request) | {"background": True, "store": True}
@@ -120,14 +120,14 @@ class OpenAIProvider:
         )
 
     def _object_in(self, raw: httpx2.Response) -> dict[str, Any]:
-        """The JSON object that was answered, if it is one."""
+        """The JSON object in the answer; raises if the answer is something else."""
         body = object_answered(raw.headers.get("content-type", ""), raw.content)
         if body is None:
             raise not_the_api(self._settings.name, raw.text[:120])
         return body
 
     def _response_in(self, raw: httpx2.Response) -> dict[str, Any]:
-        """The response that was answered, if it is one."""
+        """The response in the answer; raises if the answer is something else."""
         response = self._object_in(raw)
         if not text_in(response, "id") or not isinstance(response.get("output"), list):
             raise not_the_api(self._settings.name, raw.text[:120])
@@ -152,7 +152,7 @@ class OpenAIProvider:
         )
 
     def _refuse_failed(self, response: dict[str, Any]) -> None:
-        """A response can fail with status 200: its ``error`` then says why."""
+        """Raise for a response that failed with status 200: its ``error`` says why."""
         if response.get("status") in FAILED:
             error = object_in(response, "error")
             raise answered_with_error("openai", self._settings.name, 500, {}, {"error": error})
@@ -185,7 +185,7 @@ class OpenAIProvider:
 
 
 def _parts(response: dict[str, Any]) -> list[dict[str, Any]]:
-    """What the messages among a response's output consist of."""
+    """The content parts of the messages in a response's output."""
     messages = [item for item in objects_in(response, "output") if item.get("type") == "message"]
     return [part for message in messages for part in objects_in(message, "content")]
 

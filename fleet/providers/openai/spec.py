@@ -1,11 +1,11 @@
-"""OpenAI, apart from its SDK. Sources: OpenAI's "Error codes", "Rate limits" and model pages."""
+"""OpenAI without its SDK. Sources: OpenAI's "Error codes", "Rate limits" and model pages."""
 
 from fleet.failures import FailureKind
 from fleet.providers.spec import Adapter, ModelProfile, VendorSpec
 
 
 def _limited_tokens(max_tokens: int | None, tokens_in: float, tokens_out: float) -> float:
-    """The larger of ``max_tokens`` and its own estimate of the input, charged when the call arrives."""
+    """The larger of ``max_tokens`` and OpenAI's own estimate of the input, charged when the call arrives."""
     return max(max_tokens or 0, tokens_in)
 
 
@@ -25,7 +25,7 @@ SPEC = VendorSpec(
         "model_not_found": FailureKind.NOT_FOUND,
         "invalid_api_key": FailureKind.KEY_REJECTED,
     },
-    # Reasoning models, which is every gpt-N from 5 on and the o series, choose their sampling themselves.
+    # Reasoning models, which are every gpt-N from 5 on and the o series, do not accept sampling parameters.
     models={
         "gpt-3.5": ModelProfile(),
         "gpt-4": ModelProfile(),

@@ -54,5 +54,7 @@ async def failure_kinds(name: str, base_url: str) -> list[FailureKind]:
 
 async def test_a_connection_that_the_server_may_be_closing_is_not_used() -> None:
     async with server_that_closes_idle_connections() as base_url:
-        found = await asyncio.gather(*(failure_kinds(name, base_url) for name in ("openai", "anthropic", "gemini")))
+        found = await asyncio.gather(
+            *(failure_kinds(name, base_url) for name in ("openai", "anthropic", "gemini"))
+        )
     assert found == [[FailureKind.BAD_REQUEST, FailureKind.BAD_REQUEST]] * 3

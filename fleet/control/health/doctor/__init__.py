@@ -1,8 +1,8 @@
-"""``fleet doctor``: everything that a fleet on this machine needs, looked at one by one.
+"""``fleet doctor``: checks one by one everything that a fleet on this machine needs.
 
-It is called for when something is missing, so nothing has to be there for it: settings that are wrong, a server
-that is away, a supervisord that does not run are lines like others, and so is what cannot be looked at for that
-reason. It changes nothing.
+It is run when something is missing, so it requires nothing: wrong settings, an unreachable server or a supervisord
+that does not run are lines like any other, and so is a check that cannot be made for that reason. It changes
+nothing.
 """
 
 import asyncio
@@ -15,9 +15,9 @@ __all__ = ["NOT_SET", "Check", "examine"]
 
 
 async def examine(settings: Settings, wrong: Sequence[str] = ()) -> list[Check]:
-    """Look at everything; nothing is raised. ``wrong`` is what is wrong with the settings that were given, a line
-    each; an address that could not be taken from them is ``NOT_SET``."""
-    # Loaded here, since every command knows NOT_SET and few look at everything.
+    """Make all checks; nothing is raised. ``wrong`` lists what is wrong with the given settings, one line each; an
+    address that the settings do not have is ``NOT_SET``."""
+    # Imported here, since every command imports NOT_SET and few make all checks.
     from fleet.control.health.doctor.host import machine_checks
     from fleet.control.health.doctor.processes import process_checks
     from fleet.control.health.doctor.servers import server_checks

@@ -1,14 +1,14 @@
-"""One line of the doctor's."""
+"""One check of the doctor."""
 
 from dataclasses import dataclass
 
-#: What stands for an address that is missing or wrong in the settings; nobody asks there.
+#: Replaces an address that is missing or wrong in the settings; no request is sent to it.
 NOT_SET = "not-set.invalid"
 
 
 @dataclass(frozen=True)
 class Check:
-    """One line of the doctor's. ``remedy`` is empty where nothing needs to be done."""
+    """One line of the doctor's output. ``remedy`` is empty if nothing needs to be done."""
 
     what: str
     ok: bool
@@ -17,11 +17,11 @@ class Check:
 
 
 def from_error(what: str, error: Exception) -> Check:
-    """What an error says, and its remedy."""
+    """A failed check with an error's message and its remedy."""
     says, _, remedy = str(error).partition(" Remedy: ")
     return Check(what, False, says, remedy or "see the server's own log")
 
 
 def unseen(what: str, why: str) -> Check:
-    """What could not be looked at is a problem of its own."""
+    """A failed check for something that could not be checked, which is a problem of its own."""
     return Check(what, False, f"cannot be looked at: {why}", "mend that first")

@@ -1,4 +1,5 @@
-"""What the fleet has on this machine: files and who may read them, room, journals, supervisord's configuration."""
+"""What the fleet has on this machine: files and their permissions, disk space, journals, supervisord's
+configuration."""
 
 import os
 import resource
@@ -19,13 +20,13 @@ from fleet.errors import FleetError
 _MIN_FREE_BYTES = 1_000_000_000
 _MIN_FILES = 1024
 _SECRET_FILES = (".env", "fleet.toml")
-#: Folder and file of the settings of an installed fleet, whose commands work in that folder.
+#: The folder and the file of an installed fleet's settings; commands run in that folder.
 _INSTALLED = ("seo-worker", "environment")
 _READ_SECONDS = 5.0
 
 
 def machine_checks(settings: Settings) -> Iterator[Check]:
-    """A line for each thing."""
+    """One check for each thing."""
     home = Home.of(settings)
     yield from _rights(home)
     yield from _folders(home, settings)
@@ -35,7 +36,7 @@ def machine_checks(settings: Settings) -> Iterator[Check]:
 
 
 def _rights(home: Home) -> Iterator[Check]:
-    """Who may read what."""
+    """Check the permissions of folders and files."""
     for path in (home.state, home.socket):
         mode = _mode(path)
         if mode is None:
@@ -64,7 +65,7 @@ def _secrets() -> Iterator[Path]:
 
 
 def _mode(path: Path) -> int | None:
-    """The rights of what is there; None where there is nothing."""
+    """The permissions of a file or folder; None if it does not exist."""
     try:
         return stat.S_IMODE(path.stat().st_mode)
     except OSError:
@@ -89,7 +90,8 @@ def _folders(home: Home, settings: Settings) -> Iterator[Check]:
 
 
 def _open_files(home: Home) -> Check:
-    """How many files a process of the fleet may open: as supervisord may, or as this process where it is away."""
+    """How many files a process of the fleet may open: supervisord's limit, or this process's if supervisord does
+    not run."""
     try:
         most, _ = resource.prlimit(Supervisor(home.socket).pid(), resource.RLIMIT_NOFILE)
     except (FleetError, OSError):
@@ -100,7 +102,7 @@ def _open_files(home: Home) -> Check:
 
 
 def _journal(settings: Settings, provider: str) -> Check:
-    """A journal as it stands; one that is not there is made by the provider's first call."""
+    """Check a provider's journal; a missing one is created by the provider's first call."""
     what, path = f"journal of {provider}", settings.state_dir.absolute() / "journal" / f"{provider}.db"
     remedy = "no call is sent without it: make room, correct its owner, or move a damaged file away"
     try:
@@ -118,7 +120,7 @@ def _journal(settings: Settings, provider: str) -> Check:
 def _supervisord_files(home: Home, settings: Settings) -> Check:
     try:
         problems = lint(home, settings)
-    except (OSError, ValueError) as error:  # not to be read, or text where a number belongs
+    except (OSError, ValueError) as error:  # unreadable, or text in place of a number
         problems = [str(error)]
     if problems:
         remedy = "restore supervisord.conf from the release; the fleet's start writes programs.d"

@@ -1,4 +1,4 @@
-"""How the latest pipelines ended, and whether what made them fail still does."""
+"""How the latest pipelines ended, and whether the cause of their failures still exists."""
 
 import time
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ _WITHIN_SECONDS = 3600.0
 _MAX_LISTED = 50
 _MAX_TOLD = 3
 _RPC = timedelta(seconds=5)
-#: Failures of whoever started the pipeline: nothing of the fleet's is wrong.
+#: Failures caused by whoever started the pipeline; nothing is wrong with the fleet.
 _NOT_OURS = (InputError.code, ProjectNotFound.code, NoAssistants.code)
 
 
@@ -38,7 +38,7 @@ class Failed:
 
 
 async def pipeline_checks(client: Client, settings: Settings, backend: Backend | None) -> list[Check]:
-    """The failures of the last hour; without a ``backend`` the projects' assistants are not looked at."""
+    """Check the failures of the last hour; without a ``backend`` the projects' assistants are not checked."""
     try:
         failed = await _failed(client)
     except RPCError as error:
@@ -50,7 +50,8 @@ async def pipeline_checks(client: Client, settings: Settings, backend: Backend |
 
 
 def verdict(failed: Sequence[Failed]) -> Check:
-    """What these failures say: those that a later pipeline has overcome are told, and are no problem."""
+    """The check for these failures. A failure after which a later pipeline completed is reported, but is not a
+    problem."""
     if not failed:
         return Check("pipelines", True, "none has failed within the last hour")
     latest = next((one for one in failed if not one.overcome), failed[0])
@@ -64,7 +65,7 @@ def verdict(failed: Sequence[Failed]) -> Check:
 
 
 async def _failed(client: Client) -> list[Failed]:
-    """The newest failures of the last hour, the latest first."""
+    """The newest failures of the last hour, latest first."""
     since = datetime.fromtimestamp(time.time() - _WITHIN_SECONDS, UTC)
     query = (
         f"WorkflowType = '{WORKFLOW_TYPE}' AND ExecutionStatus IN ('Completed', 'Failed', 'TimedOut') "
@@ -98,7 +99,7 @@ async def _failure(client: Client, one: WorkflowExecution, overcome: bool) -> Fa
 
 
 async def _assistants(settings: Settings, backend: Backend, project: str) -> Check:
-    """Whether a project whose assistants were damaged is in order now."""
+    """Check whether a project whose assistants were damaged can be loaded now."""
     what = f"assistants of {project}"
     try:
         found = await load_assistants(backend, settings, project)

@@ -1,4 +1,5 @@
-"""The processes of this machine, as supervisord and their pulses show them, and who polls the queues."""
+"""Checks the processes of this machine, by supervisord and their liveness records, and the pollers of the
+queues."""
 
 from collections.abc import Iterator
 
@@ -11,7 +12,7 @@ _WELL = ("RUNNING", "STARTING")
 
 
 def process_checks(settings: Settings, status: FleetStatus) -> list[Check]:
-    """supervisord, its processes, and the pollers of every queue."""
+    """Check supervisord, its processes, and the pollers of every queue."""
     why = "TEMPORAL_HOST is not known" if NOT_SET in settings.temporal_host else "Temporal is away"
     return [
         *_processes(Home.of(settings), settings, status),
@@ -40,7 +41,7 @@ def _processes(home: Home, settings: Settings, status: FleetStatus) -> Iterator[
 
 
 def _mended(complaint: str, settings: Settings) -> tuple[str, str]:
-    """What is wrong, and what to do; some know that better."""
+    """The problem and its remedy, either from the complaint itself or the general one."""
     says, _, remedy = complaint.partition(" Remedy: ")
     return says, remedy or f"read its log in {settings.logs}; one that stands still is replaced within a minute"
 

@@ -1,4 +1,5 @@
-"""The servers that the fleet needs: Temporal with queues and pipelines, the backend with keys; and the clock."""
+"""Checks the servers that the fleet needs: Temporal with queues and pipelines, the backend with API keys; and the
+clock."""
 
 import asyncio
 import ctypes
@@ -29,7 +30,7 @@ _RPC = timedelta(seconds=5)
 
 
 async def server_checks(settings: Settings) -> list[Check]:
-    """A line for each thing that is asked of them."""
+    """One check for each thing that the servers are asked for."""
     async with Backend.from_settings(settings) as backend:
         found = await asyncio.gather(_temporal(settings, backend), _backend(settings, backend))
     return [check for checks in found for check in checks]
@@ -58,7 +59,7 @@ def _without_temporal(queues: list[str], why: Check) -> list[Check]:
 
 
 async def _queue(client: Client, queue: str) -> Check:
-    """Whether calls are dispatched, and whether a rate that is set for the queue holds."""
+    """Check whether calls are dispatched, and whether the server applies a rate that is set for the queue."""
     what = f"queue {queue}"
     try:
         known, settable = await asyncio.gather(queue_rate(client, queue), limits_settable(client, queue))
@@ -95,10 +96,10 @@ def _budget_trouble(budget_status: BudgetStatus | None) -> tuple[str, str] | Non
 
 
 async def limits_settable(client: Client, queue: str) -> bool:
-    """Whether the server takes an order about a queue's limit. The order that it is given changes nothing.
+    """Whether the server lets a queue's limit be set. The request changes nothing.
 
     Raises:
-        RPCError: it does not answer.
+        RPCError: the server does not answer.
     """
     nothing = UpdateTaskQueueConfigRequest(
         namespace=client.namespace,
@@ -111,7 +112,7 @@ async def limits_settable(client: Client, queue: str) -> bool:
     except RPCError as error:
         if error.status in (RPCStatusCode.UNIMPLEMENTED, RPCStatusCode.PERMISSION_DENIED):
             return False
-        if error.status is not RPCStatusCode.INVALID_ARGUMENT:  # it knows the order and wants more in it
+        if error.status is not RPCStatusCode.INVALID_ARGUMENT:  # the request is known but incomplete
             raise
     return True
 
@@ -133,7 +134,7 @@ def _key_of(provider: str) -> str:
 
 
 async def _key(backend: Backend, provider: str) -> Check:
-    """Whether there is a key; it is never shown."""
+    """Check whether there is an API key, without showing it."""
     try:
         key = await backend.api_key(provider)
     except FleetError as error:
@@ -142,7 +143,7 @@ async def _key(backend: Backend, provider: str) -> Check:
 
 
 async def _clock(settings: Settings) -> Check:
-    """This machine's clock against the backend's."""
+    """Compare this machine's clock with the backend's."""
     try:
         async with httpx.AsyncClient(timeout=5) as client:
             told = (await client.get(f"{settings.api_base_url.rstrip('/')}/health")).headers.get("date")
@@ -157,7 +158,8 @@ async def _clock(settings: Settings) -> Check:
 
 
 def _own_clock() -> Check:
-    """What the kernel thinks of its clock, where nobody else's is at hand. Source: adjtimex(2)."""
+    """The kernel's own opinion of its clock, for when the backend's clock is not available. Source:
+    adjtimex(2)."""
     state = ctypes.CDLL(None).adjtimex(ctypes.create_string_buffer(512))
     if state == _TIME_ERROR:
         says = "the backend's cannot be had to compare it with, and the kernel says that it is not synchronised"

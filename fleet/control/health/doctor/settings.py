@@ -1,4 +1,4 @@
-"""What the fleet is given: its settings, its packages."""
+"""Checks what the fleet was given: its settings and its packages."""
 
 import os
 import re
@@ -11,7 +11,7 @@ from fleet.config import Settings
 from fleet.control.health.doctor.check import Check
 
 _PACKAGE = "assistant-fleet"
-#: Google's older SDK holds other packages back and takes the place of the newer one.
+#: Google's older SDK conflicts with newer versions of other packages, and replaces the newer SDK.
 _INSTEAD = {"google-genai": "google-generativeai"}
 _REQUIREMENT = re.compile(r"([\w.-]+)(?:\[.*?\])?\s*\(?([^;()]*)\)?")
 _CLAUSE = re.compile(r"(>=|<=|==|!=|>|<)\s*([\d.]+)")
@@ -23,13 +23,13 @@ _COMPARED: Mapping[str, Callable[[tuple[int, ...], tuple[int, ...]], bool]] = {
     ">": gt,
     "<": lt,
 }
-#: Of the scripts, and no setting of the fleet's.
+#: Variables of the scripts, which are not settings of the fleet.
 _OTHERS = {"FLEET_UPDATE_PATIENCE_SECONDS"}
 _ADDRESSES = ("API_BASE_URL", "TEMPORAL_HOST", "TEMPORAL_NAMESPACE")
 
 
 def environment_checks(wrong: Sequence[str]) -> Iterator[Check]:
-    """Settings and packages, a line each or one for each thing that is wrong."""
+    """Check settings and packages: one line for each thing that is wrong, or one line in all."""
     yield from _settings(wrong)
     yield _python()
     yield from _packages()
@@ -64,7 +64,7 @@ def _python() -> Check:
 
 
 def _packages() -> Iterator[Check]:
-    """What pyproject.toml asks for, against what is there."""
+    """Compare the requirements of the installed package with what is installed."""
     fine, wrong = [], []
     for name, wanted in required():
         there = _version(name) or _version(_INSTEAD.get(name, name))
@@ -81,15 +81,15 @@ def _packages() -> Iterator[Check]:
 
 
 def required() -> Iterator[tuple[str, str]]:
-    """Each package that the fleet always needs, and which versions of it."""
+    """Each package that the fleet always needs, with the required versions."""
     for requirement in requires(_PACKAGE) or []:
         found = _REQUIREMENT.match(requirement)
-        if found and ";" not in requirement:  # what is behind a semicolon belongs to an extra
+        if found and ";" not in requirement:  # a requirement with a semicolon belongs to an extra
             yield found[1], found[2].strip()
 
 
 def fits(there: str, wanted: str) -> bool:
-    """Whether a version is one of those, as in ``>=1.35,<2``."""
+    """Whether a version satisfies a requirement such as ``>=1.35,<2``."""
     return all(
         _COMPARED[how](*_same_length(_numbers(there), _numbers(bound))) for how, bound in _CLAUSE.findall(wanted)
     )

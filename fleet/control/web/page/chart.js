@@ -1,17 +1,18 @@
-// A small chart of one series over the last hour, which says its figures in words too.
+// A small chart of one series over the last hour, with its figures as text too.
 
 import { cloned, setAttribute, setText } from './dom.js';
 import { count, hour } from './format.js';
 
 const HEIGHT = 24;
 const WIDTH = 60;
-// A single failure has to be seen beside a thousand answers.
+// A single failure must be visible beside a thousand answers.
 const LEAST_HEIGHT = 2;
 
 /**
- * One chart: bars for what happens (`kind` "sum"), a stepped area for what stands (`kind` "level").
+ * One chart: bars for events (`kind` "sum"), a stepped area for a level (`kind` "level").
  *
- * `least` is the least value at the top edge, so that one event does not look like a flood; `say` formats a value.
+ * `least` is the minimum value of the top edge, so that one event does not look like a flood; `say` formats a
+ * value.
  */
 export class Chart {
   #slots;
@@ -29,7 +30,7 @@ export class Chart {
   }
 
   /**
-   * @param {(number|null)[]} values per step, oldest first; null: nothing known
+   * @param {(number|null)[]} values per step, oldest first; null: not known
    * @param {{step_seconds: number, until: number}} steps
    */
   update(values, steps) {
@@ -88,7 +89,7 @@ function topOf(value, most) {
   return value > 0 ? HEIGHT - Math.max((value / most) * (HEIGHT - 1), LEAST_HEIGHT) : HEIGHT;
 }
 
-// Bars stand apart; the columns of a level touch.
+// Bars have gaps between them; the columns of a level touch.
 function columns(values, most, share) {
   const step = WIDTH / values.length;
   const column = (value, index) =>
@@ -96,7 +97,7 @@ function columns(values, most, share) {
   return values.map(column).join('');
 }
 
-// The ground line stands only where something is known: a gap is not a nought.
+// The base line is drawn only where values are known: a gap is not a zero.
 function base(values) {
   const step = WIDTH / values.length;
   return values.map((value, index) => (value === null ? '' : `M${(index * step).toFixed(2)} ${HEIGHT}h${step.toFixed(2)}`)).join('');

@@ -1,10 +1,10 @@
-// The day so far, and the last hour of it as charts.
+// Today's totals, and charts of the last hour.
 
 import { Chart } from './chart.js';
 import { setAttribute, setText, slotsOf } from './dom.js';
 import { cost, count, hour, money, moment, short } from './format.js';
 
-/** The section of the day. */
+/** The section of today's totals. */
 export class Today {
   #slots = slotsOf(document.getElementById('today'));
   #charts = {

@@ -1,4 +1,4 @@
-// One pipeline, opened: asked for again every two seconds while it runs and the page is looked at.
+// The opened pipeline: requested again every two seconds while it runs and the page is visible.
 
 import { setAttribute, setLook, setText, slotsOf, textList, webAddress } from './dom.js';
 import { STATUSES } from './pipelines.js';
@@ -43,7 +43,7 @@ export class Detail {
     while (!leave.signal.aborted && (await this.#refresh(query, leave.signal))) await pause(leave.signal);
   }
 
-  /** Shows nothing any more, and asks for nothing. */
+  /** Hides the pipeline and stops the requests. */
   close() {
     this.#leave?.abort();
     this.#latest = null;
@@ -58,7 +58,7 @@ export class Detail {
     this.#slots.refreshing.hidden = true;
   }
 
-  /** @returns {Promise<boolean>} whether to ask again */
+  /** @returns {Promise<boolean>} whether to request it again */
   async #refresh(query, signal) {
     if (document.hidden && this.#latest) return true;
     try {
@@ -130,13 +130,13 @@ export class Detail {
     this.#stages.render(detail, at);
   }
 
-  // What goes on grows between two answers, too.
+  // Running times also grow between two answers.
   #tick() {
     if (this.#latest?.status === 'running' && !document.hidden) this.#renderTimes(this.#latest);
   }
 }
 
-// A stage that was reused has cost nothing; one that is done at an unknown price makes the sum a part of the whole.
+// A reused stage cost nothing; with a stage of unknown price, the sum is only a part of the total.
 function costOf(stages) {
   const sum = (those) => those.reduce((all, one) => all + (one.cost_usd ?? 0), 0);
   const paid = stages.filter((one) => !one.simulated);

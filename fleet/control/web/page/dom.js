@@ -1,8 +1,8 @@
-// Elements: found, cloned from the templates of index.html, filled with text, and kept in lists.
-// Text goes in by textContent alone: topics, outputs and messages may hold anything.
+// Elements: finds them, clones them from the templates of index.html, fills them with text, keeps them in lists.
+// Text is set through textContent only: topics, outputs and messages may contain anything.
 
 /**
- * The parts of an element that carry a name.
+ * The named parts of an element.
  * @param {ParentNode} root
  * @returns {Object<string, Element>} by the value of data-slot
  */
@@ -11,7 +11,7 @@ export function slotsOf(root) {
 }
 
 /**
- * A fresh copy of a template.
+ * A new copy of a template.
  * @param {string} id of the template
  * @returns {{root: Element, slots: Object<string, Element>}}
  */
@@ -21,7 +21,7 @@ export function cloned(id) {
 }
 
 /**
- * Writes a text, if it differs: an equal one would cost layout and end a reader's selection.
+ * Sets a text if it differs: setting an equal text would cost layout and clear the reader's selection.
  * @param {Element} node
  * @param {string} text
  */
@@ -30,10 +30,10 @@ export function setText(node, text) {
 }
 
 /**
- * Sets or takes away an attribute, if it differs.
+ * Sets or removes an attribute, if it differs.
  * @param {Element} node
  * @param {string} name
- * @param {?string} value null: without it
+ * @param {?string} value null: remove it
  */
 export function setAttribute(node, name, value) {
   if (value === null) node.removeAttribute(name);
@@ -41,7 +41,7 @@ export function setAttribute(node, name, value) {
 }
 
 /**
- * How something stands: by a tone (colour), a shape and, beside them, a word.
+ * Shows a state by a tone (colour) and a shape; the text beside them names it.
  * @param {Element} node with an svg.shape inside
  * @param {{tone: string, shape: string}} look
  */
@@ -53,14 +53,14 @@ export function setLook(node, look) {
 /**
  * Fills a bar.
  * @param {HTMLElement} node the filling
- * @param {number} share 0 to 1; what lies outside is cut off
+ * @param {number} share 0 to 1; values outside are clamped
  */
 export function setShare(node, share) {
   node.style.transform = `scaleX(${Math.min(Math.max(share, 0), 1).toFixed(4)})`;
 }
 
 /**
- * An address that is safe to follow.
+ * An address that is safe as a link.
  * @param {?string} address
  * @returns {?string} null unless it is http or https
  */
@@ -69,9 +69,9 @@ export function webAddress(address) {
 }
 
 /**
- * Rows that follow a list: those that stay keep their elements, focus and selection.
+ * Rows that mirror a list: rows that stay keep their elements, focus and selection.
  *
- * `create(item)` gives `{root, update(item), removed?()}`.
+ * `create(item)` returns `{root, update(item), removed?()}`.
  */
 export class KeyedList {
   #rows = new Map();
@@ -90,14 +90,12 @@ export class KeyedList {
     return this.#rows.values();
   }
 
-  /** @returns {object|undefined} the row of that key */
+  /** @returns {object|undefined} the row with that key */
   row(key) {
     return this.#rows.get(key);
   }
 
-  /**
-   * @param {object[]} items in the order wanted
-   */
+  /** @param {object[]} items in the wanted order */
   render(items) {
     const focused = document.activeElement;
     const wanted = new Map(items.map((item) => [this.#keyOf(item), item]));

@@ -1,4 +1,4 @@
-// Figures and times in words. What is not known is called so; it is never a nought.
+// Figures and times as text. An unknown value is shown as unknown, never as zero.
 
 const WHOLE = new Intl.NumberFormat('en-GB', { maximumFractionDigits: 0 });
 const SHORT = new Intl.NumberFormat('en-GB', { notation: 'compact', maximumSignificantDigits: 3 });
@@ -10,12 +10,12 @@ const FEW_DOLLARS = 1;
 
 export const UNKNOWN = 'unknown';
 
-/** What the server's clock is ahead of this one, in seconds. */
+/** How far the server's clock is ahead of this one, in seconds. */
 let ahead = 0;
 
 /**
- * Sets the clock by the server's, so that ages do not depend on the operator's.
- * @param {number} at unix seconds, as told just now
+ * Sets the clock by the server's, so that ages do not depend on the operator's clock.
+ * @param {number} at unix seconds, as just received
  */
 export function setClock(at) {
   ahead = at - Date.now() / 1000;
@@ -33,7 +33,7 @@ export function count(value) {
 
 /** @param {?number} value @returns {string} as "1.23M" from ten thousand on */
 export function short(value) {
-  // A small m would be a thousandth.
+  // A small m would mean a thousandth.
   return value == null || Math.abs(value) < 10_000 ? count(value) : SHORT.format(value).replace('m', 'M');
 }
 
@@ -47,7 +47,7 @@ export function counted(value, noun) {
   return `${count(value)} ${noun}${value === 1 ? '' : 's'}`;
 }
 
-/** @param {?number} dollars @returns {string} a small sum with more digits */
+/** @param {?number} dollars @returns {string} a small amount has more digits */
 export function money(dollars) {
   if (dollars == null) return UNKNOWN;
   const digits = dollars !== 0 && Math.abs(dollars) < FEW_DOLLARS ? 4 : 2;
@@ -57,7 +57,7 @@ export function money(dollars) {
 }
 
 /**
- * What something cost; of how many calls nobody knows, and what is simulated and so not paid.
+ * What something cost, how many calls have an unknown price, and what is simulated and so not paid.
  * @param {{cost_usd: ?number, simulated_cost_usd: number, unpriced_calls: number}} spent
  * @returns {{sum: string, more: string}}
  */
@@ -77,7 +77,7 @@ export function duration(seconds) {
   return whole(seconds);
 }
 
-/** @param {?number} seconds @returns {string} as duration(), without fractions: for what counts on */
+/** @param {?number} seconds @returns {string} as duration(), without fractions: for values that count up */
 export function whole(seconds) {
   if (seconds == null) return UNKNOWN;
   const all = Math.max(Math.floor(seconds), 0);

@@ -1,4 +1,4 @@
-// The top of the page: the verdict, whether the news is fresh, and the four things asked first at night.
+// The top of the page: the verdict, whether the data is current, and the four most important figures.
 
 import { setAttribute, setLook, setText, slotsOf, textList, webAddress } from './dom.js';
 import { REMARKABLE, TROUBLED, troubleOf } from './providers.js';
@@ -15,7 +15,7 @@ const NEWS = {
   stale: { tone: 'bad', shape: 'bad' },
 };
 
-/** The header and the glance below it. */
+/** The header and the summary below it. */
 export class Header {
   #top = slotsOf(document.getElementById('top'));
   #glance = slotsOf(document.getElementById('glance'));
@@ -27,7 +27,7 @@ export class Header {
     return document.body.dataset.news === 'stale' ? 'No news' : this.#verdict;
   }
 
-  /** @param {object} state as the contract has it */
+  /** @param {object} state as the API returns it */
   render(state) {
     this.#renderVerdict(state);
     this.#renderServices(state);
@@ -44,7 +44,7 @@ export class Header {
     setText(this.#glance.runningValue, count(running));
   }
 
-  /** @param {{news: string, since: number, connected: boolean}} standing of the stream */
+  /** @param {{news: string, since: number, connected: boolean}} standing the state of the stream */
   renderNews({ news, since, connected }) {
     const link = connected ? '' : ' · reconnecting';
     const words = {

@@ -1,4 +1,4 @@
-// What an operator may do: asked, confirmed, sent with the token, and its end told.
+// The operator's actions: asked for, confirmed, sent with the token, and their result shown.
 
 import { cloned, setAttribute, setLook, setText, slotsOf } from './dom.js';
 import { counted, whole } from './format.js';
@@ -6,7 +6,7 @@ import { counted, whole } from './format.js';
 const TOKEN = 'fleet-token';
 const NOTES = slotsOf(document.getElementById('operations')).notes;
 
-/** What each action says before it is done; `ask` names the field that is filled in with it. */
+/** The texts of each action's confirmation; `ask` names the field that the operator fills in. */
 const ACTIONS = {
   pause: ({ provider }) => ({
     order: { action: 'pause', provider },
@@ -43,7 +43,7 @@ const ACTIONS = {
   }),
 };
 
-/** Listens to every button with data-act, now and later. */
+/** Handles clicks on every button with data-act, also on those added later. */
 export function offerOperations() {
   document.addEventListener('click', (event) => {
     const button = event.target.closest('button[data-act]');
@@ -56,13 +56,13 @@ async function operate(action, button) {
   if (filled === null) return;
   const order = { ...action.order, ...filled };
   const note = new Note(`${action.doing}${'count' in filled ? ` to ${filled.count}` : ''}`);
-  // Not `disabled`: that would take the focus from who has just pressed it.
+  // Not `disabled`: that would take the focus from the pressed button.
   button.setAttribute('aria-disabled', 'true');
   note.end(await send(order));
   button.removeAttribute('aria-disabled');
 }
 
-/** @returns {Promise<?object>} the fields filled in; null: not wanted */
+/** @returns {Promise<?object>} the filled-in fields; null: cancelled */
 async function confirmed({ title, text, yes, ask, value }) {
   const dialog = document.getElementById('confirm');
   const slots = slotsOf(dialog);
@@ -79,7 +79,7 @@ async function confirmed({ title, text, yes, ask, value }) {
   return { why: form.get('why').trim() || 'paused by the operator' };
 }
 
-/** @returns {Promise<?FormData>} what a dialog was filled in with; null: it was dismissed */
+/** @returns {Promise<?FormData>} the dialog's input; null: it was dismissed */
 function asked(dialog) {
   const form = dialog.querySelector('form');
   return new Promise((resolve) => {
@@ -95,7 +95,7 @@ function asked(dialog) {
   });
 }
 
-/** @returns {Promise<?string>} the token, asked for if need be */
+/** @returns {Promise<?string>} the token, asked for if it is not known */
 async function tokenFor(words) {
   const kept = sessionStorage.getItem(TOKEN);
   if (kept !== null) return kept;
@@ -103,7 +103,7 @@ async function tokenFor(words) {
   dialog.querySelector('input').value = '';
   setText(slotsOf(dialog).text, words);
   const form = await asked(dialog);
-  // It must not stand in the page after it was used.
+  // The token must not remain in the page after it was used.
   dialog.querySelector('input').value = '';
   if (form === null) return null;
   sessionStorage.setItem(TOKEN, form.get('token'));
@@ -124,7 +124,7 @@ async function send(order) {
 }
 
 async function post(order, token) {
-  // A header cannot bear such letters; no token has them.
+  // A header cannot contain such characters; no token has them.
   if (!/^[\x21-\x7e]+$/.test(token)) return { status: 401, said: '' };
   try {
     const answer = await fetch('/api/act', {
@@ -139,7 +139,7 @@ async function post(order, token) {
   }
 }
 
-/** A line about one operation, from its start until it is dismissed. */
+/** The line of one operation, from its start until it is dismissed. */
 class Note {
   #started = Date.now();
   #timer = setInterval(() => this.#tick(), 1000);
@@ -168,7 +168,7 @@ class Note {
     next.focus({ preventScroll: true });
   }
 
-  // Seen, not announced: a screen reader would speak every second.
+  // Visible but not announced: a screen reader would speak every second.
   #tick() {
     setText(this.slots.since, `goes on, since ${whole((Date.now() - this.#started) / 1000)}`);
   }

@@ -1,4 +1,4 @@
-// The fleet's other machines: how each is, as it says itself where it could be asked, otherwise as Temporal knows it.
+// The fleet's other machines: each as it reports itself if it answers, otherwise as Temporal knows it.
 
 import { cloned, KeyedList, setAttribute, setLook, setText, slotsOf, textList } from './dom.js';
 import { count, hour, moment, UNKNOWN, whole } from './format.js';
@@ -10,7 +10,7 @@ const LOOKS = {
   gone: { tone: 'bad', shape: 'bad' },
 };
 
-/** The section of other machines; hidden where there are none. */
+/** The section of other machines; hidden if there are none. */
 export class Machines {
   #section = document.getElementById('machines');
   #jump = document.getElementById('machines-jump');
@@ -18,7 +18,7 @@ export class Machines {
   #rows = new KeyedList(this.#slots.machineRows, nameOf, () => new MachineRow());
   #notes = textList(this.#slots.machineNotes);
 
-  /** @param {object} state as the contract has it */
+  /** @param {object} state as the API returns it */
   render({ machines, at }) {
     this.#section.hidden = this.#jump.hidden = machines.length === 0;
     const gone = machines.filter((one) => one.gone_seconds !== null).length;

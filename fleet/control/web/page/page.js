@@ -1,4 +1,4 @@
-// The page: news comes in by the stream and goes to the sections; the address decides what is shown.
+// The page: events arrive on the stream and go to the sections; the address selects what is shown.
 
 import { Detail } from './detail.js';
 import { Header, overviewTitle } from './header.js';
@@ -51,7 +51,7 @@ function addressed() {
   try {
     return { workflow: decodeURIComponent(found[1]), run: decodeURIComponent(found[2]) };
   } catch {
-    return null; // an address that was cut in the middle of a letter
+    return null; // the address was cut in the middle of an encoded character
   }
 }
 
@@ -69,7 +69,7 @@ function showDetail(which) {
   detail.open(which);
 }
 
-// Where the reader was: at the row that was opened, if it is still there.
+// Returns to the row that was opened, if it still exists.
 function showOverview() {
   const link = linkOf({ workflow_id: opened.workflow, run_id: opened.run });
   opened = null;
@@ -82,7 +82,7 @@ function showOverview() {
   (row ?? document.getElementById('running-title')).focus({ preventScroll: true });
 }
 
-// Its address is a place within the page, not one of the router's.
+// Its address is an anchor in the page, not one of the router's.
 document.querySelector('.skip').addEventListener('click', (event) => {
   event.preventDefault();
   document.getElementById('main').focus();

@@ -1,13 +1,13 @@
-// The pipelines that run, up to a thousand rows, and those that ended of late.
+// The running pipelines, up to a thousand rows, and those that ended recently.
 
 import { cloned, KeyedList, setAttribute, setLook, setShare, setText, slotsOf } from './dom.js';
 import { Progress } from './progress.js';
 import { count, hour, moment, now, whole } from './format.js';
 
-// A run that has ended is asked for its topic so often, if it does not answer.
+// How often an ended run is asked for its topic if it does not answer.
 const TRIES = 3;
 
-/** How the end of a pipeline looks; by the contract's status. */
+/** The look of each status of a pipeline. */
 export const STATUSES = {
   running: { word: 'running', tone: 'accent', shape: 'running' },
   completed: { word: 'completed', tone: 'good', shape: 'good' },
@@ -40,7 +40,7 @@ export class Pipelines {
     setInterval(() => this.#tick(), 1000);
   }
 
-  /** @param {object} pipelines as the contract has them */
+  /** @param {object} pipelines as the API returns them */
   render(pipelines) {
     this.#latest = pipelines;
     this.#running.render(pipelines.listed);
@@ -62,7 +62,7 @@ export class Pipelines {
     return row;
   }
 
-  // A page stays open for weeks: it remembers the topics of listed runs only.
+  // A page stays open for weeks, so it keeps the topics of listed runs only.
   #forgetTopics() {
     for (const run of this.#topics.keys()) {
       if (!this.#running.row(run) && !this.#ended.row(run)) this.#topics.delete(run);

@@ -1,14 +1,14 @@
-// How far the pipelines are: asked only for the rows that are seen, few at a time, and never in vain.
+// The progress of pipelines: requested only for visible rows, a few at a time, and only if needed.
 
 const MOST_RUNS = 40;
 const PAUSE_MILLISECONDS = 3000;
 const GATHER_MILLISECONDS = 150;
 
 /**
- * Asks for the progress of rows in view.
+ * Requests the progress of visible rows.
  *
- * A row has `root`, `run` ("<workflow_id>~<run_id>"), `wants()` (whether to ask for it at all), `heard(progress)`
- * (null: could not be asked now) and `seen()` (called when it comes into view).
+ * A row has `root`, `run` ("<workflow_id>~<run_id>"), `wants()` (whether to request it at all), `heard(progress)`
+ * (null: not available now) and `seen()` (called when it becomes visible).
  */
 export class Progress {
   #rows = new Map();
@@ -22,18 +22,18 @@ export class Progress {
     document.addEventListener('visibilitychange', () => this.#plan());
   }
 
-  /** @returns {Iterable<object>} the rows in view */
+  /** @returns {Iterable<object>} the visible rows */
   inView() {
     return this.#inView;
   }
 
-  /** @param {object} row to watch from now on */
+  /** @param {object} row to observe from now on */
   watch(row) {
     this.#rows.set(row.root, row);
     this.#observer.observe(row.root);
   }
 
-  /** @param {object} row that is gone */
+  /** @param {object} row that was removed */
   forget(row) {
     this.#observer.unobserve(row.root);
     this.#rows.delete(row.root);
@@ -50,14 +50,14 @@ export class Progress {
     this.#plan();
   }
 
-  // Scrolling brings many rows into view at once; they are gathered, and the server is given its pause.
+  // Scrolling makes many rows visible at once; they are collected, and the pause between requests is kept.
   #plan() {
     if (this.#timer !== null || document.hidden || !this.#inView.size) return;
     const wait = Math.max(this.#last + PAUSE_MILLISECONDS - performance.now(), GATHER_MILLISECONDS);
     this.#timer = setTimeout(() => this.#ask(), wait);
   }
 
-  // Those who waited longest come first, so that more rows than fit into one request take turns.
+  // Rows that waited longest come first, so that rows take turns if they do not fit into one request.
   #chosen() {
     const wanting = [...this.#inView].filter((row) => row.wants());
     const since = (row) => this.#asked.get(row) ?? -Infinity;
@@ -80,7 +80,7 @@ export class Progress {
       const found = answer.ok ? await answer.json() : {};
       for (const row of rows) row.heard(found[row.run] ?? null);
     } catch {
-      // The server is away: the header says so, and the rows keep what they have until the next turn.
+      // The server does not answer: the header says so, and the rows keep their values until the next request.
     }
   }
 }

@@ -1,18 +1,19 @@
-// One card per provider's queue, those in trouble first.
+// One card per queue of a provider, those in trouble first.
 
 import { Chart } from './chart.js';
 import { cloned, KeyedList, setAttribute, setLook, setShare, setText, slotsOf } from './dom.js';
 import { cost, count, counted, duration, hour, moment, now, pace, short, UNKNOWN, whole } from './format.js';
 
-// From this rate on the server means: no limit known.
+// From this rate on, the server reports that no limit is known.
 const UNLIMITED = 1000;
-// So many of the last calls, over so many steps of the series, move a card ahead of its peers; a few 429s do not.
+// A card moves before its peers if more than this share of calls was refused or failed in this many recent steps;
+// a few 429s do not move it.
 const RECENT_STEPS = 5;
 const RECENT_SHARE = 0.1;
 
 /** Ranks up to this one are trouble. */
 export const TROUBLED = 2;
-/** Ranks up to this one are no everyday state: somebody's wish, or nobody's knowledge. */
+/** Ranks up to this one are unusual: paused by an operator, or without a known budget. */
 export const REMARKABLE = 4;
 
 const BREAKERS = {
@@ -25,9 +26,9 @@ const UNKEPT = { rank: 4, word: 'no budget', tone: 'unknown', shape: 'unknown' }
 const UNSERVED = { rank: 2, tone: 'bad', shape: 'bad' };
 
 /**
- * How much a provider is in trouble, and how to show it.
- * @param {object} provider as the contract has it
- * @returns {{rank: number, word: string, tone: string, shape: string}} the least rank is the worst
+ * How much trouble a provider is in, and how to show it.
+ * @param {object} provider as the API returns it
+ * @returns {{rank: number, word: string, tone: string, shape: string}} the lowest rank is the worst
  */
 export function troubleOf(provider) {
   const look = provider.breaker === null ? UNKEPT : BREAKERS[provider.breaker] ?? UNKEPT;
@@ -45,7 +46,7 @@ export class Providers {
   #slots = slotsOf(document.getElementById('providers'));
   #cards = new KeyedList(this.#slots.cards, (one) => one.queue, () => new Card());
 
-  /** @param {object} state as the contract has it */
+  /** @param {object} state as the API returns it */
   render(state) {
     const ranked = state.providers.toSorted((one, other) => troubleOf(one).rank - troubleOf(other).rank);
     this.#cards.render(ranked.map((provider) => ({ ...provider, operable: state.operable, steps: state.series })));

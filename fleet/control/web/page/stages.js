@@ -3,7 +3,7 @@
 import { cloned, KeyedList, setAttribute, setLook, setText } from './dom.js';
 import { count, counted, duration, money } from './format.js';
 
-/** How the state of a stage looks. */
+/** The look of each state of a stage. */
 const LOOKS = {
   waiting: { tone: 'unknown', shape: 'unknown' },
   queued: { tone: 'warn', shape: 'waiting' },
@@ -26,8 +26,8 @@ export class Stages {
   }
 
   /**
-   * @param {object} detail as the contract has it
-   * @param {number} at unix seconds: until when open spans last
+   * @param {object} detail as the API returns it
+   * @param {number} at unix seconds: the end of spans that are still open
    */
   render({ stages, ended_at: ended }, at) {
     const names = new Map(stages.map((one) => [one.function_key, one.name]));
@@ -37,7 +37,7 @@ export class Stages {
     this.#empty.hidden = told.length > 0;
   }
 
-  /** Opens the last output: of a pipeline that has ended it is what people come for. */
+  /** Opens the last output, which people look for in a pipeline that has ended. */
   openLast() {
     const outputs = [...this.#outputs.rows()];
     if (outputs.length) outputs.at(-1).root.open = true;
@@ -64,7 +64,7 @@ class StageRow {
     setText(this.slots.notes, notesOf(stage));
   }
 
-  // Before it is done, nothing has been paid that anybody could know of.
+  // Until the stage is done, its price is not known.
   #renderPrice(stage) {
     const done = stage.state === 'done';
     setText(this.slots.input, done || stage.input_tokens ? count(stage.input_tokens) : '–');

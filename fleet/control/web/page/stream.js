@@ -1,13 +1,14 @@
-// The server's news: server-sent events, and whether they still come.
+// The server-sent events, and whether they still arrive.
 
 const STALE_SECONDS = 6;
 const REOPEN_SECONDS = 3;
 
 /**
- * Follows /api/events for ever.
+ * Follows /api/events as long as the page is open.
  *
  * `heard(event, object)` is called for each event, `standing({news, since, connected})` every second; `news` is
- * "waiting" before the first event, then "live" or "stale"; `since` is when the last one came, in unix seconds.
+ * "waiting" before the first event, then "live" or "stale"; `since` is when the last event arrived, in unix
+ * seconds.
  */
 export class Stream {
   #source = null;
@@ -21,7 +22,7 @@ export class Stream {
     this.#standing = standing;
   }
 
-  /** Begins; a page does it once. */
+  /** Starts the stream; called once per page. */
   follow() {
     this.#open();
     setInterval(() => this.#tell(), 1000);
@@ -41,7 +42,7 @@ export class Stream {
     this.#tell();
   }
 
-  // The browser reconnects after a lost connection, but gives up for good after an answer that is no stream.
+  // The browser reconnects after a lost connection, but stops after an answer that is not an event stream.
   #failed() {
     this.#tell();
     if (this.#source.readyState !== EventSource.CLOSED) return;

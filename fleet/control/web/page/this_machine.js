@@ -1,9 +1,9 @@
-// The host: its processes and programs, the queues beside the providers', and the errors of late.
+// This machine: its processes and programs, the queues besides the providers', and recent errors.
 
 import { cloned, KeyedList, setAttribute, setLook, setText, slotsOf } from './dom.js';
 import { count, duration, moment, whole } from './format.js';
 
-// A loop that is late by this much answers health checks late, too.
+// A loop that is late by this much also answers health checks late.
 const LATE_SECONDS = 0.25;
 const LOOKS = {
   RUNNING: { tone: 'good', shape: 'running' },
@@ -14,10 +14,10 @@ const LOOKS = {
   BACKOFF: { tone: 'bad', shape: 'bad' },
   FATAL: { tone: 'bad', shape: 'bad' },
 };
-// It takes no calls, since it could not send them.
+// Such a process takes no calls, since it could not send them.
 const PROBING_LOOK = { tone: 'bad', shape: 'probing' };
 const UNKNOWN_LOOK = { tone: 'unknown', shape: 'unknown' };
-// These always have one process; the server would refuse to scale them.
+// These programs always have one process; the server would refuse to scale them.
 const ALONE = new Set(['control', 'guardian', 'logs']);
 
 /** The sections of processes and of errors. */
@@ -34,7 +34,7 @@ export class Machine {
     this.#errors = new KeyedList(this.#errorSlots.errorRows, (one) => one.key, () => new ErrorRow(linkOf));
   }
 
-  /** @param {object} state as the contract has it */
+  /** @param {object} state as the API returns it */
   render({ processes, queues, errors, operable }) {
     const running = processes.filter((one) => one.state === 'RUNNING').length;
     setText(this.#slots.processCount, processes.length ? `${running} of ${processes.length} running` : '');
@@ -53,7 +53,7 @@ function programsOf(processes) {
   return [...programs].map(([program, ones]) => ({ program, count: ones.length }));
 }
 
-// Two errors can be equal in all that is told of them.
+// Two errors can be equal in all reported fields.
 function keyed(errors) {
   const seen = new Map();
   return errors.map((error) => {
@@ -131,7 +131,7 @@ class ErrorRow {
     setText(this.slots.message, message);
     this.slots.link.hidden = workflow === null;
     setText(this.slots.link, workflow ?? '');
-    // Without its run the pipeline has no address; its id is of use in the Temporal UI all the same.
+    // Without its run id the pipeline has no address; its id is still useful in the Temporal UI.
     setAttribute(this.slots.link, 'href', link);
   }
 }

@@ -1,10 +1,10 @@
-// The stages of one pipeline on an axis of time. The table below it says the same in words.
+// The stages of one pipeline on a time axis. The table below it has the same data as text.
 
 import { cloned, KeyedList, setAttribute, setText } from './dom.js';
 import { counted, whole } from './format.js';
 
 const STEPS = [1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14_400, 43_200, 86_400];
-// Room for one label beside another, in pixels.
+// Space for one label, in pixels.
 const TICK_WIDTH = 80;
 const MOST_TICKS = 8;
 
@@ -24,8 +24,8 @@ export class Timeline {
   }
 
   /**
-   * @param {object} detail as the contract has it
-   * @param {number} at the right edge for what goes on, unix seconds
+   * @param {object} detail as the API returns it
+   * @param {number} at the right edge for a running pipeline, unix seconds
    */
   draw(detail, at) {
     const until = detail.ended_at ?? at;
@@ -62,7 +62,7 @@ class Tick {
 
   update({ seconds, share }) {
     this.root.className = 'tick';
-    // A label at the right edge would hang over it.
+    // A label at the right edge would extend beyond it.
     this.root.dataset.edge = share > 0.93 ? '1' : '0';
     this.root.style.left = `${share * 100}%`;
     setText(this.root, whole(seconds));
