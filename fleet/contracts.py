@@ -278,10 +278,10 @@ class ErrorRecord:
 class StageRecord:
     """What one assistant did in a pipeline.
 
-    ``status`` is an ``AssistantState``; ``started`` is None and ``duration`` 0 for an assistant that never ran.
-    ``metadata`` holds provider, model, input_tokens, cached_input_tokens, output_tokens, cost_usd, price_version,
-    price_note, service_tier, simulated, attempts, calls, possibly_paid_twice, reused_from, finish_reason,
-    call_started, call_seconds, inputs (the functionKeys it read), idempotency_key.
+    ``status`` is an ``AssistantState``; ``started`` is None and ``duration`` 0 for one that never ran.
+    ``metadata`` holds provider, model, input_tokens, cached_input_tokens, output_tokens, cost_usd,
+    price_version, price_note, service_tier, simulated, attempts, finish_reason, inputs (the functionKeys it read),
+    idempotency_key.
     """
 
     stage: str
