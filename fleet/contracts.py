@@ -1,8 +1,8 @@
-"""What crosses Temporal: the names, the inputs, the assistants, the results.
+"""What crosses Temporal: names, inputs, assistants and results.
 
-Everything here is plain data in plain JSON, so that the Temporal UI, the ``temporal`` command and other
-languages can read and start it. Durations are in seconds, points in time are ISO 8601 in UTC, money is in
-US dollars.
+Everything here is plain data that becomes plain JSON, so that the Temporal UI, the ``temporal`` command and other
+languages can read it and start pipelines with it. Durations are in seconds, points in time are ISO 8601 in UTC,
+money is in US dollars.
 """
 
 from collections.abc import Iterable, Mapping
@@ -23,26 +23,27 @@ ASSISTANTS_QUEUE = "assistants"
 CONTROL_QUEUE = "control"
 
 PROGRESS_QUERY = "progress"
-#: Code of the failure of an assistant that another model of its ``fallback`` takes, since this one cannot be used.
+#: Failure code of an assistant whose model cannot be used, so that another model of its ``fallback`` takes the
+#: call.
 MODEL_UNUSABLE = "model_unusable"
 OUTPUTS_QUERY = "outputs"
 ASSIGNMENT_QUERY = "assignment"
 ASSISTANT_SIGNAL = "assistant_moved"
 
-#: Inputs that an assistant may name in ``input_keys`` beside the functionKeys of others.
+#: Inputs that an assistant may name in ``input_keys``, in addition to the functionKeys of other assistants.
 TOPIC_KEY, CSV_KEY, DATE_KEY = "topic", "csv", "date"
 PIPELINE_KEYS = frozenset({TOPIC_KEY, CSV_KEY, DATE_KEY})
 
-#: Largest value that the fleet hands to Temporal, encoded; Temporal refuses payloads above 2 MiB.
+#: Largest encoded value that the fleet passes to Temporal; Temporal refuses payloads above 2 MiB.
 PAYLOAD_MAX_BYTES = 2_000_000
 #: Largest csv_data that a pipeline accepts, decoded; Temporal refuses payloads above 2 MiB.
 CSV_MAX_BYTES = 1_000_000
-#: Largest output that an assistant hands on; a longer one is cut there and says so.
+#: Largest output of an assistant; a longer one is cut to this size, with the ``finish_reason`` ``length``.
 OUTPUT_MAX_BYTES = 1_000_000
-#: The same as JSON, where nearly all of it may be escaped.
+#: The same limit for the output encoded as JSON, where almost every character may be escaped.
 OUTPUT_ESCAPED_MAX_BYTES = 1_500_000
 
-#: What the workflow measures of itself: how long it took, by outcome.
+#: Metric of the workflow: how long a pipeline took, by outcome.
 PIPELINE_DURATION = "fleet_pipeline_duration"
 
 #: Error types (``ApplicationError.type``) of a pipeline that ends as Failed.
@@ -50,12 +51,12 @@ PIPELINE_FAILED = "PipelineFailed"
 
 
 def llm_queue(provider: str) -> str:
-    """The task queue that a provider has unless its settings name another one."""
+    """A provider's task queue, unless its settings name another one."""
     return f"llm-{provider}"
 
 
 class AssistantState(StrEnum):
-    """Where an assistant stands in its pipeline."""
+    """The state of an assistant in its pipeline."""
 
     WAITING = "waiting"
     QUEUED = "queued"
@@ -65,7 +66,7 @@ class AssistantState(StrEnum):
 
 
 class PipelineState(StrEnum):
-    """Where a pipeline stands."""
+    """The state of a pipeline."""
 
     LOADING = "loading"
     RUNNING = "running"
@@ -83,11 +84,11 @@ class ModelChoice:
 
 @dataclass(frozen=True)
 class Assistant:
-    """One assistant as the backend has it, validated, with the defaults filled in.
+    """One assistant from the backend, validated, with the defaults filled in.
 
-    ``max_tokens`` None means the model's own maximum. ``input_keys`` None means the classic rule: the
-    output of the assistant before it by ``order``, the topic for the first. ``on_ambiguous`` is ``send``,
-    ``fail``, or None for the setting of that name.
+    ``max_tokens`` None: the model's own maximum. ``input_keys`` None: the default inputs, which are the date and
+    the output of the previous assistant by ``order``, or the topic for the first one. ``on_ambiguous`` is
+    ``send``, ``fail``, or None for the setting of that name.
     """
 
     function_key: str
@@ -106,8 +107,8 @@ class Assistant:
 
 @dataclass(frozen=True)
 class ActivityLimits:
-    """The timeouts that the workflow gives to ``execute_assistant``, in seconds. An assistant that has not been
-    started for ``fallback_after_seconds`` moves to its next choice, if it has one."""
+    """The timeouts that the workflow sets for ``execute_assistant``, in seconds. An assistant that has not been
+    started within ``fallback_after_seconds`` moves to its next model, if it has one."""
 
     timeout_seconds: float
     heartbeat_timeout_seconds: float
@@ -118,10 +119,10 @@ class ActivityLimits:
 
 @dataclass(frozen=True)
 class PipelinePlan:
-    """What ``load_assistants_from_database`` gives the workflow.
+    """What ``load_assistants_from_database`` returns to the workflow.
 
     ``assistants`` are sorted by ``order``. ``queues`` maps each provider in use to its task queue, and each
-    ``provider/model`` that has one of its own.
+    ``provider/model`` that has its own task queue to that queue.
     """
 
     project_id: str
@@ -138,12 +139,12 @@ class PipelinePlan:
 class AssistantCall:
     """Argument of ``execute_assistant``.
 
-    It names the assistant and carries no text: prompt and inputs are fetched from the workflow by the
-    query ``assignment``, so that an output read by five assistants is not five times in the history.
+    It names the assistant and carries no text: the worker fetches prompt and inputs from the workflow with the
+    query ``assignment``, so that an output read by five assistants is not stored five times in the history.
 
-    ``give_up_after_seconds`` is how long it may wait until its call is sent for the first time, since another
-    model takes it then; None: as long as it takes. ``before`` is what an earlier execution's last heartbeat told,
-    where this one goes on with its call; see :class:`fleet.execution.attempts.Attempts`.
+    ``give_up_after_seconds`` is how long the call may wait until it is first sent; after that another model takes
+    it. None: no bound. ``before`` holds the last heartbeat details of an earlier execution whose call this one
+    continues; see :class:`fleet.execution.attempts.Attempts`.
     """
 
     function_key: str
@@ -166,11 +167,11 @@ class NamedText:
 
 @dataclass(frozen=True)
 class Assignment:
-    """Answer of the query ``assignment``: all that one assistant works from.
+    """Answer of the query ``assignment``: everything that one assistant works with.
 
-    ``topic``, ``current_date`` and ``csv_data`` are None where this assistant does not read them.
-    ``first_run_id`` is that of the pipeline's first run, which neither a reset nor ``fleet retry`` changes.
-    ``retried``: a person had the pipeline tried again, and with it what may have been paid before.
+    ``topic``, ``current_date`` and ``csv_data`` are None where this assistant does not read them. ``first_run_id``
+    is the id of the pipeline's first run, which neither a reset nor ``fleet retry`` changes. ``retried``: a person
+    retried the pipeline, and with it calls that may already have been paid.
     """
 
     assistant: Assistant
@@ -184,8 +185,8 @@ class Assignment:
 
 @dataclass(frozen=True)
 class AssistantMoved:
-    """Signal from ``execute_assistant``: it began an attempt, or an attempt failed and will be repeated.
-    ``unsettled``: this one or an earlier one was sent, and may be paid although it failed."""
+    """Signal from ``execute_assistant``: an attempt began, or an attempt failed and will be retried.
+    ``unsettled``: this call or an earlier one was sent, and may be charged although it failed."""
 
     function_key: str
     state: AssistantState
@@ -196,18 +197,17 @@ class AssistantMoved:
 
 @dataclass(frozen=True)
 class AssistantResult:
-    """Answer of ``execute_assistant``.
+    """Result of ``execute_assistant``.
 
-    ``attempts`` counts calls that were answered by something else than a 429, several failures in quick succession
-    as one; ``calls`` counts all that were sent. ``cost_usd`` is None where
-    the price is not known; ``price_version`` names the price data it was computed with. ``seconds`` is the
-    duration of the call that was answered. ``possibly_paid_twice`` counts earlier calls that were
-    or may have been paid. ``reused_from`` names the run whose answer this is, where a retried pipeline took
-    it over; it then cost nothing.
+    ``attempts`` counts calls that ended in anything but a 429; several failures in quick succession count as one.
+    ``calls`` counts all calls that were sent. ``cost_usd`` is None where the price is not known; ``price_version``
+    names the price data used for it. ``seconds`` is the duration of the call that was answered.
+    ``possibly_paid_twice`` counts earlier calls that were or may have been paid. ``reused_from`` is the id of the
+    run that made this answer, where a retried pipeline reused it; it then cost nothing.
 
     ``simulated``: a simulator answered; ``cost_usd`` is then what a provider would have charged, and nothing is
-    paid. ``service_tier`` is the one that the answer names, empty for the standard one; ``price_note`` says why
-    ``cost_usd`` is not exact, and is empty where it is.
+    paid. ``service_tier`` is the tier that the answer names, empty for the standard one; ``price_note`` says why
+    ``cost_usd`` is not exact, and is empty where it is exact.
     """
 
     function_key: str
@@ -268,11 +268,11 @@ class StageMetadata:
 
 @dataclass(frozen=True)
 class RetryOf:
-    """The failed run whose finished outputs a pipeline takes over; argument of ``collect_finished_outputs``.
+    """The failed run whose finished outputs a pipeline reuses; argument of ``collect_finished_outputs``.
 
-    ``first_run_id`` is that of the first run of the pipeline which is tried again: its calls are known by it.
-    Empty where 0.1.0 started the retry. ``skip`` outputs were taken over already: together they may be larger than
-    what Temporal carries at once.
+    ``first_run_id`` is the id of the first run of the retried pipeline, by which its calls are identified. Empty
+    where 0.1.0 started the retry. The first ``skip`` outputs have already been taken over: all of them together
+    may be larger than what Temporal carries at once.
     """
 
     workflow_id: str
@@ -285,8 +285,8 @@ class RetryOf:
 class ErrorRecord:
     """The one form in which a failure is shown: in the failure's details, in queries, in ``--json``.
 
-    ``provider`` is None where no provider was involved. ``attempts`` is as in ``AssistantResult``.
-    ``retryable`` says whether the same thing may succeed later without anybody's help.
+    ``provider`` is None where no provider was involved. ``attempts`` is as in ``AssistantResult``. ``retryable``
+    says whether the same thing may succeed later without intervention.
     """
 
     code: str
@@ -297,7 +297,8 @@ class ErrorRecord:
 
     @classmethod
     def from_details(cls, details: Mapping[str, Any]) -> Self:
-        """From a failure's details, of whichever release: unknown fields are ignored, missing ones usual."""
+        """From a failure's details, written by any release: unknown fields are ignored, missing ones get
+        defaults."""
         return cls(
             code=str(details.get("code", "unexpected")),
             message=str(details.get("message", "")),
@@ -327,9 +328,9 @@ class StageRecord:
 
 @dataclass(frozen=True)
 class Spent:
-    """What the answers of a pipeline cost in all, in US dollars: ``cost_usd`` is paid; ``simulated_cost_usd`` is
-    what a provider would have charged for those of a simulator, and is not paid. ``unpriced_calls`` counts the
-    paid answers whose price is not known, and which are in neither."""
+    """What a pipeline's answers cost in total, in US dollars. ``cost_usd`` is paid; ``simulated_cost_usd`` is what
+    a provider would have charged for a simulator's answers, and is not paid. ``unpriced_calls`` counts the paid
+    answers whose price is not known; they are in neither sum."""
 
     cost_usd: float
     simulated_cost_usd: float
@@ -337,7 +338,7 @@ class Spent:
 
     @classmethod
     def on(cls, stages: Iterable[StageRecord]) -> Self:
-        """What these cost together, of whichever release they are."""
+        """The totals of these stages, whichever release recorded them."""
         done = [stage.metadata for stage in stages if stage.status == AssistantState.DONE]
         paid = [one.get("cost_usd") for one in done if not one.get("simulated")]
         simulated = [one.get("cost_usd") for one in done if one.get("simulated")]
@@ -350,8 +351,8 @@ def _sum(amounts: Iterable[float | None]) -> float:
 
 @dataclass(frozen=True)
 class PipelineResult:
-    """Result of the workflow, and the details of its failure, where ``error`` is set. ``warnings`` are things
-    that its user should know although the pipeline went on. ``spent`` is None in results of 0.1.0."""
+    """Result of the workflow; where ``error`` is set, the details of its failure. ``warnings`` are things that the
+    user should know although the pipeline continued. ``spent`` is None in results of 0.1.0."""
 
     topic: str
     project_id: str
@@ -371,8 +372,8 @@ class PipelineResult:
 class AssistantProgress:
     """One assistant in the answer of the query ``progress``.
 
-    ``attempt`` is 0 before the first one; ``seconds`` is the time since it was queued, and stands still
-    once it is done or failed. ``note`` is the last failure of one that is tried again. ``output`` is filled
+    ``attempt`` is 0 before the first attempt; ``seconds`` is the time since it was queued, and stops growing once
+    it is done or failed. ``note`` is the last failure of an assistant that is being retried. ``output`` is filled
     in once the pipeline has failed.
     """
 
@@ -400,7 +401,7 @@ class Progress:
 
 
 class Limited(StrEnum):
-    """What providers limit, each a bucket of its own."""
+    """What providers limit; each limit has its own bucket."""
 
     REQUESTS = "requests"
     TOKENS = "tokens"
@@ -410,7 +411,7 @@ class Limited(StrEnum):
 
 @dataclass(frozen=True)
 class LimitSettings:
-    """Limits a minute; None where none was set. ``tpm`` are tokens as the provider counts them together."""
+    """Limits per minute; None where none is set. ``tpm`` is all tokens together, as the provider counts them."""
 
     rpm: float | None = None
     tpm: float | None = None
@@ -418,7 +419,7 @@ class LimitSettings:
     output_tpm: float | None = None
 
     def refills(self) -> dict[Limited, float]:
-        """Units a second, of what is limited."""
+        """Units per second of each limit that is set."""
         values = {
             Limited.REQUESTS: self.rpm,
             Limited.TOKENS: self.tpm,

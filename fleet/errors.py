@@ -6,30 +6,30 @@
     ├── SettingsError            a setting is missing or wrong
     ├── InputError               the pipeline's own arguments cannot be used
     ├── BackendError
-    │   ├── BackendUnavailable   it is away or answers 5xx: waiting helps
-    │   ├── BackendAnswerError   it answers something that is not the contract
+    │   ├── BackendUnavailable   the backend cannot be reached or answers 5xx: waiting helps
+    │   ├── BackendAnswerError   the backend's answer does not match its contract
     │   ├── ProjectNotFound      the project does not exist
     │   ├── NoAssistants         the project has no active assistant
     │   ├── AssistantDamaged     an assistant lacks a required field or contradicts another one
-    │   └── ApiKeyMissing        the backend holds no key for a provider
+    │   └── ApiKeyMissing        the backend has no key for a provider
     ├── ProviderError            a provider's call failed; ``failure_kind`` says how
-    ├── HeldBack                 a provider's limit leaves no room for a call yet: waiting helps
+    ├── HeldBack                 a provider's limit has no room for a call yet: waiting helps
     ├── AttemptsExhausted        a provider failed as often as is allowed
-    ├── WorkerLost               too many worker processes died under the same call
+    ├── WorkerLost               too many worker processes died during the same call
     ├── AssignmentUnavailable    the pipeline could not be asked for an assistant's inputs: waiting helps
-    │   └── AssignmentRefused    it answered with an error: waiting helps while a release is being mended
-    ├── OpenElsewhere            another machine may have sent the call: its answer is waited for
+    │   └── AssignmentRefused    it answered with an error: waiting helps until a broken release is fixed
+    ├── OpenElsewhere            another machine may have sent the call: its answer is awaited
     ├── TaskTaken                the task was given to another worker meanwhile, or its pipeline has ended
-    ├── AmbiguousCall            a call may have been paid, and by policy is not sent again
+    ├── AmbiguousCall            a call may have been paid, and the policy forbids sending it again
     ├── TooLarge                 something is larger than what Temporal carries
     ├── JournalUnavailable       the journal cannot be written, so no call may be sent: waiting helps
     ├── TemporalUnavailable      the Temporal server cannot be reached
-    └── OperationError           a command of the operator cannot be carried out
+    └── OperationError           an operator's command cannot be carried out
 
-A message says what happened, to which thing, and what to do about it. ``code`` is stable and is what
-machines look at; ``retryable`` says whether the same thing may succeed later without anybody's help, and
-``wait_seconds`` when, where that is known. ``before_sending``: it failed on this machine, and no part of a call
-left it, so that another machine may well make the call.
+A message says what happened, to which thing, and what to do about it. ``code`` is stable and meant for programs;
+``retryable`` says whether the same thing may succeed later without intervention, and ``wait_seconds`` when, where
+that is known. ``before_sending``: it failed on this machine and no part of the call left it, so another machine
+may still make the call. The first line of a class docstring is the default message of that error.
 """
 
 from collections.abc import Mapping
@@ -51,7 +51,7 @@ class FleetError(Exception):
 
     @property
     def message(self) -> str:
-        """The one line that a person reads."""
+        """The one-line text for people."""
         return str(self)
 
 
@@ -114,10 +114,11 @@ class ApiKeyMissing(BackendError):
 class ProviderError(FleetError):
     """A provider's call failed.
 
-    ``failure_kind`` is what the failure means, ``wait_seconds`` the wait that the provider itself asked for
-    (None where it asked for none), ``status`` the HTTP status (None where no answer came), ``headers`` the
-    answer's, in lower case. ``excused``: the provider was known to be in trouble, so the failure counts against
-    nobody. ``goes_on``: the call still runs at the provider; only the request for its answer failed.
+    ``failure_kind`` is the kind of failure, ``wait_seconds`` the wait that the provider asked for (None where it
+    asked for none), ``status`` the HTTP status (None where no answer came), ``headers`` those of the answer, names
+    in lower case. ``excused``: the failure does not count as an attempt, since the call was not sent or the
+    provider was known to be failing. ``goes_on``: the call still runs at the provider; only the request for its
+    answer failed.
     """
 
     code = "provider_error"
@@ -144,7 +145,7 @@ class ProviderError(FleetError):
         super().__init__(f"{provider}: {failure_kind.value}{answered}: {detail}. Remedy: {self.traits.remedy}")
 
     def as_kind(self, failure_kind: FailureKind, detail: str) -> "ProviderError":
-        """The same failure, of which more is known than the answer says."""
+        """The same failure with a more precise kind than the answer alone shows."""
         known = ProviderError(
             failure_kind,
             self.provider,
@@ -158,22 +159,23 @@ class ProviderError(FleetError):
 
     @property
     def traits(self) -> FailureTraits:
-        """What follows from its kind."""
+        """The traits of its kind."""
         return traits_of(self.failure_kind)
 
     @property
     def counts(self) -> bool:
-        """Whether it used up one of the provider's attempts."""
+        """Whether it used up one of the call's attempts."""
         return self.traits.counts and not self.excused and not self.goes_on
 
     @property
     def may_be_billed(self) -> bool:
-        """Whether the provider may charge for the call, now or when it has finished it."""
+        """Whether the provider may charge for the call, now or when the call ends there."""
         return self.goes_on or self.traits.billed is not Billed.NO
 
     @property
     def is_ambiguous(self) -> bool:
-        """Whether sending it again may pay for it again; a call that goes on is not sent again."""
+        """Whether sending the call again may mean paying twice; a call that still runs at the provider is not sent
+        again."""
         return self.may_be_billed and not self.goes_on
 
     @property
@@ -183,7 +185,7 @@ class ProviderError(FleetError):
 
     @property
     def before_sending(self) -> bool:  # type: ignore[override]
-        """Whether nothing of the call left this machine."""
+        """Whether no part of the call left this machine."""
         return self.traits.before_sending
 
 

@@ -1,8 +1,8 @@
-"""What a provider's failure means, apart from how each provider says it: one row for each kind.
+"""What a provider's failure means, independent of how each provider reports it: one row per kind.
 
 The providers' adapters translate status, headers and error codes into a :class:`FailureKind` (see
-``fleet.providers.error_mapping``). Whoever decides something about a failure (retry, count, send again, park, slow
-down, report) reads a trait of its row, and lists no kinds of its own.
+``fleet.providers.error_mapping``). Code that decides something about a failure (retry, count, send again, park,
+slow down, report) reads a trait of its row and does not list kinds itself.
 """
 
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from enum import StrEnum
 
 
 class FailureKind(StrEnum):
-    """The kinds of trouble that a provider call can end in."""
+    """The kinds of failure in which a provider call can end."""
 
     RATE = "rate"
     SLOW_DOWN = "ramp"
@@ -34,8 +34,8 @@ class FailureKind(StrEnum):
 
 
 class Billed(StrEnum):
-    """Whether the provider charges for a failed call. All three bill by the usage that an answer reports, which an
-    error of theirs does not have; where no answer came, there may have been one that was lost.
+    """Whether the provider charges for a failed call. All three vendors bill by the usage that an answer reports,
+    and their errors report none; where no answer came, one may have been lost.
 
     Source: Gemini "Billing" ("Am I charged for failed requests?"), OpenAI "Pricing", Anthropic "Pricing".
     """
@@ -46,7 +46,8 @@ class Billed(StrEnum):
 
 
 class Concerns(StrEnum):
-    """What has to change before such a call succeeds. All but the request and the model is shared by others."""
+    """What has to change before such a call succeeds. All but the request and the model are shared with other
+    calls."""
 
     REQUEST = "request"
     MODEL = "model"
@@ -60,8 +61,8 @@ class FailureTraits:
     """What follows from a kind of failure.
 
     ``retryable``: the same call may succeed later. ``counts``: it used up one of the call's attempts. ``billed``:
-    whether the provider charges for it. ``limit``: it was refused for the sake of a limit, too early and otherwise
-    well. ``outage``: a sign that the provider's calls fail altogether. ``before_sending``: no part of the call
+    whether the provider charges for it. ``limit``: it was refused because of a limit; the call itself is valid but
+    came too early. ``outage``: a sign that all calls to the provider fail. ``before_sending``: no part of the call
     left this machine. ``remedy``: what a person can do.
     """
 
@@ -76,18 +77,18 @@ class FailureTraits:
 
     @property
     def parks(self) -> bool:
-        """Whether no call of the account succeeds until a person or a reset changes something: its queue is shut,
+        """Whether no call of the account succeeds until a person or a reset changes something: the queue is parked
         and its calls wait."""
         return self.concerns is Concerns.ACCOUNT and not self.limit
 
     @property
     def holds_model(self) -> bool:
-        """Whether no call of the model succeeds until then, while those of the account's other models do."""
+        """Whether no call of this model succeeds until then, while calls of the account's other models do."""
         return self.concerns is Concerns.MODEL and self.retryable
 
     @property
     def works(self) -> bool:
-        """Whether the provider did its part: the failure is this request's or this model's own."""
+        """Whether the provider itself works: the failure belongs to this request or this model."""
         return self.concerns in (Concerns.REQUEST, Concerns.MODEL)
 
     @property
@@ -102,7 +103,7 @@ _LOOK = "look at the assistant's prompt and max_tokens, and at the model that it
 
 
 def traits_of(failure_kind: FailureKind) -> FailureTraits:
-    """The row of a kind; mypy sees when one is missing."""
+    """The row of a kind; mypy reports a missing one."""
     match failure_kind:
         case FailureKind.RATE | FailureKind.SLOW_DOWN:
             return FailureTraits(Concerns.ACCOUNT, Billed.NO, _WAIT, counts=False, limit=True)
@@ -149,5 +150,5 @@ def traits_of(failure_kind: FailureKind) -> FailureTraits:
             return FailureTraits(Concerns.PROVIDER, Billed.UNKNOWN, _RETRY, outage=True)
 
 
-#: Refused for the sake of a limit: waits, and no failures.
+#: Kinds that are refusals because of a limit: the call waits, and none of them is a failure.
 LIMITS = frozenset(failure_kind for failure_kind in FailureKind if traits_of(failure_kind).limit)

@@ -1,7 +1,7 @@
 """Keeps API keys out of everything that is written, shown or sent to Temporal.
 
-Two nets: the exact keys that this process has been given (:func:`protect`), and the shapes that providers'
-keys have, for keys that came in by another way.
+Two layers: the exact keys that this process has received (:func:`protect`), and patterns of the providers' keys,
+for keys that came in another way.
 """
 
 import hashlib
@@ -23,18 +23,19 @@ _protected: set[str] = set()
 
 
 def protect(secret: str) -> None:
-    """Have ``secret`` removed from every text that passes :func:`redact` in this process from now on."""
+    """Remove ``secret`` from every text that passes :func:`redact` in this process from now on. Secrets of fewer
+    than 8 characters are ignored."""
     if len(secret) >= _SHORTEST_SECRET:
         _protected.add(secret)
 
 
 def mark(secret: str) -> str:
-    """A mark that tells one secret from another and gives neither away; empty for none."""
+    """A short hash that distinguishes secrets and reveals none of them; empty for an empty secret."""
     return hashlib.sha256(secret.encode()).hexdigest()[:8] if secret else ""
 
 
 def redact(text: str) -> str:
-    """``text`` with every known or key-shaped secret replaced by a mask."""
+    """``text`` with every known secret, and everything shaped like a key, replaced by a mask."""
     for secret in _protected:
         text = text.replace(secret, MASK)
     return _KEY_SHAPES.sub(MASK, text)

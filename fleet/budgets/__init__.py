@@ -1,20 +1,34 @@
-"""Budgets: how fast a provider's queue may dispatch calls, decided over the whole fleet.
+"""Budgets: how fast a provider's queue may dispatch calls, decided for the whole fleet.
 
-``bucket``    one limit as the fleet believes it to be: level, refill, what others take. No I/O.
-``breaker``   what a provider's failures mean for its queue. No I/O.
-``machines``  which machines reach the provider. No I/O.
-``ramp``      bounds a rate after a start, a rest or trouble. No I/O.
-``budget``    all limits of one queue together: reports in, a rate out. No I/O.
-``unheard``   calls that processes have yet to tell of. No I/O.
-``report_intake``   which reports tell of the present. No I/O.
-``describe``  a budget as an operator wants to see it. No I/O.
-``workflow``  runs a budget durably and sets the queue's rate.
-``queues``    the calls to the Temporal server behind that.
-``reporter``  tells a budget what one process did: ``news``, gathered between two reports.
-``allowance`` how often one process may report. No I/O.
-``watch``     how a budget stands, as one process sees it, and what its gate is told.
-``gate``      holds single calls back within a process, where a rate is too coarse.
-``mixing``    notices models of different limits that share a queue.
-``costs``     what a call costs of each limit, before and after it.
-``reports``   what crosses Temporal between all these.
+``law/``, the control law, without I/O:
+
+``bucket``            one limit as the fleet estimates it: level, refill, external usage.
+``breaker``           what a provider's failures mean for its queue.
+``machine_reach``     which machines reach the provider.
+``known_machines``    which machines have reported to the budget, and when.
+``ramp``              bounds a rate after a start, an idle time or failures.
+``budget``            all limits of one queue together: reports in, a rate out.
+``unreported_calls``  calls that processes have not reported yet.
+``report_intake``     which reports describe the present.
+``status``            a budget as an operator wants to see it.
+
+On the control queue and for operators:
+
+``workflow``           runs a budget durably and sets the queue's rate.
+``task_queues``        the calls to the Temporal server for that.
+``messages``           what crosses Temporal between all these.
+``operator_commands``  status, limits, pause and resume.
+
+``worker/``, in each worker process:
+
+``admission``      the path of a call through costs, gate and report.
+``reporter``       reports to the budget what one process did; ``report_builder`` collects it between two reports.
+``report_rate``    how often one process may report.
+``budget_watch``   the budget's status as one process sees it, and the directive to its gate.
+``gate``           holds single calls back within a process, where a rate is too coarse.
+``held_models``    models without quota, whose calls go back unsent.
+``mixed_models``   detects models with different limits that share a queue.
+``oversize``       requests larger than a limit's whole minute.
+``call_costs``     what a call costs of each limit, before and after it.
+``limit_headers``  what a provider's headers say about its limits.
 """

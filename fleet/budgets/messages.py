@@ -15,10 +15,11 @@ RESUME_SIGNAL = "resume"
 NEW_KEY_SIGNAL = "new_key"
 STATUS_QUERY = "standing"
 
-#: Calls a second of a queue of which no limit is known.
+#: Calls per second of a queue with no known limit.
 UNLIMITED = 1000.0
-#: The least rate at which a queue dispatches calls that may be made at all. A server dispatches at any rate, one
-#: call each ``1 / rate`` seconds; after a rise the next one comes ``1 / rate`` + 1 s later, 0 being never.
+#: The lowest rate of a queue whose calls may be made at all. At a positive rate the server dispatches one call
+#: every ``1 / rate`` seconds; after an increase the next one comes ``1 / rate`` + 1 s later. At 0 none is ever
+#: dispatched.
 MIN_RATE = 0.001
 
 
@@ -29,9 +30,9 @@ def budget_id(queue: str) -> str:
 
 @dataclass(frozen=True)
 class Reading:
-    """What a provider's answer said of one limit, ``age_seconds`` before the report was sent.
+    """What a provider's answer said about one limit, ``age_seconds`` before the report was sent.
 
-    ``refill`` is units a second. ``refused``: the answer was a refusal for the sake of a limit.
+    ``refill`` is units per second. ``refused``: the answer was a refusal because of a limit.
     """
 
     what: Limited
@@ -43,9 +44,9 @@ class Reading:
 
 @dataclass(frozen=True)
 class Trouble:
-    """A kind of failure and how often it occurred; ``detail`` and ``wait_seconds`` are the last one's. ``key``
-    marks the API key that was used, as :func:`fleet.redaction.mark` does; ``model`` is set where the failure holds
-    that model's calls alone."""
+    """A kind of failure and how often it occurred; ``detail`` and ``wait_seconds`` are those of the last one.
+    ``key`` marks the API key that was used, as :func:`fleet.redaction.mark` does; ``model`` is set where the
+    failure holds only that model's calls."""
 
     meaning: str
     count: int
@@ -59,12 +60,12 @@ class Trouble:
 class Report:
     """What one process, of one machine, did since its last report.
 
-    ``calls`` were sent, of which ``charged`` were not refused; ``spent`` is what those were estimated to cost,
-    corrected by what earlier ones turned out to, and ``largest`` the most that one of them cost. ``answered``
-    counts usable answers and what failed for reasons that are the assistant's own. ``in_flight`` are this
-    process's calls that have not ended. ``held`` were dispatched and went back unsent, since their model has no
-    quota. ``sent`` has when the ``calls`` were sent: pairs of seconds before the report, and how many; processes
-    of 0.1.0 leave it out.
+    ``calls`` is how many were sent, ``charged`` how many of those were not refused. ``spent`` is the estimated
+    cost of the charged calls, corrected by the actual cost of earlier ones; ``largest`` is the highest cost of a
+    single call. ``answered`` counts usable answers, and failures caused by the assistant itself. ``in_flight`` is
+    the number of this process's calls that have not ended. ``held`` counts calls that were dispatched and went
+    back unsent, since their model has no quota. ``sent`` says when the ``calls`` were sent, in pairs of seconds
+    before the report and number of calls; processes of 0.1.0 leave it out.
     """
 
     process: str
@@ -82,15 +83,15 @@ class Report:
 
     @property
     def machine(self) -> str:
-        """Host name and machine of the process; empty where it does not say."""
+        """Host name and machine of the process; empty where the process does not say."""
         _, at, machine = self.process.rpartition("@")
         return machine if at else ""
 
 
 @dataclass(frozen=True)
 class MachineHome:
-    """What a machine tells of itself: its ``machine`` (``HOST+MACHINE``), the ``version`` of its release, and
-    where the others may ask its control process; ``control_url`` is empty where they may not."""
+    """What a machine reports about itself: its ``machine`` (``HOST+MACHINE``), the ``version`` of its release, and
+    the address where other machines may query its control process; ``control_url`` is empty where they may not."""
 
     machine: str
     version: str = ""
@@ -99,11 +100,12 @@ class MachineHome:
 
 @dataclass(frozen=True)
 class Opening:
-    """A process tells that it will poll the queue, which dispatches ``rate`` calls a second now; None: the server
-    does not let that be known or set. ``exact`` is False where the server divides the queue.
+    """A process announces that it will poll the queue, which now dispatches ``rate`` calls per second; None: the
+    server does not let the rate be read or set. ``exact`` is False where the server divides the queue into
+    partitions.
 
-    ``costs`` is what a call is estimated to cost of which nothing is known, ``timeout_seconds`` how long one may
-    take before it counts as failed. ``home`` is the process's machine; None where it does not tell.
+    ``costs`` is the estimated cost of a call about which nothing is known, ``timeout_seconds`` how long a call may
+    take before it counts as failed. ``home`` is the process's machine; None where the process does not say.
     """
 
     limits: LimitSettings
@@ -116,7 +118,7 @@ class Opening:
 
 @dataclass(frozen=True)
 class LimitStatus:
-    """One limit as the budget sees it. ``others`` is what somebody else takes of it a second."""
+    """One limit as the budget sees it. ``others_per_minute`` is the external usage: what others take of it."""
 
     what: str
     per_minute: float
@@ -128,8 +130,8 @@ class LimitStatus:
 
 @dataclass(frozen=True)
 class HeldModel:
-    """A model without quota until then (unix seconds): its calls wait, those of others go on. ``key`` marks the
-    API key whose quota that is."""
+    """A model without quota until ``until`` (unix seconds): its calls wait, calls of other models continue.
+    ``key`` marks the API key that the quota belongs to."""
 
     model: str
     until: float
@@ -139,8 +141,8 @@ class HeldModel:
 
 @dataclass(frozen=True)
 class KnownMachine:
-    """A machine whose processes the budget has heard: when last, in unix seconds by the Temporal server's clock.
-    What it did not tell of itself is empty."""
+    """A machine whose processes have reported to the budget. ``heard_at`` is when one last did, in unix seconds by
+    the Temporal server's clock. What the machine did not report about itself is empty."""
 
     machine: str
     heard_at: float
@@ -150,10 +152,10 @@ class KnownMachine:
 
 @dataclass(frozen=True)
 class BudgetStatus:
-    """Answer of the query ``budget_status``. ``why`` says what holds the rate where it is; ``resumes`` is how
-    often the operator has opened the queue; ``machines`` are those that the budget has heard in the last day.
-    ``report_seconds`` is the time in which one report of each process falls due; budgets of 0.1.0 do not say (0),
-    and neither how many ``processes`` have reported lately."""
+    """Answer of the query ``standing``. ``why`` says what determines the rate; ``resumes`` counts how often the
+    queue was resumed, by the operator or with a new key; ``machines`` are those that reported within the last day.
+    ``report_seconds`` is the time in which each process sends one report. ``processes`` is how many processes have
+    reported recently. Budgets of 0.1.0 send neither of these two (0)."""
 
     queue: str
     rate: float
@@ -181,5 +183,5 @@ class BudgetStatus:
 
     @property
     def holds(self) -> bool:
-        """Whether the queue is shut: by an operator, or since no call can succeed."""
+        """Whether the queue dispatches nothing: paused by an operator, or parked since no call can succeed."""
         return self.breaker in ("parked", "paused")

@@ -1,4 +1,4 @@
-"""The operator's hand on the budgets: see them, set limits, pause and resume."""
+"""The operator's commands for budgets: see their status, set limits, pause and resume."""
 
 import asyncio
 import time
@@ -27,7 +27,7 @@ _LOOK_SECONDS = 0.1
 
 
 async def budget_status_of(client: Client, queue: str) -> BudgetStatus | None:
-    """How a queue's budget stands; None where there is none or no pipeline worker runs it."""
+    """The status of a queue's budget; None where there is no budget or no pipeline worker runs it."""
     try:
         found: BudgetStatus = await _budget(client, queue).query(
             STATUS_QUERY, result_type=BudgetStatus, rpc_timeout=_RPC
@@ -38,13 +38,13 @@ async def budget_status_of(client: Client, queue: str) -> BudgetStatus | None:
 
 
 async def budget_statuses_of(client: Client, queues: list[str]) -> dict[str, BudgetStatus | None]:
-    """How the budgets of these queues stand."""
+    """The status of the budget of each of these queues."""
     found = await asyncio.gather(*(budget_status_of(client, queue) for queue in queues))
     return dict(zip(queues, found, strict=True))
 
 
 async def set_limits(client: Client, queue: str, limits: LimitSettings) -> BudgetStatus:
-    """Set the operator's limits; they win over those of the settings until they are reset.
+    """Set the operator's limits; they override those of the settings until they are reset.
 
     Raises:
         OperationError: the queue has no budget, or no pipeline worker runs it.
@@ -57,10 +57,10 @@ async def set_limits(client: Client, queue: str, limits: LimitSettings) -> Budge
 async def all_of(
     client: Client, queues: Iterable[str], act: Callable[[Client, str], Awaitable[BudgetStatus]]
 ) -> dict[str, BudgetStatus]:
-    """Have all queues of a provider paused or resumed, at once.
+    """Pause or resume all queues of a provider at once.
 
     Raises:
-        OperationError: it was done to some, and not to those that it names.
+        OperationError: it failed for some queues, which the message names.
     """
     named = [*queues]
     ended = await asyncio.gather(*(act(client, queue) for queue in named), return_exceptions=True)
@@ -76,21 +76,22 @@ async def all_of(
 
 
 async def pause(client: Client, queue: str, why: str) -> BudgetStatus:
-    """Shut a queue: what waits there waits on, calls that are under way end as usual."""
+    """Pause a queue: waiting calls keep waiting, calls in flight end as usual."""
     return await _order(
         client, queue, PAUSE_SIGNAL, [why], lambda budget_status: budget_status.breaker == "paused"
     )
 
 
 async def resume(client: Client, queue: str) -> BudgetStatus:
-    """Open a queue, whatever shut it: an operator, a spent quota, a rejected key."""
+    """Resume a queue, whatever stopped it: an operator, a spent quota, a rejected key."""
     return await _order(client, queue, RESUME_SIGNAL, [], lambda budget_status: budget_status.breaker == "closed")
 
 
 async def _order(
     client: Client, queue: str, signal: str, arguments: list[Any], obeyed: Callable[[BudgetStatus], bool]
 ) -> BudgetStatus:
-    """Tell the budget, and wait until it stands so and the server dispatches tasks accordingly."""
+    """Signal the budget, then wait until its status shows the change and the server dispatches tasks
+    accordingly."""
     try:
         await _budget(client, queue).signal(signal, args=arguments, rpc_timeout=_RPC)
     except RPCError as error:
@@ -111,7 +112,7 @@ async def _order(
 
 
 async def _holds(client: Client, budget_status: BudgetStatus) -> bool:
-    """Whether the server's rate says the same about an open or a shut queue."""
+    """Whether the server's rate agrees with the budget on whether the queue dispatches at all."""
     if not budget_status.exact:
         return True
     try:

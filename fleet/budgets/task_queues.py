@@ -1,8 +1,9 @@
-"""What the Temporal server is asked about a queue's rate, and told.
+"""Reads and sets the rate of a task queue on the Temporal server.
 
-A server that divides a queue gives each partition its part of the rate. Measured on four (server 1.32): at 1 a
-second for all, the first call after a pause may take 5 s; at 0.5 they come in fours, every 8 s. So there each
-partition is given the whole rate, and what is dispatched too soon waits in the gates, which keep the rate.
+A server that divides a queue gives each partition its share of the rate. Measured on four partitions (server
+1.32): at a total of 1 per second, the first call after a pause may take 5 s; at 0.5 calls come in groups of four,
+every 8 s. So each partition is given the whole rate, and calls that are dispatched too early wait in the gates,
+which keep the rate.
 
 Source: ``UpdateTaskQueueConfig`` and ``DescribeTaskQueue`` of Temporal's workflow service.
 """
@@ -27,7 +28,7 @@ from fleet.budgets.messages import SET_QUEUE_RATE
 from fleet.process.machine_id import pid_here, place_of
 
 _RPC = timedelta(seconds=5)
-#: A poll waits on the server for up to a minute; one that is older has been given up by its process.
+#: A poll waits on the server for up to a minute; an older one has been abandoned by its process.
 POLLER_SECONDS = 75.0
 _DIVIDED_SECONDS = 60.0
 _REFUSED = frozenset(
@@ -37,8 +38,9 @@ _REFUSED = frozenset(
 
 @dataclass(frozen=True)
 class QueueRate:
-    """The rate at which a queue dispatches tasks. ``rate`` None: no limit is set. ``settable`` is False where the
-    server does not let it be set; with ``partitions`` above 1 each of them dispatches so much, at most."""
+    """The rate at which a queue dispatches tasks, per second. ``rate`` None: no limit is set. ``settable`` is
+    False where the server does not let it be set; with ``partitions`` above 1, each partition dispatches up to
+    ``rate``."""
 
     rate: float | None
     settable: bool = True
@@ -46,12 +48,12 @@ class QueueRate:
 
     @property
     def exact(self) -> bool:
-        """Whether a rate that is set there holds."""
+        """Whether the queue keeps exactly the rate that is set."""
         return self.settable and self.partitions == 1
 
 
 async def queue_rate(client: Client, queue: str) -> QueueRate:
-    """The queue's rate now.
+    """The queue's current rate.
 
     Raises:
         RPCError: the server does not answer.
@@ -102,24 +104,24 @@ async def pollers(client: Client, queue: str) -> int:
 
 
 def process_of(poller: PollerInfo) -> str:
-    """Which process polls, without its pid: one that was started again is still the same one."""
+    """Name of the polling process, without its pid: a restarted process keeps its name."""
     place = place_of(poller.identity)
     return poller.identity if place is None else f"{place.process}@{place.host}+{place.machine}"
 
 
 def still_polls(poller: PollerInfo, own_identity: str) -> bool:
-    """Whether its process still polls; the server lists those that ended for some minutes. ``own_identity`` is
-    this process's."""
+    """Whether the poller's process still polls; the server lists ended ones for some minutes. ``own_identity`` is
+    this process's identity."""
     age = datetime.now(UTC) - poller.last_access_time.ToDatetime(UTC)
     if age.total_seconds() > POLLER_SECONDS:
         return False
     pid = pid_here(poller.identity, own_identity)
-    # Another machine's processes cannot be looked at from here.
+    # Processes of another machine cannot be checked from here.
     return pid is None or Path("/proc", str(pid)).exists()
 
 
 async def set_rate(client: Client, queue: str, rate: float, why: str, partitions: int = 1) -> bool:
-    """Have the queue, or each of its partitions, dispatch that many tasks a second; False where the server does
+    """Set how many tasks per second the queue, or each of its partitions, dispatches; False where the server does
     not allow it.
 
     Raises:
@@ -145,7 +147,7 @@ async def set_rate(client: Client, queue: str, rate: float, why: str, partitions
 
 @dataclass(frozen=True)
 class RateOrder:
-    """Argument of ``set_queue_rate``; ``set`` False: nothing has changed enough to ask the server."""
+    """Argument of ``set_queue_rate``; ``set`` False: the change is too small to ask the server."""
 
     queue: str
     rate: float
@@ -154,7 +156,7 @@ class RateOrder:
 
 
 class QueueActivities:
-    """``set_queue_rate``: on the queue ``control``, beside the budgets."""
+    """The activity ``set_queue_rate``, which runs on the queue ``control`` next to the budgets."""
 
     def __init__(self, client: Client) -> None:
         self._client = client
@@ -162,7 +164,7 @@ class QueueActivities:
 
     @activity.defn(name=SET_QUEUE_RATE)
     async def set_queue_rate(self, order: RateOrder) -> bool:
-        """Whether the rate holds now."""
+        """Set the rate; returns False where the server does not allow it."""
         if not order.set:
             return True
         return await set_rate(
@@ -170,7 +172,7 @@ class QueueActivities:
         )
 
     async def _partitions_of(self, queue: str) -> int:
-        """Asked now and then: it changes with the server's settings only."""
+        """Number of partitions, cached for a minute: it changes only with the server's settings."""
         known = self._divided.get(queue)
         if known is None or time.monotonic() - known[1] > _DIVIDED_SECONDS:
             known = self._divided[queue] = (await _partitions(self._client, queue), time.monotonic())

@@ -1,7 +1,8 @@
-"""``ProviderBudgetWorkflow``: one budget, kept durably; it hears the processes and sets its queue's rate.
+"""``ProviderBudgetWorkflow``: runs one budget durably; it receives the processes' reports and sets its queue's
+rate.
 
-What is recorded is what was heard and that a rate was ordered, never how it was computed: the order of commands
-follows from the signals alone, so a release may change the law while budgets run.
+The history records what was received and that a rate was ordered, never how the rate was computed. The order of
+commands depends on the signals alone, so a release may change the control law while budgets run.
 """
 
 from datetime import UTC, datetime, timedelta
@@ -36,17 +37,19 @@ with workflow.unsafe.imports_passed_through():
 _LONGEST_HISTORY = 2_000
 _FIRST_LOOK_SECONDS, _LAST_LOOK_SECONDS = 2.5, 80.0
 _MIN_CHANGE = 0.03
-# Budgets of before did not act on news that was old by their clock alone; then their history never ended.
+# Without this patch, a report that is old by the process's clock does not wake the loop, so the history of a
+# budget that receives only such reports never ends. Histories recorded so replay as they were.
 _OLD_NEWS_IS_HEARD = "old-news-is-heard"
-# A signal that comes while the rate is being set may be delivered before that has ended, and replayed after it
-# (SDK 1.35). So whether a timer is started must not follow from what was heard meanwhile, as it did before.
+# A signal that arrives while the rate is being set may be delivered before the activity has ended and replayed
+# after it (SDK 1.35). So whether a timer is started must not depend on what arrived meanwhile. Histories without
+# this patch replay as recorded.
 _TIMED_ANYHOW, _FOR_EVER = "timed-anyhow", timedelta(days=3650)
 _SET_ATTEMPT, _SET_IN_ALL = timedelta(seconds=3), timedelta(seconds=8)
 
 
 @workflow.defn(name=BUDGET_WORKFLOW)
 class ProviderBudgetWorkflow:
-    """One per queue, started by the first process that serves it; its id is ``budget-<queue>``."""
+    """One per queue, started by the first process that serves the queue; its id is ``budget-<queue>``."""
 
     @workflow.init
     def __init__(
@@ -62,7 +65,7 @@ class ProviderBudgetWorkflow:
         self._wake_at = wake_at
         self._heard = 0
         self._state = ""
-        self._without_quota = set(self._budget.held_models)  # told in the history before
+        self._without_quota = set(self._budget.held_models)  # already logged by the previous run
 
     @workflow.run
     async def run(
@@ -72,8 +75,8 @@ class ProviderBudgetWorkflow:
         applied: float | None = None,
         wake_at: float | None = None,
     ) -> None:
-        """Set the rate after whatever is heard; look again a few times, and rest when all is quiet, until a quota
-        comes back or something is heard."""
+        """Set the rate after every message. Without messages, look again a few times, then wait until a quota
+        comes back or the next message arrives."""
         look, done, timed = _FIRST_LOOK_SECONDS, -1, workflow.patched(_TIMED_ANYHOW)
         while workflow.info().get_current_history_length() < _LONGEST_HISTORY:
             patience = self._patience(look) or (_FOR_EVER if timed else None)
@@ -86,7 +89,7 @@ class ProviderBudgetWorkflow:
         workflow.continue_as_new(args=[queue, self._budget, self._applied, self._wake_at])
 
     async def _news(self, heard: int, patience: timedelta | None) -> bool:
-        """Wait for more than that to be heard; whether it was."""
+        """Wait until more than ``heard`` messages have arrived; whether they did before the timeout."""
         begun = _now()
         try:
             await workflow.wait_condition(lambda: self._heard != heard, timeout=patience)
@@ -97,7 +100,8 @@ class ProviderBudgetWorkflow:
         return True
 
     def _patience(self, look: float) -> timedelta | None:
-        """How long to wait for news: a look, then until the quota comes back, else for ever."""
+        """How long to wait for messages: first one look, then until the quota comes back, otherwise without
+        limit."""
         if look <= _LAST_LOOK_SECONDS:
             return timedelta(seconds=look)
         return None if self._wake_at is None else timedelta(seconds=max(self._wake_at - _now(), 0.0) + 0.5)
@@ -135,7 +139,7 @@ class ProviderBudgetWorkflow:
         return abs(rate - self._applied) > _MIN_CHANGE * self._applied
 
     def _say(self, budget_status: BudgetStatus) -> None:
-        """Tell the log when a queue is shut, tried or opened, and when a model of it has no quota."""
+        """Log when a queue is parked, paused, probed or healthy again, and when one of its models has no quota."""
         for held in budget_status.held_models:
             if held.model not in self._without_quota:
                 until = datetime.fromtimestamp(held.until, UTC)
@@ -163,19 +167,19 @@ class ProviderBudgetWorkflow:
 
     @workflow.signal(name=OPEN_SIGNAL)
     def open(self, opening: Opening) -> None:
-        """A process will poll the queue."""
+        """A process announces that it will poll the queue."""
         if not opening.exact and self._budget.exact:
             workflow.logger.warning(
                 "the rate of %s holds approximately: the server divides the queue or does not let it be set",
                 self._budget.queue,
             )
         self._budget.open(opening, _now())
-        self._applied = None  # whatever was done to the queue from outside
+        self._applied = None  # the queue's rate may have been changed from outside
         self._heard += 1
 
     @workflow.signal(name=REPORT_SIGNAL)
     def report(self, report: Report) -> None:
-        """A process tells what it did."""
+        """A process reports what it did."""
         now = _now()
         if now - report.sent_at > STALE_SECONDS and not workflow.patched(_OLD_NEWS_IS_HEARD):
             self._budget.calls += report.calls
@@ -189,7 +193,7 @@ class ProviderBudgetWorkflow:
                 behind,
             )
         if report.calls and self._applied == 0:
-            self._applied = None  # somebody else has opened the queue
+            self._applied = None  # calls were sent although the rate was 0: it was changed from outside
         self._heard += 1
         for trouble in report.troubles:
             if trouble.meaning == FailureKind.QUOTA_UNTIL_RESET:
@@ -203,25 +207,25 @@ class ProviderBudgetWorkflow:
 
     @workflow.signal(name=PAUSE_SIGNAL)
     def pause(self, why: str) -> None:
-        """The operator shuts the queue."""
+        """The operator pauses the queue."""
         self._budget.pause(why)
         self._heard += 1
 
     @workflow.signal(name=RESUME_SIGNAL)
     def resume(self) -> None:
-        """The operator opens the queue."""
+        """The operator resumes the queue."""
         self._budget.resume(_now())
         self._heard += 1
 
     @workflow.signal(name=NEW_KEY_SIGNAL)
     def new_key(self, mark: str) -> None:
-        """The backend has a key for the provider; ``mark`` tells it from the rejected one."""
+        """The backend has a key for the provider; ``mark`` distinguishes it from the rejected one."""
         self._budget.new_key(mark, _now())
         self._heard += 1
 
     @workflow.query(name=STATUS_QUERY)
     def budget_status(self) -> BudgetStatus:
-        """The rate now, and why."""
+        """The current rate and the reason for it."""
         return describe(self._budget)
 
 

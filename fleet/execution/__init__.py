@@ -1,1 +1,1 @@
-"""One assistant's call, from the activity down to the recorded answer, whatever happens on the way."""
+"""One assistant's call, from the activity to the recorded answer, including every failure on the way."""

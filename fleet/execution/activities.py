@@ -1,4 +1,5 @@
-"""The two activities of a pipeline: load its assistants, execute one of them."""
+"""The activities of a pipeline: load its assistants, check its CSV, collect finished outputs, execute an
+assistant."""
 
 import asyncio
 import hashlib
@@ -48,7 +49,7 @@ from fleet.providers.base import LlmRequest
 
 
 class LoadActivities:
-    """What a pipeline needs that is not paid: on the queue ``assistants``."""
+    """A pipeline's activities that cost nothing, on the queue ``assistants``."""
 
     def __init__(self, settings: Settings, backend: Backend, temporal: Client, metrics: Metrics) -> None:
         self.settings = settings
@@ -57,15 +58,16 @@ class LoadActivities:
         self._temporal = temporal
 
     async def place(self) -> str:
-        """Nothing here is paid, so there is no journal."""
+        """Empty: nothing here is paid, so there is no journal."""
         return ""
 
     def holding(self) -> AbstractAsyncContextManager[None]:
-        """Temporal soon notices by itself: these are silent for no longer than half a minute."""
+        """Does nothing: Temporal notices a dead worker soon by itself, since the heartbeat timeout here is half a
+        minute."""
         return nullcontext()
 
     def ended(self, error: Exception | None) -> None:
-        """Nothing follows from one for others."""
+        """Does nothing: the outcome of one task says nothing about others."""
 
     @activity.defn(name=LOAD_ASSISTANTS)
     @safe_activity
@@ -101,15 +103,15 @@ class LoadActivities:
     @activity.defn(name=CHECK_CSV)
     @safe_activity
     async def check_csv(self, csv_text: str) -> None:
-        """Read a pipeline's large CSV, which fails the pipeline if that cannot be. It takes up to a second of CPU,
-        and a workflow must not."""
+        """Read a pipeline's large CSV; if it cannot be read, the pipeline fails. This takes up to a second of CPU,
+        which a workflow must not use."""
         await asyncio.to_thread(parse_csv, csv_text)
 
     @activity.defn(name=COLLECT_FINISHED)
     @safe_activity
     async def collect(self, failed: RetryOf) -> list[AssistantResult]:
-        """What the assistants of a failed run have answered, marked as reused and at no cost: as many as Temporal
-        carries at once, after those that are to be skipped."""
+        """The answers of a failed run's assistants, marked as reused and without cost: the first ``skip`` are
+        skipped, then as many as Temporal carries at once."""
         try:
             found = await finished_results(self._temporal, failed)
         except RPCError as error:
@@ -122,7 +124,7 @@ class LoadActivities:
 
 
 def _at_once(results: list[AssistantResult]) -> list[AssistantResult]:
-    """As many of these, from the first on, as fit into one payload."""
+    """The first of these results, as many as fit into one payload."""
     room = PAYLOAD_MAX_BYTES
     for number, result in enumerate(results):
         room -= payload_bytes(result) + 1
@@ -142,7 +144,7 @@ def _queue_by_model(providers: list[ProviderSettings]) -> dict[str, str]:
 
 
 class ExecuteActivities:
-    """``execute_assistant``: on the queues of one provider."""
+    """The activity ``execute_assistant``, on the queues of one provider."""
 
     def __init__(
         self,
@@ -165,7 +167,7 @@ class ExecuteActivities:
         self._arrivals = arrivals
 
     async def place(self) -> str:
-        """The journal of this process's calls."""
+        """The name of the journal of this process's calls."""
         return await self._journal.place()
 
     def holding(self) -> AbstractAsyncContextManager[None]:
@@ -176,7 +178,7 @@ class ExecuteActivities:
         )
 
     def ended(self, error: Exception | None) -> None:
-        """Several that fail before they are sent have the process take no more."""
+        """Record the outcome: after several failures before sending, the process takes no more tasks."""
         self._reach.ended(error)
 
     @activity.defn(name=EXECUTE_ASSISTANT)
@@ -192,7 +194,7 @@ class ExecuteActivities:
             request = _request(call, assignment)
         policy = assignment.assistant.on_ambiguous or self.settings.on_ambiguous
         attempts = current_attempts()
-        # Whoever had the pipeline tried again has seen to what may have been paid before that.
+        # A person who retries a pipeline has accepted what may have been paid before.
         send_again = policy == "send" or (assignment.retried and not attempts.may_have_sent)
         info = activity.info()
         about = About(call.model, request.idempotency_key, attempts.calls + 1)
@@ -213,7 +215,7 @@ class ExecuteActivities:
 
 
 def _hold_seconds(call: AssistantCall) -> float:
-    """How long the call may be held back here: no longer than until another provider may take it."""
+    """How long the call may be held back here: no longer than until another model may take it."""
     if call.give_up_after_seconds is None or current_attempts().may_have_sent:
         return LONGEST_HOLD_SECONDS
     info = activity.info()
@@ -235,7 +237,7 @@ def _request(call: AssistantCall, assignment: Assignment) -> LlmRequest:
 
 
 def _call_name(call: AssistantCall, assignment: Assignment, request: LlmRequest) -> CallName:
-    """What makes a call the same call: pipeline, assistant, and what is asked of which model."""
+    """The identity of a call: pipeline, assistant, and what is asked of which model."""
     info = activity.info()
     asked = {name: value for name, value in asdict(request).items() if name != "idempotency_key"}
     parts = (info.workflow_id or "", assignment.first_run_id, call.function_key, call.provider, json.dumps(asked))
@@ -244,6 +246,6 @@ def _call_name(call: AssistantCall, assignment: Assignment, request: LlmRequest)
 
 
 def idempotency_key(info: activity.Info, function_key: str) -> str:
-    """A header-safe name of one assistant's call in one pipeline, equal over all its attempts."""
+    """A header-safe name of one assistant's call in one pipeline run, equal for all its attempts."""
     parts = "\x1f".join((info.workflow_id or "", info.workflow_run_id or "", function_key))
     return f"fleet-{hashlib.sha256(parts.encode()).hexdigest()[:32]}"

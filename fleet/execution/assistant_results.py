@@ -1,4 +1,4 @@
-"""A recorded answer as its pipeline gets it: by the attempt that asked for it, or delivered later."""
+"""A recorded answer in the form that its pipeline gets, from the attempt that asked for it or delivered later."""
 
 import json
 from dataclasses import asdict, dataclass
@@ -14,20 +14,20 @@ from fleet.providers.prices import cost_of
 
 @dataclass(frozen=True)
 class About:
-    """What an answer is handed on with, beside what was recorded of it: the ``model`` that was asked for, and how
-    many ``calls`` were sent, this one included."""
+    """What is delivered with an answer in addition to the recorded data: the ``model`` that was asked for, and how
+    many ``calls`` were sent, including this one."""
 
     model: str
     idempotency_key: str
     calls: int = 1
 
     def to_json(self) -> str:
-        """For the journal."""
+        """As JSON for the journal."""
         return json.dumps(asdict(self))
 
     @classmethod
     def from_json(cls, text: str) -> "About":
-        """From the journal, of whichever release."""
+        """From the journal, written by any release."""
         found = json.loads(text)
         return cls(str(found["model"]), str(found["idempotency_key"]), int(found.get("calls", 1)))
 
@@ -63,7 +63,7 @@ def result_of(
 
 
 def sendable(text: str) -> str:
-    """The text as Temporal can carry it: valid UTF-8, within the payload limit."""
+    """The text in a form that Temporal can carry: valid UTF-8, within the payload limit."""
     encoded = text.encode("utf-8", "replace")
     sendable = cut_to_fit(encoded[:OUTPUT_MAX_BYTES].decode("utf-8", "ignore"), OUTPUT_ESCAPED_MAX_BYTES)
     if len(sendable) < len(text):

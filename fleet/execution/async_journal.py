@@ -1,4 +1,4 @@
-"""The journal for the event loop of one process: its disk writes wait in a thread of their own."""
+"""The journal for the event loop of one process: disk writes run in a separate thread."""
 
 import asyncio
 import math
@@ -15,24 +15,24 @@ from loguru import logger
 from fleet.errors import JournalUnavailable
 from fleet.execution.journal import Answered, Asked, BudgetStatus, CallName, Journal, Left, Send, Task
 
-# By then a task that has ended is reported, if Temporal can be reached at all.
+# By then the end of a task has been reported, if Temporal can be reached at all.
 _REPORTED_SECONDS = 60.0
 _STOOD_STILL_SECONDS, _DOUBTED_SECONDS = 5.0, 120.0
-# The SDK reports what has ended by itself, unless something is in its way.
+# The SDK reports an ended task by itself within this time, unless something prevents it.
 _REPORTING_SECONDS = 3.0
 
 Done = TypeVar("Done")
 
 
 def _now() -> float:
-    """Seconds, those that the machine slept included."""
+    """Seconds, including those in which the machine slept."""
     return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 @dataclass
 class Holding:
-    """A task that this process holds: ``ended`` is when its attempt was over, None while it works on it;
-    ``doubtful``: Temporal may not hear of it. ``orphaned``: it was that of a process that is dead."""
+    """A task that this process holds: ``ended`` is when its attempt was over, None while it runs; ``doubtful``:
+    Temporal may not receive its outcome. ``orphaned``: it belonged to a process that is dead."""
 
     ended: float | None = None
     doubtful: bool = False
@@ -56,14 +56,14 @@ class AsyncJournal:
         return await asyncio.get_running_loop().run_in_executor(self._thread, act)
 
     async def place(self) -> str:
-        """The name of the journal, which tells this host's from another's."""
+        """The name of the journal, which differs on every host."""
         self._place = self._place or await self._run(self._journal.place)
         return self._place
 
     @asynccontextmanager
     async def holding(self, task: Task) -> AsyncIterator[None]:
-        """Let a survivor answer for Temporal's task if this process dies within the block, or soon after it: only
-        then is reported what came of the task. A call may outlive an attempt that is cancelled."""
+        """Let a surviving process report the task to Temporal if this process dies within the block, or soon after
+        it: the outcome of the task is only reported then. A call may outlive an attempt that is cancelled."""
         held = self._held[task.token] = Holding()
         reported = self._reported()
         try:
@@ -80,13 +80,13 @@ class AsyncJournal:
         try:
             await self._run(lambda: self._journal.hold(task, reported))
         except BaseException:
-            self._over.extendleft(reversed(reported))  # the next time
+            self._over.extendleft(reversed(reported))  # try again the next time
             raise
         for token in reported:
             self._held.pop(token, None)
 
     def _reported(self) -> list[bytes]:
-        """Those that Temporal has surely heard of; each is named once."""
+        """The tasks whose outcome Temporal has certainly received; each is returned once."""
         found: list[bytes] = []
         while self._over:
             one = self._held.get(self._over[0])
@@ -99,8 +99,8 @@ class AsyncJournal:
         return found
 
     def passed(self, seconds: float) -> None:
-        """So much time has passed for this process: not what it stood still for, since it reported nothing
-        then."""
+        """Add the time that has passed for this process, without the time that it was frozen, since it reported
+        nothing then."""
         self._awake += seconds
         if self._stood_still():
             self.doubt()
@@ -111,18 +111,18 @@ class AsyncJournal:
 
     @property
     def in_doubt(self) -> bool:
-        """Whether Temporal may lately have given up what this process works on."""
+        """Whether Temporal may recently have given up the tasks that this process works on."""
         return self._stood_still() or _now() - self._doubted_at < _DOUBTED_SECONDS
 
     def doubt(self) -> None:
-        """Temporal may not hear of what is held now."""
+        """Temporal may not receive the outcome of the tasks held now."""
         self._doubted_at = _now()
         for one in self._held.values():
             one.doubtful = True
 
     def doubtful(self) -> list[bytes]:
-        """The tasks whose attempts are over, for long enough to have been reported, and which Temporal may not
-        have heard of."""
+        """The tasks whose attempts ended long enough ago to have been reported, but whose outcome Temporal may not
+        have received."""
         return [
             token
             for token, one in self._held.items()
@@ -132,35 +132,35 @@ class AsyncJournal:
         ]
 
     async def left(self, tokens: Sequence[bytes]) -> list[Left]:
-        """What became of these tasks."""
+        """The outcome of these tasks, as far as the journal knows."""
         found = await self._run(lambda: self._journal.left(tokens))
         held = [(one, self._held.get(one.task.token)) for one in found]
         return [replace(one, orphaned=holding.orphaned) for one, holding in held if holding is not None]
 
     async def let_go(self, task: Task) -> None:
-        """Temporal has heard of it."""
+        """Temporal has received the outcome of the task."""
         await self._run(lambda: self._journal.let_go([task.token]))
         self._held.pop(task.token, None)
 
     async def take_orphans(self) -> None:
-        """Hold what dead processes held, in doubt."""
+        """Hold the tasks of dead processes, as doubtful."""
         for token in await self._run(self._journal.take_orphans):
             self._held[token] = Holding(self._awake, doubtful=True, orphaned=True)
 
     async def prune(self) -> None:
-        """Forget what is too old."""
+        """Delete entries that are too old."""
         await self._run(self._journal.prune)
 
     async def unsettled(self) -> list[CallName]:
-        """Calls that the journal, being half full, may be able to forget."""
+        """If the journal is at least half full: calls that it may be able to delete."""
         return await self._run(self._journal.unsettled)
 
     async def settled(self, names: Sequence[CallName]) -> None:
-        """Their pipelines need them no more."""
+        """The pipelines of these calls no longer need them."""
         await self._run(lambda: self._journal.settled(names))
 
     async def see_writable(self) -> None:
-        """See that a call could be written down.
+        """Check that a call could be recorded.
 
         Raises:
             JournalUnavailable: it could not.
@@ -168,7 +168,7 @@ class AsyncJournal:
         await self._run(self._journal.see_writable)
 
     async def answer(self, name: CallName, asked: Asked) -> Answered | None:
-        """What the call has been answered with, if it has."""
+        """The call's recorded answer, None where there is none."""
         return await self._run(lambda: self._journal.answer(name, asked))
 
     async def begin(
@@ -180,9 +180,10 @@ class AsyncJournal:
         send_ambiguous: bool,
         asked: Asked,
     ) -> BudgetStatus:
-        """How a call stands that is to be over within ``seconds``.
+        """The state of a call that must be over within ``seconds``.
 
-        If this is cancelled meanwhile, the intent is taken back: nothing was sent, and other attempts would wait.
+        If this is cancelled meanwhile, the intent is withdrawn: nothing was sent, and other attempts would wait
+        for it.
 
         Raises:
             JournalUnavailable: nothing may be sent.
@@ -212,7 +213,7 @@ class AsyncJournal:
         await self._note(lambda: self._journal.resumable(name, response_id))
 
     async def answered(self, name: CallName, answer: str) -> None:
-        """Record the answer; if the journal cannot take it, it still goes to Temporal."""
+        """Record the answer; if the journal cannot store it, it still goes to Temporal."""
         await self._note(lambda: self._journal.answered(name, answer))
 
     async def failed(self, name: CallName, *, unsure: bool = False) -> None:
@@ -220,11 +221,11 @@ class AsyncJournal:
         await self._note(lambda: self._journal.failed(name, unsure=unsure))
 
     async def cut_off(self, name: CallName) -> None:
-        """Record that this process gave the call up in mid-air."""
+        """Record that this process cut off the call in flight."""
         await self._note(lambda: self._journal.cut_off(name))
 
     async def _note(self, write: Callable[[], None]) -> None:
-        """Write what came of something, which is never lost because the journal is."""
+        """Record an outcome; if the journal is unavailable, the outcome is not lost but still goes to Temporal."""
         try:
             await self._run(write)
         except JournalUnavailable as error:

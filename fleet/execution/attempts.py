@@ -1,8 +1,8 @@
-"""Attempts that count what happened, not what was scheduled.
+"""Counts attempts by what happened, not by what was scheduled.
 
-Temporal counts every time it dispatches an activity: a 429, a wait, a worker that was killed. What matters
-is how often the provider failed, so each execution carries its own counts in its heartbeat details, which
-reach every next attempt on whichever host. Details written just before a failure are delivered with it.
+Temporal counts every dispatch of an activity: a 429, a wait, a worker that was killed. What matters is how often
+the provider failed, so each execution carries its own counts in its heartbeat details, which reach every next
+attempt on any host. Details written just before a failure are delivered with it.
 """
 
 import time
@@ -16,7 +16,7 @@ from temporalio import activity
 from fleet.errors import ProviderError
 from fleet.failures import FailureKind
 
-# A provider that has been in trouble for so long is given up: its failures count.
+# After this time a failing provider is no longer an excuse: its failures count.
 _LONGEST_EXCUSE_SECONDS = 24 * 3600.0
 
 _current: ContextVar["Attempts"] = ContextVar("attempts")
@@ -27,23 +27,24 @@ _began: ContextVar[float] = ContextVar("began")
 class Attempts:
     """The counts of one activity over all its attempts.
 
-    ``provider_failures``: times that the provider failed, deadlines included, 429 not; see
-    :mod:`fleet.execution.verdicts` for those in quick succession. ``calls``: calls that were sent. ``outage_at``
-    is when the call was begun whose failure, like an outage's, was the last to count (unix seconds, by Temporal's
-    clock), 0 if none did; ``outage_tries`` how many failed like that in a row. ``lost_workers``: processes that
-    died or were cut off under the call. ``waits``: times in a row that it was too early to call. ``under_way``: an
-    attempt began and has not ended; found set by the next attempt, it tells of a lost worker.
+    ``provider_failures``: how often the provider failed, deadlines included, 429 not; see
+    :mod:`fleet.execution.verdicts` for failures in quick succession. ``calls``: calls that were sent.
+    ``outage_at`` is the start of the call with the last counted failure of the outage kinds (unix seconds, by
+    Temporal's clock), 0 if there is none; ``outage_tries`` counts such failures in a row. ``lost_workers``:
+    processes that died or were cut off during the call. ``waits``: how often in a row it was too early to call.
+    ``under_way``: an attempt began and has not ended; if the next attempt finds it set, a worker was lost.
 
-    ``at`` names the journal of the process that the attempt runs in; ``open_at`` the journal in which a call of an
-    earlier attempt may stand open, empty where none can. ``untold``: there was an earlier attempt and nothing is
-    known of it. ``response_id`` is the provider's own name of a call that goes on there. ``maybe_paid``: earlier
-    calls that were or may have been paid. ``sent``: a call reached the provider and was not refused as unpaid for
-    certain. ``excused_at`` is when the provider's trouble first excused a failure (unix seconds), 0 if it never
-    did. ``backend_away_since`` is the start of the first of the latest attempts that all found the backend away,
-    or had an error for the pipeline's answer (unix seconds, by Temporal's clock), 0 otherwise. ``too_large``:
-    times in a row that it was refused as larger than a limit. ``machine`` is the one that the attempt runs on
-    (HOST+ID), ``open_on`` that of ``open_at``; ``elsewhere_since`` is when an attempt began to wait for its answer
-    (unix seconds, by Temporal's clock), 0 if none does."""
+    ``at`` names the journal of the process that runs the attempt; ``open_at`` the journal in which a call of an
+    earlier attempt may be open, empty where none can be. ``untold``: there was an earlier attempt, and nothing is
+    known about it. ``response_id`` is the provider's id of a call that still runs there. ``maybe_paid``: earlier
+    calls that were or may have been paid. ``sent``: a call reached the provider and was not certainly refused
+    without a charge. ``excused_at`` is when a failing provider first excused a failure (unix seconds), 0 if it
+    never did. ``backend_away_since`` is the start of the first of the latest attempts that all found the backend
+    unavailable, or got an error as the pipeline's answer (unix seconds, by Temporal's clock), 0 otherwise.
+    ``too_large``: how often in a row the call was refused as larger than a limit. ``machine`` is the machine that
+    runs the attempt (HOST+ID), ``open_on`` the machine of ``open_at``; ``elsewhere_since`` is when an attempt
+    began to wait for that machine's answer (unix seconds, by Temporal's clock), 0 if none waits.
+    """
 
     provider_failures: int = 0
     lost_workers: int = 0
@@ -69,12 +70,12 @@ class Attempts:
     def resume(
         cls, details: Sequence[Any], number: int = 1, before: Mapping[str, Any] | None = None
     ) -> "Attempts":
-        """The counts after the attempts that these heartbeat details tell of, at the start of a new one, which
-        is Temporal's ``number``. ``before`` are the last details of an earlier execution, which this one takes
-        over from.
+        """The counts at the start of a new attempt, from the heartbeat details of earlier attempts. ``number`` is
+        Temporal's number of the new attempt. ``before`` are the last details of an earlier execution, which this
+        one continues.
 
-        Details are delivered late or not at all when a process dies, so of one that had begun the worst is
-        assumed: that it had sent its call.
+        When a process dies, details are delivered late or not at all. So for an attempt that had begun the worst
+        case is assumed: that it had sent its call.
         """
         own = details[-1] if details and isinstance(details[-1], dict) else {}
         last = own or before or {}
@@ -102,12 +103,13 @@ class Attempts:
 
     @staticmethod
     def handed_back(last: Mapping[str, Any], place: str, maybe_paid: int, response_id: str) -> dict[str, Any]:
-        """What the next attempt is to know of one whose process is dead, by that machine's journal, which is
-        ``place``: how many of its calls were or may have been paid, and which one goes on at the provider.
-        ``last`` are the details of the last heartbeat, which may be an earlier attempt's, on another machine."""
+        """Heartbeat details for the next attempt after one whose process is dead, from that machine's journal,
+        which is ``place``: how many of its calls were or may have been paid, and which call still runs at the
+        provider. ``last`` are the details of the last heartbeat, which may be an earlier attempt's, on another
+        machine."""
         began_elsewhere = last.get("under_way") and last.get("at", "") not in ("", place)
         if began_elsewhere or last.get("open_at", "") not in ("", place):
-            return dict(last)  # of what another machine may have sent this one knows nothing
+            return dict(last)  # this journal does not know what another machine may have sent
         return dict(last) | {
             "under_way": False,
             "lost_workers": int(last.get("lost_workers", 0)) + 1,
@@ -119,7 +121,7 @@ class Attempts:
 
     @property
     def made(self) -> int:
-        """Calls so far that ended in something else than an answer or a 429."""
+        """Calls so far that ended in anything but an answer or a 429."""
         return self.provider_failures + self.lost_workers
 
     def beat(self) -> None:
@@ -142,23 +144,23 @@ class Attempts:
             self.ended_unsure()
 
     def ended_unsure(self) -> None:
-        """The call has ended here, and it was or may have been paid: no answer of it will come, unless it goes on
-        at the provider."""
+        """The call has ended here, and it was or may have been paid: its answer will not come, unless it still
+        runs at the provider."""
         self.sent = True
         if not self.response_id:
             self.maybe_paid, self.open_at = self.maybe_paid + 1, ""
 
     def count_elsewhere(self) -> None:
-        """The call that another machine may have sent is taken for one that may have been paid."""
+        """Count the call that another machine may have sent as one that may have been paid."""
         self.maybe_paid, self.sent, self.open_at, self.untold = self.maybe_paid + 1, True, "", False
 
     def unsent(self) -> None:
-        """The call that was about to be sent was not; one that goes on at the provider still does."""
+        """The call was not sent after all; a call that runs at the provider still does."""
         if not self.response_id:
             self.open_at = ""
 
     def sending(self, maybe_paid: int) -> None:
-        """A call is about to be sent, and stands in this process's journal."""
+        """A call is about to be sent, and is recorded in this process's journal."""
         self.calls += 1
         self.open_at, self.untold, self.maybe_paid = self.at, False, max(self.maybe_paid, maybe_paid)
         self.open_on, self.elsewhere_since = self.machine, 0.0
@@ -171,19 +173,19 @@ class Attempts:
         self.beat()
 
     def cut_off(self) -> None:
-        """This process gives up in mid-call; to be called just before that is reported."""
+        """This process cuts off the call in flight; to be called just before that is reported."""
         self.lost_workers += 1
         self.under_way = False
         self.beat()
 
     @property
     def may_be_open_elsewhere(self) -> bool:
-        """Whether a call may have been sent that this process's journal does not know of."""
+        """Whether a call may have been sent that this process's journal does not know."""
         return self.untold or self.open_at not in ("", self.at)
 
     def seconds_for_elsewhere(self, now: float, bound_seconds: float) -> float:
         """How long another machine still has to deliver the answer of a call that it may have sent; ``now`` is by
-        Temporal's clock. A call that goes on at the provider is asked for there instead."""
+        Temporal's clock. The answer of a call that still runs at the provider is requested there instead."""
         if self.open_at in ("", self.at) or self.response_id:
             return 0.0
         self.elsewhere_since = self.elsewhere_since or now
@@ -195,7 +197,7 @@ class Attempts:
         return self.sent or self.untold or bool(self.open_at or self.response_id)
 
     def excuse(self, now: float) -> bool:
-        """Whether the provider's trouble excuses a failure; patience ends a day after the first time."""
+        """Whether the failing provider excuses a failure; a day after the first excuse there are no more."""
         self.excused_at = self.excused_at or now
         return now - self.excused_at < _LONGEST_EXCUSE_SECONDS
 
@@ -211,5 +213,5 @@ def seconds_used() -> float:
 
 
 def current_attempts() -> Attempts:
-    """The counts of the activity that is running."""
+    """The counts of the running activity."""
     return _current.get()

@@ -24,8 +24,8 @@ _MISSING_SECONDS = 60.0
 
 @dataclass(frozen=True)
 class _Known:
-    """A key, when the backend gave it and was last asked for it, and since when it has said that it has none (by
-    the client's clock)."""
+    """A key, when the backend returned it, when the backend was last asked for it, and since when the backend has
+    said that it has none (by the client's clock)."""
 
     key: SecretStr
     given_at: float
@@ -34,7 +34,7 @@ class _Known:
 
 
 class Backend:
-    """One client for the life of a process. Safe to use from many tasks at once.
+    """One client for the lifetime of a process. Safe to use from many tasks at once.
 
     ``timeout_seconds`` bounds each whole call; ``key_cache_seconds`` is how long a key is kept in memory.
     """
@@ -51,9 +51,10 @@ class Backend:
         self._timeout_seconds = timeout_seconds
         self._key_cache_seconds = key_cache_seconds
         self._clock = clock
-        # Closed before a common server closes it, after five seconds: a request that meets that would fail.
+        # Common servers close idle connections after five seconds; the client does so earlier, since a request on
+        # a connection that is just being closed would fail.
         limits = httpx.Limits(keepalive_expiry=_IDLE_SECONDS)
-        # Nothing is verified on plain HTTP, and loading the certificates for it takes a while at each start.
+        # Plain HTTP verifies nothing, and loading the certificates takes a while at each start.
         encrypted = urlsplit(base_url).scheme != "http"
         self._client = httpx.AsyncClient(
             timeout=timeout_seconds, follow_redirects=False, limits=limits, verify=encrypted
@@ -91,7 +92,7 @@ class Backend:
             raise self._unexpected(response, "/health")
 
     async def assistants(self, project_id: str) -> list[Any]:
-        """The project's assistants as the backend has them: a decoded JSON list, not yet checked.
+        """The project's assistants as the backend returns them: a decoded JSON list, not yet checked.
 
         Raises:
             ProjectNotFound: the project does not exist.
@@ -110,11 +111,11 @@ class Backend:
         return payload
 
     async def api_key(self, provider: str, *, fresh: bool = False) -> str:
-        """The provider's API key, from memory while it is young enough; ``fresh`` asks the backend anew, since the
-        provider has rejected the known one.
+        """The provider's API key, from memory while it is young enough; ``fresh`` asks the backend again, since
+        the provider has rejected the known key.
 
-        A known key serves while the backend is away. That it has none any more is believed when it says so again a
-        minute later: a backend that is being restored may lack everything for a moment.
+        A known key stays in use while the backend is unavailable. That the backend no longer has a key is believed
+        only when it says so again a minute later: a restarting backend may have no data for a moment.
 
         Raises:
             ApiKeyMissing: the backend has none for this provider.
@@ -123,7 +124,7 @@ class Backend:
         asked_at = self._clock()
         async with self._fetching.setdefault(provider, asyncio.Lock()):
             known = self._keys.get(provider)
-            # What another task was given while this one waited for its turn is fresh enough.
+            # A key that another task received while this one waited for the lock is fresh enough.
             if known is None or (
                 known.given_at < asked_at if fresh else known.asked_at < self._clock() - self._key_cache_seconds
             ):
@@ -132,7 +133,7 @@ class Backend:
         return known.key.get_secret_value()
 
     async def _renewed(self, provider: str, known: "_Known | None") -> "_Known":
-        """The key as the backend has it, or ``known`` where that still serves."""
+        """The key that the backend returns, or ``known`` where that stays in use."""
         now = self._clock()
         try:
             key = SecretStr(await self._fetch_key(provider))

@@ -1,8 +1,9 @@
-"""Makes the calls of one process to one provider; :meth:`CallRunner.run` and what it calls read downwards.
+"""Makes the calls of one process to one provider; :meth:`CallRunner.run` and what it calls read from top to
+bottom.
 
-A call is a task of its own that outlives the attempt which began it. An attempt may end while its call goes on:
-Temporal was away, or the process stood still for longer than the heartbeat timeout. The call is then not cut off;
-the next attempt, in whichever process of this host, finds it in the journal and waits for its answer.
+A call is a separate task that outlives the attempt which started it. An attempt may end while its call is in
+flight: Temporal was unavailable, or the process was frozen for longer than the heartbeat timeout. The call is then
+not cut off; the next attempt, in any process of this host, finds it in the journal and waits for its answer.
 """
 
 import asyncio
@@ -30,10 +31,11 @@ from fleet.providers.prices import cost_of
 from fleet.providers.session import ProviderSession
 
 _LOOK_SECONDS = 0.25
-# What another machine delivers ends the assistant whenever it comes; this is how soon the wait is seen to be over.
+# An answer that another machine delivers ends the assistant whenever it comes; this is how soon the end of the
+# wait is noticed.
 _LOOK_AGAIN_SECONDS = 10.0
 _CLOSE_SECONDS = 20.0
-# An attempt must report before Temporal gives it up.
+# An attempt must report before Temporal times it out.
 _REPORTING_SECONDS = 5.0
 
 
@@ -41,10 +43,11 @@ _REPORTING_SECONDS = 5.0
 class Call:
     """A call to be made at most once, for the task queue that it came from.
 
-    ``hold_seconds`` is how long it may be held here for the sake of a limit; ``send_ambiguous``: send again what
+    ``hold_seconds`` is how long it may be held here because of a limit; ``send_ambiguous``: send again a call that
     was or may have been paid. ``asked`` is what its answer is delivered with if Temporal does not take it from
-    this attempt. That started at ``started_at`` (unix seconds, by Temporal's clock); ``late``: long before it came
-    here."""
+    this attempt. ``started_at`` is when Temporal started the attempt (unix seconds, by Temporal's clock);
+    ``late``: that was long before the task arrived here.
+    """
 
     name: CallName
     queue: str
@@ -61,20 +64,20 @@ class Told(Protocol):
     """Receives the progress of a call: :class:`~fleet.execution.pipeline_link.PipelineLink`."""
 
     async def confirm(self) -> None:
-        """See that the task is still this worker's."""
+        """Check that the task still belongs to this worker."""
         ...
 
     async def sending(self, attempt: int) -> None:
-        """The call is sent, or on its way already."""
+        """The call is being sent, or is already in flight."""
         ...
 
     async def failed(self, attempt: int, why: str, *, unsettled: bool) -> None:
-        """It failed."""
+        """The call failed."""
         ...
 
 
 class CallRunner:
-    """The calls of one process; ``admissions`` has the way in of each of the provider's queues."""
+    """The calls of one process; ``admissions`` has the admission of each of the provider's queues."""
 
     def __init__(
         self,
@@ -92,26 +95,27 @@ class CallRunner:
         self._admissions = admissions
         self._metrics = metrics
         self._running: dict[str, asyncio.Task[Recorded]] = {}
-        # Two attempts at one call must not both find that it is to be sent.
+        # Two attempts at one call must not both decide to send it.
         self._deciding = asyncio.Lock()
 
     async def run(self, call: Call, attempts: Attempts, pipeline: Told) -> Recorded:
-        """The recorded answer, an answer that is on its way already, or that of a call made now.
+        """The recorded answer, the answer of a call already in flight, or that of a call made now.
 
-        Cancelled, since another assistant of its pipeline has failed, it gives the answer all the same if the call
-        is on its way by then: it is paid. Otherwise it leaves the call running unless the worker leaves.
+        If it is cancelled because another assistant of its pipeline has failed, it still returns the answer if the
+        call is in flight by then, since that is paid. Otherwise a cancellation leaves the call running, unless the
+        worker shuts down.
 
         Raises:
             HeldBack: the provider's limit leaves no room for it yet.
             ProviderError: the call failed.
             OpenElsewhere: another machine may have sent it, and may still deliver its answer.
             TaskTaken: another worker has the task by now; nothing was sent.
-            AmbiguousCall: it was or may have been paid, and by policy it is not sent again.
+            AmbiguousCall: it was or may have been paid, and the policy forbids sending it again.
             BackendError: there is no key to make it with.
             JournalUnavailable: nothing was sent.
         """
         if (known := await self._journal.answer(call.name, call.asked)) is not None:
-            return _known(known)  # no limit is to be waited for
+            return _known(known)  # no need to wait for a limit
         left = attempts.seconds_for_elsewhere(call.started_at, self._settings.other_machine_seconds)
         if left:
             wait = min(left, _LOOK_AGAIN_SECONDS)
@@ -151,7 +155,7 @@ class CallRunner:
                 telling.cancel()
 
     async def _answer(self, call: Call, attempts: Attempts, admitted: Admitted) -> Recorded:
-        """Find the answer in the journal, join who is at the call, or send it."""
+        """Find the answer in the journal, wait for a call in flight, or send the call."""
         while True:
             async with self._deciding:
                 found = self._running.get(call.name.key) or await self._begin(call, attempts, admitted)
@@ -164,7 +168,7 @@ class CallRunner:
     async def _begin(
         self, call: Call, attempts: Attempts, admitted: Admitted
     ) -> "Recorded | asyncio.Task[Recorded] | None":
-        """What the journal has, a call that is sent now, or None while another process is at it."""
+        """The recorded answer, a call in flight that is sent now, or None while another process makes the call."""
         seconds = self._seconds_left()
         goes_on = attempts.response_id or None
         budget_status = await self._journal.begin(
@@ -175,7 +179,7 @@ class CallRunner:
             asked=call.asked,
         )
         match budget_status:
-            case Answered() as known:  # meanwhile
+            case Answered() as known:  # answered meanwhile
                 return _known(known)
             case Wait(owner):
                 logger.debug("process {} is at this call: waiting for its answer", owner.pid)
@@ -208,7 +212,7 @@ class CallRunner:
         def forget(done: "asyncio.Task[Recorded]") -> None:
             self._running.pop(name.key, None)
             if not done.cancelled():
-                done.exception()  # whoever waited has it; one that nobody waits for stands in the journal
+                done.exception()  # a waiter has the error; without one, the journal has the outcome
 
         task.set_name(f"call {name.function_key}")
         self._running[name.key] = task
@@ -224,7 +228,7 @@ class CallRunner:
         number: int,
         maybe_paid: int,
     ) -> Recorded:
-        """The call itself: sent, and what came of it written down before anybody is told."""
+        """The call itself: its outcome is recorded before anyone is notified of it."""
         began, started = time.monotonic(), datetime.now(UTC)
         try:
             with admitted.sending():
@@ -235,10 +239,10 @@ class CallRunner:
         except ProviderError as error:
             await self._journal.failed(call.name, unsure=error.may_be_billed)
             raise
-        except BackendError:  # there is no key: nothing was sent, unless it goes on there
+        except BackendError:  # no key: nothing was sent, unless it still runs there
             await self._journal.failed(call.name, unsure=resume_handle.response_id is not None)
             raise
-        except Exception:  # unforeseen, so it may have been sent
+        except Exception:  # unexpected, so it may have been sent
             await self._journal.failed(call.name, unsure=True)
             raise
         recorded = Recorded(
@@ -258,7 +262,7 @@ class CallRunner:
         return recorded
 
     async def _ask(self, request: LlmRequest, seconds: float, resume_handle: ResumeHandle) -> LlmAnswer:
-        """The call under its one true deadline, between the REQUEST and RESPONSE markers."""
+        """The call under its single deadline, between the REQUEST and RESPONSE markers."""
         name = self._provider.name
         logger.info("🤖 LLM REQUEST: {}/{}", name, request.model)
         logger.debug("LLM INPUT: system: {} user: {}", request.system_prompt, request.user_message)
@@ -283,7 +287,7 @@ class CallRunner:
         return answer
 
     async def cut_off(self, name: CallName) -> bool:
-        """End a call in mid-air and record that; whether there was one."""
+        """Cut off a call in flight and record that; whether there was one."""
         running = self._running.get(name.key)
         if running is None:
             return False
@@ -292,7 +296,7 @@ class CallRunner:
         return True
 
     async def close(self) -> None:
-        """Wait a while for calls whose attempts are gone, then cut them off."""
+        """Wait a while for calls whose attempts have ended, then cut them off."""
         if running := set(self._running.values()):
             logger.info("{} calls are still on their way", len(running))
             _, late = await asyncio.wait(running, timeout=_CLOSE_SECONDS)
@@ -308,7 +312,8 @@ def _known(answered: Answered) -> Recorded:
 
 
 async def _excused(error: ProviderError, attempts: Attempts, admission: Admission) -> bool:
-    """Whether the failure is not the call's own: it was not sent, or the provider was known to be in trouble."""
+    """Whether the failure does not count against the call: it was not sent, or the provider was known to be
+    failing."""
     if not (error.retryable and error.traits.counts):
         return False
     if error.before_sending:
@@ -318,21 +323,21 @@ async def _excused(error: ProviderError, attempts: Attempts, admission: Admissio
 
 
 def _is_to_end() -> bool:
-    """Whether a cancelled attempt takes its call along: the worker leaves. An attempt that Temporal gave up, since
-    it was silent for too long, does not: the next one waits for the answer. Nor does one whose pipeline has ended:
-    what was sent is paid, and a retry finds the answer."""
+    """Whether a cancelled attempt ends its call too: only where the worker shuts down. An attempt that Temporal
+    timed out for lack of heartbeats does not: the next one waits for the answer. Nor does one whose pipeline has
+    ended: what was sent is paid, and a retry finds the answer."""
     details = activity.cancellation_details()
     return details is not None and details.worker_shutdown
 
 
 def _is_unwanted() -> bool:
-    """Whether the pipeline, which goes on, has asked for the cancellation."""
+    """Whether the pipeline, which continues, has asked for the cancellation."""
     details = activity.cancellation_details()
     return details is not None and details.cancel_requested
 
 
 async def _in_spite_of_cancellation(call: "asyncio.Task[Recorded]") -> Recorded:
-    """What comes of a call; whoever cancelled this waits for that."""
+    """The outcome of a call; the code that cancelled this attempt waits for it."""
     if (task := asyncio.current_task()) is not None:
         task.uncancel()
     return await asyncio.shield(call)

@@ -1,18 +1,21 @@
 """What has been sent to a provider from this host and what came back, so that no answered call is sent again.
 
-One SQLite file per provider, shared by its processes, each write on the disk before it counts. A call is an
-*intent* before it is sent and an *answer* before Temporal hears of it::
+One SQLite file per provider, shared by its processes; each write is on the disk before it counts. A call is an
+*intent* before it is sent and an *answer* before Temporal receives it:
 
-    intent ──► answered                     a retry gets the answer, free
+::
+
+    intent ──► answered                     a retry gets the answer, without cost
        ├─────► failed                       it is not billed: a retry sends
        └─────► unsure, cut off, or its process died: ambiguous. It was or may have been billed: a retry is counted,
-                                            or by policy not sent
+                                            or not sent, by policy
 
-It vouches for its host only. Room for new calls is made at the cost of those whose pipelines need them no more, as
-``fleet.execution.recovery`` finds out; where there are none, new calls are refused before they are sent. Beside
-the calls stand the *tasks* that processes work on, with Temporal's token for each, until Temporal has surely heard
-what came of them: an answer that it may not have taken is delivered from here, and a survivor hands back what a
-dead process held."""
+It covers only its own host. Room for new calls is made by deleting calls that their pipelines no longer need, as
+``fleet.execution.recovery`` determines; if there are none, new calls are refused before they are sent. In addition
+to calls, the journal holds the *tasks* that processes work on, with Temporal's token for each, until Temporal has
+certainly received their outcome: an answer that Temporal may not have taken is delivered from here, and a
+surviving process hands back the tasks of a dead one.
+"""
 
 import shutil
 import sqlite3
@@ -29,7 +32,7 @@ from fleet.execution.journal_file import JournalFile
 from fleet.process.machine_id import machine_id
 from fleet.process.process_id import Owner
 
-#: Room that an intent makes sure of, for the answer that it will become.
+#: Room that an intent reserves for its answer.
 ANSWER_ROOM_BYTES = 4_000_000
 _KEPT_SHARE, _LOOKED_AT_SHARE = 0.75, 0.5
 
@@ -46,8 +49,8 @@ class State(StrEnum):
 
 @dataclass(frozen=True)
 class Send:
-    """The call is this process's to send; ``maybe_paid`` counts the times before that were or may have been paid.
-    A call that outlives its process is picked up by ``response_id`` where there is one."""
+    """This process has to send the call; ``maybe_paid`` counts the earlier calls that were or may have been paid.
+    A call that outlives its process is resumed by ``response_id`` where there is one."""
 
     maybe_paid: int
     response_id: str | None = None
@@ -63,7 +66,7 @@ class Answered:
 
 @dataclass(frozen=True)
 class Wait:
-    """A living process is at it, until ``deadline`` (unix seconds) at the latest."""
+    """A living process makes the call, until ``deadline`` (unix seconds) at the latest."""
 
     owner: Owner
     deadline: float
@@ -71,7 +74,7 @@ class Wait:
 
 @dataclass(frozen=True)
 class Ambiguous:
-    """It was or may have been paid so often, and by policy it is not sent again."""
+    """The call was or may have been paid ``maybe_paid`` times, and the policy forbids sending it again."""
 
     maybe_paid: int
 
@@ -81,7 +84,8 @@ BudgetStatus = Send | Answered | Wait | Ambiguous
 
 @dataclass(frozen=True)
 class Counts:
-    """What a journal holds: calls by their state, and how often in all one may have been paid beside."""
+    """What a journal holds: calls by their state, and the total number of additional calls that may have been
+    paid."""
 
     by_state: dict[str, int]
     maybe_paid: int
@@ -89,7 +93,7 @@ class Counts:
 
 @dataclass(frozen=True)
 class CallName:
-    """Which call it is. ``key`` is equal for equal requests of one assistant in one pipeline."""
+    """Identifies a call. ``key`` is equal for equal requests of one assistant in one pipeline."""
 
     key: str
     workflow_id: str
@@ -98,7 +102,7 @@ class CallName:
 
 @dataclass(frozen=True)
 class Task:
-    """A task of Temporal's, by its ``token``: one assistant of one run of a pipeline."""
+    """A Temporal task with its ``token``: one assistant of one run of a pipeline."""
 
     token: bytes
     workflow_id: str
@@ -108,7 +112,7 @@ class Task:
 
 @dataclass(frozen=True)
 class Asked:
-    """The run that asked for a call last, and what else its answer is delivered with (JSON)."""
+    """The run that last asked for a call, and what else its answer is delivered with (JSON)."""
 
     run_id: str
     about: str
@@ -116,12 +120,14 @@ class Asked:
 
 @dataclass(frozen=True)
 class Left:
-    """What is known of the calls that were made for a task which its process does not work on any more.
+    """What is known of the calls made for a task that its process no longer works on.
 
-    ``answer`` is the recorded one and ``about`` that of :class:`Asked`, both empty where there is none.
-    ``maybe_paid`` counts the calls that were or may have been paid, beside the answered one. ``response_id`` is
-    that of a call which goes on at the provider. ``running``: a living process is at it. ``untold``: the journal
-    does not know which assistant the task is of. ``orphaned``: the process that held the task is dead."""
+    ``answer`` is the recorded answer and ``about`` that of :class:`Asked`, both empty where there is none.
+    ``maybe_paid`` counts the calls that were or may have been paid, in addition to the answered one.
+    ``response_id`` is that of a call which still runs at the provider. ``running``: a living process makes the
+    call. ``untold``: the journal does not know which assistant the task belongs to. ``orphaned``: the process that
+    held the task is dead.
+    """
 
     task: Task
     answer: str = ""
@@ -134,7 +140,7 @@ class Left:
 
 
 class Journal:
-    """One provider's journal on this host. Its calls block for a disk write; use it from a thread."""
+    """One provider's journal on this host. Its methods block for a disk write; use it from a thread."""
 
     @classmethod
     def of(cls, settings: Settings, provider: str) -> Self:
@@ -173,7 +179,7 @@ class Journal:
         self._file.close()
 
     def place(self) -> str:
-        """The name of this journal, unlike every other host's.
+        """The name of this journal, which differs from every other host's.
 
         Raises:
             JournalUnavailable: the file cannot be used. So does every other method.
@@ -186,7 +192,8 @@ class Journal:
             return str(row[0])
 
     def answer(self, name: CallName, asked: Asked | None = None) -> Answered | None:
-        """What the call has been answered with, if it has; only then it is recorded who asked."""
+        """The call's recorded answer, None where there is none; who ``asked`` is recorded only where there is
+        one."""
         with self._file.reading() as connection:
             row = connection.execute(
                 "SELECT answer, maybe_paid FROM calls WHERE key = ? AND state = 'answered'", (name.key,)
@@ -207,10 +214,12 @@ class Journal:
         send_ambiguous: bool = True,
         asked: Asked | None = None,
     ) -> BudgetStatus:
-        """How a call stands; with :class:`Send` it is recorded as this process's intent, and who ``asked``.
+        """The state of a call; :class:`Send` records the call as this process's intent. Who ``asked`` is recorded
+        too.
 
-        ``deadline`` is when it will be over at the latest. ``maybe_paid`` counts the times, by other journals too,
-        that were or may have been paid. ``send_ambiguous``: send what may have been paid again.
+        ``deadline`` is when the call will be over at the latest. ``maybe_paid`` counts the earlier calls that were
+        or may have been paid, including those in other journals. ``send_ambiguous``: send again a call that may
+        have been paid.
         """
         with self._file.writing() as connection:
             row = connection.execute("SELECT * FROM calls WHERE key = ?", (name.key,)).fetchone()
@@ -283,7 +292,7 @@ class Journal:
         return Send(maybe_paid, resumed)
 
     def answered(self, name: CallName, answer: str) -> None:
-        """Record the answer; to be called before anybody is told of it."""
+        """Record the answer; to be called before anyone is notified of it."""
         self._settle(name, State.ANSWERED, answer)
 
     def failed(self, name: CallName, *, unsure: bool = False) -> None:
@@ -291,11 +300,12 @@ class Journal:
         self._settle(name, State.UNSURE if unsure else State.FAILED)
 
     def cut_off(self, name: CallName) -> None:
-        """This process gave the call up in mid-air."""
+        """This process cut off the call in flight."""
         self._settle(name, State.CUT_OFF)
 
     def _settle(self, name: CallName, state: State, answer: str | None = None) -> None:
-        # An answer counts whoever owns the call by now; anything else is said by its owner only, and once.
+        # An answer counts whichever process owns the call by now; any other outcome is recorded by the owner only,
+        # and once.
         owned = " AND state = 'intent' AND pid = :pid AND started = :started AND boot = :boot"
         with self._file.writing() as connection:
             connection.execute(
@@ -318,7 +328,8 @@ class Journal:
             connection.execute("UPDATE calls SET response_id = ? WHERE key = ?", (response_id, name.key))
 
     def hold(self, task: Task, reported: Sequence[bytes] = ()) -> None:
-        """This process works on the task; of those others that it held, Temporal has heard."""
+        """This process works on the task; ``reported`` are tokens of its earlier tasks whose outcome Temporal has
+        received."""
         owner = self._owner
         with self._file.writing() as connection:
             _let_go(connection, reported)
@@ -328,13 +339,13 @@ class Journal:
             connection.execute("INSERT OR REPLACE INTO held VALUES (?, ?, ?, ?)", names)
 
     def let_go(self, tokens: Sequence[bytes]) -> None:
-        """Temporal has heard what came of these tasks."""
+        """Temporal has received the outcome of these tasks."""
         with self._file.writing() as connection:
             _let_go(connection, tokens)
 
     def take_orphans(self) -> list[bytes]:
-        """The tokens of tasks whose process is dead. This process holds them from now on, and no other one is
-        given them unless it dies, too."""
+        """The tokens of tasks whose process is dead. This process holds them from now on; no other process gets
+        them unless this one dies too."""
         with self._file.reading() as connection:
             rows = connection.execute("SELECT * FROM tasks").fetchall()
         owners = {bytes(row["token"]): Owner(row["pid"], row["started"], row["boot"]) for row in rows}
@@ -347,7 +358,7 @@ class Journal:
             ]
 
     def _take(self, connection: sqlite3.Connection, token: bytes, was: Owner) -> bool:
-        """Hold a task from now on; whether it was still that owner's."""
+        """Hold a task from now on; whether it still belonged to that owner."""
         now = self._owner
         taken = connection.execute(
             "UPDATE tasks SET pid = ?, started = ?, boot = ? WHERE token = ? AND (pid, started, boot) = (?, ?, ?)",
@@ -362,14 +373,14 @@ class Journal:
             return [_left(connection, _task(connection, token), now) for token in tokens]
 
     def see_writable(self) -> None:
-        """See that a call could be written down, by writing what is taken back at once."""
+        """Check that a call could be recorded, by a write that is undone at once."""
         with self._file.writing() as connection:
             self._make_room(connection)
             connection.execute("INSERT OR REPLACE INTO settled VALUES ('')")
             connection.execute("DELETE FROM settled WHERE key = ''")
 
     def counts(self) -> Counts:
-        """What is in it now."""
+        """What the journal holds now."""
         with self._file.reading() as connection:
             rows = connection.execute(
                 "SELECT state, count(*), sum(maybe_paid) FROM calls GROUP BY state"
@@ -380,7 +391,7 @@ class Journal:
         )
 
     def prune(self) -> int:
-        """Forget what is too old; how many calls that were."""
+        """Delete what is too old; returns the number of deleted calls."""
         with self._file.writing() as connection:
             oldest = self._clock() - self._keep_seconds
             forgotten = connection.execute(
@@ -388,13 +399,13 @@ class Journal:
             ).rowcount
             for table in ("settled", "asked"):
                 connection.execute(f"DELETE FROM {table} WHERE key NOT IN (SELECT key FROM calls)")
-            # A process of 0.1.0 hands tasks back without these.
+            # A process of 0.1.0 hands tasks back without deleting these rows.
             connection.execute("DELETE FROM held WHERE token NOT IN (SELECT token FROM tasks)")
             return forgotten
 
     def unsettled(self, most: int = 100) -> list[CallName]:
-        """Once the journal is half full: its oldest calls that have ended, and of which their pipelines are not
-        known to need nothing more."""
+        """Once the journal is half full: its oldest calls that have ended and that their pipelines may still
+        need."""
         with self._file.reading() as connection:
             if self._file.used_bytes(connection) <= self._max_bytes * _LOOKED_AT_SHARE:
                 return []
@@ -406,12 +417,12 @@ class Journal:
         return [CallName(*row) for row in rows]
 
     def settled(self, names: Sequence[CallName]) -> None:
-        """Their pipelines have heard of these, or have ended: they go when room is needed."""
+        """The pipelines of these calls have received them or have ended: they are deleted when room is needed."""
         with self._file.writing() as connection:
             connection.executemany("INSERT OR IGNORE INTO settled VALUES (?)", [(name.key,) for name in names])
 
     def _make_room(self, connection: sqlite3.Connection) -> None:
-        """See that an answer will fit, at the cost of the oldest calls that nobody needs any more."""
+        """Make sure that an answer will fit, by deleting the oldest calls that are no longer needed."""
         if shutil.disk_usage(self._file.path.parent).free < ANSWER_ROOM_BYTES:
             raise self._file.unavailable("the disk is full")
         if self._file.used_bytes(connection) + ANSWER_ROOM_BYTES <= self._max_bytes:
@@ -431,7 +442,7 @@ class Journal:
 
 
 def _note_asked(connection: sqlite3.Connection, name: CallName, asked: Asked) -> None:
-    # Whoever waits for another process's call asks again and again, and that is not to cost a write.
+    # An attempt that waits for another process's call asks repeatedly, and that must not cost a write each time.
     connection.execute(
         "INSERT INTO asked VALUES (?, ?, ?) ON CONFLICT (key) DO UPDATE SET run_id = excluded.run_id, "
         "about = excluded.about WHERE run_id != excluded.run_id OR about != excluded.about",

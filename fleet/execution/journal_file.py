@@ -1,4 +1,4 @@
-"""The SQLite file of a journal: opened when it is first used, each write on the disk before it counts."""
+"""The SQLite file of a journal: opened when it is first used; each write is on the disk before it counts."""
 
 import os
 import sqlite3
@@ -9,7 +9,7 @@ from pathlib import Path
 
 from fleet.errors import JournalUnavailable
 
-# SQLite's lock is not fair: among many processes on a slow disk, one may go hungry for a while.
+# SQLite's lock is not fair: among many processes on a slow disk, one may wait for a long time.
 _BUSY_SECONDS = 30.0
 
 _SCHEMA = """
@@ -34,8 +34,8 @@ CREATE TABLE IF NOT EXISTS held (
 
 
 class JournalFile:
-    """One file, shared by processes and threads. ``machine`` is the id of this one, empty where it does not matter
-    who reads."""
+    """One file, shared by processes and threads. ``machine`` is the id of this machine, empty where it does not
+    matter who reads."""
 
     def __init__(self, path: Path, machine: str = "") -> None:
         self.path = path
@@ -44,14 +44,14 @@ class JournalFile:
         self._connection: sqlite3.Connection | None = None
 
     def close(self) -> None:
-        """Close it; it is opened again when it is used."""
+        """Close the file; the next use opens it again."""
         with self._lock:
             if self._connection is not None:
                 self._connection.close()
                 self._connection = None
 
     def used_bytes(self, connection: sqlite3.Connection) -> int:
-        """How much of it is in use."""
+        """How many bytes of the file are in use."""
         size, pages, free = (
             int(connection.execute(f"PRAGMA {name}").fetchone()[0])
             for name in ("page_size", "page_count", "freelist_count")
@@ -60,7 +60,7 @@ class JournalFile:
 
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
-        """For queries.
+        """A connection for queries.
 
         Raises:
             JournalUnavailable: the file cannot be used. So does :meth:`writing`.
@@ -73,7 +73,7 @@ class JournalFile:
 
     @contextmanager
     def writing(self) -> Iterator[sqlite3.Connection]:
-        """One transaction, alone in the file; on the disk when the block ends."""
+        """One exclusive transaction; on the disk when the block ends."""
         with self.reading() as connection:
             connection.execute("BEGIN IMMEDIATE")
             try:
@@ -103,8 +103,8 @@ class JournalFile:
         return self._connection
 
     def _see_machine(self, connection: sqlite3.Connection) -> None:
-        """A journal that was copied from another machine is another place, and holds none of its tasks: the
-        processes that work on them may live on there."""
+        """A journal that was copied from another machine gets a new name and drops the tasks in it: the processes
+        that work on them may still run on that machine."""
         if not self._machine:
             return
         known = connection.execute("SELECT id FROM machine").fetchone()
@@ -122,7 +122,7 @@ class JournalFile:
                 connection.execute("UPDATE machine SET id = ?", (self._machine,))
 
     def unavailable(self, what: str) -> JournalUnavailable:
-        """The error that says so."""
+        """The error for a journal that cannot be written."""
         return JournalUnavailable(
             f"the journal {self.path} cannot be written: {what}. No call is sent without it. Remedy: make room, "
             "raise FLEET_JOURNAL_MAX_MB, correct the folder's owner, or move a damaged file away"

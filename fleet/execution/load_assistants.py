@@ -1,4 +1,4 @@
-"""A project's assistants, from the backend to checked ones."""
+"""Fetches a project's assistants from the backend and checks them."""
 
 from fleet.config import Settings
 from fleet.contracts import Assistant
@@ -10,7 +10,7 @@ async def load_assistants(backend: Backend, settings: Settings, project_id: str)
     """The active assistants of a project, sorted by ``order``, with the settings' defaults filled in.
 
     Raises:
-        BackendError: the project does not exist, has no usable assistants, or the backend is away.
+        BackendError: the project does not exist, has no usable assistants, or the backend is unavailable.
     """
     return parse_assistants(
         await backend.assistants(project_id),

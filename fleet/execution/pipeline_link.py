@@ -1,4 +1,5 @@
-"""The pipeline that an activity works for: asked for an assistant's inputs, and told how the call moves."""
+"""The link of an activity to its pipeline: fetches the assistant's inputs, and reports the progress of the
+call."""
 
 import asyncio
 from dataclasses import asdict
@@ -25,7 +26,7 @@ _TELL_SECONDS = 5.0
 
 
 class PipelineLink:
-    """What the attempt that is running says to its pipeline, and hears from it."""
+    """What the running attempt sends to its pipeline, and receives from it."""
 
     def __init__(self, temporal: Client, call: AssistantCall) -> None:
         info = activity.info()
@@ -34,7 +35,7 @@ class PipelineLink:
         self._pipeline = temporal.get_workflow_handle(info.workflow_id or "", run_id=info.workflow_run_id)
 
     async def assignment(self) -> Assignment:
-        """What the assistant works from.
+        """The inputs of the assistant.
 
         Raises:
             AssignmentUnavailable: the pipeline could not be asked.
@@ -60,16 +61,16 @@ class PipelineLink:
         return assignment
 
     async def confirm(self) -> None:
-        """See that Temporal has not given the task to another worker meanwhile.
+        """Check that Temporal has not given the task to another worker meanwhile.
 
         Raises:
-            TaskTaken: it has, or the pipeline does not wait for it any more.
+            TaskTaken: it has, or the pipeline no longer waits for the task.
             AssignmentUnavailable: Temporal does not answer.
         """
         try:
             await self._task.heartbeat(asdict(current_attempts()), rpc_timeout=timedelta(seconds=_TELL_SECONDS))
         except AsyncActivityCancelledError as error:
-            activity.heartbeat(asdict(current_attempts()))  # whose answer has the SDK cancel this attempt
+            activity.heartbeat(asdict(current_attempts()))  # the response makes the SDK cancel this attempt
             await asyncio.sleep(_TELL_SECONDS)
             raise TaskTaken from error
         except RPCError as error:
@@ -81,15 +82,15 @@ class PipelineLink:
             ) from error
 
     async def sending(self, attempt: int) -> None:
-        """The call is sent, or on its way already; ``attempt`` is its number."""
+        """The call is being sent, or is already in flight; ``attempt`` is its number."""
         await self._tell(AssistantMoved(self._call.function_key, AssistantState.RUNNING, attempt, "", False))
 
     async def failed(self, attempt: int, why: str, *, unsettled: bool) -> None:
-        """That call failed; ``unsettled``: the provider may charge for it, or for an earlier one."""
+        """The call failed; ``unsettled``: the provider may charge for it, or for an earlier one."""
         await self._tell(AssistantMoved(self._call.function_key, AssistantState.QUEUED, attempt, why, unsettled))
 
     async def _tell(self, moved: AssistantMoved) -> None:
-        """For its progress; a failure here harms nothing else."""
+        """Report progress; a failure here harms nothing else."""
         try:
             await self._pipeline.signal(ASSISTANT_SIGNAL, moved, rpc_timeout=timedelta(seconds=_TELL_SECONDS))
         except RPCError as error:

@@ -1,4 +1,4 @@
-"""An answer as the journal keeps it."""
+"""An answer in the form that the journal stores."""
 
 import json
 from dataclasses import asdict, dataclass, fields
@@ -11,8 +11,9 @@ _BILLED, _TIER = "fleet-billed", "fleet-tier"
 
 @dataclass(frozen=True)
 class Recorded:
-    """``attempts`` is the number of calls that the answer took, ``maybe_paid`` how many earlier ones were or may
-    have been paid, ``seconds`` how long the answered one took and ``started`` when it was sent (ISO 8601, UTC)."""
+    """``attempts`` is the number of attempts that the answer took, ``maybe_paid`` how many earlier calls were or
+    may have been paid, ``seconds`` how long the answered call took and ``started`` when it was sent (ISO 8601,
+    UTC)."""
 
     answer: LlmAnswer
     started: str = ""
@@ -21,11 +22,10 @@ class Recorded:
     maybe_paid: int = 0
 
     def to_json(self) -> str:
-        """For the journal. Of the headers only the simulator's is kept: the budget has read the others, and there
-        may be cookies among them.
+        """As JSON for the journal. Of the headers only the simulator's is kept: the budget has read the others,
+        and there may be cookies among them.
 
-        0.1.0 takes no field that it does not know, and makes nothing of a header that it does not: what came later
-        stands among these.
+        0.1.0 fails on unknown fields and ignores unknown headers, so newer fields are stored as headers.
         """
         values = asdict(self)
         answer = values["answer"]

@@ -1,18 +1,20 @@
-"""Answers for what Temporal may not have heard: the tasks of dead processes, and answers that it has not taken.
+"""Reports outcomes that Temporal may not have received: tasks of dead processes, and answers that it has not
+taken.
 
 A task whose process is dead is completed with its answer where the journal has one. Otherwise it fails at once, by
-its token, and is tried again; the next attempt, on whichever machine, is told what the journal knows of its calls.
-Temporal alone would notice after the heartbeat timeout, by default three minutes.
+its token, and is retried; the next attempt, on any machine, gets what the journal knows of its calls. Temporal
+alone would notice after the heartbeat timeout, by default three minutes.
 
-An answer that comes when Temporal is away, or while its process stands still, finds its task given to another
-machine. It is delivered by the pipeline's and the assistant's names, which ends whatever attempt there is; the
-other machine waits for that before it sends the call itself.
+An answer that comes while Temporal is unavailable, or while its process is frozen, finds its task given to another
+machine. It is delivered by the pipeline's and the assistant's names, which ends any current attempt; the other
+machine waits for that before it sends the call itself.
 
-After the heartbeat timeout only is dispatched again what Temporal had dispatched and the process had not begun. A
-process that is killed has such tasks for the milliseconds from their arrival until the journal has their tokens;
-one that stood still, or whose event loop was blocked, before it was replaced may have one for each of its pollers.
-What has no journal, such as loading a project's assistants, waits for Temporal's word too, which is given after
-half a minute."""
+Tasks that Temporal had dispatched and the process had not begun are dispatched again only after the heartbeat
+timeout. A killed process has such tasks for the milliseconds from their arrival until the journal has their
+tokens; a process that was frozen, or whose event loop was blocked, before it was replaced may have one for each of
+its pollers. Activities without a journal, such as loading a project's assistants, also wait for their heartbeat
+timeout, which is half a minute.
+"""
 
 import asyncio
 from collections.abc import Callable
@@ -42,16 +44,16 @@ _SETTLE_SECONDS = 10.0
 _AGAIN_SECONDS = 0.1
 _AFTER_TROUBLE_SECONDS = 30.0
 _RPC = timedelta(seconds=10)
-# All else, such as a connection that is reset or a server that is busy, says nothing of the task.
+# Any other error, such as a connection reset or a busy server, says nothing about the task.
 _HEARD = (RPCStatusCode.NOT_FOUND, RPCStatusCode.INVALID_ARGUMENT, RPCStatusCode.FAILED_PRECONDITION)
-#: How many answers are in memory at once, and after how many requests in vain the server is away.
+#: How many answers are in memory at once, and after how many failed requests the server counts as unavailable.
 _AT_ONCE, _MAX_UNHEARD = 20, 3
 
 
 @dataclass(frozen=True)
 class Recovery:
-    """That of one provider's process. ``doubts`` counts what Temporal's SDK saw that an answer may be lost by:
-    requests that were not answered, or that came too late."""
+    """The recovery of one provider's process. ``doubts`` counts events in Temporal's SDK by which an answer may be
+    lost: requests that were not answered, or that came too late."""
 
     client: Client
     provider: ProviderSettings
@@ -59,8 +61,8 @@ class Recovery:
     doubts: Callable[[], int]
 
     async def run(self) -> None:
-        """Look every second for what Temporal may not have heard, and now and then for what the journal may
-        forget. Never returns."""
+        """Look every second for outcomes that Temporal may not have received, and regularly for what the journal
+        may delete. Never returns."""
         passing = asyncio.create_task(self._pass_time(), name="time")
         since_pruned = since_settled = _PRUNE_SECONDS
         known_doubts = 0
@@ -88,14 +90,14 @@ class Recovery:
             passing.cancel()
 
     async def _pass_time(self) -> None:
-        """Beside all else, since what takes long there is not standing still."""
+        """In a separate task: slow work in :meth:`run` must not look like a frozen process."""
         while True:
             await asyncio.sleep(_LOOK_SECONDS)
             self.journal.passed(_LOOK_SECONDS)
 
     async def answer_for_all(self) -> None:
-        """Tell Temporal what became of each task that it may not have heard of; while it is away, the next
-        time."""
+        """Report to Temporal the outcome of each task that it may not have received; while it is unavailable, try
+        the next time."""
         tokens, unheard = self.journal.doubtful(), 0
         for first in range(0, len(tokens), _AT_ONCE):
             for left in await self.journal.left(tokens[first : first + _AT_ONCE]):
@@ -106,7 +108,7 @@ class Recovery:
                     return
 
     async def _answer_for(self, left: Left) -> bool:
-        """Whether Temporal has heard what became of a task, so that it is let go."""
+        """Report a task's outcome and let the task go; False where Temporal does not answer."""
         try:
             if left.answer:
                 await self._deliver(left)
@@ -122,7 +124,7 @@ class Recovery:
         return True
 
     async def _deliver(self, left: Left) -> None:
-        """Complete the assistant with its answer, unless the pipeline has gone on without it."""
+        """Complete the assistant with its answer, unless the pipeline has continued without it."""
         pending = await self._pending(left)
         if pending is None:
             return
@@ -137,7 +139,7 @@ class Recovery:
         logger.warning("📬 ANSWER DELIVERED: {} of {}: Temporal had not taken it", *_names(left))
 
     async def _hand_back(self, left: Left) -> None:
-        """Have the task of a dead process tried again, with what is known of its calls."""
+        """Fail the task of a dead process so that it is retried, with what is known of its calls."""
         error = ApplicationError(
             "worker lost: the process that worked on this is gone",
             type="worker_process_lost",
@@ -147,7 +149,7 @@ class Recovery:
         details: list[Any] = []
         if not left.untold:
             if (pending := await self._pending(left)) is None or pending.state != _STARTED:
-                return  # it was reported, or is to be tried again already
+                return  # it was reported, or is waiting for its retry already
             if (last := await self._last_details(pending)) or pending.attempt <= 1:
                 place = await self.journal.place()
                 details = [Attempts.handed_back(last, place, left.maybe_paid, left.response_id)]
@@ -164,13 +166,13 @@ class Recovery:
         return None
 
     async def _last_details(self, pending: PendingActivityInfo) -> dict[str, Any]:
-        """What its last heartbeat told; see :class:`fleet.execution.attempts.Attempts`."""
+        """The details of its last heartbeat; see :class:`fleet.execution.attempts.Attempts`."""
         details = await self.client.data_converter.decode(pending.heartbeat_details.payloads)
         return details[-1] if details and isinstance(details[-1], dict) else {}
 
     async def settle(self) -> None:
-        """Tell a journal that fills up of which calls the pipelines need nothing more: those that have ended, or
-        whose activity is not open any more."""
+        """Mark in a journal that is at least half full the calls that pipelines no longer need: the pipeline has
+        ended, or the call's activity is no longer open."""
         calls: dict[str, list[CallName]] = {}
         for name in await self.journal.unsettled():
             calls.setdefault(name.workflow_id, []).append(name)
@@ -180,7 +182,7 @@ class Recovery:
                 await self.journal.settled([name for name in names if name.function_key not in open_ones])
 
     async def _open_assistants(self, workflow_id: str) -> set[str] | None:
-        """The functionKeys that a pipeline still executes; None where Temporal does not say."""
+        """The functionKeys that a pipeline still executes; None where Temporal does not answer."""
         try:
             description = await self.client.get_workflow_handle(workflow_id).describe(rpc_timeout=_RPC)
         except RPCError as error:

@@ -1,9 +1,10 @@
 """What every activity of the fleet has in common: :func:`safe_activity`.
 
-It writes the START, SUCCESS and ERROR markers, heartbeats from the first line, keeps the counts of
+It writes the START, SUCCESS and ERROR markers, heartbeats from the beginning, keeps the counts of
 :mod:`fleet.execution.attempts`, and turns every failure into one standard form: an ``ApplicationError`` whose type
-is the error's code and whose first detail is an :class:`~fleet.contracts.ErrorRecord`. Temporal alone repeats;
-:mod:`fleet.execution.verdicts` says whether and when it may."""
+is the error's code and whose first detail is an :class:`~fleet.contracts.ErrorRecord`. Only Temporal retries;
+:mod:`fleet.execution.verdicts` says whether and when it may.
+"""
 
 import asyncio
 import functools
@@ -33,15 +34,15 @@ class HasSettings(Protocol):
     metrics: Metrics
 
     async def place(self) -> str:
-        """The name of the journal that its calls stand in, empty where it makes none."""
+        """The name of the journal for its calls, empty where it makes none."""
         ...
 
     def holding(self) -> AbstractAsyncContextManager[None]:
-        """Let a survivor answer for the task that is running if this process dies within the block."""
+        """Let a surviving process report the running task to Temporal if this process dies within the block."""
         ...
 
     def ended(self, error: Exception | None) -> None:
-        """Hear how an attempt ended: with that error, or well."""
+        """An attempt ended: with that error, or successfully where it is None."""
         ...
 
 
@@ -64,7 +65,7 @@ def safe_activity(
         with logger.contextualize(**_context(argument)), _measured(self.metrics, info.activity_type):
             logger.info("🚀 ACTIVITY START: {}", info.activity_type)
             try:
-                # Before all else: what a process dies under before this waits for the heartbeat timeout.
+                # This comes first: if the process dies before it, the task waits for the heartbeat timeout.
                 async with self.holding():
                     attempts.at, attempts.machine = await self.place(), machine_name(self.settings.state_dir)
                     async with _beating(attempts, self.settings.heartbeat_interval_seconds):
@@ -74,7 +75,7 @@ def safe_activity(
                 raise _cancelled(attempts) from None
             except Exception as error:
                 self.ended(error)
-                # Without its cause: a vendor's exception may quote more than belongs into the history.
+                # Without its cause: a vendor's exception may quote text that must not be stored in the history.
                 raise _failed(error, attempts, argument, self.settings) from None
             self.ended(None)
             logger.info("✅ ACTIVITY SUCCESS: {}", info.activity_type)
@@ -85,7 +86,7 @@ def safe_activity(
 
 @contextmanager
 def _measured(metrics: Metrics, activity_type: str) -> Iterator[None]:
-    """Count the attempt that is the block."""
+    """Count the attempt that runs in the block."""
     began, outcome = time.monotonic(), "success"
     try:
         yield
@@ -133,7 +134,7 @@ def _refuse_after_losses(attempts: Attempts, settings: Settings) -> None:
 
 
 def _cancelled(attempts: Attempts) -> BaseException:
-    """What a cancelled activity raises: a retry where the worker is leaving, a cancellation otherwise."""
+    """What a cancelled activity raises: a retry where the worker shuts down, otherwise a cancellation."""
     name, details = activity.info().activity_type, activity.cancellation_details()
     if details is None or not details.worker_shutdown:
         logger.warning("⏹ ACTIVITY CANCELLED: {}", name)
@@ -149,7 +150,7 @@ def _cancelled(attempts: Attempts) -> BaseException:
 
 
 def _failed(error: Exception, attempts: Attempts, argument: object, settings: Settings) -> ApplicationError:
-    """Count the failure, log it, and tell Temporal whether and when to try again."""
+    """Count the failure, log it, and return the error that says to Temporal whether and when to retry."""
     info = activity.info()
     verdict = judge(
         error,

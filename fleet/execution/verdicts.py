@@ -1,9 +1,9 @@
 """What follows from a failed attempt: does it count, is it final, and how long to wait. No I/O.
 
-Failures like an outage's come in quick succession: three of them in three seconds would fail a pipeline for a
-blip of its provider. So one that comes within ``attempt_spacing_seconds`` of the begin of a counted one belongs
-to the same attempt, and the last attempt, too, lasts as long before it is final. A call that takes longer is an
-attempt of its own.
+Failures of the outage kinds come in quick succession: three of them in three seconds would fail a pipeline for a
+short interruption of its provider. So a failure within ``attempt_spacing_seconds`` of the start of a counted one
+belongs to the same attempt, and the last attempt also lasts that long before it is final. A call that takes longer
+is a separate attempt.
 """
 
 import math
@@ -26,23 +26,24 @@ from fleet.execution.attempts import Attempts
 from fleet.failures import Concerns, FailureKind
 from fleet.redaction import redact
 
-# Temporal drops a wait of nothing in silence and falls back to its own backoff.
+# Temporal silently ignores a wait of 0 and falls back to its own backoff.
 SHORTEST_WAIT_SECONDS = 0.05
 _SPREAD = 0.1
 _MAX_DOUBLINGS = 10
 _BACK_TO_QUEUE_SECONDS = 5.0
-# How long a pipeline that answers with an error is asked again: a broken release may be mended meanwhile.
+# How long a pipeline that answers with an error is asked again: a broken release may be fixed meanwhile.
 _REFUSED_SECONDS = 24 * 3600.0
-# How often in a row a request is refused as larger than a limit before that is final: its size is an estimate, so
-# that one refusal may be due to what others sent; a limit that no header tells of may be a part of the real one.
+# How often in a row a request must be refused as larger than a limit before that is final. Its size is an
+# estimate, so a single refusal may be due to what others sent; a limit that no header reports may be a part of the
+# real one.
 _TOLD_TOO_LARGE, _UNTOLD_TOO_LARGE = 2, 5
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """``final``: not to be tried again. ``benign``: nothing failed, it was only too early. ``moves``: it is final
-    since another model takes the call; its code is ``held_back``, or ``model_unusable`` where this one will not
-    do."""
+    """``final``: not to be retried. ``benign``: nothing failed, it was only too early. ``moves``: it is final
+    because another model takes the call; its code is ``held_back``, or ``model_unusable`` where this model cannot
+    be used."""
 
     record: ErrorRecord
     final: bool
@@ -52,7 +53,7 @@ class Verdict:
 
 
 def is_wait(error: Exception) -> TypeGuard[FleetError]:
-    """Whether nothing was asked of a provider yet, or it answered that it is too early."""
+    """Whether nothing was asked of a provider yet, or the provider answered that it is too early."""
     if isinstance(error, ProviderError):
         return error.retryable and not error.counts
     return isinstance(error, FleetError) and error.retryable
@@ -73,9 +74,9 @@ def judge(
 ) -> Verdict:
     """Count a failure in ``attempts`` and say what follows.
 
-    ``doing`` is what failed, for the message; ``started_at`` when the attempt was started (unix seconds, by the
-    server's clock) and ``took_seconds`` how long it took; ``waited_seconds`` the time since it was first
-    scheduled; ``patience_seconds`` how long it may wait for its call to be sent while another provider could take
+    ``doing`` is what failed, for the message; ``started_at`` is when the attempt was started (unix seconds, by the
+    server's clock) and ``took_seconds`` how long it took; ``waited_seconds`` is the time since it was first
+    scheduled; ``patience_seconds`` is how long it may wait for its call to be sent while another model could take
     it.
     """
     benign = is_wait(error)
@@ -101,7 +102,7 @@ def judge(
 def _count(
     error: Exception, attempts: Attempts, settings: Settings, started_at: float, took_seconds: float
 ) -> bool:
-    """Count a failure; whether its attempt goes on, so that nothing is final yet."""
+    """Count a failure; returns whether its attempt continues, so that nothing is final yet."""
     if not (isinstance(error, ProviderError) and error.traits.outage):
         attempts.provider_failures += isinstance(error, ProviderError) or not isinstance(error, FleetError)
         attempts.outage_at, attempts.outage_tries = 0.0, 0
@@ -119,14 +120,15 @@ def _count(
 def _final_form(
     error: Exception, attempts: Attempts, settings: Settings, doing: str, started_at: float
 ) -> FleetError | None:
-    """The error that ends it for good; None if it may be tried again."""
+    """The error that ends the activity; None if it may be retried."""
     if isinstance(error, FleetError) and not error.retryable:
         return error
     if _is_too_large(error):
         told = any("ratelimit" in name for name in error.headers)
         return error if attempts.too_large >= (_TOLD_TOO_LARGE if told else _UNTOLD_TOO_LARGE) else None
     if is_wait(error):
-        # A provider's limit is waited for without end, and a pipeline that no worker runs for.
+        # The wait for a provider's limit has no bound, and neither has the wait for a pipeline that no worker
+        # runs.
         away_seconds = started_at - attempts.backend_away_since
         return error if away_seconds > _patience_seconds(error, settings) else None
     if attempts.provider_failures < settings.max_attempts:
@@ -151,14 +153,15 @@ def _is_too_large(error: Exception) -> TypeGuard[ProviderError]:
 
 
 def _goes_to_another(error: Exception, attempts: Attempts) -> bool:
-    """Whether another provider may take the call: this one's limits have it wait, and nothing of it was sent that
-    may be paid."""
+    """Whether another model may take the call: this one waits for a limit, and nothing was sent that may be
+    paid."""
     limited = isinstance(error, HeldBack) or (isinstance(error, ProviderError) and is_wait(error))
     return limited and not attempts.may_have_sent
 
 
 def _is_unusable(error: Exception, attempts: Attempts) -> bool:
-    """Whether this model will not do, and another one may: it is not there, not for this key, or too small."""
+    """Whether this model cannot be used while another may: it does not exist, not for this key, or is too
+    small."""
     of_model = isinstance(error, ProviderError) and error.traits.concerns is Concerns.MODEL
     return (of_model or _is_too_large(error)) and not attempts.may_have_sent
 
@@ -172,23 +175,24 @@ def _message(error: Exception) -> str:
 
 
 def _wait_seconds(error: Exception, attempts: Attempts, settings: Settings) -> float:
-    """The wait that was asked for, else the backoff. Where the queue itself is shut or slowed until the provider
-    is well, the call goes back to it soon."""
+    """The wait that was asked for, otherwise the backoff. Where the queue itself is parked or slowed until the
+    provider is healthy, the call goes back to it soon."""
     asked = error.wait_seconds if isinstance(error, FleetError) else None
     if is_wait(error) and error.before_sending and not isinstance(error, BackendUnavailable):
-        # Another machine may well send it.
+        # Another machine may be able to send it.
         growth = settings.backoff_coefficient ** min(attempts.waits - 1, _MAX_DOUBLINGS)
         return min(settings.retry_initial_seconds / 2 * growth, _BACK_TO_QUEUE_SECONDS)
     if isinstance(error, ProviderError) and (error.traits.parks or error.excused):
         return random.uniform(_BACK_TO_QUEUE_SECONDS / 2, _BACK_TO_QUEUE_SECONDS)
     if _is_too_large(error):
-        return settings.retry_max_seconds  # a limit a minute is whole again by then
+        return settings.retry_max_seconds  # a limit per minute is full again by then
     if asked is None:
         doublings = max((attempts.waits or attempts.outage_tries or attempts.provider_failures) - 1, 0)
         growth = settings.backoff_coefficient ** min(doublings, _MAX_DOUBLINGS)
         asked = min(settings.retry_initial_seconds * growth, settings.retry_max_seconds)
         if attempts.outage_tries and settings.attempt_spacing_seconds:
-            # So that an attempt of several calls notices soon enough that the provider is back.
+            # So that an attempt of several calls notices soon enough that the provider has recovered.
             asked = min(asked, max(settings.attempt_spacing_seconds / 2, settings.retry_initial_seconds))
-    # Whatever a provider asked for: an operator or another process may know better by then.
+    # Bounded whatever the provider asked for: by then an operator or another process may have changed the
+    # situation.
     return min(max(asked, SHORTEST_WAIT_SECONDS), settings.retry_max_seconds)

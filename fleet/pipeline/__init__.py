@@ -1,1 +1,1 @@
-"""A pipeline: which assistant runs when and with what input, and what becomes of the whole. No I/O."""
+"""A pipeline: which assistant runs when and with what input, and what the pipeline's result is. No I/O."""

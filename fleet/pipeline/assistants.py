@@ -1,7 +1,7 @@
-"""A project's assistants, from the backend's JSON to checked ones, and who waits for whom.
+"""A project's assistants: the backend's JSON parsed and checked, and which assistant waits for which.
 
-Nothing is guessed and nobody is skipped: an assistant that lacks something ends the pipeline before
-anything is paid. Pure, since the workflow uses it too.
+Nothing is guessed and no assistant is skipped: one that lacks something ends the pipeline before anything is paid.
+Pure, since the workflow uses it too.
 """
 
 from collections.abc import Callable, Mapping
@@ -28,8 +28,8 @@ def parse_assistants(
 ) -> list[Assistant]:
     """The active assistants of a project, sorted by ``order``.
 
-    ``payload`` is the backend's decoded JSON list. ``provider_name`` gives a provider's own name for any
-    of its spellings, and raises SettingsError for one that is not configured.
+    ``payload`` is the backend's decoded JSON list. ``provider_name`` returns a provider's own name for any of its
+    spellings, and raises SettingsError for a provider that is not configured.
 
     Raises:
         NoAssistants: there is none, or none is active.
@@ -69,12 +69,12 @@ class _Row:
         self.label = key if isinstance(key, str) and key.strip() else f"number {position}"
 
     def active(self) -> bool:
-        """Whether it takes part; absent means yes."""
+        """Whether it takes part; a missing value means yes."""
         value = self._entry.get("active")
         return value is None or bool(self._checked("active", value, bool))
 
     def assistant(self, default_temperature: float, default_max_tokens: int | None) -> Assistant:
-        """The assistant, every field checked."""
+        """The assistant, with every field checked."""
         name = self._entry.get("name")
         if name is None or (isinstance(name, str) and not name.strip()):
             raise AssistantDamaged(_NAME_MISSING.format(which=f"assistant {self.label}"))
@@ -99,7 +99,7 @@ class _Row:
         return AssistantDamaged(f"assistant {self.label}: {what}. Remedy: {remedy}")
 
     def _checked(self, field: str, value: Any, kind: type) -> Any:
-        # bool is an int in Python, and never one in a database.
+        # bool is an int in Python, but never a valid number in the database.
         if not isinstance(value, kind) or (kind is not bool and isinstance(value, bool)):
             shown = repr(value)[:40].encode("ascii", "backslashreplace").decode()
             raise self._damaged(f"{field} is {shown}", f"set {field} to a {_KINDS[kind]} in the database")
@@ -226,10 +226,10 @@ def _refuse_cycle(waits_for: Mapping[str, list[str]]) -> None:
 
 
 def reads(assistant: Assistant, assistants: list[Assistant]) -> list[str]:
-    """What an assistant reads, in order: functionKeys, and topic, csv, date.
+    """The inputs of an assistant, in order: functionKeys, and topic, csv, date.
 
-    Classic rule, where ``input_keys`` is None: the date, then the output of the one before it by
-    ``order``, or the topic for the first. ``assistants`` are all of the pipeline, sorted by ``order``.
+    Default inputs, where ``input_keys`` is None: the date, then the output of the previous assistant by ``order``,
+    or the topic for the first one. ``assistants`` are all of the pipeline, sorted by ``order``.
     """
     if assistant.input_keys is not None:
         return assistant.input_keys
@@ -238,7 +238,7 @@ def reads(assistant: Assistant, assistants: list[Assistant]) -> list[str]:
 
 
 def dependencies(assistants: list[Assistant]) -> dict[str, list[str]]:
-    """For each functionKey those that it waits for."""
+    """For each functionKey, the functionKeys that it waits for."""
     return {
         assistant.function_key: [key for key in reads(assistant, assistants) if key not in PIPELINE_KEYS]
         for assistant in assistants

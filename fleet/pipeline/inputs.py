@@ -1,7 +1,7 @@
 """The pipeline's own arguments, checked before anything is paid. Pure: it runs inside the workflow.
 
-Control and bidirectional characters are refused and not stripped: what is sent to a provider and shown to
-a person must be the same text, and silently changing a user's input hides where it came from.
+Control and bidirectional characters are refused, not stripped: the text that is sent to a provider must be the
+text that a person sees, and silently changing a user's input hides where it came from.
 """
 
 import base64
@@ -35,7 +35,7 @@ csv.field_size_limit(2**31 - 1)
 
 @dataclass(frozen=True)
 class PipelineInputs:
-    """The arguments, clean. ``csv_text`` is CSV in text form, ``current_date`` YYYY-MM-DD; both may be empty."""
+    """The checked arguments. ``csv_text`` is CSV in text form, ``current_date`` YYYY-MM-DD; both may be empty."""
 
     topic: str
     project_id: str
@@ -45,7 +45,7 @@ class PipelineInputs:
 
 @dataclass(frozen=True)
 class CsvTable:
-    """A CSV whose rows all have the header's columns."""
+    """A CSV table; each row has as many values as the header has columns."""
 
     columns: list[str]
     rows: list[list[str]]
@@ -54,7 +54,7 @@ class CsvTable:
 def validate_inputs(
     topic: Any, project_id: Any, csv_data: Any, current_date: Any, *, csv_max_bytes: int
 ) -> PipelineInputs:
-    """Check a pipeline's four arguments, the rows of the CSV among them.
+    """Check a pipeline's four arguments, including the rows of the CSV.
 
     Raises:
         InputError: one of them cannot be used; the message names it and the remedy.
@@ -68,7 +68,7 @@ def validate_inputs(
 def clean_inputs(
     topic: Any, project_id: Any, csv_data: Any, current_date: Any, *, csv_max_bytes: int
 ) -> PipelineInputs:
-    """Check all of a pipeline's four arguments but the rows of the CSV, which can take a second to read.
+    """Check a pipeline's four arguments, except the rows of the CSV, which can take a second to read.
 
     Raises:
         InputError: one of them cannot be used; the message names it and the remedy.
@@ -91,7 +91,7 @@ def refuse_surplus(count: int) -> None:
 
 
 def _text(name: str, value: Any) -> str:
-    """``value`` if it is text that can be sent and shown."""
+    """``value`` if it is text that can be sent and shown; otherwise InputError."""
     if not isinstance(value, str):
         kind = "nothing" if value is None else f"a JSON {type(value).__name__}"
         raise InputError(f"{name} must be a string and is {kind}. Remedy: pass {name} as JSON text")
@@ -139,7 +139,7 @@ def _current_date(value: Any) -> str:
     if not text:
         return ""
     try:
-        # fromisoformat also takes 20250131 and 2025-W05; a pipeline's date has one form only.
+        # fromisoformat also accepts 20250131 and 2025-W05; a pipeline's date has one form only.
         if len(text) != len("2025-01-31") or date.fromisoformat(text).isoformat() != text:
             raise ValueError(text)
     except ValueError:
@@ -154,11 +154,11 @@ def csv_text_of(value: Any, csv_max_bytes: int) -> str:
     """CSV text from CSV text, base64 of it (UTF-8 or cp1250), or nothing; line ends become ``\\n``.
 
     Raises:
-        InputError: it is neither, too large, or contains characters that cannot be used.
+        InputError: it is neither, is too large, or contains characters that cannot be used.
     """
     if value is None or value == "":
         return ""
-    if isinstance(value, str) and len(value) > 2 * csv_max_bytes:  # as base64 it would be too large, too
+    if isinstance(value, str) and len(value) > 2 * csv_max_bytes:  # as base64 it would be too large as well
         _refuse_large(len(value), csv_max_bytes)
     text = _text("csv_data", value)
     if _looks_like_base64(text):
@@ -176,9 +176,9 @@ def _refuse_large(size: int, limit: int) -> None:
 
 
 def _looks_like_base64(text: str) -> bool:
-    """Whether it is one run of base64 letters, or lines of one length as mail programs break it.
+    """Whether it is one run of base64 letters, or lines of equal length as mail programs break it.
 
-    A column of plain words has the same letters, but not the same length in every line.
+    A column of plain words uses the same letters, but its lines differ in length.
     """
     if len(text) < _SHORTEST_BASE64 or not _BASE64.fullmatch(text.rstrip()):
         return False
@@ -212,7 +212,7 @@ def _not_csv(what: str) -> InputError:
 
 
 def parse_csv(text: str) -> CsvTable:
-    """Read CSV text whose delimiter is ``,`` ``;`` tab or ``|``, whichever the header line has most of.
+    """Read CSV text whose delimiter is ``,`` ``;`` tab or ``|``, whichever occurs most often in the header line.
 
     Raises:
         InputError: no header, a quote that never ends, or a row with another number of columns.
@@ -242,6 +242,6 @@ def parse_csv(text: str) -> CsvTable:
 
 
 def _numbered_rows(text: str, delimiter: str) -> list[tuple[int, list[str]]]:
-    """The rows that are not blank, each with the line that it ends on."""
+    """The rows that are not blank, each with the number of the line that it ends on."""
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     return [(reader.line_num, row) for row in reader if any(cell.strip() for cell in row)]

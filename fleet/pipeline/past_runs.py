@@ -1,4 +1,4 @@
-"""What an earlier run of a pipeline was started with and what its assistants answered, from its history."""
+"""The arguments of an earlier run of a pipeline and the answers of its assistants, read from its history."""
 
 from dataclasses import dataclass, replace
 from typing import Any
@@ -10,15 +10,15 @@ from fleet.contracts import COLLECT_FINISHED, EXECUTE_ASSISTANT, RETRY_MEMO, Ass
 
 
 async def finished_results(client: Client, run: RetryOf) -> list[AssistantResult]:
-    """The answers of a run, those that it had taken over itself among them, as another run reuses them: they
-    name the run that made them, and cost nothing.
+    """The answers of a run, including those that it reused itself, in the form in which another run reuses them:
+    they name the run that made them, and cost nothing.
 
     Raises:
         RPCError: its history cannot be read.
     """
     results: dict[str, AssistantResult] = {}
     completed = await _completed_activities(_handle(client, run))
-    # It may have ended before it had taken over all that it was to.
+    # The run may have ended before it had taken over all answers of the run that it retried.
     earlier = (await beginning_of(client, run)).retry_of
     if earlier is not None:
         results |= {one.function_key: one for one in await finished_results(client, earlier)}
@@ -32,8 +32,8 @@ async def finished_results(client: Client, run: RetryOf) -> list[AssistantResult
 
 @dataclass(frozen=True)
 class Beginning:
-    """How a run was started: ``arguments``, the run that it tries again, its ``priority`` (1 to 5, 0 where none
-    was asked for), and the id of its pipeline's first run, by which its calls are known."""
+    """How a run was started: ``arguments``, the run that it retries, its ``priority`` (1 to 5, 0 where none was
+    set), and the id of its pipeline's first run, by which its calls are identified."""
 
     arguments: list[Any]
     retry_of: RetryOf | None
@@ -66,7 +66,7 @@ def _handle(client: Client, run: RetryOf) -> WorkflowHandle[Any, Any]:
 
 
 async def _completed_activities(handle: WorkflowHandle[Any, Any]) -> list[tuple[str, list[Any]]]:
-    """Type and result of each activity that completed, of the two types that answers come from."""
+    """Type and result of each completed activity, for the two types that return answers."""
     types: dict[int, str] = {}
     completed: list[HistoryEvent] = []
     async for event in handle.fetch_history_events():

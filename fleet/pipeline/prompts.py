@@ -1,7 +1,7 @@
-"""What an assistant is sent: its user message, built in one place. Pure.
+"""The user message that is sent for an assistant, built in one place. Pure.
 
-The order is fixed: date, topic, CSV, then the outputs of earlier assistants as ``input_keys`` names them.
-An assistant without ``input_keys`` gets its one text without a heading, as it always did.
+The order is fixed: date, topic, CSV, then the outputs of earlier assistants as ``input_keys`` names them. An
+assistant without ``input_keys`` gets its one text without a heading.
 """
 
 from fleet.contracts import Assignment
@@ -13,7 +13,7 @@ TABLE_MAX_CHARACTERS = 20_000
 DIGEST_ROWS = 30
 CELL_MAX_CHARACTERS = 200
 
-#: Rough, for estimates before a call: English has about 4 characters a token, Czech about 2.7.
+#: Rough, for estimates before a call: English has about 4 characters per token, Czech about 2.7.
 CHARACTERS_PER_TOKEN = 3.2
 
 
@@ -38,7 +38,7 @@ def _section(heading: str, text: str) -> str:
 
 
 def render_csv(table: CsvTable) -> str:
-    """A CSV as a Markdown table: whole if it is small, else its size, its columns and its first rows."""
+    """A CSV as a Markdown table: all of it if it is small, otherwise its size, its columns and its first rows."""
     whole = _markdown(table.columns, table.rows)
     if len(table.rows) <= TABLE_MAX_ROWS and len(whole) <= TABLE_MAX_CHARACTERS:
         return whole
@@ -50,7 +50,7 @@ def render_csv(table: CsvTable) -> str:
 
 
 def _rows_within(table: CsvTable, characters: int) -> list[list[str]]:
-    """The first rows of a digest, fewer where they are long."""
+    """The first rows of a digest, fewer if they are long."""
     shown: list[list[str]] = []
     for row in table.rows[:DIGEST_ROWS]:
         characters -= len(_line(row))
@@ -74,5 +74,5 @@ def _cell(text: str) -> str:
 
 
 def estimate_tokens(text: str) -> int:
-    """About how many tokens a text has; at least 1."""
+    """The estimated number of tokens in a text; at least 1."""
     return max(1, round(len(text) / CHARACTERS_PER_TOKEN))

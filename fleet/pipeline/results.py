@@ -1,4 +1,4 @@
-"""Keeps what a pipeline tells within what Temporal can carry."""
+"""Keeps the results and query answers of a pipeline within what Temporal can carry."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -7,15 +7,15 @@ from fleet.contracts import PAYLOAD_MAX_BYTES, AssistantProgress, PipelineResult
 from fleet.errors import TooLarge
 from fleet.process.payload_size import payload_bytes, surely_fit, text_bytes
 
-# For what a stage says instead of an output.
+# Room for the note that replaces a stage's output.
 _NOTE_BYTES = 60
 
 
 def fit_payload_limit(result: PipelineResult) -> PipelineResult:
-    """``result``, or where its outputs are too large together, the same without the largest of them.
+    """``result`` itself; if its outputs together are too large, the same without the largest of them.
 
-    A stage whose output is left out says so in ``metadata["output_left_out_bytes"]``; its text is the
-    result of its activity, and in the answer of the query ``outputs``.
+    A stage whose output is left out says so in ``metadata["output_left_out_bytes"]``; its text is in the result of
+    its activity, and in the answer of the query ``outputs``.
     """
     if payload_bytes(result) <= PAYLOAD_MAX_BYTES:
         return result
@@ -32,8 +32,8 @@ def fit_payload_limit(result: PipelineResult) -> PipelineResult:
 
 
 def fit_progress(progress: Progress) -> Progress:
-    """``progress``, or where its outputs are too large together, the same without the largest of them; each note
-    says so."""
+    """``progress`` itself; if its outputs together are too large, the same without the largest of them; the note
+    of each affected assistant says so."""
     if surely_fit([one.output for one in progress.assistants]) or payload_bytes(progress) <= PAYLOAD_MAX_BYTES:
         return progress
     bare = replace(progress, assistants=[_left_out(one) for one in progress.assistants])
@@ -58,7 +58,7 @@ def fit_outputs(outputs: Mapping[str, str]) -> dict[str, str]:
 
 
 def _kept(outputs: Mapping[str, str], room: int) -> set[str]:
-    """Of these outputs, the smallest that take no more than that together."""
+    """The keys of the smallest of these outputs that fit into ``room`` bytes together."""
     kept = set()
     for key in sorted(outputs, key=lambda key: text_bytes(outputs[key])):
         room -= max(text_bytes(outputs[key]) - _NOTE_BYTES, 0)

@@ -28,8 +28,8 @@ _OPEN = (AssistantState.QUEUED, AssistantState.RUNNING)
 
 @dataclass(slots=True)
 class Stage:
-    """One assistant in one pipeline. Points in time are unix seconds. ``choice`` is the model that it waits for or
-    is with now; ``sent``: its call may have been answered and paid."""
+    """One assistant in one pipeline. Points in time are unix seconds. ``choice`` is the model in whose queue it
+    waits or that handles its call now; ``sent``: its call may have been answered and paid."""
 
     assistant: Assistant
     inputs: list[str]
@@ -44,7 +44,7 @@ class Stage:
     error: ErrorRecord | None = None
 
     def seconds(self, now: float) -> float:
-        """Time since it was queued, or between queueing and end."""
+        """Time since it was queued; once it has ended, the time from queueing to the end."""
         if self.queued_at is None:
             return 0.0
         return round(max((self.ended_at or now) - self.queued_at, 0.0), 3)
@@ -75,7 +75,7 @@ class Stages:
         }
 
     def ready(self, function_key: str) -> bool:
-        """Whether all that this assistant reads is there."""
+        """Whether all inputs of this assistant are available."""
         return all(self._stages[key].result is not None for key in self._stages[function_key].inputs)
 
     def done(self, function_key: str) -> bool:
@@ -83,39 +83,41 @@ class Stages:
         return self._stages[function_key].result is not None
 
     def reuse(self, result: AssistantResult) -> None:
-        """An earlier run of this pipeline has its answer; one of an assistant that is gone is left aside."""
+        """Use its answer from an earlier run of this pipeline; the answer of an assistant that no longer exists is
+        ignored."""
         stage = self._stages.get(result.function_key)
         if stage is not None:
             stage.state, stage.result = AssistantState.DONE, result
 
     def queue(self, function_key: str, now: float) -> None:
-        """It was handed to its provider's queue."""
+        """It was put on its provider's task queue."""
         stage = self._stages[function_key]
         stage.state, stage.queued_at = AssistantState.QUEUED, now
 
     def move(self, moved: AssistantMoved) -> None:
-        """Its worker tells that an attempt began or will be repeated; late news changes nothing."""
+        """Its worker reports that an attempt began or will be retried; a report that arrives after the end changes
+        nothing."""
         stage = self._stages.get(moved.function_key)
         if stage is not None and stage.state in _OPEN:
             stage.state, stage.attempt, stage.note = moved.state, moved.attempt, moved.note
             stage.sent = moved.state is AssistantState.RUNNING or moved.unsettled
 
     def choose(self, function_key: str, choice: ModelChoice, note: str) -> None:
-        """It moves to another model's queue, since nothing of it was sent."""
+        """It moves to another model's queue, since no call of it was sent."""
         stage = self._stages[function_key]
         stage.state, stage.choice, stage.note, stage.sent = AssistantState.QUEUED, choice, note, False
 
     def waits_to_be_sent(self, function_key: str) -> bool:
-        """Whether it is in its queue, or between two attempts, and no call of it is on its way."""
+        """Whether it is in its queue or between two attempts, with no call in flight."""
         return self._stages[function_key].state is AssistantState.QUEUED
 
     def drop(self, function_key: str, note: str) -> None:
-        """It is not executed after all."""
+        """It will not be executed after all."""
         stage = self._stages[function_key]
         stage.state, stage.queued_at, stage.note = AssistantState.WAITING, None, note
 
     def sent(self, function_key: str) -> bool:
-        """Whether its call may have been answered and paid already."""
+        """Whether its call may already have been answered and paid."""
         return self._stages[function_key].sent
 
     def finish(self, result: AssistantResult, now: float) -> None:
@@ -125,7 +127,7 @@ class Stages:
         stage.attempt, stage.note = result.attempts, ""
 
     def fail(self, function_key: str, error: ErrorRecord, now: float) -> None:
-        """It failed for good."""
+        """It failed and is not retried."""
         stage = self._stages[function_key]
         stage.state, stage.ended_at, stage.error, stage.note = (
             AssistantState.FAILED,
@@ -135,7 +137,7 @@ class Stages:
         )
 
     def outputs(self, function_keys: list[str] | None = None) -> dict[str, str]:
-        """What has been answered so far, by functionKey, in ``order``; of these alone where some are named.
+        """The answers so far, by functionKey, in ``order``; only of the named assistants where some are named.
 
         Raises:
             InputError: the pipeline has no such assistant.
@@ -151,7 +153,7 @@ class Stages:
         }
 
     def assignment(self, function_key: str) -> Assignment:
-        """All that this assistant works from.
+        """Everything that this assistant works with.
 
         Raises:
             KeyError: the pipeline has no such assistant.
@@ -173,7 +175,7 @@ class Stages:
         return NamedText(key, stage.assistant.name, stage.result.output if stage.result else "")
 
     def progress(self, now: float, *, with_outputs: bool) -> list[AssistantProgress]:
-        """Where each assistant stands."""
+        """The state of each assistant."""
         return [
             AssistantProgress(
                 function_key=key,
@@ -195,7 +197,7 @@ class Stages:
 
 
 def texts_of(assignment: Assignment) -> list[str]:
-    """All of an assignment that may be large."""
+    """The parts of an assignment that may be large."""
     given = (assignment.topic, assignment.csv_data, assignment.assistant.system_prompt)
     return [*(text for text in given if text), *(output.text for output in assignment.outputs)]
 

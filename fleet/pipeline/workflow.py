@@ -1,7 +1,7 @@
-"""``AssistantPipelineWorkflow``: which assistant runs when, and what becomes of the whole.
+"""``AssistantPipelineWorkflow``: which assistant runs when, and what the pipeline's result is.
 
-It decides the order and nothing else: no I/O, no provider. Timeouts and retry policy come with the plan;
-what a failure means was decided where it happened.
+It decides the order and nothing else: no I/O, no provider. Timeouts and retry policy come with the plan; the
+meaning of a failure is decided where it happened.
 """
 
 import asyncio
@@ -57,9 +57,9 @@ with workflow.unsafe.imports_passed_through():
 _LOAD_ATTEMPT = timedelta(seconds=60)
 _LOAD_SILENCE = timedelta(seconds=30)
 _LONGEST_PATIENCE_SECONDS = 3600.0
-# Characters of a CSV whose rows take some 20 ms of CPU.
+# A CSV of this many characters takes about 20 ms of CPU to read.
 _LARGE_CSV = 20_000
-#: Changes of the workflow's commands, by which histories that were recorded before are replayed as they were.
+#: Patch ids of changes in the workflow's commands; a history recorded without a patch replays as it was recorded.
 _COLLECTS_IN_PARTS = "collects-in-parts"
 _REFUSES_TOO_LARGE = "refuses-too-large"
 _CHECKS_CSV = "checks-csv-in-an-activity"
@@ -71,7 +71,7 @@ _FAIRNESS_KEY_MAX = 64
 
 @workflow.defn(name=WORKFLOW_TYPE)
 class AssistantPipelineWorkflow:
-    """Runs a project's assistants over one topic.
+    """Runs a project's assistants on one topic.
 
     Started with four positional JSON arguments: topic, project_id, csv_data, current_date.
     """
@@ -85,8 +85,8 @@ class AssistantPipelineWorkflow:
         self._warnings: list[str] = []
         self._executing: dict[str, workflow.ActivityHandle[AssistantResult]] = {}
 
-    # Untyped arguments: a foreign client's wrong type must fail the pipeline with a clear message, where
-    # the converter would fail the workflow task for ever.
+    # Untyped arguments: a wrong type from another client must fail the pipeline with a clear message; the
+    # converter would fail the workflow task again and again.
     @workflow.run
     async def run(
         self,
@@ -96,7 +96,7 @@ class AssistantPipelineWorkflow:
         current_date: Any = None,
         *surplus: Any,
     ) -> PipelineResult:
-        """Validate, load, execute; the result, or a failure with one ErrorRecord and the outputs so far."""
+        """Validate, load, execute. Returns the result, or fails with one ErrorRecord and the outputs so far."""
         try:
             refuse_surplus(len(surplus))
             self._inputs = clean_inputs(topic, project_id, csv_data, current_date, csv_max_bytes=CSV_MAX_BYTES)
@@ -125,7 +125,7 @@ class AssistantPipelineWorkflow:
 
     @workflow.query(name=PROGRESS_QUERY)
     def progress(self) -> Progress:
-        """Where the pipeline and each of its assistants stand, now."""
+        """The current state of the pipeline and of each of its assistants."""
         failed = self._state is PipelineState.FAILED
         progress = Progress(
             state=self._state,
@@ -139,27 +139,27 @@ class AssistantPipelineWorkflow:
 
     @workflow.query(name=OUTPUTS_QUERY)
     def outputs(self, function_keys: list[str] | None = None) -> dict[str, str]:
-        """What has been answered so far, by functionKey; of these assistants alone where some are named.
+        """The answers so far, by functionKey; only of the named assistants where some are named.
 
         Raises:
             InputError: the pipeline has no such assistant.
-            TooLarge: Temporal does not carry so much at once.
+            TooLarge: Temporal does not carry that many bytes at once.
         """
         return fit_outputs(self._stages.outputs(function_keys))
 
     @workflow.query(name=ASSIGNMENT_QUERY)
     def assignment(self, function_key: str) -> Assignment:
-        """All that one assistant works from; asked by its worker."""
+        """Everything that one assistant works with; queried by its worker."""
         return self._stages.assignment(function_key)
 
     @workflow.signal(name=ASSISTANT_SIGNAL)
     def assistant_moved(self, moved: AssistantMoved) -> None:
-        """A worker tells that an attempt began, or that it failed and will be repeated."""
+        """A worker reports that an attempt began, or that it failed and will be retried."""
         self._stages.move(moved)
         self._cancel_what_is_not_sent()
 
     async def _check_csv(self) -> None:
-        """Read the rows: of a large CSV in an activity, since that takes up to a second of CPU."""
+        """Read the CSV's rows; those of a large CSV in an activity, since that takes up to a second of CPU."""
         csv_text = self._inputs.csv_text
         if len(csv_text) > _LARGE_CSV and workflow.patched(_CHECKS_CSV):
             await self._prepare(CHECK_CSV, csv_text, type(None))
@@ -171,7 +171,7 @@ class AssistantPipelineWorkflow:
         return plan
 
     async def _take_over(self, failed: RetryOf) -> None:
-        """Of a pipeline that is tried again, what was answered before is not asked again."""
+        """In a retry of a pipeline, reuse the failed run's answers instead of asking again."""
         taken: set[str] = set()
         while True:
             rest = replace(failed, skip=len(taken))
@@ -181,12 +181,12 @@ class AssistantPipelineWorkflow:
                 self._stages.reuse(result)
                 taken.add(result.function_key)
             all_fit = payload_bytes(found) + OUTPUT_ESCAPED_MAX_BYTES < PAYLOAD_MAX_BYTES
-            # Where the activity is that of 0.1.0, it gives all of them each time.
+            # The activity of 0.1.0 returns all answers each time.
             if all_fit or not new or not workflow.patched(_COLLECTS_IN_PARTS):
                 return
 
     async def _prepare(self, activity: str, argument: Any, result_type: Any) -> Any:
-        """Execute an activity of the queue ``assistants``; the pipeline fails if that does."""
+        """Execute an activity of the queue ``assistants``; if it fails, the pipeline fails."""
         try:
             return await workflow.execute_activity(
                 activity,
@@ -202,10 +202,10 @@ class AssistantPipelineWorkflow:
             self._fail(_record_of(error))
 
     async def _follow(self, assistant: Assistant, plan: PipelinePlan) -> None:
-        """Wait for what this assistant reads, then execute it.
+        """Wait for the inputs of this assistant, then execute it.
 
-        After another one failed for good nothing new is sent: what waits in a queue, or between two attempts, is
-        cancelled. What is already on its way is paid for, so its answer is awaited and kept.
+        After another assistant has failed for good, nothing new is sent: calls that wait in a queue or between two
+        attempts are cancelled. Calls in flight are paid for, so their answers are awaited and kept.
         """
         key = assistant.function_key
         if self._stages.done(key):
@@ -232,7 +232,7 @@ class AssistantPipelineWorkflow:
             self._cancel_what_is_not_sent()
 
     def _too_large(self, key: str) -> TooLarge | None:
-        """Why an assistant cannot be handed what it reads, if it cannot."""
+        """The error for an assistant whose prompt and inputs are too large to pass to it; None if they fit."""
         assignment = self._stages.assignment(key)
         if surely_fit(texts_of(assignment)) or (size := payload_bytes(assignment)) <= PAYLOAD_MAX_BYTES:
             return None
@@ -242,7 +242,7 @@ class AssistantPipelineWorkflow:
         return TooLarge(what, size, PAYLOAD_MAX_BYTES, remedy)
 
     def _cancel_what_is_not_sent(self) -> None:
-        """Once one has failed, the calls that no worker has sent yet would be paid for nothing."""
+        """After a failure, cancel the calls that no worker has sent yet: they would be paid for nothing."""
         if self._error is None:
             return
         unsent = [key for key in self._executing if self._stages.waits_to_be_sent(key)]
@@ -251,13 +251,13 @@ class AssistantPipelineWorkflow:
                 self._executing[key].cancel()
 
     async def _execute(self, assistant: Assistant, plan: PipelinePlan) -> AssistantResult:
-        """The answer of the first of its models that can send it in time; in every round each has longer. One that
-        does not exist, or not for this key, is left out from then on.
+        """The answer of the first of its models that can send the call in time; in every round over the models the
+        time is longer. A model that does not exist, or not for this key, is left out from then on.
 
-        It stays with the provider that its call was *sent* to: a request reached it, or may have, and was not
-        refused as unpaid for certain. After a 429, a rejected key, an error in the provider's own words or a
-        connection that was never made it may move on; after a lost connection, a timeout, an answer of no use or a
-        worker's death under the call not.
+        The call stays with the provider that it was *sent* to: a request reached the provider, or may have, and
+        was not certainly refused without a charge. After a 429, a rejected key, an error reported by the provider
+        or a connection that was never made the assistant may move on; after a lost connection, a timeout, an
+        unusable answer or the death of a worker during the call it may not.
         """
         key, patience = assistant.function_key, plan.limits.fallback_after_seconds
         choices = [ModelChoice(assistant.provider, assistant.model), *assistant.fallback]
@@ -276,7 +276,8 @@ class AssistantPipelineWorkflow:
                 if late is None and why is None and unusable is None:
                     raise
             if late is not None and (self._stages.sent(key) or _may_have_sent(late)):
-                # What was sent is this provider's to the end; the new execution knows what the old one knew.
+                # A call that was sent stays with its provider to the end; the new execution gets what the old one
+                # knew.
                 bounded, before = False, _last_details(late) or {"untold": True}
                 continue
             note = (
@@ -320,7 +321,7 @@ class AssistantPipelineWorkflow:
             schedule_to_start_timeout=None if start_within is None else timedelta(seconds=start_within),
             start_to_close_timeout=timedelta(seconds=limits.timeout_seconds),
             heartbeat_timeout=timedelta(seconds=limits.heartbeat_timeout_seconds),
-            # Only its worker knows whether the call is on its way by now.
+            # Only its worker knows whether the call is already in flight.
             cancellation_type=workflow.ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
             retry_policy=RetryPolicy(
                 initial_interval=timedelta(seconds=limits.retry_initial_seconds),
@@ -328,18 +329,18 @@ class AssistantPipelineWorkflow:
             ),
         )
         self._executing[assistant.function_key] = executing
-        self._cancel_what_is_not_sent()  # another one may have failed while this one moved
+        self._cancel_what_is_not_sent()  # another assistant may have failed while this one moved
         try:
             result: AssistantResult = await asyncio.shield(executing)
         except asyncio.CancelledError:
-            executing.cancel()  # a pipeline that is cancelled itself waits for nobody
+            executing.cancel()  # a pipeline that is cancelled itself does not wait
             raise
         finally:
             del self._executing[assistant.function_key]
         return result
 
     def _priority(self, project_id: str) -> Priority:
-        """Projects take turns; within them, and between them, the pipeline's own priority counts."""
+        """Projects take turns by fairness key; the pipeline's own priority applies within and between projects."""
         fairness_key = project_id.encode()[:_FAIRNESS_KEY_MAX].decode("utf-8", "ignore")
         return Priority(priority_key=workflow.info().priority.priority_key, fairness_key=fairness_key)
 
@@ -351,7 +352,7 @@ class AssistantPipelineWorkflow:
         ) from None
 
     def _measure(self) -> None:
-        """Tell, but not when replayed, how this pipeline ended and how long it took."""
+        """Record, except during replay, how this pipeline ended and how long it took."""
         took = _now() - workflow.info().start_time.timestamp()
         durations = workflow.metric_meter().create_histogram_float(PIPELINE_DURATION, unit="s")
         durations.record(took, {"outcome": self._state.value})
@@ -381,39 +382,40 @@ def _now() -> float:
 
 
 def _wall_clock() -> float:
-    """The real time: for queries, which are not replayed, so that a running assistant's seconds run."""
+    """The real time, for queries, which are not replayed: the seconds of a running assistant must advance."""
     with workflow.unsafe.sandbox_unrestricted():
         return time.time()
 
 
 def _start_timeout(error: ActivityError) -> TimeoutError | None:
-    """The timeout, if it waited in its queue for too long."""
+    """The timeout, if the activity waited in its queue for too long; otherwise None."""
     cause = error.cause
     late = isinstance(cause, TimeoutError) and cause.type is TimeoutType.SCHEDULE_TO_START
     return cause if late and isinstance(cause, TimeoutError) else None
 
 
 def _given_up(error: ActivityError, code: str) -> str | None:
-    """What its worker said that gave it up unpaid for that reason, so that another model takes it."""
+    """The message of the worker that gave the call up unpaid with this code, so that another model takes it;
+    otherwise None."""
     cause = error.cause
     given_up = isinstance(cause, ApplicationError) and cause.non_retryable and cause.type == code
     return cause.message if given_up and isinstance(cause, ApplicationError) else None
 
 
 def _last_details(late: TimeoutError) -> dict[str, Any]:
-    """What the execution's last heartbeat told; see :class:`fleet.execution.attempts.Attempts`."""
+    """The details of the execution's last heartbeat; see :class:`fleet.execution.attempts.Attempts`."""
     details = late.last_heartbeat_details
     return details[-1] if details and isinstance(details[-1], dict) else {}
 
 
 def _may_have_sent(late: TimeoutError) -> bool:
-    """Whether an earlier attempt told by its heartbeat that its call was sent, or began and never ended."""
+    """Whether the last heartbeat says that an earlier attempt sent its call, or began and never ended."""
     last = _last_details(late)
     return bool(last.get("sent") or last.get("open_at") or last.get("under_way"))
 
 
 def _record_of(error: ActivityError) -> ErrorRecord:
-    """The record that the activity failed with, or one made from Temporal's own words."""
+    """The record that the activity failed with, or one made from Temporal's own failure."""
     cause = error.cause
     if isinstance(cause, ApplicationError) and cause.details and isinstance(cause.details[0], dict):
         return ErrorRecord.from_details(cause.details[0])

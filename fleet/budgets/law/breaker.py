@@ -1,14 +1,15 @@
-"""What a provider's failures mean for its queue, by their meaning and not by their number alone. Pure.
+"""What a provider's failures mean for its queue, by their kind and not only by their number. Pure.
 
 ::
 
-    closed ──(most calls of late, or the last eight, failed by the provider's own fault)──► probing
-       ▲                                                            (a call every other second) │
-       └────────(three answers in a row, or nothing called for a minute)────────────────────────┘
-    any ──(credit spent, key rejected)──► parked until an operator's word or another key
-    any ──(quota of the day)────────────► parked until its reset
+    closed ──(most recent calls, or the last eight, failed by the provider's own fault)──► probing
+       ▲                                                        (one call every two seconds) │
+       └────────(three answers in a row, or no calls for a minute)────────────────────────────┘
+    any ──(credit spent, key rejected)──► parked until the operator resumes it or the key changes
+    any ──(daily quota used up)─────────► parked until the quota's reset
 
-Calls that one machine could not send, while another one's arrive, are not the provider's fault and change nothing.
+Calls that one machine could not send, while another machine's arrive, are not the provider's fault and change
+nothing.
 """
 
 from dataclasses import dataclass, field
@@ -17,15 +18,16 @@ from fleet.budgets.law.machine_reach import Machines
 from fleet.budgets.messages import Trouble
 from fleet.failures import FailureKind, traits_of
 
-#: Calls a second while it is tried whether the provider is back.
+#: Calls per second while probing whether the provider has recovered.
 PROBE_RATE = 0.5
-#: How long a quota that comes back is waited for where the provider does not say when.
+#: How long to wait for a quota's reset where the provider does not say when it comes.
 RESET_UNKNOWN_SECONDS = 3600.0
 
 _HALF_LIFE_SECONDS = 10.0
 _MIN_FAILURES = 4.5
 _FAILED_SHARE = 0.5
-# However much was answered before, and before a call that is tried again has used up its attempts.
+# Enough on its own, however many calls were answered before; and few enough that a retried call has not yet used
+# up its attempts.
 _FAILED_IN_A_ROW = 7.5
 _REFUSED_SHARE = 0.85
 _MIN_REFUSALS = 8.0
@@ -35,9 +37,9 @@ _FORGOTTEN_SECONDS = 60.0
 
 @dataclass(slots=True)
 class Breaker:
-    """``state`` is ``closed``, ``probing`` or ``parked``; ``why`` says what brought it there. ``until`` is when a
-    parked one opens by itself (unix seconds), None: not before somebody does something. ``unsent`` are calls in a
-    row that failed before they were sent, on any of the ``machines``."""
+    """``state`` is ``closed``, ``probing`` or ``parked``; ``why`` is the reason for it. ``until`` is when a parked
+    breaker closes by itself (unix seconds), None: only after an intervention. ``unsent`` counts calls in a row
+    that failed before they were sent, on any of the ``machines``."""
 
     state: str = "closed"
     why: str = ""
@@ -53,8 +55,8 @@ class Breaker:
     machines: Machines = field(default_factory=Machines)
 
     def take(self, answered: int, troubles: list[Trouble], now: float, machine: str = "") -> None:
-        """Calls of that machine which were answered, and those that failed, since the last time. Where it is not
-        known, what was not sent counts like the rest."""
+        """Process the answered and failed calls of a machine since its last report. Where the machine is not
+        known, calls that failed before they were sent count like the others."""
         self._fade(now)
         self.good += answered
         if machine:
@@ -81,7 +83,7 @@ class Breaker:
                 self.close()
 
     def _apart(self, machine: str, answered: int, troubles: list[Trouble], now: float) -> list[Trouble]:
-        """The troubles without those of calls that were not sent."""
+        """Record the calls that failed before they were sent; returns the other troubles."""
         lost = [trouble for trouble in troubles if traits_of(_failure_kind(trouble)).before_sending]
         rest = [one for one in troubles if one not in lost]
         count, why = sum(one.count for one in lost), "".join(f"{one.meaning}: {one.detail}" for one in lost[-1:])
@@ -122,8 +124,8 @@ class Breaker:
             self.until = now + (trouble.wait_seconds or RESET_UNKNOWN_SECONDS)
 
     def pass_time(self, now: float, *, in_flight: bool = False) -> bool:
-        """Open what was parked until now, and what nobody has had a use for; whether it was. Calls ``in_flight``
-        that nothing is heard of are no sign of health."""
+        """Close a parked breaker whose time is over, and a probing one without any calls for a minute; whether it
+        closed. Calls ``in_flight`` without an outcome yet are no sign of health."""
         if self.state == "closed":
             self._see_whether_all_are_cut_off(max(now, self.at))
         if self.state == "probing" and not in_flight and now - self.at > _FORGOTTEN_SECONDS:
@@ -135,7 +137,7 @@ class Breaker:
         return False
 
     def close(self) -> None:
-        """All is well again, or somebody says so."""
+        """The provider is healthy again, or is declared healthy."""
         self.state, self.why, self.until, self.rejected_key = "closed", "", None, ""
         self.good = self.failed = self.refused = self.in_a_row = self.unsent = 0.0
         self.answers = 0
@@ -148,7 +150,7 @@ def _troubles(trouble: Trouble) -> bool:
 
 
 def _failure_kind(trouble: Trouble) -> FailureKind:
-    """During a roll, a process of a later release may tell of what this one does not know."""
+    """During a roll, a process of a later release may report a kind that this release does not know."""
     try:
         return FailureKind(trouble.meaning)
     except ValueError:

@@ -17,34 +17,36 @@ _AFTER_REST_SHARE = 0.2
 _FIRST_RATE = 10.0
 _MIN_LEARNED_RATE = 0.2
 _COUNTED_SECONDS = 60.0
-# What a call costs where the processes do not say.
+# Cost of a call where the processes do not report one.
 _FIRST_COSTS = {Limited.REQUESTS: 1.0, Limited.TOKENS: 1000.0, Limited.INPUT_TOKENS: 1000.0}
 _FIRST_COST = 800.0
-# After trouble the rate climbs from 0 to the whole limit within so long; longer where the provider asked for it.
+# After an outage, a parked state or a slow down the rate rises linearly, from 0 to the whole limit within this
+# time; after a slow down, which the provider asked for, it takes longer.
 _AFTER_TROUBLE_RATE = 1.0
 _RECOVERY_SECONDS, _SLOW_SECONDS = 30.0, 120.0
 _SLOWER, _LOWER = 0.5, 0.8
-# How fast it is learned and forgotten how many calls a second go back unsent, and what each one weighs.
+# Half-life of the average of calls per second that go back unsent, and the weight of each such call.
 _WEIGHED_HALF_LIFE_SECONDS = 2.0
 _WEIGHT = math.log(2) / _WEIGHED_HALF_LIFE_SECONDS
-# Of such calls so many more are dispatched, at most; processes spend some milliseconds on each.
+# How many more calls are dispatched to make up for those that go back unsent, at most; processes spend some
+# milliseconds on each.
 _MIN_UNSENT, _MAX_UNSENT_SHARE, _SURPLUS, _MAX_DISPATCHED = 0.05, 0.95, 1.25, 100.0
-# While processes find out that their budget is kept again, they report seldom; see ``Reporter``.
+# Until processes notice that the budget workflow runs again, they report rarely; see ``Reporter``.
 _RETURN_SECONDS = 30.0
 
-#: Why a budget is shut that begins beside a queue that dispatches nothing.
+#: Reason of the pause of a new budget whose queue dispatches nothing when the budget starts.
 SHUT_BEFORE = "the queue was shut when its budget began anew. Remedy: `fleet resume` its provider"
 
 
 @dataclass(slots=True)
 class Budget:
-    """The state of one queue's budget; plain data, so that a workflow can carry it on.
+    """The state of one queue's budget; plain data, so that a workflow can carry it over.
 
-    ``configured`` are the settings' limits, ``chosen`` the operator's, which win. ``flying`` are each process's
-    calls that have not ended, and when it told of them. ``heard_rate`` is what the last report was followed by.
-    ``held_models`` have no quota until then; ``unsent`` and ``sent`` are how many of the queue's calls a second
-    went back unsent for their sake and how many did not, as of ``weighed_at``. ``settling``: the
-    budget was not kept until ``missed_at``, and not every process has reported since.
+    ``configured`` are the settings' limits, ``chosen`` the operator's, which override them. ``flying`` holds, for
+    each process, its number of calls in flight and the time of that report. ``heard_rate`` is the rate that the
+    last report led to. ``held_models`` have no quota for a time; ``unsent`` and ``sent`` are how many of the
+    queue's calls per second went back unsent because of that and how many did not, as of ``weighed_at``.
+    ``settling``: the budget workflow did not run until ``missed_at``, and not every process has reported since.
     """
 
     queue: str
@@ -76,14 +78,14 @@ class Budget:
     unheard: Unheard = field(default_factory=Unheard)
 
     def open(self, opening: Opening, now: float) -> None:
-        """A process will poll the queue."""
+        """A process announces that it will poll the queue."""
         self.roster.opened(opening.home, now)
         self.configured = opening.limits
         self.exact = opening.exact and opening.rate is not None
         self.costs = opening.costs or self.costs
         self.call_seconds = opening.timeout_seconds
         if not self.begun:
-            # What the queue dispatches now stays until something is known.
+            # The queue keeps its current rate until something is known.
             self.begun = True
             if opening.rate == 0:
                 self.paused = SHUT_BEFORE
@@ -91,7 +93,7 @@ class Budget:
         self._set_limits(now)
 
     def limit(self, limits: LimitSettings, now: float) -> None:
-        """The operator's limits are these now; what is None is left to the settings and the provider."""
+        """Set the operator's limits; where one is None, the settings and the provider decide."""
         before = self._open_rate()
         self.chosen = limits
         self._set_limits(now)
@@ -120,24 +122,24 @@ class Budget:
         return self.buckets[what]
 
     def pause(self, why: str) -> None:
-        """The operator shuts the queue."""
+        """The operator pauses the queue."""
         self.paused = why
 
     def resume(self, now: float) -> None:
-        """The operator opens the queue, whatever shut it."""
+        """The operator resumes the queue, whatever stopped it."""
         self.paused = None
         self.resumes += 1
         self._open_again(now)
 
     def new_key(self, mark: str, now: float) -> None:
-        """The provider's key is another one now."""
+        """The provider's key has changed; ``mark`` is that of the new one."""
         if (known := self.key_in_trouble) and mark != known:
             self.resumes += 1
             self._open_again(now)
 
     @property
     def key_in_trouble(self) -> str:
-        """The mark of the key that was rejected, or of which a model has no quota; empty where there is none."""
+        """The mark of the key that was rejected, or that has no quota for a model; empty where there is none."""
         return self.breaker.rejected_key or next((model.key for model in self.held_models.values()), "")
 
     def _open_again(self, now: float) -> None:
@@ -147,8 +149,9 @@ class Budget:
         self.bound.begin(_AFTER_TROUBLE_RATE, now, _RECOVERY_SECONDS if troubled else 0.0)
 
     def missed(self, now: float) -> None:
-        """For a while nobody kept the budget, and the processes went on; now it is kept again. Until all have told
-        what they did, levels and silence say nothing, and the rate is what comes back."""
+        """The budget workflow did not run for a while, the processes continued, and now it runs again. Until all
+        of them have reported what they did, neither levels nor silence mean anything, and the rate is the
+        refill."""
         if self.missed_at and now < self.missed_at + 2 * _RETURN_SECONDS:
             return
         self.settling, self.missed_at = True, now
@@ -161,7 +164,7 @@ class Budget:
             bucket.level = max(bucket.level, bucket.unheard)
 
     def pass_time(self, now: float) -> None:
-        """See what time alone changes."""
+        """Apply what changes with time alone."""
         kept = 0.5 ** (max(now - self.weighed_at, 0.0) / _WEIGHED_HALF_LIFE_SECONDS)
         self.unsent, self.sent, self.weighed_at = self.unsent * kept, self.sent * kept, max(now, self.weighed_at)
         self.held_models = {name: one for name, one in self.held_models.items() if one.until > now}
@@ -181,12 +184,12 @@ class Budget:
             self._rest(now)
 
     def _rest_seconds(self) -> float:
-        """Silence after which nothing is trusted any more."""
+        """Seconds without a report after which the levels are not trusted."""
         return max(_REST_SECONDS, _REST_CALLS / self.heard_rate + _RISE_SECONDS)
 
     @property
     def resting(self) -> bool:
-        """Whether nothing has been heard for so long that the levels are not known."""
+        """Whether there have been no reports for so long that the levels are not known."""
         return self.heard_at is None
 
     def _rest(self, now: float) -> None:
@@ -198,11 +201,11 @@ class Budget:
             self.bound.begin(rate, now)
 
     def _whole(self) -> float | None:
-        """Calls a second that the limits give back; None where none is known."""
+        """Calls per second that the limits refill; None where no limit is known."""
         return min((bucket.pace for bucket in self.buckets.values()), default=None)
 
     def take(self, report: Report, now: float) -> None:
-        """One process's report."""
+        """Process one process's report."""
         self.unheard.hear(report, now)
         self.pass_time(now)
         self.roster.heard(report.machine, now)
@@ -211,7 +214,7 @@ class Budget:
         self.sent += report.calls * _WEIGHT
         if not (report.calls or report.answered or report.troubles or any(report.spent.values())):
             self.breaker.machines.take(report.machine, 0, "", now, arrived=False)
-            return  # only that calls are on their way
+            return  # it only says that calls are in flight
         if self.resting:
             self.bound.at = now
             for bucket in self.buckets.values():
@@ -280,7 +283,7 @@ class Budget:
         bucket.observe(remaining, age_seconds, self.unheard.calls(now, now - age_seconds) * bucket.mean_cost)
 
     def _know(self, reading: Reading, now: float) -> None:
-        """A limit that headers tell of has its bucket, at the height that holds."""
+        """A limit that headers report gets a bucket with the refill that applies."""
         wanted = self._wanted().get(reading.what)
         refill = reading.refill if wanted is None else min(wanted, reading.refill)
         bucket, moment = (
@@ -288,7 +291,7 @@ class Budget:
             now - reading.age_seconds,
         )
         if bucket.told_at is not None and moment < bucket.told_at:
-            return  # a newer answer has told of it
+            return  # a newer answer has reported it
         bucket.told_at = moment
         bucket.capped = wanted is not None and wanted < 0.98 * reading.refill
         bucket.learned = False
@@ -306,7 +309,7 @@ class Budget:
         read = {str(reading.what): reading.remaining for reading in report.readings if reading.refused}
         ample = bool(read) and all(self.buckets[what].ample(left) for what, left in read.items())
         short = [what for what, left in read.items() if left < self.buckets[what].largest_cost]
-        # Where enough is left of all that the provider tells of, it counts something else too.
+        # Where enough is left of every reported limit, the provider counts something else too.
         for what in short or ([] if ample else [min(self.buckets, key=self._headroom)]):
             self.buckets[what].refuse(wait, whole=read[what] if short else None)
             self.buckets[what].unsure = self.settling
@@ -320,7 +323,7 @@ class Budget:
 
     def _slow_down(self, share: float, before: float, now: float) -> None:
         used = max(min(before, self.pace), min(before, _AFTER_TROUBLE_RATE))
-        # No slower than a provider in trouble is probed: what limits below that are known of hold beside it.
+        # No slower than a failing provider is probed: known limits below that apply in addition.
         self.bound.cut(max(share * used, PROBE_RATE), now, _SLOW_SECONDS)
 
     def _headroom(self, what: str) -> float:
@@ -328,11 +331,11 @@ class Budget:
         return bucket.left / bucket.mean_cost
 
     def allowed(self) -> float:
-        """Calls a second by the limits alone."""
+        """Calls per second allowed by the limits alone."""
         return max(min([*(bucket.rate() for bucket in self.buckets.values()), UNLIMITED]), MIN_RATE)
 
     def _open_rate(self) -> float:
-        """Calls a second unless somebody has shut the queue."""
+        """Calls per second if the queue is neither paused nor parked."""
         bounds = [self.allowed()]
         if self.breaker.state == "probing":
             bounds.append(PROBE_RATE)
@@ -341,13 +344,13 @@ class Budget:
         return max(min(bounds), MIN_RATE)
 
     def rate(self) -> float:
-        """Calls a second that may be sent. Time is as of the last report or :meth:`pass_time`."""
+        """Calls per second that may be sent, as of the last report or :meth:`pass_time`."""
         shut = self.paused is not None or self.breaker.state == "parked"
         return 0.0 if shut else self._open_rate()
 
     def dispatch_rate(self) -> float:
-        """Calls a second that the queue may dispatch. While calls of a model go back unsent it dispatches so many
-        more that none takes another's turn; the processes' gates then keep the rate."""
+        """Calls per second that the queue may dispatch. While a model's calls go back unsent, the queue dispatches
+        enough more that these take no capacity from other calls; the processes' gates then keep the rate."""
         rate = self.rate()
         if not (rate and self.held_models and self.unsent > _MIN_UNSENT):
             return rate

@@ -1,9 +1,10 @@
-"""Hears reports as they come, late ones too, and tells the budget when they were sent. Pure: no I/O, no clock.
+"""Receives reports, late ones too, and passes them to the budget with the time they were sent. Pure: no I/O, no
+clock.
 
-While nobody kept the budget its signals have waited, and then come all at once: each is taken at the moment that
-it was sent, so that what refilled meanwhile is set against what was spent. A process that could not report for a
-while says as little of the present. Machines' clocks differ; a report is late by what it is later than the
-promptest of its machine.
+While the budget workflow did not run, its signals waited, and then arrive all at once: each is processed as of the
+moment it was sent, so that the refill since then offsets what was spent. A process that could not report for a
+while says as little about the present. Machines' clocks differ; a report's delay is measured against the promptest
+report of its machine.
 """
 
 from dataclasses import dataclass, replace
@@ -11,23 +12,24 @@ from dataclasses import dataclass, replace
 from fleet.budgets.law.budget import Budget
 from fleet.budgets.messages import Report
 
-#: News that waited for this long counts, but tells of no present.
+#: A report older than this is counted, but says nothing about the present.
 STALE_SECONDS = 15.0
 
 LATE_SECONDS = 2.0
-# A clock may drift: the promptest report is forgotten by so much of the time that passes, of the last seconds.
+# A clock may drift: the smallest delay is raised by this share of the time that passes, of at most these seconds.
 _DRIFT, _DRIFT_SECONDS = 0.02, 10.0
-# A clock is off, and its news not old, where so many reports in a row are late by the same.
+# If this many reports in a row have the same delay, the clock is wrong and the reports are not old.
 _STEADY_SECONDS, _STEADY_REPORTS = 2.0, 3
 _APART_SECONDS = 0.5
 _FORGOTTEN_SECONDS = 3600.0
-# A process that tells of calls from so long ago could not report meanwhile.
+# A process that reports calls from this long ago could not report meanwhile.
 _HELD_SECONDS, _HELD_REPORTS = 10.0, 3.0
 
 
 @dataclass(slots=True)
 class _Clock:
-    """One machine's clock: the least ``age`` of its reports by ours, and how its last ones came."""
+    """One machine's clock: the ``least`` age of its reports by the server's clock, and how the last ones
+    arrived."""
 
     least: float
     age: float
@@ -36,14 +38,15 @@ class _Clock:
 
 
 class ReportIntake:
-    """The ear of one budget."""
+    """The report intake of one budget."""
 
     def __init__(self, budget: Budget) -> None:
         self._budget = budget
         self._clocks: dict[str, _Clock] = {}
 
     def take(self, report: Report, now: float) -> float | None:
-        """Tell the budget; the seconds that the machine's clock is behind, if that was just found out."""
+        """Pass the report to the budget; returns the seconds that the machine's clock is behind, if just
+        detected."""
         late, off = self._late(report, now)
         if late > LATE_SECONDS or self._held_back(report):
             self._budget.missed(now)

@@ -10,7 +10,7 @@ _WORTH_TELLING = 0.1
 
 
 def describe(budget: Budget) -> BudgetStatus:
-    """How it stands, as of the last time that was told."""
+    """The budget's status, as of the last report or :meth:`Budget.pass_time`."""
     return BudgetStatus(
         queue=budget.queue,
         rate=round(budget.rate(), 4),

@@ -1,4 +1,5 @@
-"""What a call passes on its way to the provider within one process: costs, gate, and the report of how it went."""
+"""The steps of a call before and after it is sent, within one process: cost estimate, gate, report of the
+outcome."""
 
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -17,13 +18,13 @@ from fleet.errors import HeldBack, ProviderError
 from fleet.failures import FailureKind
 from fleet.providers.base import LlmAnswer, LlmRequest
 
-# A resume is seen within so long.
+# A resume is noticed within this time.
 _RESUME_SEEN_SECONDS = 2.0
 
 
 class Admission:
-    """The way to one provider's calls, of one queue. ``used_key`` gives a mark of the key that was used last;
-    ``of_one_model``: the queue has the calls of one model alone."""
+    """Admits the calls of one queue of a provider. ``used_key`` returns a mark of the key that was used last;
+    ``of_one_model``: the queue has the calls of one model only."""
 
     def __init__(
         self,
@@ -48,11 +49,12 @@ class Admission:
     async def admitted(
         self, request: LlmRequest, longest_seconds: float = LONGEST_HOLD_SECONDS, *, begun: bool = False
     ) -> AsyncIterator["Admitted"]:
-        """Wait until the call may be made; it is to be taken within the block. One that was not, since it had been
-        answered before, takes nothing of the limit. ``begun``: it runs at the provider already.
+        """Wait until the call may be made; the caller has to call ``take`` within the block. A call that was not
+        taken, since it had been answered before, uses nothing of the limit. ``begun``: it already runs at the
+        provider.
 
         Raises:
-            HeldBack: it has to wait for longer than that.
+            HeldBack: it has to wait for longer than ``longest_seconds``, or its model has no quota.
         """
         if self.held_models:
             await self._open_if_resumed()
@@ -74,8 +76,8 @@ class Admission:
         return await self.reporter.watch.directive(held_seconds, holds_model=bool(self.held_models))
 
     def _cost(self, request: LlmRequest) -> Cost:
-        """What the call will take of the limits. A request that one of them never has room for takes no tokens: it
-        is refused, and must neither wait for them nor have others wait."""
+        """What the call will take of the limits. A request larger than one of them takes no tokens: it will be
+        refused, so it must neither wait for tokens nor make others wait."""
         cost = self.costs.estimate(request)
         return {Limited.REQUESTS: 1.0} if self.sizes.exceeded_by(request.model, cost) else cost
 
@@ -88,7 +90,7 @@ class Admission:
             self.held_models.release()
 
     def refused(self, model: str, error: ProviderError) -> None:
-        """A call was refused for the sake of a limit, or of the model's quota."""
+        """A call was refused because of a limit or of the model's quota."""
         last = self.reporter.watch.last
         self.resumes = last.resumes if last is not None else self.resumes
         if error.traits.holds_model:
@@ -97,12 +99,12 @@ class Admission:
             self.gate.refused(error.wait_seconds)
 
     async def budget_status(self) -> BudgetStatus | None:
-        """How the queue's budget stands; None where nobody knows."""
+        """The status of the queue's budget; None where no pipeline worker runs it."""
         return await self.reporter.watch.budget_status()
 
 
 class Admitted:
-    """A call that its limits have room for."""
+    """A call that the limits have room for."""
 
     def __init__(self, admission: Admission, request: LlmRequest, cost: Cost) -> None:
         self._admission = admission
@@ -112,12 +114,12 @@ class Admitted:
         self.taken = False
 
     def take(self) -> None:
-        """It will be sent, perhaps only after the admission's block has ended."""
+        """Mark the call as one that will be sent, perhaps only after the admission's block has ended."""
         self.taken = True
 
     @contextmanager
     def sending(self) -> Iterator[None]:
-        """It is on its way within the block; a failure is reported to gate and budget."""
+        """The call is in flight within the block; a failure is reported to gate and budget."""
         self._sent_at = time.monotonic()
         with self._admission.reporter.call(self._cost):
             try:
@@ -129,7 +131,7 @@ class Admitted:
                 raise
 
     def answered(self, answer: LlmAnswer) -> None:
-        """Tell gate and budget of the answer."""
+        """Report the answer to gate and budget."""
         admission, readings = self._admission, limits_in(answer.headers)
         actual = admission.costs.actual(self._request, answer)
         admission.reporter.answered(self._cost, actual, readings, self._sent_at)
@@ -138,7 +140,8 @@ class Admitted:
         admission.mixing.heard(self._request.model, readings)
 
     def _failed(self, error: ProviderError) -> ProviderError:
-        """Tell gate and budget; the error as it is understood here."""
+        """Report the failure to gate and budget; returns the error, with a more precise kind where one is known
+        here."""
         admission, readings = self._admission, limits_in(error.headers)
         admission.sizes.heard(self._request.model, readings)
         if error.failure_kind is FailureKind.RATE and (oversize := self._oversize(readings)):

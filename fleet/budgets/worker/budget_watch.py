@@ -1,8 +1,9 @@
-"""How a queue's budget stands, as one process sees it, and what its gate is told of that.
+"""The status of a queue's budget as one process sees it, and the directive that its gate gets from that.
 
-Where the server lets the queue's rate be set, the queue itself obeys the budget, and only a call that was held
-for a while asks whether the queue has been shut meanwhile. Elsewhere every call goes by the budget's word: the
-budget is asked once a second at most, by more than ten processes less often, and only while calls want to pass.
+Where the server lets the queue's rate be set, the queue itself keeps the budget's rate, and only a call that was
+held for a while asks whether the queue has been paused or parked meanwhile. Elsewhere every call follows the
+budget's directive: the budget is queried at most once a second, less often with more than ten processes, and only
+while calls want to pass.
 """
 
 import asyncio
@@ -21,22 +22,22 @@ from fleet.budgets.task_queues import QueueRate, pollers
 from fleet.budgets.worker.gate import Directive
 
 _RPC = timedelta(seconds=3)
-#: Age at which a standing is asked for anew, by those who ask for it now and then.
+#: Age at which a status is queried again by occasional callers.
 FRESH_SECONDS = 1.0
-# How old a rate may be that a gate keeps; with more than ten processes so much older.
+# How old a rate may be that a gate keeps; with more than ten processes it may be proportionally older.
 _MIN_POLL_SECONDS, _MAX_POLL_SECONDS, _POLLS_A_SECOND = 1.0, 2.0, 10.0
 _HELD_SECONDS = 1.0
-# A gate waits for the answer where the last one is older than that; else it goes on by that one meanwhile.
+# A gate waits for the answer if the last one is older than this; otherwise it uses the last one meanwhile.
 _OLD_SECONDS = 5.0
 # Where no pipeline worker runs, a query may wait for its deadline.
 _UNKEPT_SECONDS = 5.0
 
 
 class Watch:
-    """One queue's budget. ``first_rate`` is what the whole fleet may send a second while nothing is known.
+    """One queue's budget. ``first_rate`` is what the whole fleet may send per second while nothing is known.
 
-    ``last`` is what the budget said last, None: nothing yet, or there is no such budget; ``kept``: it answered
-    when it was asked last.
+    ``last`` is the last status received, None: none yet, or there is no such budget. ``kept``: the budget answered
+    the last query.
     """
 
     def __init__(
@@ -56,19 +57,19 @@ class Watch:
         self._by_gates = False
 
     def opened(self, found: QueueRate) -> None:
-        """The server has told what it does with the queue's rate."""
+        """Record what the server does with the queue's rate."""
         self._opened = found
 
     @property
     def exact(self) -> bool:
-        """Whether the queue itself obeys the budget."""
+        """Whether the queue itself keeps the budget's rate."""
         return self._opened.exact and (self.last is None or self.last.exact)
 
     async def budget_status(self, at_most_seconds: float = FRESH_SECONDS) -> BudgetStatus | None:
-        """How the budget stands, at most so old; None where no pipeline worker runs it."""
+        """The budget's status, at most ``at_most_seconds`` old; None where no pipeline worker runs it."""
         self._ask_anew(at_most_seconds)
         if self._asking is not None:
-            await asyncio.shield(self._asking)  # others wait for it too
+            await asyncio.shield(self._asking)  # other callers wait for it too
         return self.last if self.kept else None
 
     def _ask_anew(self, at_most_seconds: float) -> None:
@@ -79,12 +80,12 @@ class Watch:
 
     def _paced_by_queue(self, *, holds_model: bool) -> bool:
         """Whether the queue dispatches no more than may be sent. While a model has no quota it dispatches more,
-        since many go back unsent."""
+        since many calls go back unsent."""
         return self.exact and not holds_model and not (self.last is not None and self.last.held_models)
 
     async def directive(self, held_seconds: float, *, holds_model: bool = False) -> Directive:
-        """What the budget says to a call that the gate held for so long; ``holds_model``: this process knows of a
-        model without quota."""
+        """The budget's directive for a call that the gate has held for ``held_seconds``; ``holds_model``: this
+        process knows of a model without quota."""
         self._by_gates = not self._paced_by_queue(holds_model=holds_model)
         if not self._by_gates:
             if held_seconds < _HELD_SECONDS:
@@ -96,7 +97,7 @@ class Watch:
         old = self._processes is None or self._clock() - self._answered_at > _OLD_SECONDS
         if self._asking is not None and old:
             await asyncio.shield(self._asking)
-        # With nobody to ask, what was said last goes on.
+        # If the budget does not answer, its last status stays in force.
         rate, shut = (self._first_rate, False) if self.last is None else (self.last.rate, self.last.holds)
         return Directive(shut, queue_holds=self._opened.settable, pace=rate / (self._processes or 1))
 
@@ -105,7 +106,7 @@ class Watch:
         try:
             self.last = await self._handle.query(STATUS_QUERY, result_type=BudgetStatus, rpc_timeout=_RPC)
             if self._by_gates or not self._paced_by_queue(holds_model=False):
-                # One whose slots are full of calls that wait does not poll.
+                # A process whose slots are full of waiting calls does not poll.
                 self._processes = max(await pollers(self._client, self._queue), self.last.processes, 1)
         except (RPCError, WorkflowQueryFailedError) as error:
             kept = False

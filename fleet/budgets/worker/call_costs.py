@@ -1,7 +1,8 @@
 """What a call costs of each limit: estimated before it is sent, corrected when its usage is known.
 
-How a vendor charges stands in its :class:`fleet.providers.spec.VendorSpec`. Sources: the providers' rate limit
-pages."""
+How a vendor charges is defined in its :class:`fleet.providers.spec.VendorSpec`. Sources: the providers' rate limit
+pages.
+"""
 
 from dataclasses import dataclass
 
@@ -26,7 +27,7 @@ class _Learned:
 
 
 def first_cost(kind: Kind) -> Cost:
-    """What a call costs of which nothing is known: a page or two of input, an answer of no set length."""
+    """Cost of a call about which nothing is known: a page or two of input, an answer without a set length."""
     return _cost(kind, None, _INPUT_TOKENS, _OUTPUT_TOKENS)
 
 
@@ -40,14 +41,14 @@ def _cost(kind: Kind, max_tokens: int | None, tokens_in: float, tokens_out: floa
 
 
 class Costs:
-    """The costs of one provider's calls; learns from their usage, by model."""
+    """The costs of one provider's calls; learns from their usage, per model."""
 
     def __init__(self, kind: Kind) -> None:
         self._kind = kind
         self._learned: dict[str, _Learned] = {}
 
     def estimate(self, request: LlmRequest) -> Cost:
-        """What a call will cost, about."""
+        """The estimated cost of a call."""
         learned = self._learned.get(request.model, _Learned())
         characters = len(request.system_prompt) + len(request.user_message)
         tokens = characters / learned.characters_per_token + _OVERHEAD_TOKENS
@@ -56,7 +57,7 @@ class Costs:
         return _cost(self._kind, most, tokens, answer)
 
     def actual(self, request: LlmRequest, answer: LlmAnswer) -> Cost:
-        """What it did cost."""
+        """The actual cost of an answered call."""
         self._learn(request, answer)
         free = 0 if spec_of(self._kind).cached_input_counts else answer.cached_input_tokens
         return _cost(self._kind, request.max_tokens, answer.input_tokens - free, answer.output_tokens)

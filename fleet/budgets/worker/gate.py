@@ -1,9 +1,10 @@
 """Holds single calls back within one process, where the queue's rate is too coarse: sizes, bursts, refusals.
 
-The rate is right on average; the gate sees to the single call. It waits until what headers said remains will
-cover it, stops all calls for as long as a refusal asked, and afterwards comes back by steps, each process at a
-moment of its own. Where the server does not let a queue's rate be set, or divides the queue, the gates keep the
-peace: each asks for the budget's word on every call, and holds it or keeps a pace accordingly.
+The rate is right on average; the gate controls the single call. It waits until what headers said remains covers
+the call, stops all calls for as long as a refusal asked, and afterwards raises its rate by steps; each process
+ends its stop at a slightly different moment. Where the server does not let a queue's rate be set, or divides the
+queue, the gates keep the rate: each asks for the budget's directive on every call, and holds or paces the call
+accordingly.
 """
 
 import asyncio
@@ -17,9 +18,9 @@ from fleet.budgets.worker.call_costs import Cost
 from fleet.budgets.worker.limit_headers import HeaderReading
 from fleet.contracts import Limited
 
-#: Longest time that a call is held here; one that must wait longer goes back to its queue.
+#: Longest time that a call is held here; a call that must wait longer goes back to its queue.
 LONGEST_HOLD_SECONDS = 20.0
-#: When a call that found the provider shut comes back to its queue.
+#: Wait before a call that found its queue paused or parked is dispatched again.
 BACK_SECONDS = 5.0
 
 _UNTOLD_WAIT_SECONDS = 1.0
@@ -29,17 +30,17 @@ _TRUSTED_SECONDS = 30.0
 _COUNTED_SECONDS = 5.0
 _MIN_PACE = 0.5
 _PACE_GROWTH = 0.1
-# What the budget's pace lets through at once after a silence; a queue does the same.
+# How much the budget's pace lets through at once after an idle time; a queue does the same.
 _CREDIT_SECONDS = 1.0
 _ROUNDING = 1e-6
 
 
 @dataclass(frozen=True, slots=True)
 class Directive:
-    """What the budget says to a call that could be sent by all else.
+    """The budget's instruction for a call that everything else allows to be sent.
 
-    ``shut``: none is to be sent. ``queue_holds``: then the queue dispatches none either, so that the call may wait
-    there. ``pace`` is this process's calls a second; None: the queue sees to that.
+    ``shut``: no call may be sent. ``queue_holds``: the queue then dispatches none either, so the call may wait
+    there. ``pace`` is this process's calls per second; None: the queue paces them.
     """
 
     shut: bool = False
@@ -47,7 +48,7 @@ class Directive:
     pace: float | None = None
 
 
-#: Gives the budget's word to a call that was held for so many seconds.
+#: Returns the budget's directive for a call that was held for this many seconds.
 Ask = Callable[[float], Awaitable[Directive]]
 
 
@@ -61,14 +62,15 @@ async def _no_look() -> None:
 
 @dataclass(slots=True)
 class _Sent:
-    """A call that has passed, at that moment of the clock."""
+    """A call that has passed the gate, at the moment ``at`` of the clock."""
 
     at: float
     cost: Cost
 
 
 class _Level:
-    """One limit as an answer to a call sent at ``sent_at`` left it; ``spent`` is what passed since."""
+    """What remained of one limit after a call sent at ``sent_at``, as its answer said; ``spent`` is what passed
+    since."""
 
     def __init__(self, reading: HeaderReading, sent_at: float, spent: float) -> None:
         self.refill = reading.refill
@@ -77,7 +79,7 @@ class _Level:
         self.spent = spent
 
     def seconds_until(self, amount: float, now: float) -> float:
-        """When ``amount`` will be there, by what this process alone can know."""
+        """Seconds until ``amount`` will be available, as far as this process alone can know."""
         age = now - self.sent_at
         if age > _TRUSTED_SECONDS:
             return 0.0
@@ -100,8 +102,8 @@ class Gate:
         self._pace: float | None = None
         self._full_pace = 0.0
         self._paced_at = 0.0
-        # Of the told pace: the part of a call that has fallen due, when, and how fast it does. Processes that
-        # begin together do not send together.
+        # For the budget's pace: the fraction of a call that is due, as of when, and calls per second. Processes
+        # that start together do not send together.
         self._due = chance()
         self._due_at = clock()
         self._told_pace = 0.0
@@ -113,10 +115,11 @@ class Gate:
         longest_seconds: float = LONGEST_HOLD_SECONDS,
         look: Callable[[], Awaitable[None]] = _no_look,
     ) -> float | None:
-        """Wait until a call of that cost may be sent, one after the other; while a refusal holds all, ``look``
-        sees whether it still does.
+        """Wait until a call of that cost may be sent, one call at a time; while a refusal holds all calls,
+        ``look`` checks whether it still does.
 
-        None: it may; else the seconds that it would have to wait, which is too long to keep a slot for it.
+        Returns None if the call may be sent; otherwise the seconds that it would have to wait, which is too long
+        to keep a slot for it.
         """
         begun = self._clock()
         async with self._turn:
@@ -128,7 +131,7 @@ class Gate:
                     directive = await ask(self._clock() - begun)
                     if directive.shut and directive.queue_holds:
                         return BACK_SECONDS
-                    # Given back at once, it would be dispatched again at once: it keeps its slot to the end.
+                    # Given back at once, it would be dispatched again at once, so it keeps its slot to the end.
                     wait, patient = self._wait_told(directive), True
                 if wait <= 0:
                     self._count(cost, directive.pace)
@@ -154,7 +157,7 @@ class Gate:
         return self._sent[-1].at + 1 / grown if self._sent else now
 
     def _wait_told(self, directive: Directive) -> float:
-        """How long the budget's word has a call wait."""
+        """How long the budget's directive makes a call wait."""
         if directive.shut or directive.pace == 0:
             self._follow(0.0)
             return BACK_SECONDS
@@ -165,8 +168,9 @@ class Gate:
         return missing / directive.pace if missing > _ROUNDING else 0.0
 
     def _follow(self, pace: float) -> None:
-        """What fell due since the last time did so at the pace of then: a new one holds from now on. Otherwise
-        every rise would have many processes send at once. Unused, it is forgotten but for a second's worth."""
+        """Apply a new pace from now on; what became due before does so at the previous pace. Otherwise every
+        increase would make many processes send at once. Unused calls are forgotten except for about a second's
+        worth."""
         now = self._clock()
         due = self._due + self._told_pace * (now - self._due_at)
         self._due, self._due_at, self._told_pace = min(due, max(_CREDIT_SECONDS * pace, 1.0)), now, pace
@@ -182,7 +186,7 @@ class Gate:
             self._due -= 1
 
     def give_back(self, cost: Cost) -> None:
-        """The call that has passed with just this cost was not sent after all."""
+        """The call that has passed with just this cost object was not sent after all."""
         sent = next((one for one in reversed(self._sent) if one.cost is cost), None)
         if sent is None:
             return
@@ -192,11 +196,11 @@ class Gate:
                 level.spent -= cost.get(what, 0.0)
 
     def heard(self, readings: Iterable[HeaderReading], sent_at: float) -> None:
-        """An answer to a call sent at that moment told what remains."""
+        """An answer to a call sent at that moment said what remains."""
         for reading in readings:
             known = self._levels.get(reading.what)
             if known is None or known.sent_at <= sent_at:
-                # What was sent after the call that was answered is not in the answer.
+                # The answer does not include what was sent after its call.
                 spent = self._spent_since(sent_at, reading.what)
                 self._levels[reading.what] = _Level(reading, sent_at, spent)
 
@@ -214,11 +218,11 @@ class Gate:
         return self._clock() < self._hold_until
 
     def open(self) -> None:
-        """Somebody knows better than the refusal."""
+        """Drop the hold of a refusal, which is no longer valid."""
         self._hold_until, self._pace = 0.0, None
 
     def refused(self, wait_seconds: float | None) -> None:
-        """A call was refused for the sake of a limit: stop for as long as was asked, then come back by steps."""
+        """A call was refused because of a limit: stop for as long as was asked, then raise the rate by steps."""
         now = self._clock()
         wait = (_UNTOLD_WAIT_SECONDS if wait_seconds is None else wait_seconds) * (1 + _SPREAD * self._chance())
         self._hold_until = max(self._hold_until, now + wait)

@@ -1,7 +1,8 @@
-"""What a provider's rate-limit headers say of its limits.
+"""What a provider's rate-limit headers say about its limits.
 
-Whatever the provider's kind, the names of all vendors are looked for. Others that speak OpenAI's API use its
-names, some for limits a day: the reset tells."""
+The header names of all vendors are checked, whatever the provider's kind. Other services with OpenAI's API use its
+names, some for limits per day: the reset time shows that.
+"""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -23,7 +24,7 @@ _MIN_USED = 0.002
 
 @dataclass(frozen=True)
 class HeaderReading:
-    """One limit: what is left of it, what comes back a second, and the whole of it."""
+    """One limit: what remains of it, what it refills per second, and its whole amount."""
 
     what: Limited
     refill: float
@@ -32,7 +33,7 @@ class HeaderReading:
 
 
 def limits_in(headers: Mapping[str, str], now: datetime | None = None) -> list[HeaderReading]:
-    """The limits that an answer tells of; header names in lower case."""
+    """The limits that an answer's headers report; header names in lower case."""
     now = now or time_there(headers)
     forms = (spec.limit_header for spec in all_specs() if spec.limit_header)
     found = next((told for form in forms if (told := list(_told_by(form, headers, now)))), [])
@@ -42,7 +43,7 @@ def limits_in(headers: Mapping[str, str], now: datetime | None = None) -> list[H
 
 
 def _told_by(form: str, headers: Mapping[str, str], now: datetime) -> Iterator[HeaderReading]:
-    """What headers of that form tell."""
+    """The limits in headers with names of that form."""
     for name, what in _NAMES.items():
         limit, remaining, reset = (
             headers.get(form.format(part=part, what=name)) for part in ("limit", "remaining", "reset")

@@ -1,4 +1,4 @@
-"""Notices models with limits of their own that share a queue, where one budget cannot do them justice."""
+"""Detects models with different limits that share a queue, which one budget cannot serve properly."""
 
 import time
 from collections.abc import Callable, Iterable
@@ -10,13 +10,13 @@ from fleet.budgets.worker.limit_headers import HeaderReading
 from fleet.contracts import Limited
 
 _UNLIKE = 1.5
-# A limit that changes is heard of by turns for a moment too, from calls that were under way.
+# When a limit changes, calls that were in flight also make old and new values alternate for a moment.
 _LASTING_SECONDS = 60.0
 
 
 @dataclass(slots=True)
 class _Turn:
-    """The last model that told of a limit, and since when they tell of different ones by turns."""
+    """The last model that reported a limit, and since when models have reported different values in turn."""
 
     model: str
     refill: float
@@ -24,7 +24,7 @@ class _Turn:
 
 
 class Mixing:
-    """What the answers of one queue's models tell of its limits; warns once if that does not go together."""
+    """What the answers of one queue's models report about its limits; warns once if these differ too much."""
 
     def __init__(self, queue: str, clock: Callable[[], float] = time.monotonic) -> None:
         self._queue = queue
@@ -33,7 +33,7 @@ class Mixing:
         self._warned = False
 
     def heard(self, model: str, readings: Iterable[HeaderReading]) -> None:
-        """An answer of that model told of these limits."""
+        """An answer of that model reported these limits."""
         for reading in readings:
             turn = self._turns.setdefault(reading.what, _Turn(model, reading.refill))
             if turn.model != model:

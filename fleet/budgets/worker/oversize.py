@@ -7,18 +7,18 @@ from fleet.budgets.worker.call_costs import Cost
 from fleet.budgets.worker.limit_headers import HeaderReading
 from fleet.contracts import Limited, LimitSettings
 
-#: Limits that a call is charged with at its arrival, by its size. Output is counted as it is written.
+#: Limits that charge a call on arrival, by its size. Output is counted as it is written.
 _BY_SIZE = (Limited.TOKENS, Limited.INPUT_TOKENS)
-# A size is an estimate: it must be so much larger than the limit.
+# A size is an estimate: it must exceed the limit by this factor.
 _SURELY = 1.2
-# How close to its whole a limit counts as unused, and how large an estimate must be for it to be this request's
-# size and no hidden limit that an unused one refuses it for.
+# The share of a limit that must remain for it to count as unused; and how large an estimate must be, as a share of
+# the limit, for a refusal by an unused limit to be due to this request's size and not to a hidden limit.
 _UNUSED_SHARE, _LARGE_SHARE = 0.99, 0.5
 
 
 @dataclass(frozen=True, slots=True)
 class Oversize:
-    """A request of about ``tokens`` that the limit of so many a minute never has room for."""
+    """A request of about ``tokens`` tokens, for which the ``limit`` per minute never has room."""
 
     tokens: float
     limit: float
@@ -28,19 +28,19 @@ class Oversize:
 
 
 class SizeLimits:
-    """The token limits of one queue's models: as headers told them last, else as the settings say."""
+    """The token limits of one queue's models: as headers last reported them, otherwise from the settings."""
 
     def __init__(self, settings: LimitSettings) -> None:
         self._settings = {what: 60 * refill for what, refill in settings.refills().items() if what in _BY_SIZE}
         self._told: dict[str, dict[Limited, float]] = {}
 
     def heard(self, model: str, readings: Iterable[HeaderReading]) -> None:
-        """An answer of that model told of these limits."""
+        """An answer of that model reported these limits."""
         if found := {reading.what: reading.limit for reading in readings if reading.what in _BY_SIZE}:
             self._told[model] = found
 
     def exceeded_by(self, model: str, cost: Cost) -> Oversize | None:
-        """The limit that a call of this estimated cost exceeds all alone."""
+        """The limit that a single call of this estimated cost exceeds."""
         limits = self._told.get(model, self._settings)
         return next(
             (Oversize(cost[what], most) for what, most in limits.items() if cost.get(what, 0.0) > _SURELY * most),
@@ -48,18 +48,19 @@ class SizeLimits:
         )
 
     def refused_for(self, model: str, cost: Cost, readings: Iterable[HeaderReading]) -> Oversize | None:
-        """The limit that a refusal, which told of these, shows to be too small for a call of that cost."""
+        """The limit that is too small for a call of that cost, according to a refusal that reported these
+        readings."""
         told = list(readings)
         exceeded = self.exceeded_by(model, cost)
         if exceeded is not None:
-            # Where another limit has no room, the call was refused for its sake.
+            # Where another limit has no room, that one caused the refusal.
             short = any(one.remaining < cost.get(one.what, 0.0) <= one.limit for one in told)
             return None if short else exceeded
         return self.refused_unused(cost, told)
 
     def refused_unused(self, cost: Cost, readings: Iterable[HeaderReading]) -> Oversize | None:
-        """The limit that had no room for a call of this estimated cost although a refusal, which told of all these
-        limits, found all of them unused. A refused call may itself count as a request."""
+        """The limit that had no room for a call of this estimated cost although the refusal reported all limits as
+        unused. A refused call may itself count as a request."""
         told = list(readings)
         if not all(_unused(one) for one in told):
             return None

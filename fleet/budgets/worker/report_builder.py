@@ -1,4 +1,4 @@
-"""What one process's calls tell of a queue between two reports."""
+"""Collects what one process's calls report about a queue between two reports."""
 
 import time
 from dataclasses import dataclass, field
@@ -12,15 +12,15 @@ from fleet.errors import ProviderError
 from fleet.failures import FailureKind
 
 _LITTLE_LEFT_SECONDS = 1.0
-# A limit that has changed by so much is news to all.
+# A change of a limit by more than this share is reported urgently.
 _CHANGED = 0.02
-# Calls that were sent within so long are reported under one moment; of moments there are so many at most.
+# Calls that were sent within this time are reported under one moment; there are at most this many moments.
 _MOMENT_SECONDS, _MAX_MOMENTS = 0.1, 200
 
 
 @dataclass(frozen=True, slots=True)
 class _Heard:
-    """A header's word of one limit. Of two, that of a refusal says more, else that of the call sent later."""
+    """A header's value of one limit. Of two, the one from a refusal wins, otherwise the one of the later call."""
 
     reading: HeaderReading
     at: float
@@ -37,8 +37,8 @@ class _Heard:
 @dataclass(slots=True)
 class News:
     """Counted as in :class:`~fleet.budgets.messages.Report`; points in time are monotonic seconds. ``moments`` has
-    when calls were sent and how many, ``refills`` the limits as they were reported last. ``haste``: how soon all
-    this should be reported."""
+    when calls were sent and how many, ``refills`` the limits as last reported. ``haste``: how soon all this should
+    be reported."""
 
     calls: int = 0
     charged: int = 0
@@ -53,7 +53,7 @@ class News:
     refills: dict[Limited, float] = field(default_factory=dict)
 
     def sent(self, cost: Cost) -> None:
-        """A call was sent that costs about so much."""
+        """A call with this estimated cost was sent."""
         self.calls += 1
         self.charged += 1
         self._spend(cost, 1)
@@ -100,7 +100,7 @@ class News:
             self.charged -= 1
             self._spend(estimated, -1)
         if error.failure_kind is FailureKind.TOO_LARGE:
-            # No room is to be kept for what never finds any.
+            # Do not reserve room for a call that never fits.
             self.largest = {what: most for what, most in self.largest.items() if most > estimated.get(what, 0.0)}
         self._read(readings, time.monotonic() if refused else sent_at, refused=refused)
         self.answered += error.traits.works
@@ -135,7 +135,7 @@ class News:
         )
 
     def add(self, later: "News") -> None:
-        """Take up what was told since, where this could not be reported."""
+        """Merge ``later``, which was collected since, because this could not be reported."""
         self.calls += later.calls
         self.charged += later.charged
         self.answered += later.answered
@@ -151,11 +151,11 @@ class News:
             self._sent_at(moment, calls)
 
     def next(self) -> "News":
-        """What is gathered after this has been told."""
+        """An empty collection for the time after this one was reported."""
         return News(refills=self.refills | {what: heard.reading.refill for what, heard in self.heard.items()})
 
     def report(self, process: str, in_flight: int) -> Report:
-        """All of it, as it is told the budget now."""
+        """Everything collected, as a report to be sent now."""
         now = time.monotonic()
         return Report(
             process=process,

@@ -1,8 +1,9 @@
-"""How often one process may report, so that its budget hears about ten reports a second of all together. Pure.
+"""How often one process may report, so that its budget receives about ten reports per second in total. Pure.
 
-Reports that are allowed while there is nothing to tell are saved up: a process with few calls reports each at
-once, one with many reports several at a time. What changes the rate for all is reported at once, and waited for
-afterwards."""
+Reports that are allowed while there is nothing to report are saved up: a process with few calls reports each of
+them at once, a process with many reports several at a time. What changes the rate for all is reported at once, and
+the next report waits longer.
+"""
 
 import random
 from collections.abc import Callable
@@ -10,13 +11,14 @@ from enum import IntEnum
 
 _USUAL_SECONDS, _SOON_SECONDS = 1.0, 0.25
 _MAX_SAVED, _OWED_FOR_URGENT, _MAX_OWED = 1.0, 1.5, 2.0
-# What a report takes of what was saved: processes that began together shall not report together.
+# How much a report takes of the saved amount, with a random spread: processes that start together must not report
+# together.
 _MIN_TAKEN, _TAKEN_SPREAD = 0.5, 1.0
 
 
 class Haste(IntEnum):
-    """How soon something should be told: ``SOON`` before a second has passed since the last report, ``URGENT``
-    also where none falls due."""
+    """How soon something should be reported: ``SOON``, before a second has passed since the last report;
+    ``URGENT``, even if no report is due yet."""
 
     USUAL = 0
     SOON = 1
@@ -24,7 +26,7 @@ class Haste(IntEnum):
 
 
 class Allowance:
-    """``each_seconds`` is the time in which one report falls due, as the budget said last; 0: it did not say."""
+    """``each_seconds`` is the time in which one report falls due, as the budget last said; 0: it did not say."""
 
     def __init__(self, chance: Callable[[], float] = random.random) -> None:
         self._chance = chance
@@ -41,7 +43,7 @@ class Allowance:
         return max(self._reported_at + spacing - now, missing * self.each_seconds, 0.0)
 
     def take(self, now: float) -> None:
-        """A report is sent."""
+        """A report is being sent."""
         taken = _MIN_TAKEN + _TAKEN_SPREAD * self._chance()
         self._saved = max(self._saved_until(now) - taken, -_MAX_OWED)
         self._saved_at = self._reported_at = now

@@ -1,9 +1,10 @@
-"""Tells a queue's budget what one process did, in small batches.
+"""Reports to a queue's budget what one process did, in small batches.
 
-Once a second while there is something to tell, sooner after a refusal or a failure that concerns the whole queue,
-less often where there are many processes (``allowance``); now and then while calls are on their way, so that a
-provider that keeps silent is not forgotten; never while idle. A budget that is not there is started; one that no
-pipeline worker runs is told less, so that its history does not grow."""
+Once a second while there is something to report, sooner after a refusal or a failure that concerns the whole
+queue, less often with many processes (``report_rate``); now and then while calls are in flight, so that a provider
+that does not answer is not forgotten; never while idle. A missing budget workflow is started; one that no pipeline
+worker runs gets fewer reports, so that its history does not grow.
+"""
 
 import asyncio
 import time
@@ -45,10 +46,10 @@ _FIRST_RATE, _MIN_FIRST_RATE, _FIRST_SHARE = 10.0, 1.0, 0.2
 
 
 def first_rate(limits: LimitSettings, cost: Cost) -> float:
-    """Calls a second of a queue of which only the settings tell, where one call costs about ``cost``.
+    """Calls per second of a queue about which only the settings are known, where one call costs about ``cost``.
 
-    A part of the tightest limit, since others may use it too; a small one whole, or the first calls would take
-    too long to tell anything.
+    A part of the tightest limit, since others may use it too; a small limit as a whole, or the first calls would
+    take too long to show anything.
     """
     whole = min((refill / cost[what] for what, refill in limits.refills().items() if cost.get(what)), default=None)
     if whole is None:
@@ -58,9 +59,9 @@ def first_rate(limits: LimitSettings, cost: Cost) -> float:
 
 
 class Reporter:
-    """The reports of one process about one queue. ``first_cost`` is what a call costs of which nothing is known,
-    ``timeout_seconds`` how long one may take; ``key_mark`` gives a mark of the provider's key as it is in the
-    backend now, empty where there is none; ``home`` is this machine. ``watch`` sees how the budget stands."""
+    """The reports of one process about one queue. ``first_cost`` is the cost of a call about which nothing is
+    known, ``timeout_seconds`` how long a call may take; ``key_mark`` returns a mark of the provider's key that the
+    backend has now, empty where it has none; ``home`` is this machine. ``watch`` observes the budget's status."""
 
     def __init__(
         self,
@@ -89,18 +90,18 @@ class Reporter:
         self._allowance = Allowance()
         self.watch = Watch(client, queue, self._first_rate)
 
-    # What the calls tell.
+    # Called by the calls.
 
     @contextmanager
     def call(self, cost: Cost) -> Iterator[None]:
-        """A call of that estimated cost is on its way within the block."""
+        """A call of that estimated cost is in flight within the block."""
         self._news.sent(cost)
         self._in_flight += 1
         self._told.set()
         try:
             yield
         finally:
-            # Also of a call that was cut off, of which there is nothing else to tell.
+            # Also for a call that was cut off, which reports nothing else.
             self._in_flight -= 1
             self._told.set()
 
@@ -125,10 +126,10 @@ class Reporter:
         self._news.held += 1
         self._told.set()
 
-    # What the process does beside.
+    # Called by the process.
 
     async def open(self) -> QueueRate:
-        """See that the queue has a rate before it is polled, and that its budget runs.
+        """Make sure that the queue has a rate before it is polled, and that its budget workflow runs.
 
         Raises:
             RPCError: Temporal does not answer.
@@ -164,8 +165,8 @@ class Reporter:
         )
 
     async def run_reports(self) -> None:
-        """Send reports as they fall due, and see now and then how the budget stands. Never returns."""
-        async with asyncio.TaskGroup() as group:  # neither may end unnoticed
+        """Send reports when they are due, and regularly query the budget's status. Never returns."""
+        async with asyncio.TaskGroup() as group:  # an error in either must not go unnoticed
             group.create_task(self._run_sending(), name="reports")
             group.create_task(self._run_asking(), name="standing")
 
@@ -176,21 +177,21 @@ class Reporter:
             await self._pause()
 
     async def _something_to_tell(self) -> None:
-        """Wait for news; calls that are on their way are some, after a while."""
+        """Wait for something to report; after a while, calls in flight are enough."""
         with suppress(TimeoutError):
             async with asyncio.timeout(_IN_FLIGHT_SECONDS if self._in_flight else None):
                 await self._told.wait()
 
     async def _pause(self) -> None:
-        """Until the next report may be sent."""
+        """Wait until the next report may be sent."""
         begun = time.monotonic()
         wait = self._wait(begun)
         while wait > 0:
-            await asyncio.sleep(min(_LOOK_SECONDS, wait))  # urgent news may come meanwhile
+            await asyncio.sleep(min(_LOOK_SECONDS, wait))  # something urgent may come meanwhile
             wait = self._wait(begun)
 
     def _wait(self, begun: float) -> float:
-        """Seconds until then, where the last one was sent when the pause had ``begun``."""
+        """Seconds until the next report may be sent; ``begun`` is when the last one was sent."""
         now = time.monotonic()
         if not self.watch.kept:
             return begun + _UNHEARD_SECONDS - now
@@ -205,8 +206,8 @@ class Reporter:
         try:
             await self._signal(REPORT_SIGNAL, news.report(self._process, self._in_flight))
         except RPCError as error:
-            # It is told with the next one. It may have arrived all the same, and then counts twice: a little less
-            # is sent for a moment, where a lost one would mean too much.
+            # It is merged into the next report. The signal may have arrived all the same, and then counts twice:
+            # this lowers the rate a little for a moment, while a lost report would raise it too much.
             news.add(self._news)
             self._news = news
             self._told.set()
@@ -227,7 +228,8 @@ class Reporter:
             logger.warning("the budget of {} could not be started: {}", self.queue, error.message)
 
     async def _run_asking(self) -> None:
-        """See, while there is something to do, whether the budget is kept and the key still the rejected one."""
+        """Check, while there is something to do, whether the budget answers and whether the rejected key has been
+        replaced."""
         while True:
             await asyncio.sleep(_ASK_SECONDS)
             budget_status = self.watch.last
