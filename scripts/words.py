@@ -1,7 +1,7 @@
 """Finds names and phrases for which the project has a term of the field's: ``python scripts/words.py``.
 
-The terms are in docs/glossary.md, the renamed names in docs/decisions/0023. What crosses Temporal, lies on disk or stands in
-JSON keeps its name, so ``WIRE`` allows it.
+The terms are in docs/glossary.md, the renamed names in docs/decisions/0023. What crosses Temporal, lies on disk or
+stands in JSON keeps its name, so ``WIRE`` allows it.
 """
 
 import re

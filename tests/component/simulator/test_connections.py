@@ -6,7 +6,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from fleet.config import load_settings
+from fleet.config import KINDS, load_settings
 from fleet.errors import ProviderError
 from fleet.failures import FailureKind
 from fleet.providers.base import LlmRequest
@@ -54,7 +54,5 @@ async def failure_kinds(name: str, base_url: str) -> list[FailureKind]:
 
 async def test_a_connection_that_the_server_may_be_closing_is_not_used() -> None:
     async with server_that_closes_idle_connections() as base_url:
-        found = await asyncio.gather(
-            *(failure_kinds(name, base_url) for name in ("openai", "anthropic", "gemini"))
-        )
+        found = await asyncio.gather(*(failure_kinds(kind, base_url) for kind in KINDS))
     assert found == [[FailureKind.BAD_REQUEST, FailureKind.BAD_REQUEST]] * 3
