@@ -43,7 +43,7 @@ RESERVED_PROGRAMS = frozenset({"pipeline", "assistants", "control", "logs", "gua
 #: Spellings of a provider that databases contain beside its name.
 PROVIDER_ALIASES = {"claude": "anthropic", "google": "gemini"}
 
-#: The kinds of providers, each with a folder of that name in fleet/providers.
+#: The kinds of providers, each with a folder of that name in fleet/providers; CONTRIBUTING.md says what else.
 KINDS = ["openai", "anthropic", "gemini"]
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 

@@ -13,7 +13,7 @@ from fleet.budgets.worker.admission import Admission
 from fleet.budgets.worker.call_costs import Costs, first_cost
 from fleet.budgets.worker.gate import Gate
 from fleet.budgets.worker.reporter import Reporter
-from fleet.config import ProviderSettings, Settings
+from fleet.config import KINDS, ProviderSettings, Settings
 from fleet.errors import BackendError
 from fleet.execution.activities import ExecuteActivities
 from fleet.execution.async_journal import AsyncJournal
@@ -127,7 +127,7 @@ async def renewed(session: ProviderSession) -> None:
 def main(arguments: list[str]) -> None:
     """Run the process for the provider named on the command line."""
     if len(arguments) != 1:
-        sys.exit("usage: python -m workers.llm PROVIDER (openai, anthropic, gemini, or an added one)")
+        sys.exit(f"usage: python -m workers.llm PROVIDER ({', '.join(KINDS)}, or an added one)")
     (provider,) = arguments
     run_temporal_process(
         provider, lambda settings, name, liveness, metrics: life(settings, name, liveness, metrics, provider)

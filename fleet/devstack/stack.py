@@ -8,11 +8,12 @@ import socket
 import sys
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import httpx
 
+from fleet.config import KINDS
 from fleet.devstack.detached_processes import ProcessRecord, end_processes, spawn
 from fleet.errors import OperationError
 
@@ -79,7 +80,7 @@ class Stack:
     logs: Path
     ports: Ports
     parts: frozenset[str] = ALL_PARTS
-    key_providers: tuple[str, ...] = ("openai", "anthropic", "gemini")
+    key_providers: tuple[str, ...] = field(default_factory=lambda: tuple(KINDS))
     real_keys: bool = False
 
     @property

@@ -39,7 +39,7 @@ def configure(engine: Engine, settings: Any) -> None:
 
 def main() -> None:
     """Read the options, serve until SIGTERM."""
-    parser = argparse.ArgumentParser(prog="simulator", description="Simulates OpenAI, Anthropic and Gemini.")
+    parser = argparse.ArgumentParser(prog="simulator", description="Simulates LLM providers.")
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8010)
     parser.add_argument("--seed", type=int, default=1, help="answers and latencies repeat under the same seed")

@@ -9,6 +9,7 @@ MARK = "[SIMULATOR]"
 _CZECH_LETTERS = set("ěščřžýáíéůúňťďĚŠČŘŽÝÁÍÉŮÚŇŤĎ")
 _EXCERPT_CHARACTERS = 160
 _TYPICAL_TOKENS = 950
+_STREAM_PIECES = 12
 
 _CZECH = (
     "Kvalitní obsah začíná otázkou čtenáře, ne seznamem klíčových slov.",
@@ -54,6 +55,12 @@ def cut_short(answer: Answer) -> Answer:
     """The same answer, ended by its token limit half-way."""
     half = answer.text[: len(answer.text) // 2]
     return Answer(half, "length", tokens_of(half), answer.seconds)
+
+
+def pieces(text: str, count: int = _STREAM_PIECES) -> list[str]:
+    """A text in about ``count`` parts, as a stream delivers it."""
+    size = max(len(text) // count, 1)
+    return [text[start : start + size] for start in range(0, len(text), size)]
 
 
 def _text(call: Call, tokens: int, chance: random.Random) -> str:

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-Api = Literal["responses", "chat", "messages", "generate_content", "interactions"]
 Finish = Literal["stop", "length", "refusal"]
 
 CHARACTERS_PER_TOKEN = 3.6
@@ -28,7 +27,7 @@ class Call:
     """One call, taken apart. ``max_tokens`` None means that the request set no limit."""
 
     provider: str
-    api: Api
+    api: str
     model: str
     key: str
     idempotency_key: str | None

@@ -34,7 +34,7 @@ Start = Callable[[Call, Answer, Entry], None]
 
 @dataclass(frozen=True, slots=True)
 class Wire:
-    """How one API puts things; see the ``*_wire`` modules."""
+    """How one API puts things; see the modules of ``wires``."""
 
     rate_headers: Callable[[Mapping[Kind, Reading]], dict[str, str]]
     over_limit: Callable[[Call, OverLimit], Refusal]
@@ -182,6 +182,14 @@ class Engine:
 def encoded(body: Mapping[str, Any]) -> bytes:
     """A body as JSON; half of a surrogate pair in an excerpt becomes a question mark."""
     return json.dumps(body, ensure_ascii=False).encode("utf-8", "replace")
+
+
+async def body_of(request: Request) -> Any:
+    """A request's body, None where it is not JSON."""
+    try:
+        return json.loads(await request.body())
+    except (ValueError, UnicodeDecodeError):
+        return None
 
 
 async def gone_within(request: Request, seconds: float) -> bool:

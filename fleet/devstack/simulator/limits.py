@@ -1,9 +1,8 @@
-"""The providers' limits as true token buckets, each provider charging in its own way.
+"""The providers' limits as true token buckets.
 
-Requests and tokens refill at their rate a minute up to a burst; OpenAI has one token bucket and charges
-max(max_tokens, estimate) at arrival; Anthropic counts input and output apart and settles the output when
-the answer is known; Gemini counts requests and input per minute and requests per day. Another customer of
-the same account (``PUT /tenant``) drains the request bucket all the while.
+Requests and tokens refill at their rate a minute up to a burst. What a call costs differs from vendor to vendor:
+see :class:`fleet.devstack.simulator.vendors.SimulatedVendor`. Another customer of the same account
+(``PUT /tenant``) drains the request bucket all the while.
 """
 
 import time
@@ -13,6 +12,7 @@ from typing import Any, Literal
 
 from fleet.devstack.simulator.calls import Call, key_mark
 from fleet.devstack.simulator.latency import number
+from fleet.devstack.simulator.vendors import vendor_of
 
 Clock = Callable[[], float]
 Kind = Literal["requests", "input_tokens", "output_tokens", "requests_per_day"]
@@ -167,10 +167,10 @@ class Limits:
         """Charge a call at its arrival.
 
         Raises:
-            OverLimit: a bucket has no room; at OpenAI the refused call counts as a request all the same.
+            OverLimit: a bucket has no room; at some vendors the call counts as a request all the same.
         """
         account, now = self._account(call), self._clock()
-        charges = _charges(call)
+        charges = vendor_of(call.provider).charges(call)
         for kind, bucket in account.buckets.items():
             bucket.refill(now)
             amount, limit = charges.get(kind, 0.0), round(bucket.rate * 60, 6)
@@ -182,10 +182,10 @@ class Limits:
             bucket.level -= min(charges.get(kind, 0.0), bucket.capacity)
 
     def settle(self, call: Call, output_tokens: int) -> None:
-        """Anthropic corrects the output's estimate when the answer is there."""
-        bucket = self._account(call).buckets.get("output_tokens")
-        if call.provider == "anthropic" and bucket is not None:
-            bucket.level += _charges(call)["output_tokens"] - output_tokens
+        """Correct the output's charge, at a vendor that does, when the answer is known."""
+        vendor, bucket = vendor_of(call.provider), self._account(call).buckets.get("output_tokens")
+        if vendor.settles_output and bucket is not None:
+            bucket.level += vendor.charges(call)["output_tokens"] - output_tokens
 
     def readings(self, call: Call) -> dict[Kind, Reading]:
         """What headers tell about the call's buckets."""
@@ -198,7 +198,7 @@ class Limits:
 
     def _charge_refused(self, call: Call, account: Account) -> None:
         requests = account.buckets.get("requests")
-        if call.provider == "openai" and requests is not None:
+        if vendor_of(call.provider).charges_refused and requests is not None:
             requests.level = min(requests.level, max(requests.level - 1, 0.0))
 
     def _account(self, call: Call) -> Account:
@@ -233,16 +233,3 @@ class Limits:
             day = old.get("requests_per_day")
             used = day.capacity - day.level if day else 0.0
             account.buckets["requests_per_day"] = Bucket(0.0, limit.rpd, limit.rpd - used, now)
-
-
-def _charges(call: Call) -> dict[Kind, float]:
-    """What a call costs at its arrival."""
-    if call.provider == "anthropic":
-        return {
-            "requests": 1.0,
-            "input_tokens": float(call.input_tokens),
-            "output_tokens": float(min(call.max_tokens or 0, 1_000)),
-        }
-    if call.provider == "gemini":
-        return {"requests": 1.0, "requests_per_day": 1.0, "input_tokens": float(call.input_tokens)}
-    return {"requests": 1.0, "input_tokens": float(max(call.max_tokens or 0, call.input_tokens))}

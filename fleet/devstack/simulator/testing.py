@@ -11,6 +11,7 @@ from fleet.devstack.simulator.app import create_app
 from fleet.devstack.simulator.engine import Engine
 from fleet.devstack.simulator.latency import Latency
 from fleet.devstack.simulator.transports import ReachableProtocol
+from fleet.devstack.simulator.vendors import all_vendors
 from fleet.devstack.threaded_server import served
 
 
@@ -54,7 +55,7 @@ class RunningSimulator:
 
     def provider_url(self, provider: str) -> str:
         """The base_url to give to a provider of that name."""
-        kind = provider if provider in ("anthropic", "gemini") else "openai"
+        kind = provider if provider in all_vendors() else "openai"
         return provider_url(self.base_url, provider, kind)
 
 

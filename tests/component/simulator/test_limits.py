@@ -63,8 +63,8 @@ def test_a_refusal_names_the_seconds_until_there_is_room() -> None:
     assert (caught.value.kind, caught.value.limit, caught.value.wait_seconds) == ("requests", 60, 1.0)
 
 
-def test_refused_calls_count_at_openai_and_not_at_anthropic() -> None:
-    for provider, passed in (("openai", 1), ("anthropic", 2)):
+def test_refused_calls_count_at_openai_alone() -> None:
+    for provider, passed in (("openai", 1), ("anthropic", 2), ("gemini", 2), ("groq", 2)):
         clock = Clock()
         bucket = limits(clock, provider, rpm=60, input_tpm=100, burst_seconds=2)
         with pytest.raises(OverLimit):  # its tokens never fit beside another's
@@ -90,6 +90,11 @@ def test_openai_charges_the_larger_of_max_tokens_and_the_input() -> None:
     assert admitted(bucket, call(max_tokens=500)) == 2
     bucket = limits(Clock(), input_tpm=6000, burst_seconds=10)
     assert admitted(bucket, call(max_tokens=10)) == 10  # 98 tokens of input each
+
+
+def test_an_added_provider_charges_as_openai_does() -> None:
+    bucket = limits(Clock(), "groq", input_tpm=6000, burst_seconds=10)
+    assert admitted(bucket, call("groq", max_tokens=500)) == 2
 
 
 def test_anthropic_gives_back_what_the_answer_did_not_use() -> None:

@@ -92,6 +92,18 @@ def test_each_sdk_gets_an_answer_that_says_that_it_is_simulated(case: str, simul
     assert ASKING[case][1](simulator).startswith("[SIMULATOR]")
 
 
+def test_openai_and_anthropic_list_their_own_models_at_the_address_that_they_share(
+    simulator: RunningSimulator,
+) -> None:
+    with openai.OpenAI(api_key=KEY, base_url=f"{simulator.base_url}/v1") as client:
+        assert "gpt-4o" in [model.id for model in client.models.list()]
+    with anthropic.Anthropic(api_key=KEY, base_url=simulator.base_url) as client:
+        assert "claude-haiku-4-5" in [model.id for model in client.models.list()]
+    assert httpx.get(f"{simulator.base_url}/v1/models").json()["error"]["type"] == "invalid_request_error"
+    listed = httpx.get(f"{simulator.base_url}/v1/models", headers={"anthropic-version": "2023-06-01"})
+    assert listed.json()["error"]["type"] == "authentication_error"
+
+
 @pytest.mark.parametrize(("kind", "case", "expected"), MATRIX, ids=[f"{kind}-{case}" for kind, case, _ in MATRIX])
 def test_each_sdk_raises_its_own_exception(
     kind: str, case: str, expected: type[Exception], simulator: RunningSimulator

@@ -4,12 +4,43 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from fleet.devstack.simulator.calls import Answer, Call, Refusal
-from fleet.devstack.simulator.limits import Kind, OverLimit, Reading
-from fleet.devstack.simulator.models import find_model
-from fleet.devstack.simulator.waits import retry_after_headers, rfc3339
-from fleet.devstack.simulator.wires.openai import pieces
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
 
+from fleet.devstack.simulator.answer_text import pieces
+from fleet.devstack.simulator.calls import Answer, Call, Refusal
+from fleet.devstack.simulator.engine import Engine, Wire, body_of
+from fleet.devstack.simulator.limits import Kind, OverLimit, Reading
+from fleet.devstack.simulator.models import Model, find_model
+from fleet.devstack.simulator.vendors import Address, SimulatedVendor
+from fleet.devstack.simulator.waits import retry_after_headers, rfc3339
+
+_MODELS = {
+    "claude-3-haiku-20240307": Model(4_096),
+    "claude-3-opus-20240229": Model(4_096),
+    "claude-3-opus-latest": Model(4_096),
+    "claude-3-5-sonnet": Model(8_192),
+    "claude-3-5-haiku": Model(8_192),
+    "claude-3-7-sonnet": Model(64_000),
+    "claude-sonnet-4-0": Model(64_000),
+    "claude-sonnet-4-20250514": Model(64_000),
+    "claude-sonnet-4-5": Model(64_000, "one"),
+    "claude-haiku-4-5": Model(64_000, "one"),
+    "claude-opus-4-0": Model(32_000),
+    "claude-opus-4-20250514": Model(32_000),
+    "claude-opus-4-1": Model(32_000, "one"),
+    "claude-opus-4-5": Model(64_000, "one"),
+    "claude-sonnet-4-6": Model(128_000, "one"),
+    "claude-opus-4-6": Model(128_000, "one"),
+    "claude-opus-4-7": Model(128_000, "none"),
+    "claude-opus-4-8": Model(128_000, "none"),
+    "claude-haiku-5-5": Model(64_000, "none"),
+    "claude-sonnet-5": Model(128_000, "none"),
+    "claude-sonnet-5-5": Model(128_000, "none"),
+    "claude-opus-5": Model(128_000, "none"),
+    "claude-opus-5-5": Model(128_000, "none"),
+    "claude-fable-5": Model(128_000, "none"),
+}
 _STOP = {"stop": "end_turn", "length": "max_tokens", "refusal": "refusal"}
 
 
@@ -197,3 +228,34 @@ def events(call: Call, answer: Answer, number: str) -> list[bytes]:
         _event("message_delta", {"delta": ended, "usage": {"output_tokens": answer.output_tokens}}),
         _event("message_stop", {}),
     ]
+
+
+_WIRE = Wire(rate_headers, over_limit, refusal, body, events, request_id_header="request-id")
+
+
+def _addresses(engine: Engine) -> list[Address]:
+    async def messages(request: Request) -> Response:
+        return await engine.serve(_WIRE, parse(await body_of(request), request.headers), request)
+
+    return [
+        Address("POST", "/v1/messages", messages),
+        Address("GET", "/v1/models", _list_models, header="anthropic-version"),
+    ]
+
+
+async def _list_models(request: Request) -> Response:
+    key_of(request.headers)
+    listed = [{"type": "model", "id": name, "display_name": name} for name in _MODELS]
+    return JSONResponse({"data": listed, "has_more": False, "first_id": None, "last_id": None})
+
+
+def _charges(call: Call) -> dict[Kind, float]:
+    """Input and output apart; of the output, what it is likely to be."""
+    return {
+        "requests": 1.0,
+        "input_tokens": float(call.input_tokens),
+        "output_tokens": float(min(call.max_tokens or 0, 1_000)),
+    }
+
+
+VENDOR = SimulatedVendor(_addresses, _MODELS, _charges, settles_output=True)

@@ -1,44 +1,35 @@
-"""Gemini's wire: generateContent as requests, answers, streams and errors."""
+"""Gemini's wire: generateContent as requests, answers and streams, and all addresses."""
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
-from fleet.devstack.simulator.calls import Answer, Call, Refusal, tokens_of
-from fleet.devstack.simulator.limits import OverLimit
-from fleet.devstack.simulator.models import find_model
-from fleet.devstack.simulator.wires.openai import pieces
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 
-_FINISH = {"stop": "STOP", "length": "MAX_TOKENS", "refusal": "SAFETY"}
-_STATUS = {
-    400: "INVALID_ARGUMENT",
-    401: "UNAUTHENTICATED",
-    403: "PERMISSION_DENIED",
-    404: "NOT_FOUND",
-    429: "RESOURCE_EXHAUSTED",
-    500: "INTERNAL",
-    503: "UNAVAILABLE",
-    529: "UNAVAILABLE",
+from fleet.devstack.simulator.answer_text import pieces
+from fleet.devstack.simulator.background import Backgrounds, Form, wants_background
+from fleet.devstack.simulator.calls import Answer, Call, tokens_of
+from fleet.devstack.simulator.engine import Engine, Wire, body_of
+from fleet.devstack.simulator.limits import Kind
+from fleet.devstack.simulator.models import Model, find_model
+from fleet.devstack.simulator.vendors import Address, SimulatedVendor
+from fleet.devstack.simulator.wires import gemini_interactions as interactions
+from fleet.devstack.simulator.wires.gemini_errors import error, key_of, over_limit, refusal
+
+_MODELS = {
+    "gemini-1.5-flash": Model(8_192),
+    "gemini-1.5-pro": Model(8_192),
+    "gemini-2.0-flash": Model(8_192),
+    "gemini-2.5-flash": Model(65_536),
+    "gemini-2.5-flash-lite": Model(65_536),
+    "gemini-2.5-pro": Model(65_536),
+    "gemini-3-pro": Model(65_536),
+    "gemini-3-flash": Model(65_536),
 }
-_TYPE = "type.googleapis.com/google.rpc."
-
-
-def error(status: int, message: str, *details: dict[str, Any]) -> Refusal:
-    """An error in Google's form."""
-    body: dict[str, Any] = {"code": status, "message": message, "status": _STATUS[status]}
-    return Refusal(status, {"error": body | ({"details": list(details)} if details else {})})
-
-
-def key_of(headers: Mapping[str, str], query: Mapping[str, str]) -> str:
-    """The API key, from header or query; a Refusal if there is none."""
-    key = headers.get("x-goog-api-key") or query.get("key") or ""
-    if not key.strip():
-        raise error(
-            403,
-            "Method doesn't allow unregistered callers (callers without established identity). Please use API "
-            "Key or other form of API consumer identity to call this API.",
-        )
-    return key.strip()
+_FINISH = {"stop": "STOP", "length": "MAX_TOKENS", "refusal": "SAFETY"}
 
 
 def parse(model: str, body: Any, headers: Mapping[str, str], query: Mapping[str, str], *, stream: bool) -> Call:
@@ -98,63 +89,6 @@ def _max_tokens(config: Mapping[str, Any], most: int) -> int | None:
     return value
 
 
-def _quota(quota_id: str, model: str, value: float) -> dict[str, Any]:
-    violation = {
-        "quotaMetric": "generativelanguage.googleapis.com/generate_content_requests",
-        "quotaId": quota_id,
-        "quotaDimensions": {"location": "global", "model": model},
-        "quotaValue": f"{value:.0f}",
-    }
-    return {"@type": f"{_TYPE}QuotaFailure", "violations": [violation]}
-
-
-def _retry_info(seconds: float) -> dict[str, Any]:
-    return {"@type": f"{_TYPE}RetryInfo", "retryDelay": f"{seconds:.3f}".rstrip("0").rstrip(".") + "s"}
-
-
-def _exhausted(call: Call, quota_id: str, limit: float, wait: float | None) -> Refusal:
-    message = (
-        "You exceeded your current quota, please check your plan and billing details.\n* Quota exceeded for "
-        f"metric: generate_content_requests, limit: {limit:.0f}"
-    )
-    details = [_quota(quota_id, call.model, limit)]
-    return error(429, message, *details, *([_retry_info(wait)] if wait is not None else []))
-
-
-_PER_MINUTE = "GenerateRequestsPerMinutePerProjectPerModel"
-_PER_DAY = "GenerateRequestsPerDayPerProjectPerModel-FreeTier"
-
-
-def over_limit(call: Call, over: OverLimit) -> Refusal:
-    """The 429 of a bucket without room, or of a request that none ever has room for."""
-    quota_id = {
-        "requests_per_day": _PER_DAY,
-        "input_tokens": "GenerateContentInputTokensPerModelPerMinute",
-    }.get(over.kind, _PER_MINUTE)
-    return _exhausted(call, quota_id, over.limit, over.wait_seconds)
-
-
-def refusal(kind: str, call: Call, retry_after: float | None, form: str) -> Refusal:
-    """A scripted error. Gemini writes its waits into the body, in one form only."""
-    bad_key = {"@type": f"{_TYPE}ErrorInfo", "reason": "API_KEY_INVALID", "domain": "googleapis.com"}
-    wait = None if form == "none" else retry_after
-    made = {
-        "429": _exhausted(call, _PER_MINUTE, 10, wait),
-        "500": error(500, "An internal error has occurred. Please retry or report the issue."),
-        "503": error(503, "The model is overloaded. Please try again later."),
-        "529": error(529, "The model is overloaded. Please try again later."),
-        "401": error(401, "Request had invalid authentication credentials."),
-        "revoked_key": error(400, "API key not valid. Please pass a valid API key.", bad_key),
-        "403": error(403, "The caller does not have permission"),
-        "404": error(404, f"models/{call.model} is not found for API version v1beta."),
-        "400": error(400, "Request contains an invalid argument."),
-        "quota": _exhausted(call, "GenerateRequestsPerMinutePerProject", 0, None),
-        "day_quota": _exhausted(call, _PER_DAY, 50, wait),
-        "slow_down": error(503, "The model is overloaded. Please try again later."),
-    }
-    return made[kind]
-
-
 def _usage(call: Call, output_tokens: int) -> dict[str, Any]:
     system, user = tokens_of(call.system), tokens_of(call.user)
     return {
@@ -193,3 +127,57 @@ def events(call: Call, answer: Answer, number: str) -> list[bytes]:
         usage = _usage(call, answer.output_tokens if last else 0)
         chunks.append(_response(call, number, piece, _FINISH[answer.finish] if last else None, usage))
     return [f"data: {json.dumps(chunk, ensure_ascii=False)}\r\n\r\n".encode() for chunk in chunks]
+
+
+_GENERATE = Wire(lambda readings: {}, over_limit, refusal, body, events)
+_INTERACTION = Wire(lambda readings: {}, interactions.over_limit, interactions.refusal, interactions.body, events)
+_BACKGROUND = Form(
+    replace(_INTERACTION, body=partial(interactions.body, status="in_progress")),
+    lambda request: key_of(request.headers, request.query_params),
+    interactions.body,
+    interactions.not_found,
+    interactions.deleted,
+)
+
+
+def _addresses(engine: Engine) -> list[Address]:
+    made = Backgrounds(engine, _BACKGROUND)
+
+    async def generate(request: Request) -> Response:
+        model, _, method = request.path_params["model"].rpartition(":")
+        if method not in ("generateContent", "streamGenerateContent"):
+            return PlainTextResponse("Not Found", 404)
+        stream = method == "streamGenerateContent"
+        call = parse(model, await body_of(request), request.headers, request.query_params, stream=stream)
+        return await engine.serve(_GENERATE, call, request)
+
+    async def interact(request: Request) -> Response:
+        body = await body_of(request)
+        call = interactions.parse(body, request.headers, request.query_params)
+        if wants_background(body):
+            return await made.start(call, request)
+        return await engine.serve(_INTERACTION, call, request)
+
+    return [
+        Address("POST", "/v1beta/models/{model:path}", generate),
+        Address("GET", "/v1beta/models", _list_models),
+        Address("POST", "/v1beta/interactions", interact),
+        Address("POST", "/v1beta/interactions/{id}/cancel", made.cancel),
+        Address("GET", "/v1beta/interactions/{id}", made.show),
+        Address("DELETE", "/v1beta/interactions/{id}", made.delete),
+    ]
+
+
+async def _list_models(request: Request) -> Response:
+    key_of(request.headers, request.query_params)
+    methods = ["generateContent", "streamGenerateContent"]
+    models = [{"name": f"models/{name}", "supportedGenerationMethods": methods} for name in _MODELS]
+    return JSONResponse({"models": models})
+
+
+def _charges(call: Call) -> dict[Kind, float]:
+    """Requests and input a minute, requests a day."""
+    return {"requests": 1.0, "requests_per_day": 1.0, "input_tokens": float(call.input_tokens)}
+
+
+VENDOR = SimulatedVendor(_addresses, _MODELS, _charges)

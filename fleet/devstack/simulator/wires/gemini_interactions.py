@@ -8,7 +8,7 @@ from fleet.devstack.simulator.calls import Answer, Call, Refusal, tokens_of
 from fleet.devstack.simulator.limits import OverLimit
 from fleet.devstack.simulator.models import find_model
 from fleet.devstack.simulator.waits import retry_after_headers
-from fleet.devstack.simulator.wires import gemini
+from fleet.devstack.simulator.wires import gemini_errors
 
 _CODE = {
     400: "invalid_request",
@@ -30,7 +30,7 @@ def error(status: int, message: str) -> Refusal:
 
 def parse(body: Any, headers: Mapping[str, str], query: Mapping[str, str]) -> Call:
     """A request taken apart and checked."""
-    key = gemini.key_of(headers, query)
+    key = gemini_errors.key_of(headers, query)
     if not isinstance(body, dict):
         raise error(400, "Invalid JSON payload received.")
     model = body.get("model")
@@ -77,7 +77,7 @@ def over_limit(call: Call, over: OverLimit) -> Refusal:
 def refusal(kind: str, call: Call, retry_after: float | None, form: str) -> Refusal:
     """A scripted error. Which quota it is about, these errors do not say."""
     if kind in _KEY_TROUBLE:
-        return gemini.refusal(kind, call, retry_after, form)
+        return gemini_errors.refusal(kind, call, retry_after, form)
     overloaded = error(503, "The model is overloaded. Please try again later.")
     overloaded.status = 529 if kind == "529" else 503
     made = {

@@ -1,16 +1,51 @@
-"""OpenAI's wire: the Responses API and chat completions, as requests, answers, streams and errors."""
+"""OpenAI's wire: the Responses API as requests, answers, streams and errors; of chat completions, the requests."""
 
 import json
 import time
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import replace
+from functools import partial
+from typing import Any, Literal
 
-from fleet.devstack.simulator.calls import Answer, Api, Call, Refusal
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from fleet.devstack.simulator.answer_text import pieces
+from fleet.devstack.simulator.background import Backgrounds, Form, wants_background
+from fleet.devstack.simulator.calls import Answer, Call, Refusal
+from fleet.devstack.simulator.engine import Engine, Wire, body_of
 from fleet.devstack.simulator.limits import Kind, OverLimit, Reading
-from fleet.devstack.simulator.models import find_model
+from fleet.devstack.simulator.models import Model, find_model
+from fleet.devstack.simulator.vendors import Address, SimulatedVendor
 from fleet.devstack.simulator.waits import go_duration, retry_after_headers
+from fleet.devstack.simulator.wires import openai_chat
 
-_STREAM_PIECES = 12
+Api = Literal["responses", "chat"]
+_MODELS = {
+    "gpt-3.5-turbo": Model(4_096),
+    "gpt-4": Model(8_192),
+    "gpt-4-turbo": Model(4_096),
+    "gpt-4o": Model(16_384),
+    "gpt-4o-mini": Model(16_384),
+    "gpt-4.1": Model(32_768),
+    "gpt-4.1-mini": Model(32_768),
+    "gpt-4.1-nano": Model(32_768),
+    "gpt-5": Model(128_000, "none"),
+    "gpt-5-mini": Model(128_000, "none"),
+    "gpt-5-nano": Model(128_000, "none"),
+    "gpt-5.1": Model(128_000, "none"),
+    "gpt-5.4": Model(128_000, "none"),
+    "gpt-5.4-mini": Model(128_000, "none"),
+    "gpt-5.5": Model(128_000, "none"),
+    "gpt-6-sol": Model(128_000, "none"),
+    "gpt-6-luna": Model(128_000, "none"),
+    "gpt-6.2-sol": Model(128_000, "none"),
+    "gpt-5-chat-latest": Model(16_384),
+    "o1": Model(100_000, "none"),
+    "o3": Model(100_000, "none"),
+    "o3-mini": Model(100_000, "none"),
+    "o4-mini": Model(100_000, "none"),
+}
 
 
 def error(status: int, message: str, kind: str, code: str | None = None, param: str | None = None) -> Refusal:
@@ -230,47 +265,6 @@ def deleted(number: str) -> dict[str, Any]:
     return {"id": number, "object": "response", "deleted": True}
 
 
-def chat_body(call: Call, answer: Answer, number: str) -> dict[str, Any]:
-    """A chat completion."""
-    refused = answer.finish == "refusal"
-    message: dict[str, Any] = {
-        "role": "assistant",
-        "content": None if refused else answer.text,
-        "refusal": answer.text if refused else None,
-        "annotations": [],
-    }
-    return {
-        "id": f"chatcmpl-{number}",
-        "object": "chat.completion",
-        "created": int(time.time()),
-        "model": call.model,
-        "choices": [{"index": 0, "message": message, "logprobs": None, "finish_reason": _chat_finish(answer)}],
-        "usage": _chat_usage(call, answer),
-        "service_tier": "default",
-        "system_fingerprint": "fp_simulator",
-    }
-
-
-def _chat_finish(answer: Answer) -> str:
-    return "length" if answer.finish == "length" else "stop"
-
-
-def _chat_usage(call: Call, answer: Answer) -> dict[str, Any]:
-    return {
-        "prompt_tokens": call.input_tokens,
-        "completion_tokens": answer.output_tokens,
-        "total_tokens": call.input_tokens + answer.output_tokens,
-        "prompt_tokens_details": {"cached_tokens": 0, "audio_tokens": 0},
-        "completion_tokens_details": {"reasoning_tokens": 0, "audio_tokens": 0},
-    }
-
-
-def pieces(text: str, count: int = _STREAM_PIECES) -> list[str]:
-    """A text in about ``count`` parts, as a stream delivers it."""
-    size = max(len(text) // count, 1)
-    return [text[start : start + size] for start in range(0, len(text), size)]
-
-
 def _event(name: str, value: Mapping[str, Any]) -> bytes:
     return f"event: {name}\ndata: {json.dumps({'type': name} | dict(value), ensure_ascii=False)}\n\n".encode()
 
@@ -300,23 +294,65 @@ def responses_events(call: Call, answer: Answer, number: str) -> list[bytes]:
     return [_event(name, value | {"sequence_number": place}) for place, (name, value) in enumerate(steps)]
 
 
-def chat_events(call: Call, answer: Answer, number: str, *, with_usage: bool) -> list[bytes]:
-    """The stream of a chat completion."""
-    head = {
-        "id": f"chatcmpl-{number}",
-        "object": "chat.completion.chunk",
-        "created": int(time.time()),
-        "model": call.model,
-    }
+_RESPONSES = Wire(rate_headers, over_limit, refusal, responses_body, responses_events)
+_CHAT = replace(_RESPONSES, body=openai_chat.body, events=partial(openai_chat.events, with_usage=False))
+_CHAT_WITH_USAGE = replace(_CHAT, events=partial(openai_chat.events, with_usage=True))
+_BACKGROUND = Form(
+    replace(_RESPONSES, body=partial(responses_body, status="queued")),
+    lambda request: key_of(request.headers),
+    lambda *shown: responses_body(*shown) | {"background": True},
+    not_found,
+    deleted,
+)
 
-    def chunk(delta: dict[str, Any], finish: str | None = None) -> dict[str, Any]:
-        return head | {"choices": [{"index": 0, "delta": delta, "finish_reason": finish}]}
 
-    chunks = [
-        chunk({"role": "assistant", "content": ""}),
-        *(chunk({"content": piece}) for piece in pieces(answer.text)),
-        chunk({}, _chat_finish(answer)),
+def _addresses(engine: Engine) -> list[Address]:
+    """Its own; an added provider's begin with its name."""
+    made = Backgrounds(engine, _BACKGROUND)
+
+    async def responses(request: Request) -> Response:
+        body = await body_of(request)
+        call = parse("responses", _provider(request), body, request.headers)
+        if wants_background(body):
+            return await made.start(call, request)
+        return await engine.serve(_RESPONSES, call, request)
+
+    async def chat(request: Request) -> Response:
+        body = await body_of(request)
+        call = parse("chat", _provider(request), body, request.headers)
+        options = body.get("stream_options") or {}
+        wire = _CHAT_WITH_USAGE if options.get("include_usage") else _CHAT
+        return await engine.serve(wire, call, request)
+
+    return [
+        Address("POST", "/v1/responses", responses),
+        Address("POST", "/{provider}/v1/responses", responses),
+        Address("POST", "/v1/chat/completions", chat),
+        Address("POST", "/{provider}/v1/chat/completions", chat),
+        Address("POST", "/v1/responses/{id}/cancel", made.cancel),
+        Address("GET", "/v1/responses/{id}", made.show),
+        Address("GET", "/{provider}/v1/responses/{id}", made.show),
+        Address("DELETE", "/v1/responses/{id}", made.delete),
+        Address("GET", "/v1/models", _list_models),
     ]
-    if with_usage:
-        chunks.append(head | {"choices": [], "usage": _chat_usage(call, answer)})
-    return [*(f"data: {json.dumps(one, ensure_ascii=False)}\n\n".encode() for one in chunks), b"data: [DONE]\n\n"]
+
+
+def _provider(request: Request) -> str:
+    name: str = request.path_params.get("provider", "openai")
+    return name
+
+
+async def _list_models(request: Request) -> Response:
+    key_of(request.headers)
+    entries = [{"id": name, "object": "model", "created": 0, "owned_by": "openai"} for name in _MODELS]
+    return JSONResponse({"object": "list", "data": entries})
+
+
+def _charges(call: Call) -> dict[Kind, float]:
+    """One bucket for all tokens: the larger of ``max_tokens`` and the input."""
+    return {"requests": 1.0, "input_tokens": float(max(call.max_tokens or 0, call.input_tokens))}
+
+
+VENDOR = SimulatedVendor(_addresses, _MODELS, _charges, charges_refused=True)
+#: Any other provider that speaks this API, at the addresses above.
+COMPATIBLE = SimulatedVendor(lambda engine: [], None, _charges)
