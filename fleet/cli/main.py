@@ -37,6 +37,24 @@ app = typer.Typer(
 
 app.add_typer(operating.app)
 
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        print(f"assistant-fleet {version('assistant-fleet')}")  # noqa: T201 - what the user asked for
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and exit.", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
+    """A supervised fleet of Temporal workers that runs LLM assistant pipelines."""
+
+
 CsvFile = Annotated[
     Path | None, typer.Option("--csv", metavar="FILE", help="CSV for the assistants that read one.")
 ]

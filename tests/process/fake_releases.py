@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 
 from fleet.config import PROJECT_ROOT
@@ -86,7 +87,7 @@ class World:
     def commit(self, at: Path | None = None) -> str:
         """One commit more; the name of the release that it would make, which is there already."""
         self.git("commit", "-q", "--allow-empty", "-m", "change", at=at)
-        release = f"0.1.0-{self.git('rev-parse', '--short=12', 'HEAD', at=at)}"
+        release = f"{version('assistant-fleet')}-{self.git('rev-parse', '--short=12', 'HEAD', at=at)}"
         bin_folder = self.prefix / "releases" / release / ".venv/bin"
         bin_folder.mkdir(parents=True)
         self.script(bin_folder / "fleet", FAKE_FLEET.format(world=self.folder, release=release))

@@ -2,6 +2,7 @@
 
 import signal
 import subprocess
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,11 @@ def begun(idle: Fleet, program: str, *arguments: str) -> "subprocess.Popen[str]"
 def ended(process: "subprocess.Popen[str]") -> subprocess.CompletedProcess[str]:
     out, err = process.communicate(timeout=60)
     return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+
+def test_the_command_says_which_release_it_is(idle: Fleet) -> None:
+    done = idle.fleet("--version")
+    assert (done.returncode, done.stdout.strip()) == (0, f"assistant-fleet {version('assistant-fleet')}")
 
 
 def test_without_a_fleet_the_commands_say_how_to_get_one(idle: Fleet) -> None:
