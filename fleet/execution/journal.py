@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import Self
 
 from fleet.config import Settings
-from fleet.execution.journal_file import JournalFile
+from fleet.execution.sqlite_connection import JournalFile
 from fleet.process.machine_id import machine_id
 from fleet.process.process_id import Owner
 
