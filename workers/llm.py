@@ -20,8 +20,8 @@ from fleet.execution.async_journal import AsyncJournal
 from fleet.execution.backend_client import Backend
 from fleet.execution.call_runner import CallRunner
 from fleet.execution.journal import Journal
-from fleet.execution.late_tasks import Arrivals
 from fleet.execution.recovery import Recovery
+from fleet.execution.task_age import Arrivals
 from fleet.process.lifecycle import loading
 from fleet.process.liveness import Liveness
 from fleet.process.machine_id import machine_id, machine_name, process_on

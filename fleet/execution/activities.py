@@ -35,10 +35,10 @@ from fleet.execution.attempts import current_attempts
 from fleet.execution.backend_client import Backend
 from fleet.execution.call_runner import Call, CallRunner
 from fleet.execution.journal import Asked, CallName, Task
-from fleet.execution.late_tasks import Arrivals
 from fleet.execution.load_assistants import load_assistants
 from fleet.execution.pipeline_link import PipelineLink
 from fleet.execution.safe_activity import safe_activity
+from fleet.execution.task_age import Arrivals
 from fleet.pipeline.inputs import parse_csv
 from fleet.pipeline.past_runs import finished_results
 from fleet.pipeline.prompts import build_user_message

@@ -2,7 +2,7 @@
 
 import pytest
 
-from fleet.execution.late_tasks import Arrivals
+from fleet.execution.task_age import Arrivals
 
 
 @pytest.mark.parametrize("ahead", [-600.0, 0.0, 600.0])

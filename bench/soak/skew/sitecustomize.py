@@ -10,7 +10,7 @@ _real, _ahead = time.time, float(os.environ["SOAK_CLOCK_AHEAD"])
 _CROSSES = (
     "fleet.budgets",
     "fleet.execution.attempts",
-    "fleet.execution.late_tasks",
+    "fleet.execution.task_age",
     "fleet.execution.call_runner",
     "fleet.providers",
 )
