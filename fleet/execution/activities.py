@@ -36,7 +36,7 @@ from fleet.execution.backend_client import Backend
 from fleet.execution.call_runner import Call, CallRunner
 from fleet.execution.journal import Asked, CallName, Task
 from fleet.execution.load_assistants import load_assistants
-from fleet.execution.pipeline_link import PipelineLink
+from fleet.execution.pipeline_client import PipelineLink
 from fleet.execution.safe_activity import safe_activity
 from fleet.execution.task_age import Arrivals
 from fleet.pipeline.inputs import parse_csv

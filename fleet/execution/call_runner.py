@@ -61,7 +61,7 @@ class Call:
 
 
 class Told(Protocol):
-    """Receives the progress of a call: :class:`~fleet.execution.pipeline_link.PipelineLink`."""
+    """Receives the progress of a call: :class:`~fleet.execution.pipeline_client.PipelineLink`."""
 
     async def confirm(self) -> None:
         """Check that the task still belongs to this worker."""
