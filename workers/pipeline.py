@@ -6,7 +6,7 @@ from datetime import timedelta
 from temporalio.client import Client
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
-from fleet.budgets.task_queues import QueueActivities
+from fleet.budgets.queue_client import QueueActivities
 from fleet.budgets.workflow import ProviderBudgetWorkflow
 from fleet.config import Settings
 from fleet.contracts import CONTROL_QUEUE, PIPELINE_QUEUE

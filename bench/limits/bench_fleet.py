@@ -23,7 +23,7 @@ from temporalio.client import Client
 from bench.limits.machines import machines_up
 from bench.limits.scenarios import Load, Scenario, Variant
 from fleet.budgets.messages import budget_id
-from fleet.budgets.task_queues import set_rate
+from fleet.budgets.queue_client import set_rate
 from fleet.contracts import PIPELINE_QUEUE, WORKFLOW_TYPE, llm_queue
 from tests.fleet import Fleet
 

@@ -17,7 +17,7 @@ from fleet.budgets.messages import (
     BudgetStatus,
     budget_id,
 )
-from fleet.budgets.task_queues import queue_rate
+from fleet.budgets.queue_client import queue_rate
 from fleet.contracts import LimitSettings
 from fleet.errors import OperationError
 

@@ -30,7 +30,7 @@ with workflow.unsafe.imports_passed_through():
         Opening,
         Report,
     )
-    from fleet.budgets.task_queues import RateOrder
+    from fleet.budgets.queue_client import RateOrder
     from fleet.contracts import LimitSettings
     from fleet.failures import FailureKind
 

@@ -11,7 +11,7 @@ from temporalio.client import WorkflowQueryFailedError
 from temporalio.service import RPCError, RPCStatusCode
 
 from fleet.budgets.messages import BudgetStatus, HeldModel
-from fleet.budgets.task_queues import QueueRate, process_of
+from fleet.budgets.queue_client import QueueRate, process_of
 from fleet.budgets.worker import budget_watch as watching
 from fleet.budgets.worker.budget_watch import Watch
 from fleet.budgets.worker.gate import Directive

@@ -15,7 +15,7 @@ from temporalio.client import Client, WorkflowHandle, WorkflowHistory
 from temporalio.worker import Worker
 
 from fleet.budgets.messages import SET_QUEUE_RATE, Opening, Report
-from fleet.budgets.task_queues import RateOrder
+from fleet.budgets.queue_client import RateOrder
 from fleet.budgets.workflow import ProviderBudgetWorkflow
 from fleet.contracts import CONTROL_QUEUE, LimitSettings
 from fleet.process.data_converter import data_converter

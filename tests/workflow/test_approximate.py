@@ -18,10 +18,10 @@ from temporalio.client import Client
 from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
-from fleet.budgets import task_queues as queues
+from fleet.budgets import queue_client as queues
 from fleet.budgets.messages import BudgetStatus
 from fleet.budgets.operator_commands import pause, resume, set_limits
-from fleet.budgets.task_queues import QueueActivities
+from fleet.budgets.queue_client import QueueActivities
 from fleet.budgets.worker import reporter
 from fleet.budgets.worker.admission import Admission
 from fleet.budgets.worker.call_costs import Costs, first_cost

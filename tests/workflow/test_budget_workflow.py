@@ -16,7 +16,7 @@ from temporalio.testing import WorkflowEnvironment
 from temporalio.worker import Replayer, Worker
 
 from fleet.budgets.messages import SET_QUEUE_RATE, BudgetStatus, Opening, Reading, Report, Trouble
-from fleet.budgets.task_queues import RateOrder
+from fleet.budgets.queue_client import RateOrder
 from fleet.budgets.workflow import ProviderBudgetWorkflow
 from fleet.contracts import CONTROL_QUEUE, Limited, LimitSettings
 from fleet.failures import FailureKind

@@ -18,7 +18,7 @@ from temporalio.client import Client, WorkflowHandle, WorkflowQueryFailedError
 from temporalio.service import RPCError, RPCStatusCode
 
 from fleet.budgets.messages import STATUS_QUERY, BudgetStatus, budget_id
-from fleet.budgets.task_queues import QueueRate, pollers
+from fleet.budgets.queue_client import QueueRate, pollers
 from fleet.budgets.worker.gate import Directive
 
 _RPC = timedelta(seconds=3)

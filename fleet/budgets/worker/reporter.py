@@ -28,7 +28,7 @@ from fleet.budgets.messages import (
     Report,
     budget_id,
 )
-from fleet.budgets.task_queues import QueueRate, queue_rate, set_rate
+from fleet.budgets.queue_client import QueueRate, queue_rate, set_rate
 from fleet.budgets.worker.budget_watch import Watch
 from fleet.budgets.worker.call_costs import Cost
 from fleet.budgets.worker.limit_headers import HeaderReading

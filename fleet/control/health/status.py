@@ -19,7 +19,7 @@ from temporalio.service import RPCError
 
 from fleet.budgets.messages import BudgetStatus, HeldModel
 from fleet.budgets.operator_commands import budget_statuses_of
-from fleet.budgets.task_queues import still_polls
+from fleet.budgets.queue_client import still_polls
 from fleet.config import Settings
 from fleet.contracts import ASSISTANTS_QUEUE, CONTROL_QUEUE, PIPELINE_QUEUE
 from fleet.control.machines.last_seen import last_seen_in

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from temporalio.api.taskqueue.v1 import PollerInfo
 
 from fleet.budgets.messages import BudgetStatus, KnownMachine
-from fleet.budgets.task_queues import POLLER_SECONDS
+from fleet.budgets.queue_client import POLLER_SECONDS
 from fleet.process.machine_id import place_of
 
 #: A machine that neither polls nor reports for this long is gone; a poll waits on the server for a minute.

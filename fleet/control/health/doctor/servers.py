@@ -16,7 +16,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from fleet.budgets.messages import BudgetStatus
 from fleet.budgets.operator_commands import budget_status_of
-from fleet.budgets.task_queues import QueueRate, queue_rate
+from fleet.budgets.queue_client import QueueRate, queue_rate
 from fleet.config import Settings
 from fleet.control.health.doctor.check import NOT_SET, Check, from_error, unseen
 from fleet.control.health.doctor.pipelines import pipeline_checks
