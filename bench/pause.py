@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from statistics import median
 
-from fleet.budgets.operator_commands import pause, resume, set_limits
+from fleet.budgets.limits_and_pauses import pause, resume, set_limits
 from fleet.contracts import PIPELINE_QUEUE, WORKFLOW_TYPE, LimitSettings
 from tests.fleet import Fleet, running_fleet
 from tests.waiting import wait_for

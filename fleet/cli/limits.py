@@ -8,8 +8,8 @@ from rich.console import Console
 from rich.table import Table
 from temporalio.client import Client
 
+from fleet.budgets.limits_and_pauses import all_of, budget_status_of, budget_statuses_of, pause, resume, set_limits
 from fleet.budgets.messages import BudgetStatus
-from fleet.budgets.operator_commands import all_of, budget_status_of, budget_statuses_of, pause, resume, set_limits
 from fleet.cli.show import shown
 from fleet.config import Settings
 from fleet.contracts import LimitSettings

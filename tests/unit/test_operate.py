@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
+from fleet.budgets.limits_and_pauses import all_of
 from fleet.budgets.messages import BudgetStatus
-from fleet.budgets.operator_commands import all_of
 from fleet.cli import limits
 from fleet.config import Settings, load_settings
 from fleet.contracts import LimitSettings

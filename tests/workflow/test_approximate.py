@@ -19,8 +19,8 @@ from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
 from fleet.budgets import queue_client as queues
+from fleet.budgets.limits_and_pauses import pause, resume, set_limits
 from fleet.budgets.messages import BudgetStatus
-from fleet.budgets.operator_commands import pause, resume, set_limits
 from fleet.budgets.queue_client import QueueActivities
 from fleet.budgets.worker import reporter
 from fleet.budgets.worker.admission import Admission

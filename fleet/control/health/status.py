@@ -17,8 +17,8 @@ from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest
 from temporalio.client import Client
 from temporalio.service import RPCError
 
+from fleet.budgets.limits_and_pauses import budget_statuses_of
 from fleet.budgets.messages import BudgetStatus, HeldModel
-from fleet.budgets.operator_commands import budget_statuses_of
 from fleet.budgets.queue_client import still_polls
 from fleet.config import Settings
 from fleet.contracts import ASSISTANTS_QUEUE, CONTROL_QUEUE, PIPELINE_QUEUE

@@ -7,7 +7,7 @@ from typing import Any
 
 from loguru import logger
 
-from fleet.budgets.operator_commands import pause, resume
+from fleet.budgets.limits_and_pauses import pause, resume
 from fleet.config import Settings
 from fleet.control.health.observer import Observer
 from fleet.control.supervision.machine_processes import Machine

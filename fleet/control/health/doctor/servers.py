@@ -14,8 +14,8 @@ from temporalio.api.workflowservice.v1 import GetSystemInfoRequest, UpdateTaskQu
 from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
+from fleet.budgets.limits_and_pauses import budget_status_of
 from fleet.budgets.messages import BudgetStatus
-from fleet.budgets.operator_commands import budget_status_of
 from fleet.budgets.queue_client import QueueRate, queue_rate
 from fleet.config import Settings
 from fleet.control.health.doctor.check import NOT_SET, Check, from_error, unseen
