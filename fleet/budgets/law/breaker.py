@@ -14,7 +14,7 @@ nothing.
 
 from dataclasses import dataclass, field
 
-from fleet.budgets.law.machine_reach import Machines
+from fleet.budgets.law.cut_off_machines import Machines
 from fleet.budgets.messages import Trouble
 from fleet.failures import FailureKind, traits_of
 
