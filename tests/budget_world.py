@@ -8,8 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from fleet.budgets.law.budget import Budget
+from fleet.budgets.law.budget_status import describe
 from fleet.budgets.law.report_intake import LATE_SECONDS, ReportIntake
-from fleet.budgets.law.status import describe
 from fleet.budgets.messages import Opening, Reading, Report, Trouble
 from fleet.budgets.worker.report_rate import Allowance, Haste
 from fleet.contracts import Limited, LimitSettings

@@ -14,8 +14,8 @@ from temporalio.exceptions import ActivityError
 with workflow.unsafe.imports_passed_through():
     from fleet.budgets.law.breaker import RESET_UNKNOWN_SECONDS
     from fleet.budgets.law.budget import Budget
+    from fleet.budgets.law.budget_status import describe
     from fleet.budgets.law.report_intake import LATE_SECONDS, STALE_SECONDS, ReportIntake
-    from fleet.budgets.law.status import describe
     from fleet.budgets.messages import (
         BUDGET_WORKFLOW,
         LIMIT_SIGNAL,

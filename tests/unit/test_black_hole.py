@@ -6,7 +6,7 @@ import pytest
 
 from fleet.budgets.law.breaker import Breaker
 from fleet.budgets.law.budget import Budget
-from fleet.budgets.law.status import describe
+from fleet.budgets.law.budget_status import describe
 from fleet.budgets.messages import Opening, Report, Trouble
 from fleet.contracts import LimitSettings
 from fleet.failures import FailureKind

@@ -8,8 +8,8 @@ import pytest
 
 from fleet.budgets.law.breaker import PROBE_RATE
 from fleet.budgets.law.budget import SHUT_BEFORE, Budget
+from fleet.budgets.law.budget_status import describe
 from fleet.budgets.law.ramp import Ramp
-from fleet.budgets.law.status import describe
 from fleet.budgets.messages import Opening, Reading, Report, Trouble
 from fleet.contracts import Limited, LimitSettings
 from fleet.failures import FailureKind

@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 
 from fleet.budgets.law.budget import Budget
+from fleet.budgets.law.budget_status import describe
 from fleet.budgets.law.known_machines import Roster
-from fleet.budgets.law.status import describe
 from fleet.budgets.messages import KnownMachine, MachineHome, Opening, Report
 from fleet.config import load_settings
 from fleet.contracts import LimitSettings
