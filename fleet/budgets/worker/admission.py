@@ -10,9 +10,9 @@ from fleet.budgets.worker.call_costs import Cost, Costs
 from fleet.budgets.worker.gate import LONGEST_HOLD_SECONDS, Directive, Gate
 from fleet.budgets.worker.held_models import HeldModels
 from fleet.budgets.worker.limit_headers import HeaderReading, limits_in
-from fleet.budgets.worker.mixed_models import Mixing
 from fleet.budgets.worker.oversize import Oversize, SizeLimits
 from fleet.budgets.worker.reporter import Reporter
+from fleet.budgets.worker.unlike_limits import Mixing
 from fleet.contracts import Limited
 from fleet.errors import HeldBack, ProviderError
 from fleet.failures import FailureKind
