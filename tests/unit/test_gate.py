@@ -6,8 +6,8 @@ from collections.abc import Callable
 import pytest
 
 from fleet.budgets.worker.gate import BACK_SECONDS, LONGEST_HOLD_SECONDS, Directive, Gate
-from fleet.budgets.worker.held_models import HeldModels
 from fleet.budgets.worker.limit_headers import HeaderReading
+from fleet.budgets.worker.models_without_quota import HeldModels
 from fleet.contracts import Limited
 
 yield_now = asyncio.sleep
