@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from fleet.config import Settings, load_settings
-from fleet.control.machines import peer_client as asking
+from fleet.control.machines import ask_machines as asking
+from fleet.control.machines.ask_machines import Asking, ask_machines
 from fleet.control.machines.other_machines import OtherMachine, Told
-from fleet.control.machines.peer_client import Asking, ask_machines
 
 STATUS = {
     "machine": "vm2+bbbb",

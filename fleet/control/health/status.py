@@ -22,9 +22,9 @@ from fleet.budgets.messages import BudgetStatus, HeldModel
 from fleet.budgets.queue_client import still_polls
 from fleet.config import Settings
 from fleet.contracts import ASSISTANTS_QUEUE, CONTROL_QUEUE, PIPELINE_QUEUE
+from fleet.control.machines.ask_machines import ask_machines
 from fleet.control.machines.last_seen import last_seen_in
 from fleet.control.machines.other_machines import OtherMachine, other_machines
-from fleet.control.machines.peer_client import ask_machines
 from fleet.control.supervision.process_health import Vitals, complaint, record_of
 from fleet.control.supervision.supervisord_client import ProcessStatus, Supervisor
 from fleet.control.supervision.supervisord_home import Home

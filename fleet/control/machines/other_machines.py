@@ -1,6 +1,6 @@
 """The other machines of a fleet, as Temporal knows them: by their processes that poll its queues, and by the
 reports that the budgets received from them. What they report themselves:
-:mod:`fleet.control.machines.peer_client`."""
+:mod:`fleet.control.machines.ask_machines`."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field

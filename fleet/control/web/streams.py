@@ -10,7 +10,7 @@ from loguru import logger
 
 from fleet.config import Settings
 from fleet.control.health.observer import Observer, Snapshot
-from fleet.control.machines.peer_client import Asking
+from fleet.control.machines.ask_machines import Asking
 from fleet.control.web.history import History
 from fleet.control.web.page_state import Json, pipelines_of, state_of, totals_of, waiting_in
 from fleet.control.web.pipeline_detail import progress_of
