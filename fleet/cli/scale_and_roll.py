@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from fleet.config import Settings
-from fleet.control.supervision.interruptible import Interrupted, interruptible
+from fleet.control.supervision.interrupt_handling import Interrupted, interruptible
 from fleet.control.supervision.machine_processes import Machine
 from fleet.control.supervision.rolling import roll
 from fleet.control.supervision.scaling import operating

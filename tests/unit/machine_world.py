@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
 
-from fleet.control.supervision.interruptible import Interruption
+from fleet.control.supervision.interrupt_handling import Interruption
 from fleet.control.supervision.machine_processes import Machine
 from fleet.control.supervision.programs import processes_of, write_count
 from fleet.control.supervision.supervisord_client import ProcessStatus

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from fleet.config import PROJECT_ROOT
-from fleet.control.supervision.interruptible import Interrupted, interruptible
+from fleet.control.supervision.interrupt_handling import Interrupted, interruptible
 from fleet.control.supervision.rolling import roll
 from fleet.control.supervision.scaling import operating, scale
 from fleet.control.supervision.supervisord_home import Home
@@ -204,7 +204,7 @@ def test_signals_only_ask_and_their_handlers_come_back() -> None:
 
 TWICE = """
 import os, signal
-from fleet.control.supervision.interruptible import interruptible
+from fleet.control.supervision.interrupt_handling import interruptible
 with interruptible():
     for _ in range(2):
         os.kill(os.getpid(), signal.SIGINT)

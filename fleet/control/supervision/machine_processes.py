@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection
 from contextlib import suppress
 from pathlib import Path
 
-from fleet.control.supervision.interruptible import Interruption
+from fleet.control.supervision.interrupt_handling import Interruption
 from fleet.control.supervision.process_health import comes_up, liveness_of, serves
 from fleet.control.supervision.programs import processes_of, program_section
 from fleet.control.supervision.supervisord_client import ProcessStatus, Supervisor

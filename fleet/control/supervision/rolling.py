@@ -8,7 +8,7 @@ so that the next roll recognizes one that an interrupted roll left behind.
 
 from contextlib import suppress
 
-from fleet.control.supervision.interruptible import Interrupted
+from fleet.control.supervision.interrupt_handling import Interrupted
 from fleet.control.supervision.machine_processes import Machine, number_of, process_name
 from fleet.control.supervision.supervisord_client import ProcessStatus, SupervisorAway
 from fleet.errors import OperationError

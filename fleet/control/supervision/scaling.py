@@ -9,7 +9,7 @@ import fcntl
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 
-from fleet.control.supervision.interruptible import Interrupted
+from fleet.control.supervision.interrupt_handling import Interrupted
 from fleet.control.supervision.machine_processes import Machine, process_name
 from fleet.control.supervision.programs import write_count
 from fleet.control.supervision.supervisord_client import SupervisorAway

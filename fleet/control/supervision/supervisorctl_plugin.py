@@ -9,7 +9,7 @@ from typing import Any
 
 from supervisor.supervisorctl import ControllerPluginBase
 
-from fleet.control.supervision.interruptible import Interrupted, interruptible
+from fleet.control.supervision.interrupt_handling import Interrupted, interruptible
 from fleet.control.supervision.machine_processes import Machine
 from fleet.control.supervision.rolling import roll
 from fleet.control.supervision.scaling import operating, scale
