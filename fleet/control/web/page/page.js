@@ -8,7 +8,7 @@ import { offerOperations } from './operations.js';
 import { linkOf, Pipelines } from './pipelines.js';
 import { Providers } from './providers.js';
 import { Stream } from './stream.js';
-import { Today } from './charts.js';
+import { Today } from './today_charts.js';
 import { setClock } from './format.js';
 
 const PIPELINE = /^#\/pipeline\/([^/]+)\/([^/]+)$/;
