@@ -20,7 +20,7 @@ REPORTS = Path(__file__).parents[1] / "test-reports"
 #: The order of the files that take longest; all others come after them.
 LONGEST_FILES = (
     "tests/process/test_deployment.py",
-    "tests/process/test_two_machines.py",
+    "tests/process/test_two_real_machines.py",
     "tests/process/test_operate.py",
     "tests/faults/test_budgets.py",
     "tests/faults/test_paid_once.py",
