@@ -17,7 +17,7 @@ while [ $# -gt 0 ]; do
     esac
     shift
 done
-source scripts/machine.sh
+source scripts/installed_fleet.sh
 must_be_root install.sh
 
 if [ -n "$uninstall" ]; then

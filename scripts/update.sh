@@ -17,7 +17,7 @@ while [ $# -gt 0 ]; do
     esac
     shift
 done
-source scripts/machine.sh
+source scripts/installed_fleet.sh
 must_be_root update.sh
 if [ ! -L "$prefix/current" ]; then
     echo "nothing is installed in $prefix. Remedy: scripts/install.sh" >&2
