@@ -25,8 +25,7 @@ from fleet.execution.journal import Ambiguous, Answered, Asked, CallName, Send, 
 from fleet.execution.recorded_answer import Recorded
 from fleet.failures import FailureKind
 from fleet.process.metrics import CUT_OFF, Metrics
-from fleet.providers.answer_kept import answer_kept
-from fleet.providers.base import LlmAnswer, LlmRequest, ResumeHandle
+from fleet.providers.base import LlmAnswer, LlmRequest, ResumeHandle, answer_kept
 from fleet.providers.prices import cost_of
 from fleet.providers.session import ProviderSession
 

@@ -1,8 +1,11 @@
 """The request and the answer of an LLM call, in one form for all providers."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
+
+from loguru import logger
 
 FinishReason = Literal["stop", "length", "refusal", "other"]
 #: Header of a simulator's answers, with the value ``true``: nothing is paid for them.
@@ -89,3 +92,12 @@ class Provider(Protocol):
     async def close(self) -> None:
         """Close the connections."""
         ...
+
+
+@contextmanager
+def answer_kept(what: str) -> Iterator[None]:
+    """Log an exception of the block instead of raising it. ``what`` names the block in the log."""
+    try:
+        yield
+    except Exception:
+        logger.exception("{} failed; the answer is kept", what)

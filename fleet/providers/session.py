@@ -9,8 +9,7 @@ from fleet.config import ProviderSettings
 from fleet.errors import BackendError, BackendUnavailable, ProviderError
 from fleet.failures import FailureKind
 from fleet.process.metrics import ANSWERED, Metrics, Usage
-from fleet.providers.answer_kept import answer_kept
-from fleet.providers.base import LlmAnswer, LlmRequest, Provider, ResumeHandle
+from fleet.providers.base import LlmAnswer, LlmRequest, Provider, ResumeHandle, answer_kept
 from fleet.providers.error_mapping import not_usable
 from fleet.providers.prices import cost_of
 from fleet.providers.registry import ProviderFactory

@@ -7,9 +7,11 @@ from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from fleet.failures import FailureKind
+from fleet.providers.gemini.error_codes import ERROR_CODES
+from fleet.providers.gemini.models import MODELS
 from fleet.providers.response_bodies import details_of
 from fleet.providers.retry_after import until
-from fleet.providers.spec import Adapter, ModelProfile, VendorSpec
+from fleet.providers.spec import Adapter, VendorSpec
 
 
 def _limited_tokens(max_tokens: int | None, tokens_in: float, tokens_out: float) -> float:
@@ -73,23 +75,6 @@ SPEC = VendorSpec(
     quota_failure=_quota_failure,
     is_own_error=_is_own_error,
     seconds_until_reset=_seconds_until_reset,
-    error_codes={
-        "API_KEY_INVALID": FailureKind.KEY_REJECTED,
-        "API_KEY_SERVICE_BLOCKED": FailureKind.KEY_REJECTED,
-        "API_KEY_HTTP_REFERRER_BLOCKED": FailureKind.KEY_REJECTED,
-        "API_KEY_IP_ADDRESS_BLOCKED": FailureKind.KEY_REJECTED,
-        "CONSUMER_INVALID": FailureKind.KEY_REJECTED,
-        "CONSUMER_SUSPENDED": FailureKind.KEY_REJECTED,
-        "SERVICE_DISABLED": FailureKind.KEY_REJECTED,
-        "BILLING_DISABLED": FailureKind.QUOTA_SPENT,
-        # The Interactions API has its own codes, and sends no quota details with them.
-        "too_many_requests": FailureKind.RATE,
-        "resource_exhausted": FailureKind.RATE,
-    },
-    models={
-        "gemini-1.5": ModelProfile(8_192),
-        "gemini-2.0": ModelProfile(8_192),
-        "gemini-2.5": ModelProfile(65_536),
-        "": ModelProfile(65_536),
-    },
+    error_codes=ERROR_CODES,
+    models=MODELS,
 )
