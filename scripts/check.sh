@@ -8,6 +8,6 @@ make_environment .venv dev
 .venv/bin/ruff check .
 .venv/bin/mypy
 .venv/bin/lint-imports
-.venv/bin/python scripts/words.py
+.venv/bin/python scripts/check_words.py
 scripts/render.sh --check
 for script in scripts/*.sh .ci/run; do bash -n "$script"; done

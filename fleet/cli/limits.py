@@ -126,7 +126,7 @@ def show_budget_statuses(console: Console, budget_statuses: BudgetStatuses) -> N
     if any(status is not None and not status.exact for status in budget_statuses.values()):
         console.print(
             "approximate: the server divides the queue or does not let its rate be set, so each process's own "
-            "gate keeps the peace, and hears of a change within two seconds",
+            "gate keeps the rate, and learns of a change within two seconds",
             soft_wrap=True,
         )
 

@@ -30,7 +30,7 @@ def moment(text: str, now: datetime | None = None) -> datetime:
         found = datetime.fromisoformat(text)
     except ValueError:
         raise OperationError(
-            f"--since {text!r} is no time. Remedy: write 10m, 2h, 1d, or a time such as 2026-01-31T14:00"
+            f"--since {text!r} is not a valid time. Remedy: write 10m, 2h, 1d, or a time such as 2026-01-31T14:00"
         ) from None
     return found.astimezone().replace(tzinfo=None) if found.tzinfo else found
 
@@ -42,7 +42,7 @@ def level(text: str) -> str:
         OperationError: there is no such level.
     """
     if text.upper() not in LEVELS:
-        raise OperationError(f"--level {text!r} is none. Remedy: use one of {', '.join(LEVELS)}")
+        raise OperationError(f"unknown log level {text!r}. Remedy: use one of {', '.join(LEVELS)}")
     return text.upper()
 
 

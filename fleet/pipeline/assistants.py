@@ -119,7 +119,7 @@ class _Row:
         try:
             text.encode()
         except UnicodeEncodeError:
-            raise self._damaged(f"{field} is no valid Unicode text", f"correct {field}") from None
+            raise self._damaged(f"{field} is not valid Unicode text", f"correct {field}") from None
         return text
 
     def _function_key(self) -> str:
@@ -156,7 +156,7 @@ class _Row:
             return None
         if not isinstance(keys, list) or not all(isinstance(key, str) and key for key in keys):
             raise self._damaged(
-                "input_keys is no list of names", "list functionKeys, topic, csv or date, or set it to NULL"
+                "input_keys is not a list of names", "list functionKeys, topic, csv or date, or set it to NULL"
             )
         if len(set(keys)) != len(keys):
             raise self._damaged("input_keys names something twice", "name each input once")
@@ -172,7 +172,7 @@ class _Row:
         choices = self._entry.get("fallback") or []
         remedy = 'write fallback as [{"model_provider": "…", "model": "…"}] or set it to NULL'
         if not isinstance(choices, list) or not all(isinstance(choice, Mapping) for choice in choices):
-            raise self._damaged("fallback is no list of models", remedy)
+            raise self._damaged("fallback is not a list of models", remedy)
         pairs = [(choice.get("model_provider"), choice.get("model")) for choice in choices]
         if not all(isinstance(part, str) and part.strip() for pair in pairs for part in pair):
             raise self._damaged("a fallback lacks model_provider or model", remedy)

@@ -144,7 +144,7 @@ def _current_date(value: Any) -> str:
             raise ValueError(text)
     except ValueError:
         raise InputError(
-            f"current_date {text[:40]!r} is no date. Remedy: write it as YYYY-MM-DD, e.g. 2025-01-31, or "
+            f"current_date {text[:40]!r} is not a valid date. Remedy: write it as YYYY-MM-DD, e.g. 2025-01-31, or "
             "leave it empty"
         ) from None
     return text

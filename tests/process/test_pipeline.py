@@ -95,7 +95,7 @@ DAMAGED: list[tuple[str, list[dict[str, Any]], str]] = [
     ("twin-orders", [{"order": 1}, {"order": 1}], "both have order 1"),
     ("unknown-input", [{"input_keys": '["nobody"]'}], "'nobody' does not exist"),
     ("cycle", [{"input_keys": '["assistant_2"]'}, {"input_keys": '["assistant_1"]'}], "form a cycle"),
-    ("not-a-list", [{"input_keys": '"topic"'}], "input_keys is no list"),
+    ("not-a-list", [{"input_keys": '"topic"'}], "input_keys is not a list"),
 ]
 
 

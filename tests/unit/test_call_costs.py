@@ -8,8 +8,8 @@ from loguru import logger
 
 from fleet.budgets.worker.call_costs import Costs, first_cost
 from fleet.budgets.worker.limit_headers import HeaderReading, limits_in
+from fleet.budgets.worker.models_with_unlike_limits import Mixing
 from fleet.budgets.worker.reporter import first_rate
-from fleet.budgets.worker.unlike_limits import Mixing
 from fleet.config import Kind
 from fleet.contracts import Limited, LimitSettings
 from fleet.providers.base import LlmAnswer, LlmRequest

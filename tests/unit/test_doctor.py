@@ -156,7 +156,7 @@ def test_a_variable_that_is_no_setting_is_told(monkeypatch: pytest.MonkeyPatch) 
     for name in ("FLEET_LOG_LEVL", "FLEET_API_BASE_URL", "FLEET_LOG_FORMAT", "FLEET_PROVIDERS__GROQ__KIND"):
         monkeypatch.setenv(name, "x")
     told = [check.says for check in given.environment_checks([]) if check.what == "environment"]
-    assert told == ["FLEET_API_BASE_URL is no setting", "FLEET_LOG_LEVL is no setting"]
+    assert told == ["FLEET_API_BASE_URL is not a setting", "FLEET_LOG_LEVL is not a setting"]
 
 
 VERSIONS = [
@@ -280,7 +280,7 @@ def test_a_process_that_does_not_run_and_a_queue_without_pollers_are_told() -> N
     assert checks["process openai_00"].says == "FATAL Exited too quickly"
     assert "openai_00.stdout.log" in checks["process openai_00"].remedy
     assert checks["processes"].says == "control_00 has stood still for 21 s"
-    assert checks["pollers of llm-openai"].says == "nobody polls the queue llm-openai"
+    assert checks["pollers of llm-openai"].says == "no process polls the queue llm-openai"
     assert not any(one.ok for name, one in checks.items() if name != "supervisord")
 
 

@@ -106,9 +106,9 @@ REFUSED = [
     ({"csv_data": base64.b64encode(bytes(range(256))).decode()}, "base64 of something that is not text"),
     ({"csv_data": "a\n" + "x" * CSV_MAX_BYTES}, "at most 1,000,000"),
     ({"csv_data": encoded("a;b\n" + "x;y\n" * 260_000, "utf-8")}, "at most 1,000,000"),
-    ({"current_date": "31.1.2025"}, "is no date"),
-    ({"current_date": "2025-02-30"}, "is no date"),
-    ({"current_date": "20250131"}, "is no date"),
+    ({"current_date": "31.1.2025"}, "is not a valid date"),
+    ({"current_date": "2025-02-30"}, "is not a valid date"),
+    ({"current_date": "20250131"}, "is not a valid date"),
     ({"current_date": 20250131}, "current_date must be a string"),
 ]
 

@@ -9,10 +9,10 @@ from fleet.budgets.messages import BudgetStatus
 from fleet.budgets.worker.call_costs import Cost, Costs
 from fleet.budgets.worker.gate import LONGEST_HOLD_SECONDS, Directive, Gate
 from fleet.budgets.worker.limit_headers import HeaderReading, limits_in
+from fleet.budgets.worker.models_with_unlike_limits import Mixing
 from fleet.budgets.worker.models_without_quota import HeldModels
 from fleet.budgets.worker.oversize import Oversize, SizeLimits
 from fleet.budgets.worker.reporter import Reporter
-from fleet.budgets.worker.unlike_limits import Mixing
 from fleet.contracts import Limited
 from fleet.errors import HeldBack, ProviderError
 from fleet.failures import FailureKind

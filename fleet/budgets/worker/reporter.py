@@ -141,7 +141,7 @@ class Reporter:
             found = QueueRate(self._first_rate if allowed else None, allowed, found.partitions)
         if not found.exact:
             logger.warning(
-                "the rate of {} holds approximately ({}): each process's own gate keeps the peace",
+                "the rate of {} holds approximately ({}): each process's own gate keeps the rate",
                 self.queue,
                 "the server does not let it be set" if not found.settable else f"{found.partitions} partitions",
             )

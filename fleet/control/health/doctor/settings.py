@@ -39,7 +39,7 @@ def _settings(wrong: Sequence[str]) -> Iterator[Check]:
     yield from (_complaint(line) for line in wrong)
     strange = sorted(name for name in os.environ if name.startswith("FLEET_") and not _is_setting(name))
     for name in strange:
-        yield Check("environment", False, f"{name} is no setting", "correct its name, or remove it")
+        yield Check("environment", False, f"{name} is not a setting", "correct its name, or remove it")
     if not wrong and not strange:
         named = [name for name in _ADDRESSES if name in os.environ]
         yield Check("environment", True, f"nothing is missing or wrong; set are {', '.join(named) or 'none'}")

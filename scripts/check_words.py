@@ -1,4 +1,4 @@
-"""Finds names and phrases for which the project has a term of the field's: ``python scripts/words.py``.
+"""Finds names and phrases for which the project has a term of the field's: ``python scripts/check_words.py``.
 
 The terms are in docs/glossary.md, the renamed names in docs/decisions/0023. What crosses Temporal, lies on disk or
 stands in JSON keeps its name, so ``WIRE`` allows it.
@@ -39,7 +39,7 @@ PHRASES = {
     r"\bin a circle\b|\bform a circle\b": "cycle",
 }
 #: Dated records, and what others have written.
-EXEMPT = ("CHANGELOG.md", "docs/decisions/", "docs/images/", "tests/workflow/histories/", "scripts/words.py")
+EXEMPT = ("CHANGELOG.md", "docs/decisions/", "docs/images/", "tests/workflow/histories/", "scripts/check_words.py")
 _TEXT = (".py", ".md", ".js", ".html", ".sh", ".yml", ".yaml", ".toml", ".conf", ".json")
 
 
