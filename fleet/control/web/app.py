@@ -30,8 +30,10 @@ PAGE = Path(__file__).with_name("page")
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 #: The paths that other machines may request, for example a Prometheus.
 _OPEN = ("/health", "/ready", "/status", "/metrics")
-_NOT_HERE = "the page only answers requests from its own machine. Remedy: ssh -L 8020:127.0.0.1:8020 to it, then open "
+_NOT_HERE = (
+    "the page only answers requests from its own machine. Remedy: ssh -L 8020:127.0.0.1:8020 to it, then open "
     "http://localhost:8020"
+)
 _HEALTH_AGE_SECONDS, _SCRAPE_AGE_SECONDS, _SCRAPE_PATIENCE_SECONDS = 0.5, 2.0, 0.5
 _MAX_ASKED = 40
 _MAX_BODY_BYTES = 10_000
