@@ -340,8 +340,8 @@ class Spent:
     def on(cls, stages: Iterable[StageRecord]) -> Self:
         """The totals of these stages, whichever release recorded them."""
         done = [stage.metadata for stage in stages if stage.status == AssistantState.DONE]
-        paid = [one.get("cost_usd") for one in done if not one.get("simulated")]
-        simulated = [one.get("cost_usd") for one in done if one.get("simulated")]
+        paid = [metadata.get("cost_usd") for metadata in done if not metadata.get("simulated")]
+        simulated = [metadata.get("cost_usd") for metadata in done if metadata.get("simulated")]
         return cls(_sum(paid), _sum(simulated), paid.count(None))
 
 

@@ -64,8 +64,8 @@ async def all_of(
     """
     named = [*queues]
     ended = await asyncio.gather(*(act(client, queue) for queue in named), return_exceptions=True)
-    done = {queue: one for queue, one in zip(named, ended, strict=True) if isinstance(one, BudgetStatus)}
-    failed = [one for one in ended if isinstance(one, BaseException)]
+    done = {queue: status for queue, status in zip(named, ended, strict=True) if isinstance(status, BudgetStatus)}
+    failed = [error for error in ended if isinstance(error, BaseException)]
     for error in failed:
         if not isinstance(error, OperationError):
             raise error

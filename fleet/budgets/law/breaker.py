@@ -72,7 +72,11 @@ class Breaker:
                 self.refused += trouble.count
         if answered:
             self.in_a_row = self.unsent = 0.0
-        worst = max((one for one in troubles if _troubles(one)), key=lambda one: one.count, default=None)
+        worst = max(
+            (trouble for trouble in troubles if _troubles(trouble)),
+            key=lambda trouble: trouble.count,
+            default=None,
+        )
         if self.state == "closed" and worst is not None and self._sick(0.0, self.in_a_row):
             self._try(f"{worst.meaning}: {worst.detail}".strip(": "))
         elif self.state == "closed":
@@ -85,8 +89,9 @@ class Breaker:
     def _apart(self, machine: str, answered: int, troubles: list[Trouble], now: float) -> list[Trouble]:
         """Record the calls that failed before they were sent; returns the other troubles."""
         lost = [trouble for trouble in troubles if traits_of(_failure_kind(trouble)).before_sending]
-        rest = [one for one in troubles if one not in lost]
-        count, why = sum(one.count for one in lost), "".join(f"{one.meaning}: {one.detail}" for one in lost[-1:])
+        rest = [trouble for trouble in troubles if trouble not in lost]
+        count = sum(trouble.count for trouble in lost)
+        why = "".join(f"{trouble.meaning}: {trouble.detail}" for trouble in lost[-1:])
         self.machines.take(machine, count, why, now, arrived=bool(answered or rest))
         self.unsent += count
         return rest

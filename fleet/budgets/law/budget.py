@@ -167,7 +167,7 @@ class Budget:
         """Apply what changes with time alone."""
         kept = 0.5 ** (max(now - self.weighed_at, 0.0) / _WEIGHED_HALF_LIFE_SECONDS)
         self.unsent, self.sent, self.weighed_at = self.unsent * kept, self.sent * kept, max(now, self.weighed_at)
-        self.held_models = {name: one for name, one in self.held_models.items() if one.until > now}
+        self.held_models = {name: model for name, model in self.held_models.items() if model.until > now}
         self.unheard.order(self.rate(), self.pace, now)
         unheard = self.unheard.calls(now)
         for bucket in self.buckets.values():
@@ -316,7 +316,7 @@ class Budget:
         for what, left in read.items():
             if what not in short and not self.settling:
                 self._observe(what, left, 0.0, now)
-        if any(one.meaning == FailureKind.SLOW_DOWN for one in refusals):
+        if any(refusal.meaning == FailureKind.SLOW_DOWN for refusal in refusals):
             self._slow_down(_SLOWER, before, now)
         elif ample:
             self._slow_down(_LOWER, before, now)

@@ -49,25 +49,27 @@ class Machines:
             line.since, line.why = now if left < _HARDLY_ANY else line.since, why
         if arrived:
             line.arrived_at = now
-        self.lines = {name: one for name, one in self.lines.items() if now - one.heard_at < _LATELY_SECONDS}
+        self.lines = {name: known for name, known in self.lines.items() if now - known.heard_at < _LATELY_SECONDS}
 
     def lost_everywhere(self, now: float) -> float:
         """How many calls were lost recently, if no machine is healthy. Lost calls of a machine of which no call
         arrives count only once the other machines have had time to report that theirs do."""
         lines = [line for line in self.lines.values() if now - line.heard_at < _LATELY_SECONDS]
-        if any(one.well(now) for one in lines):
+        if any(line.well(now) for line in lines):
             return 0.0
-        told = [one for one in lines if one.arrived_at >= one.since or now - one.since >= _OTHERS_TELL_SECONDS]
-        return sum(one.lost_by(now) for one in told)
+        told = [
+            line for line in lines if line.arrived_at >= line.since or now - line.since >= _OTHERS_TELL_SECONDS
+        ]
+        return sum(line.lost_by(now) for line in told)
 
     def why(self) -> str:
         """The failure of the last of the lost calls."""
-        return max(self.lines.values(), key=lambda one: (one.lost > 0, one.heard_at), default=Line()).why
+        return max(self.lines.values(), key=lambda line: (line.lost > 0, line.heard_at), default=Line()).why
 
     def cut_off(self, now: float) -> list[str]:
         """The machines whose calls are lost while those of another machine are not."""
-        lines = {name: one for name, one in self.lines.items() if now - one.heard_at < _LATELY_SECONDS}
-        ill = [name for name, one in lines.items() if not one.well(now)]
+        lines = {name: line for name, line in self.lines.items() if now - line.heard_at < _LATELY_SECONDS}
+        ill = [name for name, line in lines.items() if not line.well(now)]
         return sorted(ill) if len(ill) < len(lines) else []
 
     def forget(self) -> None:

@@ -34,5 +34,5 @@ class Roster:
         if not machine.machine:
             return
         self.machines[machine.machine] = machine
-        lately = sorted(self.machines.values(), key=lambda one: one.heard_at)[-_MAX_MACHINES:]
-        self.machines = {one.machine: one for one in lately if now - one.heard_at < _FORGOTTEN_SECONDS}
+        lately = sorted(self.machines.values(), key=lambda known: known.heard_at)[-_MAX_MACHINES:]
+        self.machines = {known.machine: known for known in lately if now - known.heard_at < _FORGOTTEN_SECONDS}

@@ -187,7 +187,7 @@ class Gate:
 
     def give_back(self, cost: Cost) -> None:
         """The call that has passed with just this cost object was not sent after all."""
-        sent = next((one for one in reversed(self._sent) if one.cost is cost), None)
+        sent = next((call for call in reversed(self._sent) if call.cost is cost), None)
         if sent is None:
             return
         self._sent.remove(sent)

@@ -37,9 +37,9 @@ def limits_in(headers: Mapping[str, str], now: datetime | None = None) -> list[H
     now = now or time_there(headers)
     forms = (spec.limit_header for spec in all_specs() if spec.limit_header)
     found = next((told for form in forms if (told := list(_told_by(form, headers, now)))), [])
-    apart = {Limited.INPUT_TOKENS, Limited.OUTPUT_TOKENS} & {one.what for one in found}
+    apart = {Limited.INPUT_TOKENS, Limited.OUTPUT_TOKENS} & {reading.what for reading in found}
     # Anthropic's header of all tokens repeats whichever of its limits is the tightest.
-    return [one for one in found if not (apart and one.what is Limited.TOKENS)]
+    return [reading for reading in found if not (apart and reading.what is Limited.TOKENS)]
 
 
 def _told_by(form: str, headers: Mapping[str, str], now: datetime) -> Iterator[HeaderReading]:

@@ -54,7 +54,7 @@ class SizeLimits:
         exceeded = self.exceeded_by(model, cost)
         if exceeded is not None:
             # Where another limit has no room, that one caused the refusal.
-            short = any(one.remaining < cost.get(one.what, 0.0) <= one.limit for one in told)
+            short = any(reading.remaining < cost.get(reading.what, 0.0) <= reading.limit for reading in told)
             return None if short else exceeded
         return self.refused_unused(cost, told)
 
@@ -62,12 +62,14 @@ class SizeLimits:
         """The limit that had no room for a call of this estimated cost although the refusal reported all limits as
         unused. A refused call may itself count as a request."""
         told = list(readings)
-        if not all(_unused(one) for one in told):
+        if not all(_unused(reading) for reading in told):
             return None
         large = [
-            one for one in told if one.what in _BY_SIZE and cost.get(one.what, 0.0) > _LARGE_SHARE * one.limit
+            reading
+            for reading in told
+            if reading.what in _BY_SIZE and cost.get(reading.what, 0.0) > _LARGE_SHARE * reading.limit
         ]
-        return next((Oversize(cost[one.what], one.limit) for one in large), None)
+        return next((Oversize(cost[reading.what], reading.limit) for reading in large), None)
 
 
 def _unused(reading: HeaderReading) -> bool:

@@ -124,7 +124,11 @@ class News:
     def _trouble(self, trouble: Trouble) -> None:
         kind = f"{trouble.meaning} {trouble.model}"
         known = self.troubles.get(kind)
-        waits = [one.wait_seconds for one in (known, trouble) if one is not None and one.wait_seconds is not None]
+        waits = [
+            entry.wait_seconds
+            for entry in (known, trouble)
+            if entry is not None and entry.wait_seconds is not None
+        ]
         self.troubles[kind] = Trouble(
             meaning=trouble.meaning,
             count=(known.count if known else 0) + trouble.count,
@@ -164,7 +168,7 @@ class News:
             answered=self.answered,
             spent={what: round(amount, 2) for what, amount in self.spent.items()},
             largest={what: round(amount, 2) for what, amount in self.largest.items()},
-            readings=[one.told(now) for one in self.heard.values()],
+            readings=[heard.told(now) for heard in self.heard.values()],
             troubles=list(self.troubles.values()),
             sent_at=round(time.time(), 3),
             in_flight=in_flight,
