@@ -26,7 +26,9 @@ def critical_path_seconds(stages: Iterable[StageRecord], calls: Iterable[Mapping
     @cache
     def until(key: str) -> float:
         """The earliest time at which this assistant can be done, in seconds from the start."""
-        return own[key] + max((until(one) for one in by_key[key].metadata.get("inputs", [])), default=0.0)
+        return own[key] + max(
+            (until(input_key) for input_key in by_key[key].metadata.get("inputs", [])), default=0.0
+        )
 
     return round(max(until(key) for key in by_key), 3)
 

@@ -24,7 +24,7 @@ def take_down(home: Home, record: FleetRecord | None, *, say: Say) -> bool:
     found = _end_supervisor(home, say)
     if record is not None:
         found = found or bool(record.alive)
-        supervisord = [one for one in record.alive if one.name == "supervisord"]
+        supervisord = [process for process in record.alive if process.name == "supervisord"]
         _wait_gone(supervisord)
         end_processes(record.alive)
         FleetRecord.remove(home.state)
@@ -49,11 +49,11 @@ def _drained(home: Home, supervisor: Supervisor, say: Say) -> None:
     """
     began, said = time.monotonic(), ""
     while running := [process for process in supervisor.processes() if process.pid is not None]:
-        if any(one.state != "STOPPING" for one in running):
+        if any(process.state != "STOPPING" for process in running):
             supervisor.stop_all()
-        for one in running:
-            if one.state == "STOPPING" and missed_its_signal(home, one):
-                supervisor.signal(one, "TERM")
+        for process in running:
+            if process.state == "STOPPING" and missed_its_signal(home, process):
+                supervisor.signal(process, "TERM")
         if time.monotonic() - began > _SAY_AFTER_SECONDS and (text := _draining(running)) != said:
             say(text)
             said = text
@@ -61,12 +61,12 @@ def _drained(home: Home, supervisor: Supervisor, say: Say) -> None:
 
 
 def _draining(running: list[ProcessStatus]) -> str:
-    names = ", ".join(one.process for one in running)
+    names = ", ".join(process.process for process in running)
     return f"waiting for {names} to finish the calls in flight (Ctrl-C leaves them draining)"
 
 
 def _wait_gone(supervisord: list[ProcessRecord]) -> None:
     """Give supervisord time to exit by itself, so that it removes its socket and pid file."""
     deadline = time.monotonic() + _END_SECONDS
-    while any(one.alive for one in supervisord) and time.monotonic() < deadline:
+    while any(process.alive for process in supervisord) and time.monotonic() < deadline:
         time.sleep(_POLL_SECONDS)

@@ -27,7 +27,7 @@ def llm_queues(settings: Settings, provider: str | None) -> list[str]:
         SettingsError: there is no such provider.
     """
     named = settings.providers.values() if provider is None else [settings.provider(provider)]
-    return [queue for one in named for queue in one.limits]
+    return [queue for provider_settings in named for queue in provider_settings.limits]
 
 
 def queue_of(settings: Settings, provider: str, model: str | None) -> str:
@@ -95,14 +95,14 @@ async def _each(
 
 def to_json(budget_statuses: BudgetStatuses) -> dict[str, Any]:
     """The form of ``--json``; null if no budget workflow answers."""
-    return {"queues": {queue: asdict(one) if one else None for queue, one in budget_statuses.items()}}
+    return {"queues": {queue: asdict(status) if status else None for queue, status in budget_statuses.items()}}
 
 
 def show_budget_statuses(console: Console, budget_statuses: BudgetStatuses) -> None:
     """One line per queue, and below them what an operator should know."""
     table = Table("queue", "rate now", "limit", "used", "429s", "state", "why", pad_edge=False)
-    for queue, one in budget_statuses.items():
-        if one is None:
+    for queue, status in budget_statuses.items():
+        if status is None:
             table.add_row(
                 shown(queue),
                 "?",
@@ -115,12 +115,12 @@ def show_budget_statuses(console: Console, budget_statuses: BudgetStatuses) -> N
             continue
         table.add_row(
             shown(queue),
-            f"{one.rate:.2f}/s" + ("" if one.exact else " (approximate)"),
-            _limits(one),
-            f"{one.calls_per_minute:.0f}/min",
-            str(one.refused),
-            f"[{_STYLES[one.state]}]{one.state}",
-            shown(one.why),
+            f"{status.rate:.2f}/s" + ("" if status.exact else " (approximate)"),
+            _limits(status),
+            f"{status.calls_per_minute:.0f}/min",
+            str(status.refused),
+            f"[{_STYLES[status.state]}]{status.state}",
+            shown(status.why),
         )
     console.print(table)
     if any(status is not None and not status.exact for status in budget_statuses.values()):

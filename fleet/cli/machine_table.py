@@ -32,7 +32,7 @@ def machines_of(machines: list[Json], at: float) -> RenderableType:
             _ago(machine["polled_seconds"]),
             _ago(machine["heard_seconds"]),
         )
-    return Group(table, *(line for one in machines for line in _lines(one)))
+    return Group(table, *(line for machine in machines for line in _lines(machine)))
 
 
 def _name(machine: Json) -> str:

@@ -193,10 +193,10 @@ def doctor(as_json: Json = False) -> None:
     settings, wrong = find_anyhow()
     checks = asyncio.run(examine(settings, wrong))
     if as_json:
-        print_json({"ok": all(one.ok for one in checks), "checks": [asdict(check) for check in checks]})
+        print_json({"ok": all(check.ok for check in checks), "checks": [asdict(check) for check in checks]})
     else:
         show_checks(console_for(), checks)
-    raise typer.Exit(EXIT_OK if all(one.ok for one in checks) else EXIT_FAILED)
+    raise typer.Exit(EXIT_OK if all(check.ok for check in checks) else EXIT_FAILED)
 
 
 @app.command()

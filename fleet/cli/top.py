@@ -52,7 +52,7 @@ class Watched:
         try:
             state: Json = self._get("/api/state")
             state["pipelines"] = self._get("/api/pipelines")
-            runs = [_run(one) for one in state["pipelines"].get("listed", [])[:_PIPELINES]]
+            runs = [_run(pipeline) for pipeline in state["pipelines"].get("listed", [])[:_PIPELINES]]
             asked = "&".join(f"run={quote(run, safe='')}" for run in runs)
             state["progress"] = self._get(f"/api/progress?{asked}") if runs else {}
         except (httpx.HTTPError, ValueError) as error:
@@ -142,7 +142,7 @@ def _providers(state: Json) -> Table:
         table.add_column(name, justify="right")
     for name in ("last hour", "why"):
         table.add_column(name)
-    for provider in sorted(state["providers"], key=lambda one: one["breaker"] == "closed"):
+    for provider in sorted(state["providers"], key=lambda queue: queue["breaker"] == "closed"):
         word, style = _BREAKERS.get(provider["breaker"], (str(provider["breaker"]), "yellow"))
         table.add_row(
             harmless(provider["queue"]),
@@ -178,14 +178,14 @@ def _today(state: Json) -> Text:
 def _pipelines(state: Json) -> RenderableType:
     found = state["pipelines"]
     table = Table("pipeline", "topic", "progress", "age", "at work", box=None, pad_edge=False, header_style="dim")
-    for one in found.get("listed", [])[:_PIPELINES]:
-        progress = state["progress"].get(_run(one)) or {}
+    for pipeline in found.get("listed", [])[:_PIPELINES]:
+        progress = state["progress"].get(_run(pipeline)) or {}
         done, total = progress.get("done", 0), progress.get("total", 0)
         table.add_row(
-            harmless(one["workflow_id"]),
+            harmless(pipeline["workflow_id"]),
             harmless(progress.get("topic", ""))[:40],
             f"{'█' * done}{'░' * max(total - done, 0)} {done}/{total}" if total else "",
-            seconds(state["at"] - one["started_at"]),
+            seconds(state["at"] - pipeline["started_at"]),
             harmless(", ".join(progress.get("running", [])))[:40],
         )
     running = found.get("running", 0)
@@ -222,9 +222,11 @@ def _errors(state: Json) -> RenderableType:
 def sparks(series: list[float | None]) -> str:
     """A series as a row of blocks, two minutes each; an unknown value is a gap."""
     pairs = [series[number : number + 2] for number in range(0, len(series), 2)]
-    sums = [sum(one or 0.0 for one in pair) if any(one is not None for one in pair) else None for pair in pairs]
-    most = max((one for one in sums if one is not None), default=0.0)
-    return "".join(" " if not one else _BLOCKS[max(round(one / most * 8), 1)] for one in sums)
+    sums = [
+        sum(value or 0.0 for value in pair) if any(value is not None for value in pair) else None for pair in pairs
+    ]
+    most = max((total for total in sums if total is not None), default=0.0)
+    return "".join(" " if not total else _BLOCKS[max(round(total / most * 8), 1)] for total in sums)
 
 
 def _run(pipeline: Json) -> str:
