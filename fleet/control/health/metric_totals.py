@@ -21,9 +21,9 @@ class Counted:
     def by(self, sample: str, *labels: str, **wanted: str) -> dict[tuple[str, ...], float]:
         """The sums of a sample's values by these labels, for samples whose other labels are as ``wanted``."""
         found: dict[tuple[str, ...], float] = defaultdict(float)
-        for one in self._samples(sample):
-            if all(one.labels.get(name) == value for name, value in wanted.items()):
-                found[tuple(one.labels.get(name, "") for name in labels)] += one.value
+        for series in self._samples(sample):
+            if all(series.labels.get(name) == value for name, value in wanted.items()):
+                found[tuple(series.labels.get(name, "") for name in labels)] += series.value
         return found
 
     def total(self, sample: str, **wanted: str) -> float:

@@ -58,12 +58,12 @@ async def runs_of(client: Client) -> Runs:
     running: list[Run] = []
     oldest: float | None = None
     async for page in _pages(client, f"{_OURS} AND ExecutionStatus = 'Running'", MAX_LISTED, _MAX_PAGES):
-        oldest = min([one.started_at for one in page] + ([] if oldest is None else [oldest]), default=oldest)
+        oldest = min([run.started_at for run in page] + ([] if oldest is None else [oldest]), default=oldest)
         running += page[: MAX_LISTED - len(running)]
     ended = [
-        one
+        run
         async for page in _pages(client, f"{_OURS} AND ExecutionStatus != 'Running'", MAX_ENDED, 1)
-        for one in page
+        for run in page
     ]
     return Runs(at, await _counts(client), sorted(running, key=_started, reverse=True), ended, oldest)
 

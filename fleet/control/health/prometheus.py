@@ -196,13 +196,13 @@ def _budget_metrics(budgets: Mapping[str, BudgetStatus]) -> Iterator[Metric]:
     refused = CounterMetricFamily(
         "fleet_budget_refused", "Calls refused for the sake of a limit.", labels=["queue"]
     )
-    for queue, one in budgets.items():
-        rate.add_metric([queue], one.rate)
-        exact.add_metric([queue], int(one.exact))
-        calls.add_metric([queue], one.calls)
-        refused.add_metric([queue], one.refused)
-        for known in one.limits:
+    for queue, budget in budgets.items():
+        rate.add_metric([queue], budget.rate)
+        exact.add_metric([queue], int(budget.exact))
+        calls.add_metric([queue], budget.calls)
+        refused.add_metric([queue], budget.refused)
+        for known in budget.limits:
             limit.add_metric([queue, known.what], known.per_minute / 60)
         for state in _BREAKERS:
-            breaker.add_metric([queue, state], int(one.breaker == state))
+            breaker.add_metric([queue, state], int(budget.breaker == state))
     yield from (rate, limit, breaker, exact, calls, refused)

@@ -78,7 +78,7 @@ class FleetStatus:
 
     def problems(self) -> list[str]:
         """One line for each problem."""
-        found = [one.problem for one in (self.temporal, self.backend) if not one.ok]
+        found = [server.problem for server in (self.temporal, self.backend) if not server.ok]
         found += [self.supervisor_problem] if self.supervisor_problem else []
         found += [
             f"{process.process} is {process.state} {process.said}".strip()
@@ -88,14 +88,14 @@ class FleetStatus:
         found += self.complaints
         found += self._unpolled()
         found += [_trouble(budget) for budget in self.budgets.values() if budget.breaker in ("parked", "probing")]
-        held = [held for one in self.budgets.values() for held in one.held_models]
+        held = [held for budget in self.budgets.values() for held in budget.held_models]
         # A budget without calls is idle and does not remove expired holds.
-        found += [_without_quota(one) for one in held if one.until > time.time()]
+        found += [_without_quota(model) for model in held if model.until > time.time()]
         return found
 
     def not_ready(self) -> list[str]:
         """What would keep a pipeline started now from running."""
-        found = [one.problem for one in (self.temporal, self.backend) if not one.ok]
+        found = [server.problem for server in (self.temporal, self.backend) if not server.ok]
         return found + self._unpolled()
 
     def _unpolled(self) -> list[str]:
@@ -171,7 +171,8 @@ def with_the_busy(queues: list[QueueStatus], vitals: Mapping[str, Vitals]) -> li
     process does not poll, so the server forgets it although it is there."""
     busy = Counter(queue for vital in vitals.values() for queue, polls in vital.queues.items() if polls.full)
     return [
-        one if one.pollers is None else replace(one, pollers=max(one.pollers, busy[one.queue])) for one in queues
+        status if status.pollers is None else replace(status, pollers=max(status.pollers, busy[status.queue]))
+        for status in queues
     ]
 
 

@@ -144,7 +144,9 @@ def files_of(logs: Path, process: str) -> list[LogFile]:
     path = logs / f"{process}.log"
     while True:
         before = LogFile.look_at(path)
-        rotated = [found for one in _rotated(logs, process) if (found := LogFile.look_at(one)) is not None]
+        rotated = [
+            found for old_path in _rotated(logs, process) if (found := LogFile.look_at(old_path)) is not None
+        ]
         current = LogFile.look_at(path)
         # A rotation in between would hide the file that was current before.
         if (before and before.inode) == (current and current.inode):

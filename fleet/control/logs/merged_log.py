@@ -117,7 +117,7 @@ class Merger:
             "inode": found.st_ino,
             "size": found.st_size,
             "positions": {process: asdict(reader.position) for process, reader in self._readers.items()},
-            "last": {process: one.last.isoformat() for process, one in self._readers.items() if one.last},
+            "last": {process: reader.last.isoformat() for process, reader in self._readers.items() if reader.last},
         }
         write_atomically(self.state / _COMMIT, json.dumps(committed))
 
@@ -158,7 +158,7 @@ class Merger:
             return _Committed(
                 int(found["inode"]),
                 int(found["size"]),
-                {name: Position(**one) for name, one in found["positions"].items()},
+                {name: Position(**position) for name, position in found["positions"].items()},
                 {name: datetime.fromisoformat(time) for name, time in found.get("last", {}).items()},
             )
         except FileNotFoundError:

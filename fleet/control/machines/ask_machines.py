@@ -41,7 +41,9 @@ async def ask_machines(settings: Settings, machines: Sequence[OtherMachine]) -> 
     try:
         verify = await asyncio.to_thread(_certificates_for, machines)
     except OSError as error:
-        return [replace(one, why_not=f"the certificates cannot be read: {error.strerror}") for one in machines]
+        return [
+            replace(machine, why_not=f"the certificates cannot be read: {error.strerror}") for machine in machines
+        ]
     at_once = asyncio.Semaphore(_MAX_AT_ONCE)
     # Redirects are not followed: they would send the token to another host.
     async with httpx.AsyncClient(trust_env=False, verify=verify) as client:
@@ -50,7 +52,7 @@ async def ask_machines(settings: Settings, machines: Sequence[OtherMachine]) -> 
             async with at_once:
                 return await _asked(client, machine, bearer)
 
-        return list(await asyncio.gather(*(asked(one) for one in machines)))
+        return list(await asyncio.gather(*(asked(machine) for machine in machines)))
 
 
 def _certificates_for(machines: Sequence[OtherMachine]) -> ssl.SSLContext | bool:
@@ -144,7 +146,7 @@ class Asking:
         """The machines as they are now, with their latest answers."""
         if machines and time.monotonic() - self._at > _AGE_SECONDS and (not self._asking or self._asking.done()):
             self._asking = asyncio.create_task(self._ask(machines), name="ask the other machines")
-        if self._asking is not None and any(one.name not in self._known for one in machines):
+        if self._asking is not None and any(machine.name not in self._known for machine in machines):
             await asyncio.shield(self._asking)
         return [self._with_answer(machine) for machine in machines]
 

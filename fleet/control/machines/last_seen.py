@@ -21,8 +21,13 @@ def last_seen_in(state: Path) -> list[KnownMachine]:
     try:
         found = json.loads((state / _FILE).read_text("utf-8"))
         return [
-            KnownMachine(str(one["machine"]), float(one["heard_at"]), str(one["version"]), str(one["control_url"]))
-            for one in found
+            KnownMachine(
+                str(machine["machine"]),
+                float(machine["heard_at"]),
+                str(machine["version"]),
+                str(machine["control_url"]),
+            )
+            for machine in found
         ]
     except FileNotFoundError:
         return []
@@ -44,8 +49,8 @@ class LastSeen:
             KnownMachine(machine.name, now - machine.seen_seconds, machine.version, machine.control_url)
             for machine in machines
         ]
-        lately = sorted(seen, key=lambda one: one.heard_at)[-_MAX_MACHINES:]
-        kept = [asdict(one) for one in lately if now - one.heard_at < _FORGOTTEN_SECONDS]
+        lately = sorted(seen, key=lambda machine: machine.heard_at)[-_MAX_MACHINES:]
+        kept = [asdict(machine) for machine in lately if now - machine.heard_at < _FORGOTTEN_SECONDS]
         if not kept or now - self._saved_at < _SAVED_SECONDS:
             return
         self._saved_at = now

@@ -94,12 +94,12 @@ def _polling(pollers: Mapping[str, Iterable[PollerInfo]], now: datetime) -> dict
             place = place_of(poller.identity)
             if place is None or not place.machine:
                 continue
-            one = found.setdefault((place.host, place.machine), _Polling())
+            polling = found.setdefault((place.host, place.machine), _Polling())
             age = max((now - poller.last_access_time.ToDatetime(UTC)).total_seconds(), 0.0)
-            one.processes.add(place.process)
-            one.ages.append(age)
+            polling.processes.add(place.process)
+            polling.ages.append(age)
             if age <= POLLER_SECONDS:
-                one.identities.setdefault(queue, set()).add(poller.identity)
+                polling.identities.setdefault(queue, set()).add(poller.identity)
     return found
 
 
@@ -126,7 +126,7 @@ def _machine(
     polled = min(polling.ages, default=None)
     ages = [polled, _age(heard, now), _age(remembered, now)]
     seen = min(age for age in ages if age is not None)
-    tells = next((one for one in (heard, remembered) if one is not None and one.version), None)
+    tells = next((known for known in (heard, remembered) if known is not None and known.version), None)
     return OtherMachine(
         host,
         machine,

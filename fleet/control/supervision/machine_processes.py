@@ -98,7 +98,7 @@ class Machine:
         self.supervisor.add_process(program, section | {"numprocs": "1", "numprocs_start": str(number)})
         name = process_name(program, number)
         self.say(f"starting {name} ...")
-        process = next(one for one in self.processes_of(program) if one.process == name)
+        process = next(found for found in self.processes_of(program) if found.process == name)
         self.supervisor.start(process)
         return process
 
@@ -137,7 +137,9 @@ class Machine:
         """
         names = {process.process for process in processes}
         while late := [
-            one for one in self.supervisor.processes() if one.process in names and one.state not in _AT_REST
+            process
+            for process in self.supervisor.processes()
+            if process.process in names and process.state not in _AT_REST
         ]:
             for process in late:
                 if process.state != "STOPPING":

@@ -32,7 +32,8 @@ def roll(machine: Machine, programs: list[str]) -> list[str]:
     for program in programs:
         machine.processes_of(program)
     wanted = sorted(
-        set(programs or machine.programs()), key=lambda one: (_LAST.index(one) if one in _LAST else -1, one)
+        set(programs or machine.programs()),
+        key=lambda program: (_LAST.index(program) if program in _LAST else -1, program),
     )
     done: list[str] = []
     try:
@@ -69,7 +70,7 @@ def _in_order(machine: Machine, program: str, count: int) -> list[ProcessStatus]
     for number in range(count):
         if number not in known:
             machine.add(program, number)
-    processes = [one for one in machine.processes_of(program) if number_of(one) < count]
+    processes = [process for process in machine.processes_of(program) if number_of(process) < count]
     return sorted(processes, key=machine.serves)
 
 
@@ -77,7 +78,7 @@ def _see_that_another_serves(machine: Machine, process: ProcessStatus, count: in
     """Start a stand-in for a process if no other process serves its queue."""
     program, name = process.program, process.process
     processes = machine.processes_of(program)
-    others = [one for one in processes if one.process != name]
+    others = [other for other in processes if other.process != name]
     if any(map(machine.serves, others)) or not any(map(machine.serves, processes)):
         return
     if left_over := [other for other in others if number_of(other) >= count]:
@@ -86,7 +87,9 @@ def _see_that_another_serves(machine: Machine, process: ProcessStatus, count: in
     else:
         stand_in = machine.add(program, max(map(number_of, processes)) + 1)
     machine.wait_until_serving(program, [stand_in.process], interruptible=True)
-    if not any(machine.serves(one) for one in machine.processes_of(program) if one.process == stand_in.process):
+    if not any(
+        machine.serves(current) for current in machine.processes_of(program) if current.process == stand_in.process
+    ):
         raise OperationError(
             f"{name} is not rolled: {stand_in.process}, which was to stand in for it, can send no calls. Remedy: "
             "see `fleet status` for what keeps it from that, then roll again"
@@ -100,10 +103,10 @@ def _tidy(machine: Machine, program: str, count: int) -> None:
         if number_of(process) < count and process.state == "STOPPED":
             machine.supervisor.start(process)
     stand_ins = _stand_ins(machine, program, count)
-    if any(machine.serves(one) for one in processes if number_of(one) < count):
+    if any(machine.serves(process) for process in processes if number_of(process) < count):
         machine.drain(stand_ins)
     elif stand_ins:
-        names = ", ".join(one.process for one in stand_ins)
+        names = ", ".join(stand_in.process for stand_in in stand_ins)
         machine.say(f"{names} stays, as no other process of {program} serves; the next scale or roll takes it out")
 
 

@@ -59,7 +59,7 @@ def scale(machine: Machine, program: str, count: int) -> None:
     """
     processes = machine.processes_of(program)
     _refuse(program, count)
-    known = {one.process for one in processes}
+    known = {process.process for process in processes}
     names = [process_name(program, number) for number in range(count)]
     try:
         for number, name in enumerate(names):

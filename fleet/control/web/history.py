@@ -48,10 +48,10 @@ class History:
             # After an absence at midnight, the last totals known before it are used.
             self.day, self.morning = today, dict(self.latest)
         fresh = minute not in self.minutes
-        one = self.minutes.setdefault(minute, Minute())
-        one.totals = dict(totals)
+        entry = self.minutes.setdefault(minute, Minute())
+        entry.totals = dict(totals)
         for name, count in waiting.items():
-            one.waiting[name] = max(one.waiting.get(name, 0.0), count)
+            entry.waiting[name] = max(entry.waiting.get(name, 0.0), count)
         for old in sorted(number for number in self.minutes if number <= minute - STEPS):
             self.before = self.minutes.pop(old).totals
         return fresh
@@ -71,7 +71,7 @@ class History:
     def waited(self, name: str) -> list[float | None]:
         """The largest backlog in each minute of the last hour; None for a minute without an observation."""
         known = (self.minutes.get(minute) for minute in self._hour())
-        return [None if one is None else one.waiting.get(name) for one in known]
+        return [None if entry is None else entry.waiting.get(name) for entry in known]
 
     @property
     def until(self) -> float:
@@ -104,7 +104,7 @@ class History:
         """The saved history; empty if there is no readable one."""
         try:
             found: dict[str, Any] = json.loads((state / _FILE).read_text("utf-8"))
-            minutes = {int(number): Minute(**one) for number, one in found["minutes"].items()}
+            minutes = {int(number): Minute(**fields) for number, fields in found["minutes"].items()}
             return cls(minutes, dict(found["before"]), str(found["day"]), dict(found["morning"]))
         except FileNotFoundError:
             return cls()

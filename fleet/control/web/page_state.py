@@ -61,13 +61,13 @@ def state_of(settings: Settings, snapshot: Snapshot, history: History, troubles:
     """Everything except the list of pipelines."""
     status = snapshot.status
     problems = status.problems()
-    queues = {one.queue: one for one in status.queues}
+    queues = {seen.queue: seen for seen in status.queues}
     llm = [
         _provider(settings, provider, queue, queues[queue], status.budgets.get(queue), history)
         for provider in settings.providers.values()
         for queue in provider.limits
     ]
-    mine = {one["queue"] for one in llm}
+    mine = {row["queue"] for row in llm}
     return {
         "at": snapshot.at,
         "host": socket.gethostname(),
@@ -78,10 +78,10 @@ def state_of(settings: Settings, snapshot: Snapshot, history: History, troubles:
         "temporal": {"address": status.temporal.address, "ok": status.temporal.ok, "ui": ui_of(settings)},
         "backend": {"address": status.backend.address, "ok": status.backend.ok},
         "providers": llm,
-        "queues": [_queue(one) for name, one in queues.items() if name not in mine],
+        "queues": [_queue(seen) for name, seen in queues.items() if name not in mine],
         "processes": _processes(snapshot),
         "machines": [asdict(machine) for machine in status.machines],
-        "today": _sum_of_today(history, [one["today"] for one in llm]),
+        "today": _sum_of_today(history, [row["today"] for row in llm]),
         "errors": [_error(trouble) for trouble in troubles],
         "series": {
             "step_seconds": STEP_SECONDS,
@@ -108,7 +108,7 @@ def _provider(
     budget: BudgetStatus | None,
     history: History,
 ) -> Json:
-    model = next((one for one in provider.models if provider.queue_of(one) == queue), None)
+    model = next((name for name in provider.models if provider.queue_of(name) == queue), None)
     troubled = zip(history.series(f"refused/{queue}"), history.series(f"failed/{queue}"), strict=True)
     return {
         "provider": provider.name,
@@ -132,7 +132,9 @@ def _provider(
         },
         "series": {
             "answered": history.series(f"answered/{queue}"),
-            "troubled": [None if one is None or other is None else one + other for one, other in troubled],
+            "troubled": [
+                None if refused is None or failed is None else refused + failed for refused, failed in troubled
+            ],
             "backlog": history.waited(queue),
         },
     }
@@ -240,8 +242,8 @@ def pipelines_of(runs: Runs) -> Json:
         "at": runs.at,
         # The count was taken a moment after the list: if the list is complete, its length is the count.
         "running": listed if listed < MAX_LISTED else max(runs.counts.get("running", 0), listed),
-        "listed": [_run(one) for one in runs.running],
-        "ended": [_run(one) | {"ended_at": one.ended_at, "status": one.status} for one in runs.ended],
+        "listed": [_run(run) for run in runs.running],
+        "ended": [_run(run) | {"ended_at": run.ended_at, "status": run.status} for run in runs.ended],
     }
 
 

@@ -139,8 +139,8 @@ def _read(events: Sequence[HistoryEvent]) -> _Story:
                 _scheduled(story, types, event, at)
             case "activity_task_started_event_attributes":
                 begun = event.activity_task_started_event_attributes
-                if one := story.asked.get(begun.scheduled_event_id):
-                    one.started_at, one.attempt = at, begun.attempt
+                if asked := story.asked.get(begun.scheduled_event_id):
+                    asked.started_at, asked.attempt = at, begun.attempt
             case "activity_task_completed_event_attributes":
                 _completed(story, types, event, at)
             case "activity_task_failed_event_attributes":
@@ -186,26 +186,28 @@ def _completed(story: _Story, types: Mapping[int, str], event: HistoryEvent, at:
         case name if name == LOAD_ASSISTANTS:
             story.plan = _decode(payloads, PipelinePlan)
         case name if name == COLLECT_FINISHED:
-            story.reused = {one.function_key: one for one in _decode(payloads, list[AssistantResult]) or []}
-        case _ if one := story.asked.get(number):
-            one.ended_at, one.result = at, _decode(payloads, AssistantResult)
+            story.reused = {
+                result.function_key: result for result in _decode(payloads, list[AssistantResult]) or []
+            }
+        case _ if asked := story.asked.get(number):
+            asked.ended_at, asked.result = at, _decode(payloads, AssistantResult)
 
 
 def _failed(story: _Story, number: int, failure: Failure, at: float) -> None:
-    if one := story.asked.get(number):
+    if asked := story.asked.get(number):
         late = failure.HasField("timeout_failure_info")
-        one.ended_at, one.failure, one.failed = at, failure.message, not late
+        asked.ended_at, asked.failure, asked.failed = at, failure.message, not late
 
 
 def _add_pending(story: _Story, pending: Sequence[PendingActivityInfo]) -> None:
     """Add what the history does not have yet: attempts that run or are waited for."""
-    open_ones = {one.call.function_key: one for one in story.asked.values() if one.ended_at is None}
+    open_ones = {asked.call.function_key: asked for asked in story.asked.values() if asked.ended_at is None}
     for info in pending:
-        if one := open_ones.get(info.activity_id):
-            one.attempt = info.attempt
-            one.failure = info.last_failure.message
+        if asked := open_ones.get(info.activity_id):
+            asked.attempt = info.attempt
+            asked.failure = info.last_failure.message
             if info.state == _STARTED:
-                one.started_at = unix(info.last_started_time)
+                asked.started_at = unix(info.last_started_time)
 
 
 def _error(failure: Failure | None) -> Json | None:
@@ -244,7 +246,7 @@ def _stage(assistant: Assistant, asked: list[_Asked], story: _Story) -> Json:
         "state": _state(last, result),
         "attempts": result.attempts if result else last.attempt if last and last.started_at else 0,
         "note": "" if result or last is None else last.failure,
-        "spans": [span for one in asked for span in _spans(one, story.ended_at)],
+        "spans": [span for each in asked for span in _spans(each, story.ended_at)],
         "output": result.output if result else "",
         "input_tokens": result.input_tokens if result else 0,
         "output_tokens": result.output_tokens if result else 0,
@@ -266,17 +268,17 @@ def _state(last: _Asked | None, result: AssistantResult | None) -> str:
     return "running" if last.started_at is not None else "queued"
 
 
-def _spans(one: _Asked, pipeline_ended_at: float | None) -> list[Json]:
+def _spans(asked: _Asked, pipeline_ended_at: float | None) -> list[Json]:
     """The wait, and the call after it."""
-    ended = one.ended_at if one.ended_at is not None else pipeline_ended_at
-    begun = one.started_at
-    if one.result is not None and begun is not None:
+    ended = asked.ended_at if asked.ended_at is not None else pipeline_ended_at
+    begun = asked.started_at
+    if asked.result is not None and begun is not None:
         # The answer may have come from the journal, from an earlier attempt's call.
-        begun = max(min(datetime.fromisoformat(one.result.started).timestamp(), begun), one.queued_at)
-    wait = {"kind": "waiting", "from": one.queued_at, "until": begun or ended, "attempt": one.attempt}
+        begun = max(min(datetime.fromisoformat(asked.result.started).timestamp(), begun), asked.queued_at)
+    wait = {"kind": "waiting", "from": asked.queued_at, "until": begun or ended, "attempt": asked.attempt}
     if begun is None:
         return [wait]
-    return [wait, {"kind": "running", "from": begun, "until": ended, "attempt": one.attempt}]
+    return [wait, {"kind": "running", "from": begun, "until": ended, "attempt": asked.attempt}]
 
 
 async def progress_of(client: Client, workflow_id: str, run_id: str, seconds: float) -> Json | None:
@@ -290,7 +292,7 @@ async def progress_of(client: Client, workflow_id: str, run_id: str, seconds: fl
     return {
         "topic": found.topic,
         "project_id": found.project_id,
-        "done": sum(one.state == "done" for one in found.assistants),
+        "done": sum(assistant.state == "done" for assistant in found.assistants),
         "total": len(found.assistants),
         "running": [assistant.name for assistant in found.assistants if assistant.state == "running"],
         "state": found.state,

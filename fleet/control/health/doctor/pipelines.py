@@ -43,7 +43,7 @@ async def pipeline_checks(client: Client, settings: Settings, backend: Backend |
         failed = await _failed(client)
     except RPCError as error:
         return [from_error("pipelines", error)]
-    ours = [one for one in failed if one.code not in _NOT_OURS]
+    ours = [failure for failure in failed if failure.code not in _NOT_OURS]
     projects = dict.fromkeys(our.project for our in ours if our.code == AssistantDamaged.code)
     damaged = [await _assistants(settings, backend, project) for project in projects] if backend else []
     return [verdict(ours), *damaged]
@@ -54,7 +54,7 @@ def verdict(failed: Sequence[Failed]) -> Check:
     problem."""
     if not failed:
         return Check("pipelines", True, "none has failed within the last hour")
-    latest = next((one for one in failed if not one.overcome), failed[0])
+    latest = next((failure for failure in failed if not failure.overcome), failed[0])
     says = f"{latest.workflow_id} failed: {latest.message}"
     if len(failed) > 1:
         says = f"{len(failed)} failed within the last hour; {says}"
@@ -74,18 +74,18 @@ async def _failed(client: Client) -> list[Failed]:
     found: list[Failed] = []
     overcome = False
     listed = client.list_workflows(query, page_size=_MAX_LISTED, limit=_MAX_LISTED, rpc_timeout=_RPC)
-    async for one in listed:
-        if one.status is WorkflowExecutionStatus.COMPLETED:
+    async for run in listed:
+        if run.status is WorkflowExecutionStatus.COMPLETED:
             overcome = True
         elif len(found) < _MAX_TOLD:
-            found.append(await _failure(client, one, overcome))
+            found.append(await _failure(client, run, overcome))
     return found
 
 
-async def _failure(client: Client, one: WorkflowExecution, overcome: bool) -> Failed:
+async def _failure(client: Client, run: WorkflowExecution, overcome: bool) -> Failed:
     code, message = "ended", "it ended without a word"
     try:
-        await client.get_workflow_handle(one.id, run_id=one.run_id).result(follow_runs=False, rpc_timeout=_RPC)
+        await client.get_workflow_handle(run.id, run_id=run.run_id).result(follow_runs=False, rpc_timeout=_RPC)
     except WorkflowFailureError as failure:
         cause = failure.cause
         message = str(cause)
@@ -93,9 +93,9 @@ async def _failure(client: Client, one: WorkflowExecution, overcome: bool) -> Fa
             message = cause.message
             record: Any = cause.details[0] if cause.details else None
             code = str(record.get("code", code)) if isinstance(record, dict) else code
-    arguments = (await beginning_of(client, RetryOf(one.id, one.run_id))).arguments
+    arguments = (await beginning_of(client, RetryOf(run.id, run.run_id))).arguments
     project = str(arguments[1]) if len(arguments) > 1 else ""
-    return Failed(one.id, project, code, " ".join(message.split()), overcome)
+    return Failed(run.id, project, code, " ".join(message.split()), overcome)
 
 
 async def _assistants(settings: Settings, backend: Backend, project: str) -> Check:

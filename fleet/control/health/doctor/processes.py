@@ -30,10 +30,11 @@ def _processes(home: Home, settings: Settings, status: FleetStatus) -> Iterator[
         return
     yield Check("supervisord", True, f"answers on {home.socket}")
     ill = [process for process in status.processes if process.state not in _WELL]
-    for one in ill:
-        says, remedy = f"{one.state} {one.said}".strip(), f"read {one.process}.stdout.log in {home.logs}, and "
-        remedy += f"{one.process}.log in {settings.logs}; then `fleet roll {one.program}`"
-        yield Check(f"process {one.process}", False, says, remedy)
+    for process in ill:
+        says = f"{process.state} {process.said}".strip()
+        remedy = f"read {process.process}.stdout.log in {home.logs}, and "
+        remedy += f"{process.process}.log in {settings.logs}; then `fleet roll {process.program}`"
+        yield Check(f"process {process.process}", False, says, remedy)
     for complaint in status.complaints:
         yield Check("processes", False, *_mended(complaint, settings))
     if not ill and not status.complaints:

@@ -100,9 +100,9 @@ def _numbers(text: str) -> tuple[int, ...]:
     return tuple(int(part) for part in found[0].split(".")) if found else ()
 
 
-def _same_length(one: tuple[int, ...], other: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    most = max(len(one), len(other))
-    return one + (0,) * (most - len(one)), other + (0,) * (most - len(other))
+def _same_length(first: tuple[int, ...], second: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    most = max(len(first), len(second))
+    return first + (0,) * (most - len(first)), second + (0,) * (most - len(second))
 
 
 def _version(name: str) -> str | None:
