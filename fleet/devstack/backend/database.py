@@ -74,13 +74,13 @@ def seed_keys(connection: sqlite3.Connection, providers: Iterable[str]) -> None:
 def _insert_assistants(
     connection: sqlite3.Connection, project_id: str, assistants: list[dict[str, Any]], *, with_inputs: bool
 ) -> None:
-    for position, one in enumerate(assistants, start=1):
+    for position, assistant in enumerate(assistants, start=1):
         row = {
             "id": f"{project_id}-{position}",
             "project_id": project_id,
-            **{name: value for name, value in one.items() if name != "input_keys"},
+            **{name: value for name, value in assistant.items() if name != "input_keys"},
             "order": position,
-            "input_keys": json.dumps(one["input_keys"]) if with_inputs else None,
+            "input_keys": json.dumps(assistant["input_keys"]) if with_inputs else None,
         }
         columns = ", ".join(f'"{name}"' for name in row)
         places = ", ".join("?" for _ in row)

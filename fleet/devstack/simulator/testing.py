@@ -43,7 +43,7 @@ class RunningSimulator:
     def buckets(self, provider: str) -> list[dict[str, Any]]:
         """The provider's buckets, one for each key and kind of limit: their ``level`` now."""
         found: list[dict[str, Any]] = self._control("GET", "limits")["buckets"]
-        return [one for one in found if one["provider"] == provider]
+        return [bucket for bucket in found if bucket["provider"] == provider]
 
     def fault(self, provider: str, kind: str, **values: Any) -> None:
         """Script a fault."""

@@ -126,10 +126,10 @@ def _messages_text(messages: Any) -> str:
     if not isinstance(messages, list) or not messages:
         raise _bad("messages: at least one message is required")
     texts = []
-    for place, one in enumerate(messages):
-        if not isinstance(one, dict) or one.get("role") not in ("user", "assistant"):
+    for place, message in enumerate(messages):
+        if not isinstance(message, dict) or message.get("role") not in ("user", "assistant"):
             raise _bad(f"messages.{place}.role: Input should be 'user' or 'assistant'")
-        text = _text(one.get("content"), f"messages.{place}.content")
+        text = _text(message.get("content"), f"messages.{place}.content")
         if not text:
             raise _bad(f"messages.{place}: user messages must have non-empty content")
         texts.append(text)

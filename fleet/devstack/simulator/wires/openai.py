@@ -148,12 +148,12 @@ def _responses_text(body: Mapping[str, Any]) -> tuple[str, str]:
 
 def _chat_text(body: Mapping[str, Any]) -> tuple[str, str]:
     messages = body.get("messages")
-    if not isinstance(messages, list) or not messages or not all(isinstance(one, dict) for one in messages):
+    if not isinstance(messages, list) or not messages or not all(isinstance(turn, dict) for turn in messages):
         message = "Invalid 'messages': empty array. Expected an array with minimum length 1."
         raise error(400, message, "invalid_request_error", "empty_array", "messages")
     texts: dict[bool, list[str]] = {True: [], False: []}
-    for one in messages:
-        texts[one.get("role") in ("system", "developer")].append(_content_text(one.get("content")))
+    for turn in messages:
+        texts[turn.get("role") in ("system", "developer")].append(_content_text(turn.get("content")))
     return "\n".join(texts[True]), "\n".join(texts[False])
 
 

@@ -62,4 +62,7 @@ def events(call: Call, answer: Answer, number: str, *, with_usage: bool) -> list
     ]
     if with_usage:
         chunks.append(head | {"choices": [], "usage": _usage(call, answer)})
-    return [*(f"data: {json.dumps(one, ensure_ascii=False)}\n\n".encode() for one in chunks), b"data: [DONE]\n\n"]
+    return [
+        *(f"data: {json.dumps(event, ensure_ascii=False)}\n\n".encode() for event in chunks),
+        b"data: [DONE]\n\n",
+    ]
