@@ -139,7 +139,9 @@ def _providers_in(assistants: list[Assistant]) -> set[str]:
 
 
 def _queue_by_model(providers: list[ProviderSettings]) -> dict[str, str]:
-    of_models = {f"{one.name}/{model}": one.queue_of(model) for one in providers for model in one.models}
+    of_models = {
+        f"{provider.name}/{model}": provider.queue_of(model) for provider in providers for model in provider.models
+    }
     return {provider.name: provider.queue for provider in providers} | of_models
 
 

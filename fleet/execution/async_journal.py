@@ -89,11 +89,11 @@ class AsyncJournal:
         """The tasks whose outcome Temporal has certainly received; each is returned once."""
         found: list[bytes] = []
         while self._over:
-            one = self._held.get(self._over[0])
-            if one is not None and one.ended is not None:
-                if self._awake - one.ended <= _REPORTED_SECONDS:
+            holding = self._held.get(self._over[0])
+            if holding is not None and holding.ended is not None:
+                if self._awake - holding.ended <= _REPORTED_SECONDS:
                     break
-                if not one.doubtful:
+                if not holding.doubtful:
                     found.append(self._over[0])
             self._over.popleft()
         return found
@@ -117,25 +117,25 @@ class AsyncJournal:
     def doubt(self) -> None:
         """Temporal may not receive the outcome of the tasks held now."""
         self._doubted_at = _now()
-        for one in self._held.values():
-            one.doubtful = True
+        for holding in self._held.values():
+            holding.doubtful = True
 
     def doubtful(self) -> list[bytes]:
         """The tasks whose attempts ended long enough ago to have been reported, but whose outcome Temporal may not
         have received."""
         return [
             token
-            for token, one in self._held.items()
-            if one.doubtful
-            and one.ended is not None
-            and (one.orphaned or self._awake - one.ended >= _REPORTING_SECONDS)
+            for token, holding in self._held.items()
+            if holding.doubtful
+            and holding.ended is not None
+            and (holding.orphaned or self._awake - holding.ended >= _REPORTING_SECONDS)
         ]
 
     async def left(self, tokens: Sequence[bytes]) -> list[Left]:
         """The outcome of these tasks, as far as the journal knows."""
         found = await self._run(lambda: self._journal.left(tokens))
-        held = [(one, self._held.get(one.task.token)) for one in found]
-        return [replace(one, orphaned=holding.orphaned) for one, holding in held if holding is not None]
+        held = [(left, self._held.get(left.task.token)) for left in found]
+        return [replace(left, orphaned=holding.orphaned) for left, holding in held if holding is not None]
 
     async def let_go(self, task: Task) -> None:
         """Temporal has received the outcome of the task."""

@@ -32,7 +32,7 @@ class Recorded:
         billed, tier = answer.pop("billed"), answer.pop("tier")
         later = {_BILLED: json.dumps(billed) if billed else "", _TIER: tier}
         answer["headers"] = _simulator_header(answer["headers"]) | {
-            name: one for name, one in later.items() if one
+            name: value for name, value in later.items() if value
         }
         return json.dumps(values)
 

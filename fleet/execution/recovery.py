@@ -160,9 +160,9 @@ class Recovery:
     async def _pending(self, left: Left) -> PendingActivityInfo | None:
         """The assistant's activity, as long as its pipeline waits for it."""
         run = self.client.get_workflow_handle(left.task.workflow_id, run_id=left.task.run_id)
-        for one in _pending_in(await run.describe(rpc_timeout=_RPC)):
-            if one.activity_id == left.task.function_key:
-                return one
+        for activity in _pending_in(await run.describe(rpc_timeout=_RPC)):
+            if activity.activity_id == left.task.function_key:
+                return activity
         return None
 
     async def _last_details(self, pending: PendingActivityInfo) -> dict[str, Any]:
@@ -187,7 +187,7 @@ class Recovery:
             description = await self.client.get_workflow_handle(workflow_id).describe(rpc_timeout=_RPC)
         except RPCError as error:
             return set() if error.status is RPCStatusCode.NOT_FOUND else None
-        return {one.activity_id for one in _pending_in(description)}
+        return {activity.activity_id for activity in _pending_in(description)}
 
 
 def _pending_in(description: WorkflowExecutionDescription) -> list[PendingActivityInfo]:
