@@ -201,7 +201,7 @@ def _refuse_twins(assistants: list[Assistant]) -> None:
 
 
 def _refuse_unknown_inputs(assistants: list[Assistant], inactive: set[str]) -> None:
-    known = {one.function_key for one in assistants} | PIPELINE_KEYS
+    known = {assistant.function_key for assistant in assistants} | PIPELINE_KEYS
     for assistant in assistants:
         for key in assistant.input_keys or []:
             if key in known:
@@ -215,7 +215,7 @@ def _refuse_unknown_inputs(assistants: list[Assistant], inactive: set[str]) -> N
 
 def _refuse_cycle(waits_for: Mapping[str, list[str]]) -> None:
     left = dict(waits_for)
-    while free := [key for key, inputs in left.items() if not any(one in left for one in inputs)]:
+    while free := [key for key, inputs in left.items() if not any(needed in left for needed in inputs)]:
         for key in free:
             del left[key]
     if left:
@@ -233,7 +233,7 @@ def reads(assistant: Assistant, assistants: list[Assistant]) -> list[str]:
     """
     if assistant.input_keys is not None:
         return assistant.input_keys
-    position = [one.function_key for one in assistants].index(assistant.function_key)
+    position = [listed.function_key for listed in assistants].index(assistant.function_key)
     return [DATE_KEY, assistants[position - 1].function_key if position else TOPIC_KEY]
 
 

@@ -21,7 +21,7 @@ async def finished_results(client: Client, run: RetryOf) -> list[AssistantResult
     # The run may have ended before it had taken over all answers of the run that it retried.
     earlier = (await beginning_of(client, run)).retry_of
     if earlier is not None:
-        results |= {one.function_key: one for one in await finished_results(client, earlier)}
+        results |= {result.function_key: result for result in await finished_results(client, earlier)}
     for kind, payloads in completed:
         hint: Any = list[AssistantResult] if kind == COLLECT_FINISHED else AssistantResult
         (decoded,) = await client.data_converter.decode(payloads, [hint])

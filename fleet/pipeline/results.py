@@ -20,27 +20,34 @@ def fit_payload_limit(result: PipelineResult) -> PipelineResult:
     if payload_bytes(result) <= PAYLOAD_MAX_BYTES:
         return result
     room = PAYLOAD_MAX_BYTES - payload_bytes(
-        replace(result, stages=[_without_output(one) for one in result.stages])
+        replace(result, stages=[_without_output(stage) for stage in result.stages])
     )
     if room < 0:
         left_out = f"final_output is left out: it has {_size(result.final_output):,} bytes"
         return fit_payload_limit(replace(result, final_output="", warnings=[*result.warnings, left_out]))
     kept = _kept({stage.function_key: stage.output for stage in result.stages}, room)
     return replace(
-        result, stages=[one if one.function_key in kept else _without_output(one) for one in result.stages]
+        result, stages=[stage if stage.function_key in kept else _without_output(stage) for stage in result.stages]
     )
 
 
 def fit_progress(progress: Progress) -> Progress:
     """``progress`` itself; if its outputs together are too large, the same without the largest of them; the note
     of each affected assistant says so."""
-    if surely_fit([one.output for one in progress.assistants]) or payload_bytes(progress) <= PAYLOAD_MAX_BYTES:
+    if (
+        surely_fit([assistant.output for assistant in progress.assistants])
+        or payload_bytes(progress) <= PAYLOAD_MAX_BYTES
+    ):
         return progress
-    bare = replace(progress, assistants=[_left_out(one) for one in progress.assistants])
+    bare = replace(progress, assistants=[_left_out(assistant) for assistant in progress.assistants])
     room = PAYLOAD_MAX_BYTES - payload_bytes(bare)
     kept = _kept({assistant.function_key: assistant.output for assistant in progress.assistants}, room)
     return replace(
-        progress, assistants=[one if one.function_key in kept else _left_out(one) for one in progress.assistants]
+        progress,
+        assistants=[
+            assistant if assistant.function_key in kept else _left_out(assistant)
+            for assistant in progress.assistants
+        ],
     )
 
 

@@ -176,7 +176,7 @@ class AssistantPipelineWorkflow:
         while True:
             rest = replace(failed, skip=len(taken))
             found = await self._prepare(COLLECT_FINISHED, rest, list[AssistantResult])
-            new = [one for one in found if one.function_key not in taken]
+            new = [result for result in found if result.function_key not in taken]
             for result in new:
                 self._stages.reuse(result)
                 taken.add(result.function_key)

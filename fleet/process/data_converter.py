@@ -32,7 +32,7 @@ class Utf8PayloadConverter(CompositePayloadConverter):
     def __init__(self) -> None:
         utf8 = JSONPlainPayloadConverter(encoder=_Utf8Encoder)
         standard = DefaultPayloadConverter.default_encoding_payload_converters
-        super().__init__(*(utf8 if one.encoding == utf8.encoding else one for one in standard))
+        super().__init__(*(utf8 if converter.encoding == utf8.encoding else converter for converter in standard))
 
 
 def data_converter() -> DataConverter:

@@ -63,7 +63,7 @@ def _take_note(
 
 def _is_constant(value: object) -> bool:
     if isinstance(value, list | tuple):
-        return all(isinstance(one, str) for one in value)
+        return all(isinstance(item, str) for item in value)
     return value is None or isinstance(value, str | int | float)
 
 

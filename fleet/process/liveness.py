@@ -98,7 +98,9 @@ class LivenessRecord:
         try:
             found: dict[str, Any] = json.loads(path.read_text("utf-8"))
             record = cls(**_known(cls, found))
-            record.queues = {name: QueuePolls(**_known(QueuePolls, one)) for name, one in found["queues"].items()}
+            record.queues = {
+                name: QueuePolls(**_known(QueuePolls, polls)) for name, polls in found["queues"].items()
+            }
             record.gauges = [Gauge(**_known(Gauge, gauge)) for gauge in found.get("gauges", [])]
             if record.unreachable is not None:
                 record.unreachable = Unreachable(**_known(Unreachable, found["unreachable"]))

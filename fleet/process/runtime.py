@@ -184,7 +184,9 @@ class WorkerProcess:
         """Poll until there is a reason to stop, then drain; returns the exit status, and what keeps calls from
         being sent."""
         workers = self.build(client)
-        working = {asyncio.create_task(one.run(), name=f"worker of {one.task_queue}"): one for one in workers}
+        working = {
+            asyncio.create_task(worker.run(), name=f"worker of {worker.task_queue}"): worker for worker in workers
+        }
         losing = set() if self.reach is None else {asyncio.create_task(self.reach.lost(), name="reach")}
         queues = [worker.task_queue for worker in workers]
         logger.info("{} polls {} on {}", self.name, ", ".join(queues), self.settings.temporal_host)
@@ -198,7 +200,9 @@ class WorkerProcess:
         for task in losing:
             task.cancel()
         status = EXIT_OK if lost is not None else self._left(stop, done - losing)
-        status = max(status, await self._drain({task: one for task, one in working.items() if task not in done}))
+        status = max(
+            status, await self._drain({task: worker for task, worker in working.items() if task not in done})
+        )
         return status, lost
 
     async def _regained(

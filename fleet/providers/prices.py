@@ -60,7 +60,7 @@ def billed_in(kind: Kind, flavor: str, body: Mapping[str, Any]) -> dict[str, int
 def tier_of(*said: object) -> str:
     """The service tier that an answer names, from the values of the fields that may name one; empty for the
     standard tier."""
-    tiers = [str(one).lower()[:_TIER_CHARACTERS] for one in said if one]
+    tiers = [str(value).lower()[:_TIER_CHARACTERS] for value in said if value]
     return "+".join(tier for tier in tiers if tier not in _STANDARD)
 
 

@@ -39,7 +39,7 @@ def object_in(body: Mapping[str, Any], name: str) -> dict[str, Any]:
 def objects_in(body: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
     """The objects in the list under that name; empty if there is none."""
     found = body.get(name)
-    return [one for one in found if isinstance(one, dict)] if isinstance(found, list) else []
+    return [item for item in found if isinstance(item, dict)] if isinstance(found, list) else []
 
 
 def text_in(body: Mapping[str, Any], name: str) -> str:
