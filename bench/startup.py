@@ -204,7 +204,7 @@ async def measure(
 ) -> None:
     """All programs of all checkouts, in turn, and the ratios."""
     took: dict[tuple[str, str, str], list[float]] = {}
-    programs = [one for one in (*PROGRAMS, *COMMANDS) if not names or one.name in names]
+    programs = [program for program in (*PROGRAMS, *COMMANDS) if not names or program.name in names]
     with tempfile.TemporaryDirectory() as folder, running_stack(Path(folder)) as ports:
         stage = Stage(Path(folder), ports, await Client.connect(f"127.0.0.1:{ports.temporal}"))
         for number in range(rounds + 1):
@@ -218,13 +218,15 @@ async def measure(
     last: dict[str, object] = {"machine": f"{platform.machine()}, {os.cpu_count()} cores"}
     for figure in FIGURES:
         medians = {
-            variant: {one.name: median(took[figure, one.name, variant]) for one in programs}
+            variant: {program.name: median(took[figure, program.name, variant]) for program in programs}
             for variant in checkouts
         }
         last[figure] = medians
         if "baseline" in checkouts:
             this, baseline = medians["this"], medians["baseline"]
-            last[f"{figure}_ratio"] = {one.name: round(this[one.name] / baseline[one.name], 3) for one in programs}
+            last[f"{figure}_ratio"] = {
+                program.name: round(this[program.name] / baseline[program.name], 3) for program in programs
+            }
     say(last)
 
 
@@ -235,7 +237,7 @@ def main() -> None:
     parser.add_argument("--environment", type=Path, default=PROJECT_ROOT / ".venv")
     parser.add_argument("--baseline", type=Path, help="another checkout")
     parser.add_argument("--baseline-environment", type=Path, help="its environment; .venv in it by default")
-    names = [one.name for one in (*PROGRAMS, *COMMANDS)]
+    names = [program.name for program in (*PROGRAMS, *COMMANDS)]
     parser.add_argument("--program", action="append", default=[], choices=names)
     parser.add_argument("--json", action="store_true", help="a JSON object a row; otherwise the last row alone")
     options = parser.parse_args()

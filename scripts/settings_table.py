@@ -126,12 +126,14 @@ def described() -> dict[str, str]:
 
 def variables() -> dict[str, FieldInfo]:
     """Each setting by its environment variable; the providers' sections are told in words."""
-    return {variable_of(name, one): one for name, one in Settings.model_fields.items() if name != "providers"}
+    return {
+        variable_of(name, field): field for name, field in Settings.model_fields.items() if name != "providers"
+    }
 
 
-def variable_of(name: str, one: FieldInfo) -> str:
+def variable_of(name: str, field: FieldInfo) -> str:
     """The environment variable of a setting."""
-    return str(one.validation_alias or f"FLEET_{name.upper()}")
+    return str(field.validation_alias or f"FLEET_{name.upper()}")
 
 
 def table(translated: Mapping[str, str] | None = None) -> str:
@@ -141,10 +143,10 @@ def table(translated: Mapping[str, str] | None = None) -> str:
     texts = translated or {
         variable_of(name, Settings.model_fields[name]): text for name, text in described().items()
     }
-    for variable, one in variables().items():
+    for variable, field in variables().items():
         text = texts[variable]
         words = " ".join(text.split()).replace("|", "\\|")
-        rows.append(f"| `{variable}` | {shown(one.default, language)} | {words} |")
+        rows.append(f"| `{variable}` | {shown(field.default, language)} | {words} |")
     return "\n".join(rows) + "\n"
 
 

@@ -184,7 +184,7 @@ class Stage:
 
     def kill_worker(self, provider: str) -> None:
         """Kill one of a provider's processes; supervisord, or here the benchmark, starts another one."""
-        mine = [one for one in self.own if one.provider == provider and one.process.poll() is None]
+        mine = [own for own in self.own if own.provider == provider and own.process.poll() is None]
         if mine:
             self._kill(mine[0].process.pid)
             mine[0].process.wait()
@@ -202,9 +202,9 @@ class Stage:
 
     def end_own(self) -> None:
         """End the processes that were started here."""
-        for one in self.own:
-            one.process.kill()
-            one.process.wait()
+        for own in self.own:
+            own.process.kill()
+            own.process.wait()
 
     def levels(self) -> dict[str, float]:
         """What is in the bucket that binds, by provider, now."""
@@ -264,7 +264,7 @@ class Stage:
         """CPU time that the fleet's own processes and the Temporal server have used."""
         fleets = (self.fleet, *self.others)
         workers = [process["pid"] for fleet in fleets for process in fleet.status()["processes"] if process["pid"]]
-        pids = [self.fleet.server("temporal").pid, *workers, *(one.process.pid for one in self.own)]
+        pids = [self.fleet.server("temporal").pid, *workers, *(own.process.pid for own in self.own)]
         return self._cpu_of_killed + sum(map(_cpu_seconds, pids))
 
     def server_cpu_seconds(self) -> float:

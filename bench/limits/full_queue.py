@@ -58,7 +58,7 @@ def steady(scenario: Scenario, variant: Variant) -> Iterator[Row]:
             end = time.time()
             levels.append(stage.levels())
         used, server = stage.cpu_seconds() - used, stage.server_cpu_seconds() - server
-        calls = [one for one in stage.fleet.simulator.ledger() if one["at"] < end]
+        calls = [call for call in stage.fleet.simulator.ledger() if call["at"] < end]
         stage.end_own()
         for load in scenario.loads:
             window: Window = window_of(load, begin, end, levels, share)

@@ -66,7 +66,7 @@ def _small_ones(stage: Stage, load: Load, variant: str) -> Row:
             wait_until(now + SMALL_SECONDS)
         open_still = stage.open_after(scenario.completion_seconds, stage.pipelines[load.provider])
         end = time.time()
-    calls = [one for one in stage.fleet.simulator.ledger() if one["at"] >= begin]
+    calls = [call for call in stage.fleet.simulator.ledger() if call["at"] >= begin]
     window = Window(begin, end, load.per_second * (end - begin))
     row = row_of(stage, load, calls, window, stage.cpu_seconds() - used)
     return replace(

@@ -23,7 +23,7 @@ def beside_a_spent_quota(scenario: Scenario) -> Iterator[Row]:
         stage.fleet.simulator.fault(load.provider, "day_quota", model=_WITHOUT_QUOTA, seconds=3600)
         stage.add_pipelines(load, "without-quota", scenario.beside, model=_WITHOUT_QUOTA)
         spans.append(_span(stage))
-        calls = [one for one in stage.fleet.simulator.ledger() if one["model"] == load.model]
+        calls = [call for call in stage.fleet.simulator.ledger() if call["model"] == load.model]
         for number, span in enumerate(spans):
             yield replace(
                 _row(stage, load, calls, span),

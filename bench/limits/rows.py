@@ -114,7 +114,7 @@ def row_of(
 ) -> Row:
     """One provider's row; ``cpu`` is what all ``calls`` took, ``outcome`` what ``outcome_of`` told before."""
     mine = [call for call in calls if call["provider"] == load.provider]
-    refused = sum(one["status"] == 429 for one in mine)
+    refused = sum(call["status"] == 429 for call in mine)
     net = max(taken_in(load, calls, window) - (window.from_bucket or 0.0), 0.0)
     waits, failed = outcome or outcome_of(stage, load)
     first, last = window.levels or (None, None)
@@ -123,7 +123,7 @@ def row_of(
         variant=stage.variant,
         provider=load.provider,
         calls=len(mine),
-        answered=sum(one["outcome"] == "answered" for one in mine),
+        answered=sum(call["outcome"] == "answered" for call in mine),
         failed=failed,
         allowed=round(window.allowed, 1),
         utilisation=round(net / window.allowed, 4),

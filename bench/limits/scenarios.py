@@ -120,8 +120,8 @@ def scenarios(rpm: float, tpm: float, sigma: float, *, quick: bool) -> dict[str,
         Scenario("i", (without,), seconds=90, beside=600),
         Scenario("server", unlimited, latency=0.1, rounds=6, batch=500),
     ]
-    chosen = [_quick(one) for one in full] if quick else full
-    return {one.name: one for one in chosen}
+    chosen = [_quick(scenario) for scenario in full] if quick else full
+    return {scenario.name: scenario for scenario in chosen}
 
 
 def _quick(scenario: Scenario) -> Scenario:

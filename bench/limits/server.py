@@ -48,16 +48,16 @@ def compared(scenario: Scenario) -> Iterator[Row]:
         for load in reversed(scenario.loads):
             mine = batches[load.provider]
             count = scenario.rounds * scenario.batch
-            worked = sum(one.seconds for one in mine)
+            worked = sum(batch.seconds for batch in mine)
             window = Window(began, end, load.per_second * worked)
             row = row_of(stage, load, calls, window, 0.0)
             row = replace(
                 row,
                 variant="fixed" if load.provider == BARE else "budgets",
                 seconds=round(worked, 1),
-                cpu_seconds_per_call=round(sum(one.cpu for one in mine) / count, 4),
-                server_cpu_seconds_per_call=round(sum(one.server_cpu for one in mine) / count, 5),
-                calls_per_second=round(median(one.calls_per_second for one in mine), 2),
+                cpu_seconds_per_call=round(sum(batch.cpu for batch in mine) / count, 4),
+                server_cpu_seconds_per_call=round(sum(batch.server_cpu for batch in mine) / count, 5),
+                calls_per_second=round(median(batch.calls_per_second for batch in mine), 2),
             )
             kept = load.provider != BARE
             yield replace(row, throughput_ratio=median(ratios), round_ratios=ratios) if kept else row
@@ -72,9 +72,9 @@ def _batch(stage: Stage, load: Load) -> _Batch:
     seconds = time.time() - began
     server, used = stage.server_cpu_seconds() - server, stage.cpu_seconds() - used
     answered = sorted(
-        one["at"] + one["seconds"]
-        for one in stage.fleet.simulator.ledger()
-        if one["provider"] == load.provider and one["at"] >= began and one["outcome"] == "answered"
+        call["at"] + call["seconds"]
+        for call in stage.fleet.simulator.ledger()
+        if call["provider"] == load.provider and call["at"] >= began and call["outcome"] == "answered"
     )
     edge = int(len(answered) * _EDGE)
     inner = answered[edge : len(answered) - edge]

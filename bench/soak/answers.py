@@ -58,8 +58,8 @@ def sent_again(calls: Iterable[dict[str, Any]], kills: Iterable[Kill], told: Map
             of_key[call["idempotency_key"]].append(call)
     killed: dict[CallId, list[Kill]] = defaultdict(list)
     for kill in kills:
-        for one in kill.open_calls:
-            killed[one].append(kill)
+        for call_id in kill.open_calls:
+            killed[call_id].append(kill)
     answered = cut_off = 0
     for key, group in of_key.items():
         said = told.get(key)

@@ -54,7 +54,7 @@ class Soak:
 
     def __post_init__(self) -> None:
         self.supervisor = Supervisor(Home.at(self.fleet.state).socket)
-        states = [self.fleet.state, *(one.fleet.state for one in self.further)]
+        states = [self.fleet.state, *(machine.fleet.state for machine in self.further)]
         self.killer = Killer(states, self.chance, self.say)
         self.presence = Presence(self.fleet.state)
 
@@ -65,10 +65,10 @@ class Soak:
         began = time.time()
         operating = self._beside("operating", self._operate)
         others = [self._beside("killing", lambda: self.killer.run(self.stepped))]
-        for one in self.further:
+        for machine in self.further:
             chance = random.Random(self.chance.random())
-            cut = partial(one.run, self.stepped, self.seconds, chance)
-            others.append(self._beside(f"machine {one.number}", cut))
+            cut = partial(machine.run, self.stepped, self.seconds, chance)
+            others.append(self._beside(f"machine {machine.number}", cut))
         self._guarded("pipelines", lambda: asyncio.run(self._pipelines()))
         ended = time.time()
         self.stepped.set()
@@ -201,10 +201,10 @@ class Soak:
         gaps = longest_gaps(self.presence.spans.values(), QUEUES, began, ended, self.restarts)
         if (self.scales, self.rolls, len(self.restarts)) != (2, 2, 1):
             self.trouble.append("not every step has been done")
-        for one in self.further:
-            if (one.cuts, one.rolls) != (len(CUTS_AT), 1):
+        for machine in self.further:
+            if (machine.cuts, machine.rolls) != (len(CUTS_AT), 1):
                 self.trouble.append(
-                    f"machine {one.number} was cut off {one.cuts} times and rolled {one.rolls} times"
+                    f"machine {machine.number} was cut off {machine.cuts} times and rolled {machine.rolls} times"
                 )
         if self.completed < MIN_PIPELINES or len(self.killer.kills) < MIN_KILLS:
             self.trouble.append(f"only {self.completed} pipelines and {len(self.killer.kills)} kills")
@@ -227,6 +227,6 @@ class Soak:
             "rolls": self.rolls,
             "restarts": len(self.restarts),
             "machines": 1 + len(self.further),
-            "cuts": sum(one.cuts for one in self.further),
+            "cuts": sum(machine.cuts for machine in self.further),
             "max_seconds_without_poller": {queue: round(seconds, 1) for queue, seconds in sorted(gaps.items())},
         }
