@@ -69,7 +69,7 @@ class Command:
             late = self._process.is_alive()
             if late:
                 self._process.kill()
-            out, err = (one.result() for one in reading)
+            out, err = (future.result() for future in reading)
         self.stdout.close()
         self.stderr.close()
         if late:

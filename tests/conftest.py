@@ -138,7 +138,9 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     skipped = terminalreporter.stats.get("skipped", [])
     if skipped and config.getoption("--forbid-skips"):
         terminalreporter.write_line(f"{len(skipped)} skipped, and skips are forbidden here", red=True)
-    reports = [one for kind in terminalreporter.stats.values() for one in kind if hasattr(one, "duration")]
+    reports = [
+        report for kind in terminalreporter.stats.values() for report in kind if hasattr(report, "duration")
+    ]
     rows = sorted(((report.duration, report.when, report.nodeid) for report in reports), reverse=True)
     text = "".join(f"{seconds:.2f}\t{when}\t{name}\n" for seconds, when, name in rows)
     (config.getoption("--reports") / "durations.tsv").write_text(text, "utf-8")

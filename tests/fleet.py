@@ -165,7 +165,7 @@ class Fleet:
         """The embedded server of that name, as it runs now."""
         record = json.loads((self.state / "fleet.json").read_text("utf-8"))
         known = [ProcessRecord(**process) for process in record["processes"]] + self.further
-        (running,) = (one for one in known if one.name == name and one.alive)
+        (running,) = (process for process in known if process.name == name and process.alive)
         return running
 
     @contextmanager

@@ -204,7 +204,7 @@ class Servers(Fleet):
         return super().variables | addresses("127.0.0.1", self.port_base)
 
     def server(self, name: str) -> ProcessRecord:
-        (running,) = (one for one in self.further if one.name == name and one.alive)
+        (running,) = (process for process in self.further if process.name == name and process.alive)
         return running
 
     def pollers(self, queue: str) -> set[str]:
@@ -256,7 +256,8 @@ class TwoMachines:
     def both_poll(self) -> bool:
         queues = ("pipeline", "assistants", "llm-openai")
         return all(
-            {place.machine for place in self.places(queue)} >= {one.id for one in self.both} for queue in queues
+            {place.machine for place in self.places(queue)} >= {machine.id for machine in self.both}
+            for queue in queues
         )
 
     def begin(self, project: str) -> tuple[Command, Machine, Machine]:
@@ -265,7 +266,7 @@ class TwoMachines:
         run = self.servers.start("run", "Kávovar", "--project", project, "--json")
 
         wait_for("a call is on its way", lambda: self.servers.in_flight("openai"), 60)
-        (caller,) = (one for one in self.both if "intent" in one.calls(project))
+        (caller,) = (machine for machine in self.both if "intent" in machine.calls(project))
         return run, caller, self.second if caller is self.first else self.first
 
     def evidence(self, since: float) -> Iterator[tuple[str, str]]:

@@ -57,19 +57,19 @@ class Relay:
         except OSError:
             client.close()
             return
-        for one, other in ((client, server), (server, client)):
-            self._peers[one] = other
-            ready.register(one, selectors.EVENT_READ)
+        for source, target in ((client, server), (server, client)):
+            self._peers[source] = target
+            ready.register(source, selectors.EVENT_READ)
 
-    def _carry(self, ready: selectors.BaseSelector, one: socket.socket) -> None:
-        other = self._peers.get(one)
-        if other is None:
+    def _carry(self, ready: selectors.BaseSelector, source: socket.socket) -> None:
+        target = self._peers.get(source)
+        if target is None:
             return
         with suppress(OSError):
-            if received := one.recv(65_536):
-                other.sendall(received)
+            if received := source.recv(65_536):
+                target.sendall(received)
                 return
-        for end in (one, other):
+        for end in (source, target):
             ready.unregister(end)
             del self._peers[end]
             end.close()

@@ -14,7 +14,7 @@ def block(number: int, frame: FrameType | None) -> None:
 def end_pollers(number: int, frame: FrameType | None) -> None:
     from temporalio.worker import Worker
 
-    for worker in [one for one in gc.get_objects() if isinstance(one, Worker)]:
+    for worker in [item for item in gc.get_objects() if isinstance(item, Worker)]:
         worker._bridge_worker.initiate_shutdown()
 
 

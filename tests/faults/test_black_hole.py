@@ -54,8 +54,8 @@ async def run(fleet: Fleet, name: str, count: int) -> list[Any]:
             for number in range(count)
         )
     )
-    results = await asyncio.gather(*(one.result() for one in started))
-    assert all(one["pipeline_success"] for one in results)
+    results = await asyncio.gather(*(handle.result() for handle in started))
+    assert all(result["pipeline_success"] for result in results)
     return [result["stages"][0]["metadata"] for result in results]
 
 
@@ -96,7 +96,7 @@ async def test_a_black_hole_takes_no_calls_counts_no_attempt_and_leaves_the_othe
     assert beside > 0.95 * min(alone, RPM / 60)
     assert lost < 40
     found = await running
-    assert [(one["attempts"], one["calls"]) for one in found] == [(1, 1)] * PIPELINES
+    assert [(metadata["attempts"], metadata["calls"]) for metadata in found] == [(1, 1)] * PIPELINES
     for fleet in (well, hole):
         assert "PROVIDER IN TROUBLE: llm-openai" not in fleet.log("pipeline_00")
 
@@ -106,7 +106,7 @@ async def sent(fleet: Fleet, count: int, running: asyncio.Task[Any]) -> list[flo
     enough = lambda: len(fleet.simulator.ledger()) >= count or running.done()  # noqa: E731
     await asyncio.to_thread(wait_for, f"{count} calls are sent", enough, PACED_SECONDS)
     assert not running.done()
-    return sorted(one["at"] for one in fleet.simulator.ledger())[:count]
+    return sorted(call["at"] for call in fleet.simulator.ledger())[:count]
 
 
 def pace_of(moments: list[float]) -> float:
@@ -164,9 +164,9 @@ async def mended(machines: Machines) -> AsyncIterator[None]:
         try:
             yield
         finally:
-            for one in open_ones:
-                one.close()
-            await asyncio.gather(*(one.wait_closed() for one in open_ones), return_exceptions=True)
+            for writer in open_ones:
+                writer.close()
+            await asyncio.gather(*(writer.wait_closed() for writer in open_ones), return_exceptions=True)
 
 
 async def test_once_it_reaches_the_provider_it_takes_calls_again(machines: Machines) -> None:
@@ -176,5 +176,5 @@ async def test_once_it_reaches_the_provider_it_takes_calls_again(machines: Machi
         await asyncio.to_thread(wait_for, "it takes calls", lambda: serves(hole), MENDED_SECONDS)
         answered = hole.log("openai_00").count("📨 LLM RESPONSE")
         found = await run(machines.well, "mended", 40)
-        assert {one["attempts"] for one in found} == {1}
+        assert {metadata["attempts"] for metadata in found} == {1}
         assert hole.log("openai_00").count("📨 LLM RESPONSE") > answered

@@ -50,7 +50,7 @@ def ask(fleet: Fleet, *arguments: str) -> dict[str, Any]:
 
 
 def backlog(fleet: Fleet, queue: str) -> int:
-    (found,) = (one["backlog"] for one in fleet.status()["queues"] if one["queue"] == queue)
+    (found,) = (status["backlog"] for status in fleet.status()["queues"] if status["queue"] == queue)
     return int(found or 0)
 
 
@@ -286,10 +286,12 @@ async def test_projects_take_turns_and_what_is_urgent_goes_first(fleet: Fleet) -
     for pipeline in [*few, urgent, *many]:
         assert (await pipeline.result())["pipeline_success"]
     ask(fleet, "limits", "openai", "--reset")
-    begun = {one: await _started(one) for one in [*few, urgent, *many]}
-    order = sorted(begun, key=lambda one: begun[one])
+    begun = {pipeline: await _started(pipeline) for pipeline in [*few, urgent, *many]}
+    order = sorted(begun, key=lambda pipeline: begun[pipeline])
     assert order.index(urgent) < 3
-    assert max(order.index(one) for one in few) < 20, "three of a small project do not wait for forty of a big one"
+    assert max(order.index(pipeline) for pipeline in few) < 20, (
+        "three of a small project do not wait for forty of a big one"
+    )
 
 
 async def _started(pipeline: Pipeline) -> float:

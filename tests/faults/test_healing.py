@@ -144,7 +144,7 @@ async def test_ten_calls_of_a_killed_process_run_again_long_before_the_heartbeat
         results = await asyncio.gather(*(run.result() for run in runs))
         assert len(usual.simulator.ledger()) == 2 * CALLS
     found = [result["stages"][0]["metadata"] for result in results]
-    assert [(one["attempts"], one["possibly_paid_twice"]) for one in found] == [(2, 1)] * CALLS
+    assert [(metadata["attempts"], metadata["possibly_paid_twice"]) for metadata in found] == [(2, 1)] * CALLS
 
 
 async def test_an_answer_that_a_killed_process_had_not_reported_is_reported_within_seconds(usual: Fleet) -> None:

@@ -25,7 +25,7 @@ def machines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Fleet, 
 def other(told: dict[str, Any], machine: Fleet) -> dict[str, Any]:
     """That machine as another one sees it; empty where it is not known."""
     known = known_id(machine.state)
-    found: dict[str, Any] = next((one for one in told.get("machines", []) if one["machine"] == known), {})
+    found: dict[str, Any] = next((listed for listed in told.get("machines", []) if listed["machine"] == known), {})
     return found
 
 

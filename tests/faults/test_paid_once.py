@@ -169,7 +169,8 @@ def test_a_failed_pipeline_is_retried_from_where_it_failed_and_pays_only_for_the
     fleet.add_project(name, {}, {"model": "gpt-nonexistent"}, {})
     failed = fleet.fleet("run", "Kávovar", "--project", name, "--json")
     first = json_of(failed.stdout)
-    assert failed.returncode == 1 and [one["status"] for one in first["assistants"]] == ["done", "failed"]
+    assert failed.returncode == 1
+    assert [assistant["status"] for assistant in first["assistants"]] == ["done", "failed"]
     again = fleet.fleet("retry", first["workflow_id"], "--json")
     assert json_of(again.stdout)["error"]["code"] == "provider_error"  # nothing was mended yet
     fleet.backend("UPDATE Assistant SET model = 'gpt-4o' WHERE project_id = ? AND \"order\" = 2", name)

@@ -70,8 +70,8 @@ class Machine:
     def _polls(self) -> bool:
         liveness_records = list((self.state / "pulse").glob("*.json"))
         records = [json.loads(record.read_text("utf-8")) for record in liveness_records]
-        alive = {one.pid for one in self.running.values() if one.poll() is None}
-        polling = [one["pid"] for one in records if any(q["pollers"] for q in one["queues"].values())]
+        alive = {process.pid for process in self.running.values() if process.poll() is None}
+        polling = [record["pid"] for record in records if any(q["pollers"] for q in record["queues"].values())]
         return alive <= set(polling)
 
     def signal(self, number: int, module: str = "workers.llm") -> None:
@@ -80,10 +80,10 @@ class Machine:
             self.running.pop(module).wait()
 
     def end(self) -> None:
-        for one in self.running.values():
-            one.send_signal(signal.SIGCONT)
-            one.kill()
-            one.wait()
+        for process in self.running.values():
+            process.send_signal(signal.SIGCONT)
+            process.kill()
+            process.wait()
         self.relay.close()
 
     def log(self) -> str:
@@ -120,7 +120,7 @@ class World:
         )
 
     def outcomes(self) -> list[str]:
-        return [one["outcome"] for one in self.fleet.simulator.ledger()]
+        return [call["outcome"] for call in self.fleet.simulator.ledger()]
 
     def wait_until_the_second_waits(self) -> None:
         """Until the other machine has been handed the task, and knows that the first one may have sent the
@@ -138,7 +138,7 @@ async def ended(handle: WorkflowHandle[Any, Any]) -> tuple[int, int]:
 def ends_of_attempts(machine: Machine) -> int:
     """How many have been made, or given up."""
     said = ("ACTIVITY SUCCESS", "ACTIVITY WAITS", "ACTIVITY CANCELLED")
-    return sum(machine.log().count(one) for one in said)
+    return sum(machine.log().count(phrase) for phrase in said)
 
 
 def in_journal(machine: Machine) -> list[str]:
@@ -230,7 +230,7 @@ async def test_an_answer_of_a_machine_that_stood_still_is_delivered_and_not_paid
 
 async def test_a_temporal_outage_over_two_machines_costs_nothing(world: World) -> None:
     handle = await world.call()
-    temporal = next(one for one in world.fleet.further if one.name == "temporal")
+    temporal = next(server for server in world.fleet.further if server.name == "temporal")
     os.kill(temporal.pid, signal.SIGSTOP)
     try:
         wait_for("the call is answered", lambda: world.outcomes() == ["answered"])

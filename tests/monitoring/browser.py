@@ -66,7 +66,7 @@ class Browser:
 
     def complaints(self) -> list[str]:
         """What the page's console said since the last time."""
-        return [one["message"] for one in self.driver.get_log("browser")]  # type: ignore[no-untyped-call]
+        return [entry["message"] for entry in self.driver.get_log("browser")]  # type: ignore[no-untyped-call]
 
 
 @contextmanager

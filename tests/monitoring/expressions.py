@@ -38,7 +38,7 @@ def metric_names(expression: str) -> set[str]:
 def expressions_of_rules(path: Path = SHIPPED) -> list[str]:
     """Each rule's expression, in order."""
     found = _EXPRESSION.finditer(path.read_text("utf-8"))
-    return [one["block"] or one["line"] for one in found]
+    return [match["block"] or match["line"] for match in found]
 
 
 def alerts() -> list[str]:
@@ -85,5 +85,5 @@ def _queries(node: Any) -> Iterator[str]:
             yield found["selector"]
         node = list(node.values())
     if isinstance(node, list):
-        for one in node:
-            yield from _queries(one)
+        for child in node:
+            yield from _queries(child)

@@ -22,7 +22,7 @@ class Scrape:
         assert answer.status_code == 200
         families = text_string_to_metric_families(answer.text)
         samples = [sample for family in families for sample in family.samples]
-        found = {(one.name, frozenset(one.labels.items())): one.value for one in samples}
+        found = {(sample.name, frozenset(sample.labels.items())): sample.value for sample in samples}
         assert len(found) == len(samples), "a sample stands there twice"
         return cls(found)
 
@@ -31,7 +31,9 @@ class Scrape:
         return {name for name, _ in self.samples}
 
     def of_name(self, name: str) -> Iterator[tuple[Labels, float]]:
-        return ((dict(labels), value) for (one, labels), value in self.samples.items() if one == name)
+        return (
+            (dict(labels), value) for (sample_name, labels), value in self.samples.items() if sample_name == name
+        )
 
     def total(self, name: str, **wanted: str) -> float:
         """The sum over all that bear these labels."""

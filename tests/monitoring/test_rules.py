@@ -174,9 +174,9 @@ def panels() -> list[dict[str, Any]]:
 
 
 def test_the_dashboard_has_its_rows_and_each_panel_its_place() -> None:
-    rows = [one["title"] for one in panels() if one["type"] == "row"]
+    rows = [panel["title"] for panel in panels() if panel["type"] == "row"]
     assert rows == ["At a glance", "Providers", "Pipelines", "Processes", "Temporal SDK"]
-    assert [one["id"] for one in panels()] == list(range(1, len(panels()) + 1))
+    assert [panel["id"] for panel in panels()] == list(range(1, len(panels()) + 1))
     taken: set[tuple[int, int]] = set()
     for panel in panels():
         at = panel["gridPos"]
@@ -185,7 +185,9 @@ def test_the_dashboard_has_its_rows_and_each_panel_its_place() -> None:
         taken |= cells
 
 
-@pytest.mark.parametrize("panel", [one for one in panels() if one["type"] != "row"], ids=lambda one: one["title"])
+@pytest.mark.parametrize(
+    "panel", [panel for panel in panels() if panel["type"] != "row"], ids=lambda panel: panel["title"]
+)
 def test_a_panel_has_a_description_a_unit_and_the_chosen_source(panel: dict[str, Any]) -> None:
     assert len(panel["description"]) > 15
     assert panel["fieldConfig"]["defaults"]["unit"]

@@ -91,7 +91,7 @@ def test_two_machines_share_limits_and_pause_and_nothing_else(machine: Machine, 
         "openai_00"
     ]
     status = fleet.status()
-    (queue,) = (one for one in status["queues"] if one["queue"] == "llm-openai")
+    (queue,) = (listed for listed in status["queues"] if listed["queue"] == "llm-openai")
     assert queue["pollers"] >= 3, "the server sees the pollers of both machines, ended ones for a while"
     (other,) = status["machines"]
     assert {"openai_00", "openai_01"} <= {*other["processes"]}
@@ -117,11 +117,11 @@ def test_logs_and_scrape_are_of_one_machine(machine: Machine, fleet: Fleet) -> N
             fleet.fleet("logs", "--workflow", workflow, "--json").stdout,
         ]
         lines = [[json_of(line) for line in output.splitlines()] for output in outputs]
-        found = [[one for one in log if "ACTIVITY SUCCESS" in one["message"]] for log in lines]
+        found = [[record for record in log if "ACTIVITY SUCCESS" in record["message"]] for log in lines]
         return found if sum(map(len, found)) == 9 else None
 
     here, there = wait_for("both have told their part", told)
-    assert [one for one in here if one in there] == []
+    assert [record for record in here if record in there] == []
     scraped = [samples_of(machine.does(SCRAPE)), samples_of(fleet.control("metrics").text)]
     names = [{labels["process"] for name, labels in samples if name == "fleet_process_up"} for samples in scraped]
     assert "openai_01" in names[0] and "openai_01" not in names[1]
@@ -158,7 +158,7 @@ def test_the_doctor_names_what_makes_pipelines_fail(machine: Machine, fleet: Fle
     assert machine.run("fleet run Kávovar --project nameless").returncode == 1
     ill = machine.run("fleet doctor --json")
     assert ill.returncode == 1
-    checks = {one["what"]: one for one in json_of(ill.stdout)["checks"] if not one["ok"]}
+    checks = {check["what"]: check for check in json_of(ill.stdout)["checks"] if not check["ok"]}
     assert checks.keys() == {"pipelines", "assistants of nameless"}
     assert "nameless-" in checks["pipelines"]["says"]
     for check in checks.values():
@@ -198,7 +198,7 @@ def test_an_update_renews_all_and_pipelines_go_through_it_without_losing_an_atte
     assert machine.current != release and f"updated from {release}" in said
     after = machine.pids()
     assert after.keys() == before.keys() and all(after[name] != before[name] for name in before)
-    assert {one["status"] for one in outcomes} == {"completed"}
+    assert {outcome["status"] for outcome in outcomes} == {"completed"}
     attempts = [assistant["attempts"] for outcome in outcomes for assistant in outcome["assistants"]]
     assert attempts == [1] * 3 * len(outcomes)
     assert len(fleet.simulator.ledger()) == len(attempts), "no call was sent twice"

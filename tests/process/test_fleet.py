@@ -45,7 +45,9 @@ def test_status_shows_servers_processes_and_queues(fleet: Fleet) -> None:
     assert status["temporal"]["address"] == f"127.0.0.1:{fleet.port_base}"
     processes = {process["program"]: process for process in status["processes"]}
     assert processes.keys() == PROGRAMS | {"groq", "lasting", "enduring"}
-    assert all(one["pid"] and one["process"] == f"{one['program']}_00" for one in status["processes"])
+    assert all(
+        process["pid"] and process["process"] == f"{process['program']}_00" for process in status["processes"]
+    )
     queues = {queue["queue"]: queue for queue in status["queues"]}
     assert queues.keys() == {
         "pipeline",
@@ -59,10 +61,10 @@ def test_status_shows_servers_processes_and_queues(fleet: Fleet) -> None:
         "llm-lasting",
         "llm-enduring",
     }
-    assert {one["pollers"] for one in queues.values()} == {1}
+    assert {queue["pollers"] for queue in queues.values()} == {1}
     assert status["machines"] == [], "there is no other one on this server"
     fleet.wait_for_open_pipelines()  # of other tests
-    wait_for("nothing waits", lambda: {one["backlog"] for one in fleet.seen().get("queues", [])} == {0})
+    wait_for("nothing waits", lambda: {queue["backlog"] for queue in fleet.seen().get("queues", [])} == {0})
 
 
 async def test_a_process_is_known_by_its_machine_and_not_by_the_hosts_name_alone(fleet: Fleet) -> None:
@@ -93,8 +95,8 @@ def test_a_pipeline_runs_and_is_reported_in_one_object(fleet: Fleet) -> None:
         assistant.keys() == ASSISTANT_FIELDS and assistant["status"] == "done"
         for assistant in result["assistants"]
     )
-    assert {one["attempts"] for one in result["assistants"]} == {1}
-    assert all(one["simulated"] and one["cost_usd"] > 0 for one in result["assistants"])
+    assert {assistant["attempts"] for assistant in result["assistants"]} == {1}
+    assert all(assistant["simulated"] and assistant["cost_usd"] > 0 for assistant in result["assistants"])
     assert result["cost_usd"] == 0 < result["simulated_cost_usd"]
     assert "[SIMULATOR]" in result["final_output"]
     # Six calls deep, each of 0.4 s or so; the calls beside them do not count.

@@ -76,7 +76,7 @@ def test_a_roll_renews_all_and_no_call_is_lost_or_repeated(scaled: Fleet) -> Non
         out, err = run.communicate(timeout=120)
         assert run.returncode == 0, err
         assert {assistant["attempts"] for assistant in json_of(out)["assistants"]} == {1}
-    after = {one["process"]: one["pid"] for one in scaled.status()["processes"]}
+    after = {process["process"]: process["pid"] for process in scaled.status()["processes"]}
     assert after.keys() == before.keys() and all(after[name] != before[name] for name in before)
     assert len(scaled.simulator.ledger()) == 16
     assert "No config updates" in scaled.supervisorctl("reread").stdout
@@ -108,7 +108,7 @@ def test_a_roll_that_fails_leaves_the_old_poller_and_the_others(scaled: Fleet) -
     assert failed.returncode == 1 and "the others were left alone; renewed: none" in failed.stderr
     # supervisord gives it up, or on a slow machine takes it for started and starts it again and again.
     assert "anthropic_01 does not come up (" in failed.stderr and "Remedy: " in failed.stderr
-    assert {one["process"]: one["pid"] for one in scaled.status()["processes"]} == before
+    assert {process["process"]: process["pid"] for process in scaled.status()["processes"]} == before
     assert "No config updates" in scaled.supervisorctl("reread").stdout
 
 
@@ -121,7 +121,7 @@ def test_an_interrupted_roll_says_how_far_it_came_and_leaves_nothing_over(scaled
     _, said = rolling.communicate(timeout=60)
     assert rolling.returncode == 130
     assert "renewed: anthropic_00. Remedy: roll again" in said and "Traceback" not in said
-    after = {one["process"]: one["pid"] for one in scaled.status()["processes"]}
+    after = {process["process"]: process["pid"] for process in scaled.status()["processes"]}
     assert {name for name in before if after.get(name) != before[name]} == {"anthropic_00"}
     assert after.keys() == before.keys() and after["anthropic_00"]
 
@@ -203,7 +203,9 @@ def test_the_doctor_finds_nothing_and_then_what_is_wrong(fleet: Fleet) -> None:
     well = fleet.fleet("doctor", "--json")
     checks = {check["what"]: check for check in json_of(well.stdout)["checks"]}
     # The added providers have no key in the backend's sample; other tests have had pipelines fail on purpose.
-    wrong = {what for what, one in checks.items() if not one["ok"] and not what.startswith(("pipelines", "assis"))}
+    wrong = {
+        what for what, check in checks.items() if not check["ok"] and not what.startswith(("pipelines", "assis"))
+    }
     keys = {f"API key of {name}" for name in ("groq", "lasting", "enduring")}
     assert wrong <= keys, [checks[what] for what in wrong]
     assert {

@@ -99,7 +99,7 @@ DAMAGED: list[tuple[str, list[dict[str, Any]], str]] = [
 ]
 
 
-@pytest.mark.parametrize(("project", "assistants", "said"), DAMAGED, ids=[one[0] for one in DAMAGED])
+@pytest.mark.parametrize(("project", "assistants", "said"), DAMAGED, ids=[row[0] for row in DAMAGED])
 async def test_a_damaged_project_fails_by_name_before_anything_is_paid(
     fleet: Fleet, project: str, assistants: list[dict[str, Any]], said: str
 ) -> None:
@@ -183,10 +183,10 @@ async def test_progress_can_be_asked_for_at_any_time(fleet: Fleet) -> None:
     )
     states: list[set[str]] = []
     while (progress := await handle.query("progress"))["state"] in ("loading", "running"):
-        states.append({one["state"] for one in progress["assistants"]})
+        states.append({assistant["state"] for assistant in progress["assistants"]})
     assert progress["state"] == "completed"
     assert {assistant["state"] for assistant in progress["assistants"]} == {"done"}
-    assert all(one["attempt"] == 1 and one["seconds"] > 0 for one in progress["assistants"])
+    assert all(assistant["attempt"] == 1 and assistant["seconds"] > 0 for assistant in progress["assistants"])
     assert {"waiting", "running"} in states and {"waiting", "running", "done"} in states
 
 

@@ -42,10 +42,10 @@ def test_their_processes_are_told_apart(two_machines: TwoMachines) -> None:
         places = two_machines.places(queue)
         polled = {(place.host, place.machine) for place in places if place.machine in (first.id, second.id)}
         assert polled == {(first.host, first.id), (second.host, second.id)}
-    for one, other in ((first, second), (second, first)):
-        listed = {(told["host"], told["machine"]): told for told in status(one)["machines"]}
-        assert (one.host, one.id) not in listed
-        assert "openai_00" in listed[other.host, other.id]["processes"]
+    for here, there in ((first, second), (second, first)):
+        listed = {(told["host"], told["machine"]): told for told in status(here)["machines"]}
+        assert (here.host, here.id) not in listed
+        assert "openai_00" in listed[there.host, there.id]["processes"]
 
 
 def status(machine: Machine) -> dict[str, Any]:
@@ -68,7 +68,7 @@ def test_journals_and_measures_are_each_machines_own(two_machines: TwoMachines) 
     journaled = [len(machine.calls("many")) for machine in two_machines.both]
     assert sum(journaled) == paid
     wanted = [had + more for had, more in zip(before, journaled, strict=True)]
-    wait_for("each counts its own", lambda: [measured(one) for one in two_machines.both] == wanted)
+    wait_for("each counts its own", lambda: [measured(machine) for machine in two_machines.both] == wanted)
 
 
 def measured(machine: Machine) -> int:
@@ -76,7 +76,7 @@ def measured(machine: Machine) -> int:
     text = machine.does("curl -fsS http://127.0.0.1:8020/metrics")
     samples = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
     wanted = ("fleet_provider_calls_total", "openai")
-    return int(sum(one.value for one in samples if (one.name, one.labels.get("provider")) == wanted))
+    return int(sum(sample.value for sample in samples if (sample.name, sample.labels.get("provider")) == wanted))
 
 
 def completed(run: Command) -> list[int]:
@@ -101,7 +101,7 @@ def test_an_answer_of_a_machine_without_the_temporal_server_is_delivered_and_not
         finally:
             held_by.join()
         assert completed(run) == [1]
-    assert [one["outcome"] for one in servers.simulator.ledger()] == ["answered"]
+    assert [call["outcome"] for call in servers.simulator.ledger()] == ["answered"]
     wait_for("both poll again", lambda: polls(two_machines, held_by), 90)
     held_by.wait_until_well()
 
@@ -121,7 +121,7 @@ def test_an_answer_of_a_machine_that_stood_still_is_delivered_and_not_paid_again
         finally:
             held_by.does(f"kill -CONT {pids[held_by.number]}")
         assert completed(run) == [1]
-    assert [one["outcome"] for one in servers.simulator.ledger()] == ["answered"]
+    assert [call["outcome"] for call in servers.simulator.ledger()] == ["answered"]
     held_by.wait_until_well()
 
 
@@ -138,6 +138,6 @@ def log_of(machine: Machine) -> str:
 
 def polls(two_machines: TwoMachines, machine: Machine) -> bool:
     """Whether the machine's processes have polled just now, as the other ones' are told."""
-    (other,) = (one for one in two_machines.both if one is not machine)
+    (other,) = (peer for peer in two_machines.both if peer is not machine)
     listed = status(other)["machines"]
     return any(told["machine"] == machine.id and told["polled_seconds"] < 20 for told in listed)

@@ -68,16 +68,18 @@ class World:
         return process.state in ("RUNNING", "STARTING") and self.now >= process.serves_at
 
     def serving(self, program: str) -> int:
-        return sum(one.program == program and self.serves(name) for name, one in self.processes_by_name.items())
+        return sum(
+            process.program == program and self.serves(name) for name, process in self.processes_by_name.items()
+        )
 
     def in_order(self, program: str) -> bool:
         """Whether exactly those run and serve that ``programs.d`` asks for."""
         wanted = processes_of(self.home.programs / f"{program}.conf", program)
-        names = {name for name, one in self.processes_by_name.items() if one.program == program}
+        names = {name for name, process in self.processes_by_name.items() if process.program == program}
         return names == {f"{program}_{number:02d}" for number in range(wanted)} and all(map(self.serves, names))
 
     def pids(self) -> dict[str, int | None]:
-        return {name: one.pid for name, one in self.processes_by_name.items()}
+        return {name: process.pid for name, process in self.processes_by_name.items()}
 
     def die(self, name: str) -> None:
         """SIGKILL from elsewhere, to a process that may be there."""
@@ -124,21 +126,21 @@ class World:
     def processes(self) -> list[ProcessStatus]:
         self._refuse_the_dead()
         return [
-            ProcessStatus(one.program, name, one.state, one.pid, 0)
-            for name, one in sorted(self.processes_by_name.items())
+            ProcessStatus(process.program, name, process.state, process.pid, 0)
+            for name, process in sorted(self.processes_by_name.items())
         ]
 
     def start(self, process: ProcessStatus) -> None:
         self._refuse_the_dead()
-        one = self.processes_by_name[process.process]
-        if one.state in ("STOPPED", "EXITED", "FATAL"):
-            one.spawn(self.now)
+        known = self.processes_by_name[process.process]
+        if known.state in ("STOPPED", "EXITED", "FATAL"):
+            known.spawn(self.now)
 
     def stop(self, process: ProcessStatus) -> None:
         self._refuse_the_dead()
-        one = self.processes_by_name[process.process]
-        if one.state in ("RUNNING", "STARTING"):
-            one.state, one.ended_at = "STOPPING", self.now + DRAIN_SECONDS
+        known = self.processes_by_name[process.process]
+        if known.state in ("RUNNING", "STARTING"):
+            known.state, known.ended_at = "STOPPING", self.now + DRAIN_SECONDS
         self._watch()
 
     def add_process(self, program: str, section: dict[str, str]) -> None:

@@ -67,36 +67,36 @@ def settings(**more: Any) -> Settings:
     return load_settings(api_base_url="http://localhost:1", **more)
 
 
-async def asked(one: Neighbour, url: str | None = None) -> OtherMachine:
-    (found,) = await ask_machines(settings(), [one.machine(url)])
+async def asked(peer: Neighbour, url: str | None = None) -> OtherMachine:
+    (found,) = await ask_machines(settings(), [peer.machine(url)])
     return found
 
 
 async def test_a_machine_tells_its_release_its_processes_and_its_problems() -> None:
-    async with neighbour() as one:
-        found = await asked(one)
+    async with neighbour() as peer:
+        found = await asked(peer)
         assert found.told == Told(
             "1.3.0", 500, {"openai_00": "RUNNING", "control_00": "RUNNING"}, ["llm-gemini is parked"]
         )
         assert found.version == "1.3.0" and found.why_not == ""
-        assert one.heads[0].startswith(b"GET /status ") and b"authorization" not in one.heads[0].lower()
+        assert peer.heads[0].startswith(b"GET /status ") and b"authorization" not in peer.heads[0].lower()
 
 
 async def test_the_token_goes_along_where_there_is_one_and_never_on_to_where_one_is_sent() -> None:
     token = "a-token-öf-the-test"
-    async with neighbour() as one, neighbour() as other:
-        one.sends = answer(b"", "302 Found", f"location: {other.address}/status")
-        (found,) = await ask_machines(settings(control_token=token), [one.machine()])
-        assert f"authorization: Bearer {token}".encode() in one.heads[0]
+    async with neighbour() as peer, neighbour() as other:
+        peer.sends = answer(b"", "302 Found", f"location: {other.address}/status")
+        (found,) = await ask_machines(settings(control_token=token), [peer.machine()])
+        assert f"authorization: Bearer {token}".encode() in peer.heads[0]
         assert found.told is None and "it answers 302" in found.why_not and other.heads == []
         assert token not in repr(found)
 
 
 async def test_the_token_is_never_sent_in_plain_text_to_another_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(asking, "_HERE", ())
-    async with neighbour() as one:
-        (found,) = await ask_machines(settings(control_token="a-token-of-the-test"), [one.machine()])
-        assert found.told is not None and b"authorization" not in one.heads[0].lower()
+    async with neighbour() as peer:
+        (found,) = await ask_machines(settings(control_token="a-token-of-the-test"), [peer.machine()])
+        assert found.told is not None and b"authorization" not in peer.heads[0].lower()
 
 
 HOSTILE = [
@@ -113,10 +113,10 @@ HOSTILE = [
 
 @pytest.mark.parametrize(("body", "why"), HOSTILE, ids=[why for _, why in HOSTILE])
 async def test_what_is_no_status_of_that_machine_is_said_and_not_taken(body: bytes, why: str) -> None:
-    async with neighbour() as one:
-        one.sends = answer(body)
-        found = await asked(one)
-    assert found.told is None and why in found.why_not and one.address in found.why_not
+    async with neighbour() as peer:
+        peer.sends = answer(body)
+        found = await asked(peer)
+    assert found.told is None and why in found.why_not and peer.address in found.why_not
     assert found.version == "1.2.0", "what the budget knows stays"
 
 
@@ -131,8 +131,8 @@ async def test_fields_of_a_wrong_type_are_left_out_and_text_is_harmless_and_shor
         ],
         "problems": [5, *["y" * 1000] * 100],
     }
-    async with neighbour(evil) as one:
-        told = (await asked(one)).told
+    async with neighbour(evil) as peer:
+        told = (await asked(peer)).told
     assert told is not None and told.uptime_seconds is None
     assert "\x1b" not in told.version and len(told.version) < 400
     assert told.processes["a\\nb"] == "" and len(told.processes) < 200
@@ -141,42 +141,42 @@ async def test_fields_of_a_wrong_type_are_left_out_and_text_is_harmless_and_shor
 
 @pytest.mark.parametrize("sends", [b"", b"nonsense\r\n\r\n", b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n{"])
 async def test_an_answer_that_is_cut_off_or_no_http_is_said(sends: bytes) -> None:
-    async with neighbour() as one:
-        one.sends = sends
-        found = await asked(one)
+    async with neighbour() as peer:
+        peer.sends = sends
+        found = await asked(peer)
     assert found.told is None and found.why_not
 
 
 async def test_one_that_keeps_silent_holds_up_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(asking, "_ANSWER_SECONDS", 0.5)
-    async with neighbour() as one, neighbour() as silent:
+    async with neighbour() as peer, neighbour() as silent:
         silent.silent = True
-        well, ill = await ask_machines(settings(), [one.machine(), silent.machine()])
+        well, ill = await ask_machines(settings(), [peer.machine(), silent.machine()])
     assert well.told is not None and ill.told is None and "no answer within" in ill.why_not
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:9", "http://[", "ftp://127.0.0.1", "nothing", "http://a b\n"])
 async def test_an_address_where_nobody_can_be_asked_is_said(url: str) -> None:
-    async with neighbour() as one:
-        found = await asked(one, url)
+    async with neighbour() as peer:
+        found = await asked(peer, url)
     assert found.told is None and found.why_not
 
 
 async def test_one_that_listens_on_its_loopback_address_is_not_asked() -> None:
-    async with neighbour() as one:
-        found = await asked(one, "")
-        assert found.told is None and "FLEET_CONTROL_HOST" in found.why_not and one.heads == []
+    async with neighbour() as peer:
+        found = await asked(peer, "")
+        assert found.told is None and "FLEET_CONTROL_HOST" in found.why_not and peer.heads == []
 
 
 async def test_those_who_look_share_one_question(monkeypatch: pytest.MonkeyPatch) -> None:
-    async with neighbour() as one:
+    async with neighbour() as peer:
         shared = Asking(settings())
-        looks = await asyncio.gather(*(shared.told([one.machine()]) for _ in range(5)))
+        looks = await asyncio.gather(*(shared.told([peer.machine()]) for _ in range(5)))
         assert all(machine.told is not None and machine.version == "1.3.0" for (machine,) in looks)
-        await shared.told([one.machine()])
-        assert len(one.heads) == 1
+        await shared.told([peer.machine()])
+        assert len(peer.heads) == 1
         monkeypatch.setattr(asking, "_AGE_SECONDS", 0.0)
-        one.silent = True
-        (machine,) = await shared.told([one.machine()])
+        peer.silent = True
+        (machine,) = await shared.told([peer.machine()])
         assert machine.told is not None, "what is known is shown while it is asked again"
         assert await shared.told([]) == []

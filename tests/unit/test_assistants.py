@@ -42,7 +42,7 @@ def test_they_come_sorted_with_defaults_filled_in_and_inactive_ones_left_out() -
     found = parse(
         row("b", 2, temperature=None, max_tokens=None), row("off", 3, active=False, name=None), row("a", 1)
     )
-    assert [one.function_key for one in found] == ["a", "b"]
+    assert [assistant.function_key for assistant in found] == ["a", "b"]
     assert (found[1].temperature, found[1].max_tokens) == (0.7, None)
 
 

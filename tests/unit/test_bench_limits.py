@@ -30,8 +30,9 @@ def row(
     **of_call: Any,
 ) -> Row:
     """Of ten seconds in which so many calls came in; 600 a minute would allow 100."""
-    one = {"provider": "openai", "at": 5.0, "max_tokens": 120, "input_tokens": 90, "outcome": "answered"} | of_call
-    calls = [one | {"status": 200}] * answered + [one | {"status": 429, "outcome": "rejected"}] * refused
+    call = {"provider": "openai", "at": 5.0, "max_tokens": 120, "input_tokens": 90, "outcome": "answered"}
+    call |= of_call
+    calls = [call | {"status": 200}] * answered + [call | {"status": 429, "outcome": "rejected"}] * refused
     scenario = Scenario("a", (LOAD,), quick=True, machines=machines, approximate=approximate)
     stage = cast(Stage, SimpleNamespace(scenario=scenario, variant="budgets", killed=0))
     window = window_of(load, 0.0, 10.0, [{"openai": levels[0]}, {"openai": levels[1]}])

@@ -81,7 +81,7 @@ def test_anthropics_headers_count_input_and_output_apart() -> None:
             f"anthropic-ratelimit-{name}-remaining": str(left),
             f"anthropic-ratelimit-{name}-reset": "2026-01-01T00:00:02Z",
         }
-    found = {one.what: one for one in limits_in(headers, NOW)}
+    found = {reading.what: reading for reading in limits_in(headers, NOW)}
     assert found.keys() == {Limited.REQUESTS, Limited.INPUT_TOKENS}
     assert found[Limited.INPUT_TOKENS] == HeaderReading(Limited.INPUT_TOKENS, 500.0, 29_000.0, 30_000.0)
 

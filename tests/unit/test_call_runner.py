@@ -68,7 +68,7 @@ async def test_two_attempts_at_once_share_one_call(opened: Opened) -> None:
     await asyncio.sleep(0)
     provider.let.set()
     found = await asyncio.gather(first, *others)
-    assert [one.answer for one in found] == [ANSWER] * 5 and provider.asked == 1
+    assert [outcome.answer for outcome in found] == [ANSWER] * 5 and provider.asked == 1
 
 
 async def test_an_attempt_that_is_given_up_leaves_its_call_to_the_next(opened: Opened) -> None:
@@ -220,7 +220,9 @@ async def test_a_failed_call_is_counted_or_not_sent_again_where_the_table_says_t
     assert provider.asked == 2
 
 
-@pytest.mark.parametrize("failure_kind", [one for one in FailureKind if traits_of(one).retryable])
+@pytest.mark.parametrize(
+    "failure_kind", [failure_kind for failure_kind in FailureKind if traits_of(failure_kind).retryable]
+)
 async def test_by_policy_the_failure_that_may_be_billed_is_itself_the_last(
     opened: Opened, failure_kind: FailureKind
 ) -> None:

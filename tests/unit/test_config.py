@@ -83,7 +83,7 @@ def test_a_provider_is_added_by_configuration_alone(monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("FLEET_PROVIDERS__GROQ__KIND", "openai")
     monkeypatch.setenv("FLEET_PROVIDERS__GROQ__BASE_URL", "http://groq.example/v1/")
     added = settings().added_providers
-    assert [(one.name, one.queue, one.base_url) for one in added] == [
+    assert [(provider.name, provider.queue, provider.base_url) for provider in added] == [
         ("groq", "llm-groq", "http://groq.example/v1")
     ]
     assert added[0].openai_api == "chat"

@@ -73,7 +73,7 @@ def test_without_any_setting_every_line_is_there_and_the_exit_status_is_1(nobody
     answer = json.loads(done.stdout.splitlines()[-1])
     checks = {check["what"]: check for check in answer["checks"]}
     assert answer["ok"] is False and checks.keys() == EVERY_LINE
-    assert all(one["remedy"] for one in checks.values() if not one["ok"])
+    assert all(check["remedy"] for check in checks.values() if not check["ok"])
     assert "API_BASE_URL není nastavena" in checks["environment"]["says"]
     assert "API_BASE_URL is not known" in checks["Backend API and its database"]["says"]
     assert "Temporal server connection failed" in checks["Temporal"]["says"]
@@ -190,8 +190,8 @@ def test_packages_are_held_against_what_pyproject_asks_for(monkeypatch: pytest.M
 
     monkeypatch.setattr(given, "version", other)
     told = [check for check in given.environment_checks([]) if check.what == "packages"]
-    assert {one.says.split(",")[0] for one in told} == {"temporalio is 0.9", "loguru is missing"}
-    assert not any(one.ok for one in told)
+    assert {check.says.split(",")[0] for check in told} == {"temporalio is 0.9", "loguru is missing"}
+    assert not any(check.ok for check in told)
 
 
 @pytest.mark.parametrize(("mode", "ok"), [(0o640, True), (0o600, True), (0o644, False), (0o660, False)])
@@ -281,7 +281,7 @@ def test_a_process_that_does_not_run_and_a_queue_without_pollers_are_told() -> N
     assert "openai_00.stdout.log" in checks["process openai_00"].remedy
     assert checks["processes"].says == "control_00 has stood still for 21 s"
     assert checks["pollers of llm-openai"].says == "no process polls the queue llm-openai"
-    assert not any(one.ok for name, one in checks.items() if name != "supervisord")
+    assert not any(check.ok for name, check in checks.items() if name != "supervisord")
 
 
 DAMAGED = Failed("p-1", "p", "assistant_damaged", "Asistent nemá název - databáze poškozená (…)", overcome=False)
@@ -322,4 +322,4 @@ async def test_whether_limits_can_be_set_is_asked_by_an_order_that_changes_nothi
     service = SimpleNamespace(update_task_queue_config=update)
     client = cast(Client, SimpleNamespace(namespace="default", workflow_service=service))
     assert await limits_settable(client, "llm-openai") is settable
-    assert [one.HasField("update_queue_rate_limit") for one in asked] == [False]
+    assert [request.HasField("update_queue_rate_limit") for request in asked] == [False]

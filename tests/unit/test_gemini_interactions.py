@@ -119,7 +119,7 @@ async def test_an_interaction_that_failed_says_why(
 ) -> None:
     error = await failing(monkeypatch, {"id": "i", "status": "failed", "errors": errors})
     assert error.failure_kind is failure_kind
-    assert all(one["message"] in str(error) for one in errors)
+    assert all(reason["message"] in str(error) for reason in errors)
 
 
 @pytest.mark.parametrize(

@@ -201,7 +201,7 @@ def test_tasks_that_have_been_reported_are_let_go(path: Path) -> None:
         journal.hold(task(b"second"), [b"first"])
         journal.hold(task(b"third"))
         journal.let_go([b"second"])
-        assert [one.untold for one in journal.left([b"first", b"second", b"third"])] == [True, True, False]
+        assert [left.untold for left in journal.left([b"first", b"second", b"third"])] == [True, True, False]
 
 
 def test_who_waits_for_anothers_call_writes_nothing(path: Path) -> None:

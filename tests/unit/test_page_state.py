@@ -145,7 +145,7 @@ def test_errors_are_read_on_from_the_merged_log(tmp_path: Path) -> None:
     assert troubles.look() == []
     line = "2026-01-31 10:00:{:02d}.000 | {:<7} | openai_00 | workflow_id=seo-1 | message {}\n"
     log.write_text("".join(line.format(n, "ERROR" if n % 2 else "INFO", n) for n in range(10)), "utf-8")
-    assert [one.message for one in troubles.look()] == [f"message {n}" for n in (9, 7, 5, 3, 1)]
+    assert [trouble.message for trouble in troubles.look()] == [f"message {n}" for n in (9, 7, 5, 3, 1)]
     with log.open("a", encoding="utf-8") as file:
         file.write(line.format(11, "ERROR", 11) + "2026-01-31 10:00:13.000 | ERROR   | openai_00 | - | ha")
     latest = troubles.look()

@@ -58,7 +58,7 @@ def provider(name: str) -> ProviderSettings:
     return load_settings(api_base_url="http://localhost:1").provider(name)
 
 
-@pytest.mark.parametrize(("kind", "model", "flavor", "body", "millionths"), CASES, ids=[one[1] for one in CASES])
+@pytest.mark.parametrize(("kind", "model", "flavor", "body", "millionths"), CASES, ids=[row[1] for row in CASES])
 def test_all_that_is_charged_for_is_priced(
     kind: Kind, model: str, flavor: str, body: dict[str, Any], millionths: float
 ) -> None:

@@ -92,7 +92,7 @@ def test_who_is_busy_or_on_its_way_out_may_have_no_poller(known: dict[str, Any])
 
 
 def started(*ago: float) -> LivenessRecord:
-    return liveness(starts=[NOW - one for one in ago])
+    return liveness(starts=[NOW - seconds for seconds in ago])
 
 
 def test_a_process_that_keeps_ending_is_told_however_young_it_is() -> None:

@@ -78,7 +78,7 @@ def test_one_trait_says_what_failed_before_it_was_sent() -> None:
         FailureKind.LOST_BEFORE_SENDING
     ]
     assert LOST.before_sending and FULL.before_sending and AWAY.before_sending
-    assert not any(one.before_sending for one in (HeldBack(5.0), ApiKeyMissing("…")))
+    assert not any(error.before_sending for error in (HeldBack(5.0), ApiKeyMissing("…")))
 
 
 @pytest.mark.parametrize("error", [LOST, FULL, AWAY], ids=["connection", "journal", "key"])
@@ -142,7 +142,7 @@ async def test_calls_that_go_on_failing_are_believed_and_not_the_probe() -> None
 async def test_it_probes_after_growing_waits_and_tells_of_each() -> None:
     machine = Machine(out_of_order=LOST, mended_after=9)
     reach, told = machine.reach(), []
-    await reach.regained(Unreachable("reach openai", "…", since=5.0), lambda one: told.append(one.probes))
+    await reach.regained(Unreachable("reach openai", "…", since=5.0), lambda cause: told.append(cause.probes))
     assert [round(wait / wait_after(number), 1) for number, wait in enumerate(machine.waits)] == [
         pytest.approx(1.0, abs=0.11)
     ] * 9
@@ -154,11 +154,11 @@ async def test_the_wait_goes_on_growing_until_a_call_has_been_sent() -> None:
     machine = Machine(out_of_order=LOST, mended_after=3)
     reach = machine.reach()
     known = Unreachable("reach openai", "…")
-    await reach.regained(known, lambda one: None)
-    await reach.regained(known, lambda one: None)
+    await reach.regained(known, lambda cause: None)
+    await reach.regained(known, lambda cause: None)
     assert machine.waits[3] >= wait_after(3)
     reach.ended(None)
-    await reach.regained(known, lambda one: None)
+    await reach.regained(known, lambda cause: None)
     assert machine.waits[4] < 2 * wait_after(0)
 
 

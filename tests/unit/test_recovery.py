@@ -108,7 +108,7 @@ class World:
         self.journal = AsyncJournal(self.ours)
 
     def in_doubt(self) -> bool:
-        return any(one.doubtful and one.ended is not None for one in self.journal._held.values())
+        return any(holding.doubtful and holding.ended is not None for holding in self.journal._held.values())
 
     async def recover(self, asked: int) -> None:
         """Until the server has been asked so often, and nothing more is left to be told."""

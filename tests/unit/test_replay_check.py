@@ -13,7 +13,7 @@ from fleet.errors import TemporalUnavailable
 
 GONE = RPCError("no such workflow", RPCStatusCode.NOT_FOUND, b"")
 AWAY = RPCError("connection refused", RPCStatusCode.UNAVAILABLE, b"")
-HISTORY = next(one for one in recorded() if "pipeline-completed" in one.workflow_id)
+HISTORY = next(history for history in recorded() if "pipeline-completed" in history.workflow_id)
 
 
 def server(*histories: WorkflowHistory | RPCError, ends: RPCError | None = None) -> Client:

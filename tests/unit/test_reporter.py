@@ -112,7 +112,7 @@ async def test_what_calls_cost_and_what_headers_say_is_told(server: Server) -> N
         await until("it is told", lambda: server.told(lambda report: report.answered) == 1)
     assert server.told(lambda report: report.calls) == server.told(lambda report: report.charged) == 1
     assert server.told(lambda report: report.spent[Limited.TOKENS]) == 100, "settled by what it used"
-    (reading,) = (one for report in server.reports for one in report.readings)
+    (reading,) = (reading for report in server.reports for reading in report.readings)
     assert (reading.what, reading.refill, reading.remaining) == (Limited.REQUESTS, 10.0, 90.0)
 
 

@@ -61,4 +61,4 @@ async def test_a_client_that_was_given_up_is_closed_when_its_calls_have_ended(
         await session.prepare()
         await session.renew()
         now += 400.0
-    assert [one.closed for one in made] == [True, False, False]
+    assert [client.closed for client in made] == [True, False, False]

@@ -24,7 +24,7 @@ NOT_EXACT = replace(PAID, function_key="flex", service_tier="flex", price_note="
 
 def records_of(*results: AssistantResult) -> list[StageRecord]:
     """The records of a pipeline whose assistants answered so, and of one that did not run."""
-    keys = [*(one.function_key for one in results), "idle"]
+    keys = [*(result.function_key for result in results), "idle"]
     assistants = [Assistant(key, key, number, "openai", "gpt-4o", "") for number, key in enumerate(keys)]
     stages = Stages(assistants, PipelineInputs("topic", "project", "", "2026-01-01"))
     for result in results:

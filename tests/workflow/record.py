@@ -83,7 +83,9 @@ async def record(fleet: Fleet, release: str) -> None:
         f"pipeline-{name}": name
         for name in ("completed", "csv", "failed", "worker-killed", "fallback", "cancelled")
     }
-    names |= {f"budget-{one}": budget_id(llm_queue(one)) for one in ("openai", "anthropic", "gemini")}
+    names |= {
+        f"budget-{provider}": budget_id(llm_queue(provider)) for provider in ("openai", "anthropic", "gemini")
+    }
     names["budget-carried-on"] = await carried_on(client)
     for name, workflow_id in names.items():
         history = await client.get_workflow_handle(workflow_id).fetch_history()

@@ -69,11 +69,11 @@ async def record(address: str) -> WorkflowHistory:
             start_signal="open",
             start_signal_args=[Opening(LimitSettings(rpm=600), 5.0)],
         )
-        working = [asyncio.create_task(one(budget)) for one in (report, ask)]
+        working = [asyncio.create_task(work(budget)) for work in (report, ask)]
         while not turned(await budget.fetch_history()):
             await asyncio.wait(working, timeout=0.5)
-        for one in working:
-            one.cancel()
+        for task in working:
+            task.cancel()
         await asyncio.sleep(_LOOK_SECONDS)
         return await budget.fetch_history()
 

@@ -140,19 +140,19 @@ async def working(address: str, queue: str, provider: Provider) -> AsyncIterator
 @asynccontextmanager
 async def process(address: str, queue: str, number: int, provider: Provider) -> AsyncIterator[Process]:
     client = await Client.connect(address, identity=f"w{number}@another-host:1")
-    one = Process(client, queue, number, provider)
-    await one.reporter.open()
-    reporting = asyncio.create_task(one.reporter.run_reports())
+    worker_process = Process(client, queue, number, provider)
+    await worker_process.reporter.open()
+    reporting = asyncio.create_task(worker_process.reporter.run_reports())
     worker = Worker(
         client,
         task_queue=queue,
-        activities=[one.call],
+        activities=[worker_process.call],
         max_concurrent_activities=10,
         disable_eager_activity_execution=True,
     )
     try:
         async with worker:
-            yield one
+            yield worker_process
     finally:
         reporting.cancel()
 

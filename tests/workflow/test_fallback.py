@@ -44,9 +44,9 @@ class Loading:
 
     @activity.defn(name=LOAD_ASSISTANTS)
     async def load(self, project_id: str) -> PipelinePlan:
-        one = Assistant("draft", "Draft", 1, FIRST.provider, FIRST.model, "Write.", fallback=[SECOND])
+        assistant = Assistant("draft", "Draft", 1, FIRST.provider, FIRST.model, "Write.", fallback=[SECOND])
         limits = ActivityLimits(600.0, 30.0, 1.0, 2.0, fallback_after_seconds=PATIENCE_SECONDS)
-        return PipelinePlan(project_id, [one], QUEUES, limits)
+        return PipelinePlan(project_id, [assistant], QUEUES, limits)
 
 
 Act = Callable[[], Awaitable[None]]
@@ -135,8 +135,8 @@ def refuse(code: str = "held_back", *, final: bool = True, **heartbeat: Any) -> 
 
 
 def answered_by(result: dict[str, Any]) -> str:
-    (one,) = result["stages"]
-    return str(one["metadata"]["provider"])
+    (record,) = result["stages"]
+    return str(record["metadata"]["provider"])
 
 
 async def test_what_no_worker_starts_moves_on(stage: Stage) -> None:

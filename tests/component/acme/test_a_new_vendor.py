@@ -43,7 +43,7 @@ def acme(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     all_vendors.cache_clear()
     for package in homes:
         name = f"{package.__name__}.acme"
-        for loaded in [one for one in sys.modules if one == name or one.startswith(f"{name}.")]:
+        for loaded in [module for module in sys.modules if module == name or module.startswith(f"{name}.")]:
             del sys.modules[loaded]
         vars(package).pop("acme", None)
 
@@ -134,7 +134,7 @@ async def test_the_simulator_holds_it_to_its_limits_and_charges_as_its_wire_says
 async def test_its_limit_headers_are_read(settings: ProviderSettings, simulator: RunningSimulator) -> None:
     simulator.put("limits", provider="acme", rpm=100, input_tpm=60_000)
     told = limits_in((await answer(settings)).headers)
-    assert {one.what: one.limit for one in told} == {Limited.REQUESTS: 100, Limited.TOKENS: 60_000}
+    assert {reading.what: reading.limit for reading in told} == {Limited.REQUESTS: 100, Limited.TOKENS: 60_000}
 
 
 def test_its_calls_cost_what_its_spec_says() -> None:

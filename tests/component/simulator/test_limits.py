@@ -26,11 +26,11 @@ def limits(clock: Clock, provider: str = "openai", **values: Any) -> Limits:
     return made
 
 
-def admitted(bucket: Limits, one: Call, most: int = 1000) -> int:
+def admitted(bucket: Limits, request: Call, most: int = 1000) -> int:
     """How many calls pass before one is refused."""
     for count in range(most):
         try:
-            bucket.admit(one)
+            bucket.admit(request)
         except OverLimit:
             return count
     return most
@@ -99,11 +99,11 @@ def test_an_added_provider_charges_as_openai_does() -> None:
 
 def test_anthropic_gives_back_what_the_answer_did_not_use() -> None:
     bucket = limits(Clock(), "anthropic", output_tpm=6000, burst_seconds=10)
-    one = call("anthropic", max_tokens=800)
-    bucket.admit(one)
-    assert bucket.readings(one)["output_tokens"].remaining == 200
-    bucket.settle(one, 100)
-    assert bucket.readings(one)["output_tokens"].remaining == 900
+    request = call("anthropic", max_tokens=800)
+    bucket.admit(request)
+    assert bucket.readings(request)["output_tokens"].remaining == 200
+    bucket.settle(request, 100)
+    assert bucket.readings(request)["output_tokens"].remaining == 900
 
 
 def test_geminis_day_does_not_refill_with_the_minute() -> None:
@@ -152,7 +152,7 @@ def test_looking_at_the_levels_tells_of_every_key_and_changes_nothing() -> None:
         clock.now += 0.5
         looked_at.levels()
     assert [level["level"] for level in looked_at.levels()] == [0, 7]
-    assert len({one["key"] for one in looked_at.levels()}) == 2
+    assert len({level["key"] for level in looked_at.levels()}) == 2
     assert looked_at.levels() == left_alone.levels()
     for bucket in (looked_at, left_alone):
         bucket.set_tenant("openai", 0)

@@ -93,5 +93,5 @@ async def test_a_connection_that_is_not_made_within_seconds_is_not_waited_for() 
         await client.get("http://llm.invalid", timeout=600.0)
         await client.get("http://llm.invalid", timeout=2.0)
         await client.get("http://llm.invalid", timeout=None)
-    assert [one["connect"] for one in seen] == [CONNECT_SECONDS, 2.0, CONNECT_SECONDS]
-    assert [one["read"] for one in seen] == [600.0, 2.0, None]
+    assert [timeout["connect"] for timeout in seen] == [CONNECT_SECONDS, 2.0, CONNECT_SECONDS]
+    assert [timeout["read"] for timeout in seen] == [600.0, 2.0, None]

@@ -123,7 +123,7 @@ def test_an_sdk_with_its_retries_on_sends_again_and_the_ledger_shows_it(
     provider, ask = ASKING[case]
     simulator.fault(provider, "500", count=2, retry_after=0.01)
     assert ask(simulator, retries=2)
-    assert [one["status"] for one in simulator.ledger()] == [500, 500, 200]
+    assert [call["status"] for call in simulator.ledger()] == [500, 500, 200]
 
 
 def test_spent_quota_tells_the_sdk_not_to_retry(simulator: RunningSimulator) -> None:
