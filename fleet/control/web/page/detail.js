@@ -94,13 +94,13 @@ export class Detail {
 
   #renderHead(detail) {
     const { stages } = detail;
-    const sum = (name) => stages.reduce((all, one) => all + one[name], 0);
+    const sum = (name) => stages.reduce((all, stage) => all + stage[name], 0);
     setText(this.#slots.topic, detail.topic || detail.workflow_id);
     const look = STATUSES[detail.status] ?? { word: detail.status, tone: 'unknown', shape: 'unknown' };
     setText(this.#slots.statusWord, look.word);
     setLook(this.#slots.status, look);
     setText(this.#slots.started, moment(detail.started_at));
-    setText(this.#slots.done, `${count(stages.filter((one) => one.state === 'done').length)} of ${count(stages.length)}`);
+    setText(this.#slots.done, `${count(stages.filter((stage) => stage.state === 'done').length)} of ${count(stages.length)}`);
     setText(this.#slots.inputTokens, count(sum('input_tokens')));
     setText(this.#slots.outputTokens, count(sum('output_tokens')));
     const spent = costOf(stages);
@@ -138,10 +138,10 @@ export class Detail {
 
 // A reused stage cost nothing; with a stage of unknown price, the sum is only a part of the total.
 function costOf(stages) {
-  const sum = (those) => those.reduce((all, one) => all + (one.cost_usd ?? 0), 0);
-  const paid = stages.filter((one) => !one.simulated);
-  const unpriced = paid.filter((one) => one.state === 'done' && !one.reused && one.cost_usd === null);
-  const simulated = sum(stages.filter((one) => one.simulated));
+  const sum = (those) => those.reduce((all, stage) => all + (stage.cost_usd ?? 0), 0);
+  const paid = stages.filter((stage) => !stage.simulated);
+  const unpriced = paid.filter((stage) => stage.state === 'done' && !stage.reused && stage.cost_usd === null);
+  const simulated = sum(stages.filter((stage) => stage.simulated));
   return cost({ cost_usd: sum(paid), simulated_cost_usd: simulated, unpriced_calls: unpriced.length });
 }
 

@@ -7,7 +7,7 @@
  * @returns {Object<string, Element>} by the value of data-slot
  */
 export function slotsOf(root) {
-  return Object.fromEntries([...root.querySelectorAll('[data-slot]')].map((one) => [one.dataset.slot, one]));
+  return Object.fromEntries([...root.querySelectorAll('[data-slot]')].map((slot) => [slot.dataset.slot, slot]));
 }
 
 /**

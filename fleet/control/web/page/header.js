@@ -80,24 +80,25 @@ export class Header {
   }
 
   #renderTrouble(providers) {
-    const looks = providers.map((one) => ({ ...troubleOf(one), name: one.model ?? one.provider }));
-    const told = looks.filter((one) => one.rank <= REMARKABLE).toSorted((one, other) => one.rank - other.rank);
-    const troubled = told.filter((one) => one.rank <= TROUBLED);
-    const tone = troubled.length ? (troubled.some((one) => one.tone === 'bad') ? 'bad' : 'warn') : 'good';
+    const looks = providers.map((provider) => ({ ...troubleOf(provider), name: provider.model ?? provider.provider }));
+    const told = looks.filter((look) => look.rank <= REMARKABLE).toSorted((a, b) => a.rank - b.rank);
+    const troubled = told.filter((look) => look.rank <= TROUBLED);
+    const tone = troubled.length ? (troubled.some((look) => look.tone === 'bad') ? 'bad' : 'warn') : 'good';
     const well = told.length ? 'None in trouble' : `${count(providers.length)} well`;
     setText(this.#glance.troubleValue, troubled.length ? `${count(troubled.length)} in trouble` : well);
-    setText(this.#glance.troubleMore, told.map((one) => `${one.name}: ${one.word}`).join(' · ') || 'none in trouble');
+    setText(this.#glance.troubleMore, told.map((look) => `${look.name}: ${look.word}`).join(' · ') || 'none in trouble');
     setAttribute(this.#glance.trouble, 'data-tone', tone);
   }
 
   #renderWaiting({ providers, queues }) {
-    const told = providers.filter((one) => one.backlog !== null);
-    const oldest = providers.reduce((most, one) => ((one.backlog_age_seconds ?? 0) > (most?.backlog_age_seconds ?? 0) ? one : most), null);
-    const inside = queues.reduce((all, one) => all + (one.backlog ?? 0), 0);
+    const told = providers.filter((provider) => provider.backlog !== null);
+    const age = (provider) => provider?.backlog_age_seconds ?? 0;
+    const oldest = providers.reduce((most, provider) => (age(provider) > age(most) ? provider : most), null);
+    const inside = queues.reduce((all, queue) => all + (queue.backlog ?? 0), 0);
     const words = [oldest ? `oldest ${whole(oldest.backlog_age_seconds)}, ${oldest.model ?? oldest.provider}` : 'none is kept waiting'];
     if (inside) words.push(`${counted(inside, 'task')} in other queues`);
     if (told.length < providers.length) words.push(`${counted(providers.length - told.length, 'queue')} unknown`);
-    const sum = told.reduce((all, one) => all + one.backlog, 0);
+    const sum = told.reduce((all, provider) => all + provider.backlog, 0);
     setText(this.#glance.waitingValue, told.length || !providers.length ? count(sum) : UNKNOWN);
     setText(this.#glance.waitingMore, words.join(' · '));
   }

@@ -21,9 +21,9 @@ export class Machines {
   /** @param {object} state as the API returns it */
   render({ machines, at }) {
     this.#section.hidden = this.#jump.hidden = machines.length === 0;
-    const gone = machines.filter((one) => one.gone_seconds !== null).length;
+    const gone = machines.filter((machine) => machine.gone_seconds !== null).length;
     setText(this.#slots.machineCount, gone ? `${gone} of ${machines.length} gone` : '');
-    this.#rows.render(machines.map((one) => ({ ...one, at })));
+    this.#rows.render(machines.map((machine) => ({ ...machine, at })));
     const notes = [...new Set(machines.flatMap(notesOf))];
     this.#notes.render(notes);
     this.#slots.machineNotes.hidden = notes.length === 0;
@@ -34,9 +34,9 @@ function nameOf({ host, machine }) {
   return `${host}+${machine}`;
 }
 
-function notesOf(one) {
-  const problems = (one.told?.problems ?? []).map((problem) => `${nameOf(one)}: ${problem}`);
-  return one.why_not ? [...problems, `${nameOf(one)} could not be asked: ${one.why_not}`] : problems;
+function notesOf(machine) {
+  const problems = (machine.told?.problems ?? []).map((problem) => `${nameOf(machine)}: ${problem}`);
+  return machine.why_not ? [...problems, `${nameOf(machine)} could not be asked: ${machine.why_not}`] : problems;
 }
 
 function stateOf({ told, gone_seconds: gone, at }) {
@@ -58,17 +58,17 @@ class MachineRow {
     Object.assign(this, cloned('machine-row'));
   }
 
-  update(one) {
-    const [state, word] = stateOf(one);
-    Object.assign(this.root.dataset, { machine: nameOf(one), state });
-    setText(this.slots.name, one.host);
-    setAttribute(this.slots.name, 'title', nameOf(one));
+  update(machine) {
+    const [state, word] = stateOf(machine);
+    Object.assign(this.root.dataset, { machine: nameOf(machine), state });
+    setText(this.slots.name, machine.host);
+    setAttribute(this.slots.name, 'title', nameOf(machine));
     setText(this.slots.word, word);
     setLook(this.slots.state, LOOKS[state]);
-    setText(this.slots.version, one.version || UNKNOWN);
-    setText(this.slots.uptime, whole(one.told?.uptime_seconds));
-    setText(this.slots.processes, processesOf(one));
-    setText(this.slots.pollers, count(Object.values(one.pollers).reduce((sum, each) => sum + each, 0)));
-    setText(this.slots.heard, one.heard_seconds === null ? '–' : `${whole(one.heard_seconds)} ago`);
+    setText(this.slots.version, machine.version || UNKNOWN);
+    setText(this.slots.uptime, whole(machine.told?.uptime_seconds));
+    setText(this.slots.processes, processesOf(machine));
+    setText(this.slots.pollers, count(Object.values(machine.pollers).reduce((sum, each) => sum + each, 0)));
+    setText(this.slots.heard, machine.heard_seconds === null ? '–' : `${whole(machine.heard_seconds)} ago`);
   }
 }

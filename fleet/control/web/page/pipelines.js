@@ -32,8 +32,8 @@ export class Pipelines {
   #topics = new Map();
   #links = new Map();
   #latest = { running: 0, listed: [], ended: [] };
-  #running = new KeyedList(this.#slots.runningRows, runOf, (one) => this.#watched(new RunningRow(one, this.#topics)));
-  #ended = new KeyedList(this.#slots.endedRows, runOf, (one) => this.#watched(new EndedRow(one, this.#topics)));
+  #running = new KeyedList(this.#slots.runningRows, runOf, (run) => this.#watched(new RunningRow(run, this.#topics)));
+  #ended = new KeyedList(this.#slots.endedRows, runOf, (run) => this.#watched(new EndedRow(run, this.#topics)));
 
   constructor() {
     this.#filter.addEventListener('input', () => this.#sift());
@@ -45,7 +45,7 @@ export class Pipelines {
     this.#latest = pipelines;
     this.#running.render(pipelines.listed);
     this.#ended.render(pipelines.ended);
-    this.#links = new Map([...pipelines.ended, ...pipelines.listed].map((one) => [one.workflow_id, linkOf(one)]));
+    this.#links = new Map([...pipelines.ended, ...pipelines.listed].map((run) => [run.workflow_id, linkOf(run)]));
     this.#forgetTopics();
     this.#slots.endedEmpty.hidden = pipelines.ended.length > 0;
     this.#sift();

@@ -61,7 +61,7 @@ export class Progress {
   #chosen() {
     const wanting = [...this.#inView].filter((row) => row.wants());
     const since = (row) => this.#asked.get(row) ?? -Infinity;
-    return wanting.toSorted((one, other) => since(one) - since(other)).slice(0, MOST_RUNS);
+    return wanting.toSorted((a, b) => since(a) - since(b)).slice(0, MOST_RUNS);
   }
 
   async #ask() {

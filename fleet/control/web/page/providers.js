@@ -44,11 +44,11 @@ function failsOfLate({ answered, troubled }) {
 /** The section of the cards. */
 export class Providers {
   #slots = slotsOf(document.getElementById('providers'));
-  #cards = new KeyedList(this.#slots.cards, (one) => one.queue, () => new Card());
+  #cards = new KeyedList(this.#slots.cards, (provider) => provider.queue, () => new Card());
 
   /** @param {object} state as the API returns it */
   render(state) {
-    const ranked = state.providers.toSorted((one, other) => troubleOf(one).rank - troubleOf(other).rank);
+    const ranked = state.providers.toSorted((a, b) => troubleOf(a).rank - troubleOf(b).rank);
     this.#cards.render(ranked.map((provider) => ({ ...provider, operable: state.operable, steps: state.series })));
     this.#slots.empty.hidden = ranked.length > 0;
   }
@@ -64,7 +64,7 @@ class Card {
 
   constructor() {
     Object.assign(this, cloned('provider-card'));
-    this.#limits = new KeyedList(this.slots.limits, (one) => one.what, () => new LimitRow());
+    this.#limits = new KeyedList(this.slots.limits, (limit) => limit.what, () => new LimitRow());
     this.slots.charts.append(...Object.values(this.#charts).map((chart) => chart.root));
   }
 
@@ -87,7 +87,7 @@ class Card {
   #renderPace(provider) {
     const { calls_per_minute: calls, rate } = provider;
     const known = rate !== null && rate < UNLIMITED;
-    const requests = provider.limits.find((one) => one.what === 'requests')?.per_minute ?? 0;
+    const requests = provider.limits.find((limit) => limit.what === 'requests')?.per_minute ?? 0;
     const most = known ? Math.max(requests, rate * 60, Number.MIN_VALUE) : calls || 1;
     setText(this.slots.calls, `${pace(calls)} calls/min`);
     setText(this.slots.paceWords, paceWords(provider, requests));

@@ -20,8 +20,8 @@ export class Stages {
 
   /** @param {Object<string, Element>} slots of the pipeline's article */
   constructor(slots) {
-    this.#rows = new KeyedList(slots.stageRows, (one) => one.stage.function_key, () => new StageRow());
-    this.#outputs = new KeyedList(slots.outputs, (one) => one.function_key, () => new Output());
+    this.#rows = new KeyedList(slots.stageRows, (row) => row.stage.function_key, () => new StageRow());
+    this.#outputs = new KeyedList(slots.outputs, (stage) => stage.function_key, () => new Output());
     this.#empty = slots.outputsEmpty;
   }
 
@@ -30,9 +30,9 @@ export class Stages {
    * @param {number} at unix seconds: the end of spans that are still open
    */
   render({ stages, ended_at: ended }, at) {
-    const names = new Map(stages.map((one) => [one.function_key, one.name]));
+    const names = new Map(stages.map((stage) => [stage.function_key, stage.name]));
     this.#rows.render(stages.map((stage) => ({ stage, names, until: ended ?? at })));
-    const told = stages.filter((one) => one.output);
+    const told = stages.filter((stage) => stage.output);
     this.#outputs.render(told);
     this.#empty.hidden = told.length > 0;
   }
@@ -88,9 +88,9 @@ class Output {
 }
 
 function lasted(spans, kind, until) {
-  const those = spans.filter((one) => one.kind === kind);
+  const those = spans.filter((span) => span.kind === kind);
   if (!those.length) return '–';
-  return duration(those.reduce((all, one) => all + Math.max((one.until ?? until) - one.from, 0), 0));
+  return duration(those.reduce((all, span) => all + Math.max((span.until ?? until) - span.from, 0), 0));
 }
 
 function costOf({ cost_usd: dollars, price_note: note, simulated }) {

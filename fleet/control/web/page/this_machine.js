@@ -24,19 +24,19 @@ const ALONE = new Set(['control', 'guardian', 'logs']);
 export class Machine {
   #slots = slotsOf(document.getElementById('processes'));
   #errorSlots = slotsOf(document.getElementById('errors'));
-  #processes = new KeyedList(this.#slots.processRows, (one) => one.process, () => new ProcessRow());
-  #programs = new KeyedList(this.#slots.programRows, (one) => one.program, () => new ProgramRow());
-  #queues = new KeyedList(this.#slots.queueRows, (one) => one.queue, () => new QueueRow());
+  #processes = new KeyedList(this.#slots.processRows, (process) => process.process, () => new ProcessRow());
+  #programs = new KeyedList(this.#slots.programRows, (program) => program.program, () => new ProgramRow());
+  #queues = new KeyedList(this.#slots.queueRows, (queue) => queue.queue, () => new QueueRow());
   #errors;
 
   /** @param {function(string): ?string} linkOf the link to a listed pipeline, by its workflow's id */
   constructor(linkOf) {
-    this.#errors = new KeyedList(this.#errorSlots.errorRows, (one) => one.key, () => new ErrorRow(linkOf));
+    this.#errors = new KeyedList(this.#errorSlots.errorRows, (error) => error.key, () => new ErrorRow(linkOf));
   }
 
   /** @param {object} state as the API returns it */
   render({ processes, queues, errors, operable }) {
-    const running = processes.filter((one) => one.state === 'RUNNING').length;
+    const running = processes.filter((process) => process.state === 'RUNNING').length;
     setText(this.#slots.processCount, processes.length ? `${running} of ${processes.length} running` : '');
     this.#processes.render(processes);
     this.#slots.processEmpty.hidden = processes.length > 0;
@@ -49,7 +49,7 @@ export class Machine {
 }
 
 function programsOf(processes) {
-  const programs = Map.groupBy(processes, (one) => one.program);
+  const programs = Map.groupBy(processes, (process) => process.program);
   return [...programs].map(([program, ones]) => ({ program, count: ones.length }));
 }
 

@@ -20,7 +20,7 @@ export class Timeline {
     root.append(this.#axis.root);
     const lines = document.createElement('div');
     root.append(lines);
-    this.#lines = new KeyedList(lines, (one) => one.stage.function_key, () => new Line());
+    this.#lines = new KeyedList(lines, (line) => line.stage.function_key, () => new Line());
   }
 
   /**
@@ -46,12 +46,12 @@ class Axis {
     this.root = root;
     root.classList.add('axis');
     this.#width = () => slots.track.clientWidth;
-    this.#ticks = new KeyedList(slots.track, (one) => one.seconds, () => new Tick());
+    this.#ticks = new KeyedList(slots.track, (tick) => tick.seconds, () => new Tick());
   }
 
   draw(length) {
     const most = Math.min(Math.max(Math.floor(this.#width() / TICK_WIDTH), 1), MOST_TICKS);
-    const step = STEPS.find((one) => length / one <= most) ?? Math.ceil(length / most);
+    const step = STEPS.find((seconds) => length / seconds <= most) ?? Math.ceil(length / most);
     const many = Math.floor(length / step) + 1;
     this.#ticks.render(Array.from({ length: many }, (_, index) => ({ seconds: index * step, share: (index * step) / length })));
   }
@@ -74,7 +74,7 @@ class Line {
 
   constructor() {
     Object.assign(this, cloned('timeline-row'));
-    this.#spans = new KeyedList(this.slots.track, (one) => one.index, () => new Span());
+    this.#spans = new KeyedList(this.slots.track, (span) => span.index, () => new Span());
   }
 
   update({ stage, until, shareOf }) {
@@ -105,7 +105,7 @@ class Span {
 }
 
 function inWords(stages, length) {
-  const states = Map.groupBy(stages, (one) => one.state);
+  const states = Map.groupBy(stages, (stage) => stage.state);
   const told = [...states].map(([state, ones]) => `${ones.length} ${state}`).join(', ');
   return `${counted(stages.length, 'stage')} over ${whole(length)}: ${told}. The table below says it in figures.`;
 }
