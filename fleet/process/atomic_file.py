@@ -15,7 +15,7 @@ def write_atomically(path: Path, text: str) -> None:
     try:
         fresh.write_text(text, "utf-8")
         fresh.replace(path)
-    except OSError:
+    except BaseException:
         with suppress(OSError):
             fresh.unlink(missing_ok=True)
         raise

@@ -1,4 +1,4 @@
-"""Lets a test blocked_worker any process of a fleet: with this folder on PYTHONPATH, SIGUSR1 blocks the event
+"""Lets a test block any process of a fleet: with this folder on PYTHONPATH, SIGUSR1 blocks the event
 loop, and SIGUSR2 ends the pollers and leaves the rest alive."""
 
 import gc

@@ -280,7 +280,7 @@ def test_a_process_that_does_not_run_and_a_queue_without_pollers_are_told() -> N
     assert checks["process openai_00"].says == "FATAL Exited too quickly"
     assert "openai_00.stdout.log" in checks["process openai_00"].remedy
     assert checks["processes"].says == "control_00 has stood still for 21 s"
-    assert checks["pollers of llm-openai"].says == "no process polls the queue llm-openai"
+    assert checks["pollers of llm-openai"].says == "nobody polls the queue llm-openai"
     assert not any(check.ok for name, check in checks.items() if name != "supervisord")
 
 

@@ -390,4 +390,4 @@ def test_a_queue_whose_process_has_its_hands_full_is_served(full: bool) -> None:
         vitals={"openai_00": Vitals.of(known, NOW)},
     )
     status = replace(status, queues=with_the_busy(status.queues, status.vitals))
-    assert status.problems() == status.not_ready() == ([] if full else [f"no process polls the queue {QUEUE}"])
+    assert status.problems() == status.not_ready() == ([] if full else [f"nobody polls the queue {QUEUE}"])

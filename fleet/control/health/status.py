@@ -99,7 +99,7 @@ class FleetStatus:
         return found + self._unpolled()
 
     def _unpolled(self) -> list[str]:
-        return [f"no process polls the queue {queue.queue}" for queue in self.queues if queue.pollers == 0]
+        return [f"nobody polls the queue {queue.queue}" for queue in self.queues if queue.pollers == 0]
 
     def to_json(self) -> dict[str, Any]:
         """The JSON of ``fleet status --json`` and ``GET /status``: each process with its liveness as ``pulse``, or

@@ -58,6 +58,6 @@ def _pollers(queue: QueueStatus, settings: Settings, why_unknown: str) -> Check:
         return unseen(what, why_unknown)
     if not queue.pollers:
         remedy = f"see which process should (`supervisorctl status`), then its log in {settings.logs}"
-        return Check(what, False, f"no process polls the queue {queue.queue}", remedy)
+        return Check(what, False, f"nobody polls the queue {queue.queue}", remedy)
     waits = f", {queue.backlog} wait, the oldest for {queue.backlog_age_seconds:.0f} s" if queue.backlog else ""
     return Check(what, True, f"{queue.pollers}{waits}")

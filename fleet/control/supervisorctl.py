@@ -1,7 +1,7 @@
 """``supervisorctl scale PROGRAM COUNT`` and ``supervisorctl roll [PROGRAM ...]``.
 
-Source: supervisord.org/plugins.html.
-"""
+Source: supervisord.org/plugins.html. The ``supervisord.conf`` of every release names this module: while an update
+runs, the commands of one release read the file of the other. So its path and ``make_plugin`` stay."""
 
 from collections.abc import Callable
 from pathlib import Path
