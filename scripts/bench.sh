@@ -9,10 +9,10 @@ what=${1:-}
 [ $# -gt 0 ] && shift
 case "$what" in
 limits) exec .venv/bin/python -m bench.limits "$@" ;;
-observability | pause | startup) exec .venv/bin/python -m "bench.$what" "$@" ;;
+observability | pause | startup | law) exec .venv/bin/python -m "bench.$what" "$@" ;;
 journal | simulator) exec .venv/bin/python "bench/$what.py" "$@" ;;
 *)
-    echo "usage: scripts/bench.sh limits|observability|pause|startup|journal|simulator [OPTION...]" >&2
+    echo "usage: scripts/bench.sh limits|observability|pause|startup|law|journal|simulator [OPTION...]" >&2
     exit 2
     ;;
 esac
