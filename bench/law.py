@@ -104,9 +104,9 @@ def measured(module: str, name: str, factor: float) -> Row:
     finally:
         if name:
             setattr(where, name, value)
-    (least, least_in), (most, most_in) = min(used), max(refused)
+    (lowest, utilisation_in), (highest, share_in) = min(used), max(refused)
     title = f"{module}.{name}" if name else ""
-    return Row(title, value, factor, round(least, 4), least_in, round(most, 4), most_in)
+    return Row(title, value, factor, round(lowest, 4), utilisation_in, round(highest, 4), share_in)
 
 
 def main() -> None:
