@@ -4,15 +4,15 @@ import selectors
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 
 
 class Relay:
     """Listens on a port of its own from :meth:`open` on, and hands all on to a server on loopback."""
 
-    def __init__(self, server_port: int) -> None:
+    def __init__(self, server_port: int, port: int = 0) -> None:
         self._server_port = server_port
-        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener = socket.create_server(("127.0.0.1", port))
         self.port: int = self._listener.getsockname()[1]
         self._peers: dict[socket.socket, socket.socket] = {}
         self._through = threading.Event()
@@ -73,3 +73,21 @@ class Relay:
             ready.unregister(end)
             del self._peers[end]
             end.close()
+
+
+@contextmanager
+def port_that_drops_connections(port: int) -> Iterator[None]:
+    """A port that neither accepts nor refuses connections, as behind a firewall that drops packets: Linux drops what
+    comes to a listener whose queue is full."""
+    with ExitStack() as stack:
+        listener = stack.enter_context(socket.create_server(("127.0.0.1", port), backlog=0))
+        for _ in range(8):
+            waiting = stack.enter_context(closing(socket.socket()))
+            waiting.settimeout(0.3)
+            try:
+                waiting.connect(listener.getsockname())
+            except TimeoutError:
+                break
+        else:
+            raise AssertionError(f"port {port} takes all connections")
+        yield

@@ -13,7 +13,7 @@ from temporalio.service import RPCError
 from fleet.config import Settings
 from fleet.control.health.metric_totals import Counted, read_counted
 from fleet.control.health.pipeline_runs import Runs, runs_of
-from fleet.control.health.status import FleetStatus, health_client, status_of
+from fleet.control.health.status import TEMPORAL_SECONDS, FleetStatus, health_client, status_of
 from fleet.control.machines.last_seen import LastSeen
 from fleet.control.supervision.process_health import liveness_of
 from fleet.control.supervision.supervisord_home import Home
@@ -87,6 +87,9 @@ class Observer:
         )
         if client is None and status.temporal.ok:
             runs = await self._look_at_runs(await self.client())
+        elif client is not None and not status.temporal.ok:
+            # It may be connecting for minutes; a new one connects as soon as the server is back.
+            self._client = None
         liveness_records = await asyncio.to_thread(self._liveness_records, status)
         await asyncio.to_thread(self._last_seen.note, status.machines, at)
         return Snapshot(at, status, counted, liveness_records, runs, disks)
@@ -96,9 +99,10 @@ class Observer:
             return None
         if self._runs is None or time.time() - self._runs.at > _RUNS_SECONDS:
             try:
-                self._runs = await runs_of(client)
-            except RPCError as error:
-                logger.debug("the pipelines cannot be listed: {}", error.message)
+                async with asyncio.timeout(TEMPORAL_SECONDS):
+                    self._runs = await runs_of(client)
+            except (RPCError, TimeoutError) as error:
+                logger.debug("the pipelines cannot be listed: {}", error)
                 self._runs = None
         return self._runs
 

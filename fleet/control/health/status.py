@@ -34,6 +34,9 @@ from fleet.process.machine_id import known_id, process_on
 from fleet.process.runtime import connect_once
 
 _RPC_SECONDS = 5.0
+#: Bound of all requests to Temporal for one snapshot. The timeout of a single RPC does not include the time in which
+#: the SDK connects again, which is minutes where packets are dropped.
+TEMPORAL_SECONDS = 8.0
 _RUNNING = "RUNNING"
 
 
@@ -219,11 +222,15 @@ async def _temporal(
     unknown = [QueueStatus(name, None, None, None) for name in queues_of(settings)]
     try:
         client = client or await connect_once(settings)
-        (queues, pollers), budgets = await asyncio.gather(
-            _queues_and_pollers(client, settings), budgets_of(client, settings)
-        )
+        async with asyncio.timeout(TEMPORAL_SECONDS):
+            (queues, pollers), budgets = await asyncio.gather(
+                _queues_and_pollers(client, settings), budgets_of(client, settings)
+            )
     except TemporalUnavailable as error:
         return Reachable(address, ok=False, problem=str(error)), unknown, {}, []
+    except TimeoutError:
+        problem = f"Temporal at {address} did not answer within {TEMPORAL_SECONDS:g} s"
+        return Reachable(address, ok=False, problem=problem), unknown, {}, []
     except RPCError as error:
         problem = f"Temporal at {address} does not describe its queues: {error}"
         return Reachable(address, ok=False, problem=problem), unknown, {}, []
