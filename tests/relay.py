@@ -77,8 +77,8 @@ class Relay:
 
 @contextmanager
 def port_that_drops_connections(port: int) -> Iterator[None]:
-    """A port that neither accepts nor refuses connections, as behind a firewall that drops packets: Linux drops what
-    comes to a listener whose queue is full."""
+    """A port that neither accepts nor refuses connections, as behind a firewall that drops packets: Linux drops
+    what comes to a listener whose queue is full."""
     with ExitStack() as stack:
         listener = stack.enter_context(socket.create_server(("127.0.0.1", port), backlog=0))
         for _ in range(8):

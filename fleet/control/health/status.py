@@ -34,8 +34,8 @@ from fleet.process.machine_id import known_id, process_on
 from fleet.process.runtime import connect_once
 
 _RPC_SECONDS = 5.0
-#: Bound of all requests to Temporal for one snapshot. The timeout of a single RPC does not include the time in which
-#: the SDK connects again, which is minutes where packets are dropped.
+#: Bound of all requests to Temporal for one snapshot. The timeout of a single RPC does not include the time in
+#: which the SDK connects again, which is minutes where packets are dropped.
 TEMPORAL_SECONDS = 8.0
 _RUNNING = "RUNNING"
 
