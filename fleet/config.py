@@ -147,7 +147,7 @@ class ProviderSettings(BaseModel):
 
 
 #: Those that ``supervisord.conf`` has programs for.
-_BUILT_IN: dict[str, dict[str, Any]] = {name: {"kind": name} for name in ("openai", "anthropic", "gemini")}
+_BUILT_IN = ("openai", "anthropic", "gemini")
 
 
 def _no_background(provider: ProviderSettings) -> str:
@@ -296,17 +296,19 @@ class Settings(BaseSettings):
         """Lay what was configured over the built-in providers, and name each section by its key."""
         if not isinstance(values, dict) or not isinstance(values.get("providers", {}), dict):
             return values
-        sections: dict[str, Any] = {name: dict(section) for name, section in _BUILT_IN.items()}
+        sections: dict[str, Any] = {name: {} for name in _BUILT_IN}
         for name, section in values.get("providers", {}).items():
             if isinstance(section, ProviderSettings):
                 section = section.model_dump()
             if isinstance(section, dict):
-                sections[name] = sections.get(name, {"kind": name} if name in KINDS else {}) | section
+                sections[name] = sections.get(name, {}) | section
             else:
                 sections[name] = section
         for name, section in sections.items():
             if isinstance(section, dict):
                 section["name"] = name
+                if name in KINDS:
+                    section.setdefault("kind", name)
                 section["queue"] = section.get("queue") or llm_queue(name)
         return values | {"providers": sections}
 

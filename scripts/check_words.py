@@ -27,6 +27,7 @@ NAMES = {
     r"\w+_for_ever": "run_…",
     r"_*(most|least|MOST|LEAST)_\w+": "max_…, min_…",
 }
+_ANY_NAME = re.compile("|".join(NAMES))
 #: Names that others read: fields in JSON, on disk or over Temporal.
 WIRE = {"least_queued", "most_reserve", "most_usd", "pulse_age_seconds"}
 #: What people read, in documents, docstrings, comments, messages and on the page.
@@ -53,7 +54,7 @@ def names_in(path: Path) -> Iterator[str]:
     """A line for each name in a Python file that has a better one."""
     with path.open("rb") as file:
         for token in tokenize.tokenize(file.readline):
-            if token.type != tokenize.NAME or token.string in WIRE:
+            if token.type != tokenize.NAME or token.string in WIRE or not _ANY_NAME.fullmatch(token.string):
                 continue
             for pattern, better in NAMES.items():
                 if re.fullmatch(pattern, token.string):

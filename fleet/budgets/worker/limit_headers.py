@@ -7,6 +7,7 @@ names, some for limits per day: the reset time shows that.
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
 
 from fleet.contracts import Limited
 from fleet.providers.registry import all_specs
@@ -44,12 +45,17 @@ def limits_in(headers: Mapping[str, str], now: datetime | None = None) -> list[H
 
 def _told_by(form: str, headers: Mapping[str, str], now: datetime) -> Iterator[HeaderReading]:
     """The limits in headers with names of that form."""
-    for name, what in _NAMES.items():
-        limit, remaining, reset = (
-            headers.get(form.format(part=part, what=name)) for part in ("limit", "remaining", "reset")
-        )
+    for what, names in _header_names(form):
+        limit, remaining, reset = (headers.get(name) for name in names)
         if reading := _reading(what, limit, remaining, reset, now):
             yield reading
+
+
+@cache
+def _header_names(form: str) -> list[tuple[Limited, list[str]]]:
+    """The names of the headers with limit, remaining and reset of each kind of limit."""
+    parts = ("limit", "remaining", "reset")
+    return [(what, [form.format(part=part, what=name) for part in parts]) for name, what in _NAMES.items()]
 
 
 def _reading(

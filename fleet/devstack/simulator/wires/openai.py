@@ -354,5 +354,3 @@ def _charges(call: Call) -> dict[Kind, float]:
 
 
 VENDOR = SimulatedVendor(_addresses, _MODELS, _charges, charges_refused=True)
-#: Any other provider that speaks this API, at the addresses above.
-COMPATIBLE = SimulatedVendor(lambda engine: [], None, _charges)
