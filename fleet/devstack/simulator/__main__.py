@@ -11,6 +11,7 @@ import uvicorn
 from fleet.devstack.simulator.app import create_app
 from fleet.devstack.simulator.engine import Engine
 from fleet.devstack.simulator.transports import ReachableProtocol
+from fleet.devstack.simulator.vendors import vendor_of
 
 #: Longer than any client keeps an idle connection, as the providers' own front ends do.
 KEEP_ALIVE_SECONDS = 75
@@ -46,7 +47,7 @@ def main() -> None:
     parser.add_argument("--config", type=Path, help="JSON file with limits, latency, tenants and faults")
     parser.add_argument("--access-log", action="store_true")
     options = parser.parse_args()
-    engine = Engine(options.seed)
+    engine = Engine(vendor_of, options.seed)
     try:
         if options.config:
             configure(engine, json.loads(options.config.read_text("utf-8")))

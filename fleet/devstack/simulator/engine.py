@@ -15,7 +15,7 @@ from fleet.devstack.simulator import answer_text as writer
 from fleet.devstack.simulator.calls import Answer, Call, Entry, Ledger, Refusal
 from fleet.devstack.simulator.faults import BROKEN, REFUSALS, Fault, Faults
 from fleet.devstack.simulator.latency import Latency
-from fleet.devstack.simulator.limits import Kind, Limits, OverLimit, Reading
+from fleet.devstack.simulator.limits import Charging, Kind, Limits, OverLimit, Reading
 from fleet.devstack.simulator.partial_answers import Dripping, Nothing, Truncated
 from fleet.devstack.simulator.transports import reset
 
@@ -45,13 +45,15 @@ class Wire:
 
 
 class Engine:
-    """The state that all calls share."""
+    """The state that all calls share. ``charging_of`` finds a provider's vendor."""
 
-    def __init__(self, seed: int = 1, latency: Latency | None = None) -> None:
+    def __init__(
+        self, charging_of: Callable[[str], Charging], seed: int = 1, latency: Latency | None = None
+    ) -> None:
         self.seed = seed
         self._latency = latency or Latency()
         self.ledger = Ledger()
-        self.limits = Limits()
+        self.limits = Limits(charging_of)
         self.faults = Faults()
         self.latencies: dict[str, Latency] = {}
         self.calls = 0

@@ -1,22 +1,37 @@
 """The providers' limits as true token buckets.
 
 Requests and tokens refill at their rate a minute up to a burst. What a call costs differs from vendor to vendor:
-see :class:`fleet.devstack.simulator.vendors.SimulatedVendor`. Another customer of the same account
+see :class:`Charging`. Another customer of the same account
 (``PUT /tenant``) drains the request bucket all the while.
 """
 
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 from fleet.devstack.simulator.calls import Call, key_mark
 from fleet.devstack.simulator.latency import number
-from fleet.devstack.simulator.vendors import vendor_of
 
 Clock = Callable[[], float]
 Kind = Literal["requests", "input_tokens", "output_tokens", "requests_per_day"]
 _DAY_SECONDS = 86_400.0
+
+
+class Charging(Protocol):
+    """How a vendor charges a call: see :class:`fleet.devstack.simulator.vendors.SimulatedVendor`."""
+
+    @property
+    def charges(self) -> Callable[[Call], dict[Kind, float]]:
+        """What a call costs of each limit at its arrival."""
+
+    @property
+    def settles_output(self) -> bool:
+        """Whether the output's charge is corrected when the answer is known."""
+
+    @property
+    def charges_refused(self) -> bool:
+        """Whether a call that is refused for a limit counts as a request."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,9 +137,10 @@ def _bucket(per_minute: float, burst_seconds: float, now: float) -> Bucket:
 
 
 class Limits:
-    """All limits, and the buckets that they fill."""
+    """All limits, and the buckets that they fill. ``charging_of`` finds a provider's vendor."""
 
-    def __init__(self, clock: Clock = time.monotonic) -> None:
+    def __init__(self, charging_of: Callable[[str], Charging], clock: Clock = time.monotonic) -> None:
+        self._charging_of = charging_of
         self._clock = clock
         self._limits: dict[tuple[str, str | None], Limit] = {}
         self._tenants: dict[str, float] = {}
@@ -170,7 +186,7 @@ class Limits:
             OverLimit: a bucket has no room; at some vendors the call counts as a request all the same.
         """
         account, now = self._account(call), self._clock()
-        charges = vendor_of(call.provider).charges(call)
+        charges = self._charging_of(call.provider).charges(call)
         for kind, bucket in account.buckets.items():
             bucket.refill(now)
             amount, limit = charges.get(kind, 0.0), round(bucket.rate * 60, 6)
@@ -183,7 +199,7 @@ class Limits:
 
     def settle(self, call: Call, output_tokens: int) -> None:
         """Correct the output's charge, at a vendor that does, when the answer is known."""
-        vendor, bucket = vendor_of(call.provider), self._account(call).buckets.get("output_tokens")
+        vendor, bucket = self._charging_of(call.provider), self._account(call).buckets.get("output_tokens")
         if vendor.settles_output and bucket is not None:
             bucket.level += vendor.charges(call)["output_tokens"] - output_tokens
 
@@ -198,7 +214,7 @@ class Limits:
 
     def _charge_refused(self, call: Call, account: Account) -> None:
         requests = account.buckets.get("requests")
-        if vendor_of(call.provider).charges_refused and requests is not None:
+        if self._charging_of(call.provider).charges_refused and requests is not None:
             requests.level = min(requests.level, max(requests.level - 1, 0.0))
 
     def _account(self, call: Call) -> Account:

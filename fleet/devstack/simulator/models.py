@@ -1,12 +1,11 @@
-"""The models that exist: which refuse temperature, how long their answers may be.
+"""A vendor's models: which refuse temperature, how long their answers may be.
 
 Each vendor's table stands in its wire, apart from the fleet's, so that a wrong profile there is refused here as it
 would be in production. A model is found by the longest prefix of its name.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-
-from fleet.devstack.simulator.vendors import vendor_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,9 +19,8 @@ class Model:
 _ANY = Model(32_768)
 
 
-def find_model(provider: str, name: str) -> Model | None:
-    """The model of that name, None if there is none; an added provider has any model."""
-    table = vendor_of(provider).models
+def find_model(table: Mapping[str, Model] | None, name: str) -> Model | None:
+    """The model of that name in a vendor's table, None if there is none; without a table it has any."""
     if table is None:
         return _ANY if name else None
     if known := table.get(name):

@@ -11,7 +11,7 @@ from fleet.devstack.simulator.app import create_app
 from fleet.devstack.simulator.engine import Engine
 from fleet.devstack.simulator.latency import Latency
 from fleet.devstack.simulator.transports import ReachableProtocol
-from fleet.devstack.simulator.vendors import all_vendors
+from fleet.devstack.simulator.vendors import all_vendors, vendor_of
 from fleet.devstack.threaded_server import served
 
 
@@ -62,6 +62,6 @@ class RunningSimulator:
 @contextmanager
 def running_simulator(seed: int = 1, latency: Latency | None = None) -> Iterator[RunningSimulator]:
     """Run a simulator until the block ends; without ``latency`` it answers at once."""
-    engine = Engine(seed, latency or Latency(0.0, 0.0, 0.0))
+    engine = Engine(vendor_of, seed, latency or Latency(0.0, 0.0, 0.0))
     with served(create_app(engine), http=ReachableProtocol) as base_url:
         yield RunningSimulator(base_url)

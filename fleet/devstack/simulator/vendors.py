@@ -5,18 +5,15 @@ from dataclasses import dataclass, replace
 from functools import cache
 from importlib import import_module
 from pkgutil import iter_modules
-from typing import TYPE_CHECKING
 
 from starlette.requests import Request
 from starlette.responses import Response
 
 from fleet.devstack.simulator import wires
 from fleet.devstack.simulator.calls import Call
-
-if TYPE_CHECKING:  # both find the vendors here
-    from fleet.devstack.simulator.engine import Engine
-    from fleet.devstack.simulator.limits import Kind
-    from fleet.devstack.simulator.models import Model
+from fleet.devstack.simulator.engine import Engine
+from fleet.devstack.simulator.limits import Kind
+from fleet.devstack.simulator.models import Model, find_model
 
 Handler = Callable[[Request], Awaitable[Response]]
 
@@ -39,15 +36,15 @@ class SimulatedVendor:
     """One vendor.
 
     - ``addresses``: where its API is; a handler may raise :class:`fleet.devstack.simulator.calls.Refusal`.
-    - ``models``: the models that exist, see :func:`fleet.devstack.simulator.models.find_model`; None for any.
+    - ``models``: the models that exist, see :mod:`fleet.devstack.simulator.models`; None for any.
     - ``charges``: what a call costs of each limit at its arrival.
     - ``settles_output``: whether the output's charge is corrected when the answer is known.
     - ``charges_refused``: whether a call that is refused for a limit counts as a request.
     """
 
-    addresses: "Callable[[Engine], list[Address]]"
-    models: "Mapping[str, Model] | None"
-    charges: "Callable[[Call], dict[Kind, float]]"
+    addresses: Callable[[Engine], list[Address]]
+    models: Mapping[str, Model] | None
+    charges: Callable[[Call], dict[Kind, float]]
     settles_output: bool = False
     charges_refused: bool = False
 
@@ -64,6 +61,11 @@ def all_vendors() -> dict[str, SimulatedVendor]:
 def vendor_of(provider: str) -> SimulatedVendor:
     """The vendor of that name; an added provider speaks OpenAI's API."""
     return all_vendors().get(provider) or _compatible()
+
+
+def model_of(provider: str, name: str) -> Model | None:
+    """The provider's model of that name, None if there is none; an added provider has any model."""
+    return find_model(vendor_of(provider).models, name)
 
 
 @cache

@@ -6,6 +6,7 @@ import pytest
 
 from fleet.devstack.simulator.calls import Call
 from fleet.devstack.simulator.limits import Limits, OverLimit
+from fleet.devstack.simulator.vendors import vendor_of
 
 
 class Clock:
@@ -21,7 +22,7 @@ def call(provider: str = "openai", *, model: str = "m", key: str = "k", max_toke
 
 
 def limits(clock: Clock, provider: str = "openai", **values: Any) -> Limits:
-    made = Limits(clock)
+    made = Limits(vendor_of, clock)
     made.set(provider, None, {"rpm": None, "input_tpm": None, "output_tpm": None} | values)
     return made
 

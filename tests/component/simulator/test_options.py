@@ -10,6 +10,7 @@ import pytest
 
 from fleet.devstack.simulator.__main__ import configure
 from fleet.devstack.simulator.engine import Engine
+from fleet.devstack.simulator.vendors import vendor_of
 
 GOOD = {
     "limits": [{"provider": "openai", "rpm": 600, "burst_seconds": 6}],
@@ -20,7 +21,7 @@ GOOD = {
 
 
 def test_a_file_sets_limits_latency_tenants_and_faults() -> None:
-    engine = Engine()
+    engine = Engine(vendor_of)
     configure(engine, GOOD)
     (limit,) = engine.limits.shown()
     assert (limit["provider"], limit["rpm"], limit["burst_seconds"]) == ("openai", 600, 6)

@@ -11,8 +11,8 @@ from fleet.devstack.simulator.answer_text import pieces
 from fleet.devstack.simulator.calls import Answer, Call, Refusal
 from fleet.devstack.simulator.engine import Engine, Wire, body_of
 from fleet.devstack.simulator.limits import Kind, OverLimit, Reading
-from fleet.devstack.simulator.models import Model, find_model
-from fleet.devstack.simulator.vendors import Address, SimulatedVendor
+from fleet.devstack.simulator.models import Model
+from fleet.devstack.simulator.vendors import Address, SimulatedVendor, model_of
 from fleet.devstack.simulator.waits import retry_after_headers, rfc3339
 
 _MODELS = {
@@ -72,7 +72,7 @@ def parse(body: Any, headers: Mapping[str, str]) -> Call:
     model = body.get("model")
     if not isinstance(model, str) or not model:
         raise _bad("model: Field required")
-    known = find_model("anthropic", model)
+    known = model_of("anthropic", model)
     if known is None:
         raise error(404, "not_found_error", f"model: {model}")
     _check_sampling(body, model, known.sampling)

@@ -14,8 +14,8 @@ from fleet.devstack.simulator.background import Backgrounds, Form, wants_backgro
 from fleet.devstack.simulator.calls import Answer, Call, tokens_of
 from fleet.devstack.simulator.engine import Engine, Wire, body_of
 from fleet.devstack.simulator.limits import Kind
-from fleet.devstack.simulator.models import Model, find_model
-from fleet.devstack.simulator.vendors import Address, SimulatedVendor
+from fleet.devstack.simulator.models import Model
+from fleet.devstack.simulator.vendors import Address, SimulatedVendor, model_of
 from fleet.devstack.simulator.wires import gemini_interactions as interactions
 from fleet.devstack.simulator.wires.gemini_errors import error, key_of, over_limit, refusal
 
@@ -37,7 +37,7 @@ def parse(model: str, body: Any, headers: Mapping[str, str], query: Mapping[str,
     key = key_of(headers, query)
     if not isinstance(body, dict):
         raise error(400, "Invalid JSON payload received.")
-    known = find_model("gemini", model)
+    known = model_of("gemini", model)
     if known is None:
         raise error(
             404,

@@ -6,7 +6,7 @@ from typing import Any
 
 from fleet.devstack.simulator.calls import Answer, Call, Refusal, tokens_of
 from fleet.devstack.simulator.limits import OverLimit
-from fleet.devstack.simulator.models import find_model
+from fleet.devstack.simulator.vendors import model_of
 from fleet.devstack.simulator.waits import retry_after_headers
 from fleet.devstack.simulator.wires import gemini_errors
 
@@ -34,7 +34,7 @@ def parse(body: Any, headers: Mapping[str, str], query: Mapping[str, str]) -> Ca
     if not isinstance(body, dict):
         raise error(400, "Invalid JSON payload received.")
     model = body.get("model")
-    known = find_model("gemini", model) if isinstance(model, str) else None
+    known = model_of("gemini", model) if isinstance(model, str) else None
     if not isinstance(model, str) or known is None:
         raise error(404, f"Model {model} is not found or is not supported for interactions.")
     if body.get("background") is True and body.get("store") is False:

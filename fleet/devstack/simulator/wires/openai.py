@@ -15,8 +15,8 @@ from fleet.devstack.simulator.background import Backgrounds, Form, wants_backgro
 from fleet.devstack.simulator.calls import Answer, Call, Refusal
 from fleet.devstack.simulator.engine import Engine, Wire, body_of
 from fleet.devstack.simulator.limits import Kind, OverLimit, Reading
-from fleet.devstack.simulator.models import Model, find_model
-from fleet.devstack.simulator.vendors import Address, SimulatedVendor
+from fleet.devstack.simulator.models import Model
+from fleet.devstack.simulator.vendors import Address, SimulatedVendor, model_of
 from fleet.devstack.simulator.waits import go_duration, retry_after_headers
 from fleet.devstack.simulator.wires import openai_chat
 
@@ -76,7 +76,7 @@ def parse(api: Api, provider: str, body: Any, headers: Mapping[str, str]) -> Cal
         raise error(
             400, "you must provide a model parameter", "invalid_request_error", "missing_required_parameter"
         )
-    known = find_model(provider, model)
+    known = model_of(provider, model)
     if known is None:
         message = f"The model `{model}` does not exist or you do not have access to it."
         raise error(404, message, "invalid_request_error", "model_not_found")

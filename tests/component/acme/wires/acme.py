@@ -9,8 +9,8 @@ from starlette.responses import Response
 from fleet.devstack.simulator.calls import Answer, Call, Refusal
 from fleet.devstack.simulator.engine import Engine, Wire, body_of
 from fleet.devstack.simulator.limits import Kind, OverLimit, Reading
-from fleet.devstack.simulator.models import Model, find_model
-from fleet.devstack.simulator.vendors import Address, SimulatedVendor
+from fleet.devstack.simulator.models import Model
+from fleet.devstack.simulator.vendors import Address, SimulatedVendor, model_of
 
 _MODELS = {"anvil-1": Model(8_192)}
 #: Status and code of scripted errors; of all others the status is the name.
@@ -29,7 +29,7 @@ def _error(status: int, code: str) -> Refusal:
 def _parse(body: Any, headers: Mapping[str, str]) -> Call:
     if "acme-key" not in headers:
         raise _error(401, "no_key")
-    if find_model("acme", body["model"]) is None:
+    if model_of("acme", body["model"]) is None:
         raise _error(404, "no_such_model")
     if not 0 <= body["temperature"] <= 1:
         raise _error(400, "out_of_range")
