@@ -7,7 +7,7 @@ import pytest
 from fleet.budgets.law.breaker import Breaker
 from fleet.budgets.law.budget import Budget
 from fleet.budgets.messages import Report, Trouble
-from fleet.budgets.worker.report_builder import News
+from fleet.budgets.worker.report_builder import News, SentCall
 from fleet.contracts import Limited, LimitSettings
 from fleet.control.web.page_state import _kind_of
 from fleet.errors import ProviderError
@@ -35,7 +35,8 @@ def test_the_rows_agree_with_themselves() -> None:
 def reported(failure_kind: FailureKind) -> Report:
     news = News()
     news.sent({Limited.REQUESTS: 1.0})
-    news.failed(ProviderError(failure_kind, "openai", "…"), "m", {Limited.REQUESTS: 1.0}, [], 0.0, "key")
+    call = SentCall("m", {Limited.REQUESTS: 1.0}, 0.0)
+    news.failed(ProviderError(failure_kind, "openai", "…"), call, [], "key")
     return news.report("openai_00", 0)
 
 

@@ -12,6 +12,7 @@ from fleet.budgets.worker.limit_headers import HeaderReading, limits_in
 from fleet.budgets.worker.models_with_unlike_limits import Mixing
 from fleet.budgets.worker.models_without_quota import HeldModels
 from fleet.budgets.worker.oversize import Oversize, SizeLimits
+from fleet.budgets.worker.report_builder import SentCall
 from fleet.budgets.worker.reporter import Reporter
 from fleet.contracts import Limited
 from fleet.errors import HeldBack, ProviderError
@@ -110,7 +111,7 @@ class Admitted:
         self._admission = admission
         self._request = request
         self._cost = cost
-        self._sent_at = 0.0
+        self._call = SentCall(request.model, cost, 0.0)
         self.taken = False
 
     def take(self) -> None:
@@ -120,7 +121,7 @@ class Admitted:
     @contextmanager
     def sending(self) -> Iterator[None]:
         """The call is in flight within the block; a failure is reported to gate and budget."""
-        self._sent_at = time.monotonic()
+        self._call = SentCall(self._request.model, self._cost, time.monotonic())
         with self._admission.reporter.call(self._cost):
             try:
                 yield
@@ -134,8 +135,8 @@ class Admitted:
         """Report the answer to gate and budget."""
         admission, readings = self._admission, limits_in(answer.headers)
         actual = admission.costs.actual(self._request, answer)
-        admission.reporter.answered(self._cost, actual, readings, self._sent_at)
-        admission.gate.heard(readings, self._sent_at)
+        admission.reporter.answered(self._call, actual, readings)
+        admission.gate.heard(readings, self._call.at)
         admission.sizes.heard(self._request.model, readings)
         admission.mixing.heard(self._request.model, readings)
 
@@ -148,11 +149,10 @@ class Admitted:
             error = error.as_kind(FailureKind.TOO_LARGE, f"{oversize} ({error.detail})")
         elif error.failure_kind is FailureKind.MODEL_QUOTA and admission.of_one_model:
             error = error.as_kind(FailureKind.QUOTA_UNTIL_RESET, error.detail)
-        model, key = self._request.model, admission.used_key()
-        admission.reporter.failed(error, model, self._cost, readings, self._sent_at, key)
+        admission.reporter.failed(error, self._call, readings, admission.used_key())
         admission.gate.heard(readings, time.monotonic())
         if error.traits.limit or error.traits.holds_model:
-            admission.refused(model, error)
+            admission.refused(self._request.model, error)
         return error
 
     def _oversize(self, readings: list[HeaderReading]) -> Oversize | None:

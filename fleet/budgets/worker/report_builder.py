@@ -34,6 +34,15 @@ class _Heard:
         return Reading(reading.what, round(reading.refill, 4), reading.remaining, round(age, 3), self.refused)
 
 
+@dataclass(frozen=True, slots=True)
+class SentCall:
+    """A call to ``model`` that was sent: its estimated cost, and when (monotonic seconds)."""
+
+    model: str
+    cost: Cost
+    at: float
+
+
 @dataclass(slots=True)
 class News:
     """Counted as in :class:`~fleet.budgets.messages.Report`; points in time are monotonic seconds. ``moments`` has
@@ -78,34 +87,26 @@ class News:
         for what, amount in cost.items():
             self.largest[what] = max(self.largest.get(what, 0.0), amount)
 
-    def answered_well(self, estimated: Cost, actual: Cost, readings: list[HeaderReading], sent_at: float) -> None:
+    def answered_well(self, call: SentCall, actual: Cost, readings: list[HeaderReading]) -> None:
         """The call was answered."""
         self.answered += 1
-        self._spend(estimated, -1)
+        self._spend(call.cost, -1)
         self._spend(actual, 1)
-        self._read(readings, sent_at, refused=False)
+        self._read(readings, call.at, refused=False)
 
-    def failed(
-        self,
-        error: ProviderError,
-        model: str,
-        estimated: Cost,
-        readings: list[HeaderReading],
-        sent_at: float,
-        key: str,
-    ) -> None:
-        """The call to that model failed; ``key`` marks the API key that it was made with."""
+    def failed(self, error: ProviderError, call: SentCall, readings: list[HeaderReading], key: str) -> None:
+        """The call failed; ``key`` marks the API key that it was made with."""
         refused = error.traits.limit
         if not error.traits.uses_limit:
             self.charged -= 1
-            self._spend(estimated, -1)
+            self._spend(call.cost, -1)
         if error.failure_kind is FailureKind.TOO_LARGE:
             # Do not reserve room for a call that never fits.
-            self.largest = {what: most for what, most in self.largest.items() if most > estimated.get(what, 0.0)}
-        self._read(readings, time.monotonic() if refused else sent_at, refused=refused)
+            self.largest = {what: most for what, most in self.largest.items() if most > call.cost.get(what, 0.0)}
+        self._read(readings, time.monotonic() if refused else call.at, refused=refused)
         self.answered += error.traits.works
         if error.traits.holds_model or not error.traits.works:
-            held = model if error.traits.holds_model else ""
+            held = call.model if error.traits.holds_model else ""
             self._trouble(Trouble(error.failure_kind, 1, error.detail, error.wait_seconds, key, held))
             self._hurry(Haste.URGENT)
 

@@ -32,7 +32,7 @@ from fleet.budgets.queue_client import QueueRate, queue_rate, set_rate
 from fleet.budgets.worker.budget_watch import Watch
 from fleet.budgets.worker.call_costs import Cost
 from fleet.budgets.worker.limit_headers import HeaderReading
-from fleet.budgets.worker.report_builder import News
+from fleet.budgets.worker.report_builder import News, SentCall
 from fleet.budgets.worker.report_rate import Allowance
 from fleet.contracts import CONTROL_QUEUE, LimitSettings
 from fleet.errors import ProviderError
@@ -105,21 +105,13 @@ class Reporter:
             self._in_flight -= 1
             self._told.set()
 
-    def answered(self, estimated: Cost, actual: Cost, readings: list[HeaderReading], sent_at: float) -> None:
-        """The call was answered; ``sent_at`` is in monotonic seconds."""
-        self._news.answered_well(estimated, actual, readings, sent_at)
+    def answered(self, call: SentCall, actual: Cost, readings: list[HeaderReading]) -> None:
+        """The call was answered."""
+        self._news.answered_well(call, actual, readings)
 
-    def failed(
-        self,
-        error: ProviderError,
-        model: str,
-        estimated: Cost,
-        readings: list[HeaderReading],
-        sent_at: float,
-        key: str,
-    ) -> None:
-        """The call to that model failed; ``key`` marks the API key that it was made with."""
-        self._news.failed(error, model, estimated, readings, sent_at, key)
+    def failed(self, error: ProviderError, call: SentCall, readings: list[HeaderReading], key: str) -> None:
+        """The call failed; ``key`` marks the API key that it was made with."""
+        self._news.failed(error, call, readings, key)
 
     def held(self) -> None:
         """A call was dispatched, and goes back unsent since its model has no quota."""
