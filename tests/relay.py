@@ -8,7 +8,7 @@ from contextlib import ExitStack, closing, contextmanager, suppress
 
 
 class Relay:
-    """Listens on a port of its own from :meth:`open` on, and hands all on to a server on loopback."""
+    """Listens on a port of its own, and hands all on to a server on loopback. ``accepted`` counts connections."""
 
     def __init__(self, server_port: int, port: int = 0) -> None:
         self._server_port = server_port
@@ -18,6 +18,7 @@ class Relay:
         self._through = threading.Event()
         self._through.set()
         self._ending = False
+        self.accepted = 0
         self._thread = threading.Thread(target=self._run_carrying, name="relay", daemon=True)
         self._thread.start()
 
@@ -52,6 +53,7 @@ class Relay:
 
     def _join(self, ready: selectors.BaseSelector) -> None:
         client, _ = self._listener.accept()
+        self.accepted += 1
         try:
             server = socket.create_connection(("127.0.0.1", self._server_port), 5)
         except OSError:

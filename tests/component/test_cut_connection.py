@@ -41,3 +41,18 @@ async def test_a_look_ends_although_the_server_is_cut_off_and_succeeds_as_soon_a
     back = Relay(temporal_port, relay.port)
     assert (await asyncio.wait_for(observer.snapshot(0.0), ANSWER_SECONDS)).status.temporal.ok
     back.close()
+
+
+async def test_the_page_and_the_observer_share_one_connection_to_a_server_that_is_back(
+    temporal_port: int, tmp_path: Path
+) -> None:
+    relay = Relay(temporal_port)
+    relay.close()
+    observer = Observer(settings_of(relay.port, tmp_path))
+    assert await observer.client() is None
+    back = Relay(temporal_port, relay.port)
+    snapshot, client = await asyncio.gather(observer.snapshot(0.0), observer.client())
+    assert snapshot.status.temporal.ok and snapshot.runs is not None
+    assert client is await observer.client()
+    assert back.accepted == 1
+    back.close()

@@ -45,6 +45,7 @@ class Observer:
         self._settings = settings
         self._home = Home.of(settings)
         self._client: Client | None = None
+        self._connecting: asyncio.Task[Client] | None = None
         self._backend = health_client(settings)  # too expensive to create for each snapshot
         self._looking: asyncio.Task[Snapshot] | None = None
         self._snapshot: Snapshot | None = None
@@ -53,11 +54,21 @@ class Observer:
 
     async def client(self) -> Client | None:
         """The connection to Temporal; None if there is none yet."""
+        try:
+            return await self._connected()
+        except TemporalUnavailable:
+            return None
+
+    async def _connected(self) -> Client:
+        """The connection to Temporal, which all callers share.
+
+        Raises:
+            TemporalUnavailable: there is none, and none can be made.
+        """
         if self._client is None:
-            try:
-                self._client = await connect_once(self._settings)
-            except TemporalUnavailable:
-                return None
+            if self._connecting is None or self._connecting.done():
+                self._connecting = asyncio.create_task(connect_once(self._settings), name="connect")
+            self._client = await asyncio.shield(self._connecting)
         return self._client
 
     async def snapshot(self, max_age_seconds: float, patience_seconds: float | None = None) -> Snapshot:
@@ -81,15 +92,15 @@ class Observer:
         at = time.time()
         client = self._client
         status, (counted, disks), runs = await asyncio.gather(
-            status_of(self._settings, client, self._backend),
+            status_of(self._settings, self._connected, self._backend),
             asyncio.to_thread(self._look_into_files),
             self._look_at_runs(client),
         )
-        if client is None and status.temporal.ok:
-            runs = await self._look_at_runs(await self.client())
-        elif client is not None and not status.temporal.ok:
+        if not status.temporal.ok:
             # It may be connecting for minutes; a new one connects as soon as the server is back.
             self._client = None
+        elif client is None:
+            runs = await self._look_at_runs(self._client)
         liveness_records = await asyncio.to_thread(self._liveness_records, status)
         await asyncio.to_thread(self._last_seen.note, status.machines, at)
         return Snapshot(at, status, counted, liveness_records, runs, disks)

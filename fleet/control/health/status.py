@@ -3,11 +3,11 @@
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from functools import cache
+from functools import cache, partial
 from importlib.metadata import version
 from typing import Any
 
@@ -38,6 +38,8 @@ _RPC_SECONDS = 5.0
 #: which the SDK connects again, which is minutes where packets are dropped.
 TEMPORAL_SECONDS = 8.0
 _RUNNING = "RUNNING"
+
+Connect = Callable[[], Awaitable[Client]]
 
 
 @dataclass(frozen=True)
@@ -136,14 +138,16 @@ def _well(process: ProcessStatus) -> bool:
 
 
 async def status_of(
-    settings: Settings, client: Client | None = None, backend: Backend | None = None, *, others_too: bool = False
+    settings: Settings, connect: Connect | None = None, backend: Backend | None = None, *, others_too: bool = False
 ) -> FleetStatus:
     """Ask Temporal, backend, supervisord and liveness records; what does not answer is reported and not raised.
-    Without a ``client`` a new one connects to Temporal; likewise without a ``backend``. With ``others_too`` the
-    other machines are asked afterwards."""
+    ``connect`` returns the client to ask Temporal with, or raises TemporalUnavailable; by default a new one
+    connects, and so does one of the ``backend``. With ``others_too`` the other machines are asked afterwards."""
     home = Home.of(settings)
     (temporal, queues, budgets, machines), reachable, (processes, problem) = await asyncio.gather(
-        _temporal(settings, client), _backend(settings, backend), asyncio.to_thread(_processes, home)
+        _temporal(settings, connect or partial(connect_once, settings)),
+        _backend(settings, backend),
+        asyncio.to_thread(_processes, home),
     )
     vitals, complaints = await asyncio.to_thread(_read_liveness, home, processes, temporal.ok)
     served = with_the_busy(queues, vitals)
@@ -216,12 +220,12 @@ async def _backend(settings: Settings, backend: Backend | None) -> Reachable:
 
 
 async def _temporal(
-    settings: Settings, client: Client | None
+    settings: Settings, connect: Connect
 ) -> tuple[Reachable, list[QueueStatus], dict[str, BudgetStatus], list[OtherMachine]]:
     address = settings.temporal_host
     unknown = [QueueStatus(name, None, None, None) for name in queues_of(settings)]
     try:
-        client = client or await connect_once(settings)
+        client = await connect()
         async with asyncio.timeout(TEMPORAL_SECONDS):
             (queues, pollers), budgets = await asyncio.gather(
                 _queues_and_pollers(client, settings), budgets_of(client, settings)
