@@ -35,6 +35,7 @@ from pydantic_settings import (
 
 from fleet.contracts import ASSISTANTS_QUEUE, CONTROL_QUEUE, PIPELINE_QUEUE, LimitSettings, llm_queue
 from fleet.errors import SettingsError
+from fleet.redaction import excerpt, protect
 
 PROJECT_ROOT = Path(__file__).resolve().parents[1]
 NAME_PATTERN = re.compile(r"[a-z][a-z0-9_-]{0,30}")
@@ -405,7 +406,7 @@ def _explain(error: ValidationError) -> str:
         elif item["type"] == "missing":
             lines.append(f"{variable} is not set")
         else:
-            given = "(not shown)" if variable.endswith("_TOKEN") else repr(str(item["input"])[:80])
+            given = "(not shown)" if variable.endswith("_TOKEN") else repr(excerpt(str(item["input"]), 80))
             lines.append(f"{variable}={given}: {message}")
     return "\n".join(lines)
 
@@ -423,7 +424,21 @@ def load_settings(**overrides: Any) -> Settings:
     except (SourceError, ValueError) as error:  # unreadable TOML, or JSON expected in a variable
         raise SettingsError(f"the settings cannot be read: {error}. Remedy: correct .env or fleet.toml") from None
     _refuse_unknown_toml_keys()
+    _protect_secrets(settings)
     return settings
+
+
+def _protect_secrets(settings: BaseModel) -> None:
+    """Keep the settings' own secrets, such as the control token, out of everything that this process writes."""
+    for value in dict(settings).values():
+        if isinstance(value, SecretStr):
+            protect(value.get_secret_value())
+        elif isinstance(value, BaseModel):
+            _protect_secrets(value)
+        elif isinstance(value, dict):
+            for section in value.values():
+                if isinstance(section, BaseModel):
+                    _protect_secrets(section)
 
 
 def _refuse_unknown_toml_keys() -> None:

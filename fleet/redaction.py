@@ -9,9 +9,11 @@ import re
 
 MASK = "[key removed]"
 _SHORTEST_SECRET = 8
+_WINDOW = 65_536
 
 _KEY_SHAPES = re.compile(
-    r"""sk-[A-Za-z0-9_-]{8,}            # OpenAI, Anthropic (sk-ant-…) and many compatible ones
+    r"""(?<![A-Za-z0-9])sk-[A-Za-z0-9_-]{8,}  # OpenAI, Anthropic (sk-ant-…) and many compatible ones; no "task-…"
+      | sk-(?=[A-Za-z_-]*[0-9])[A-Za-z0-9_-]{20,}  # one of them behind an escape, such as \\nsk-…
       | AIza[A-Za-z0-9_-]{20,}          # Google
       | gsk_[A-Za-z0-9]{8,}             # Groq
       | (?<=Bearer\ )[A-Za-z0-9._~+/-]{8,}=*
@@ -39,3 +41,9 @@ def redact(text: str) -> str:
     for secret in _protected:
         text = text.replace(secret, MASK)
     return _KEY_SHAPES.sub(MASK, text)
+
+
+def excerpt(text: str, at_most: int) -> str:
+    """The first ``at_most`` characters of ``text`` without keys. They are removed before the text is cut, since a
+    part of a key is not recognised. Only a bounded part of a long text is searched."""
+    return redact(text[: at_most + _WINDOW])[:at_most]

@@ -4,12 +4,12 @@ from collections.abc import Awaitable, Callable
 from dataclasses import asdict, replace
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 from temporalio.client import Client
 
 from fleet.budgets.limits_and_pauses import all_of, budget_status_of, budget_statuses_of, pause, resume, set_limits
 from fleet.budgets.messages import BudgetStatus
+from fleet.cli.console import Console
 from fleet.cli.show import shown
 from fleet.config import Settings
 from fleet.contracts import LimitSettings

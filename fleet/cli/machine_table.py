@@ -8,7 +8,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from fleet.process.logging import harmless
+from fleet.terminal import harmless
 
 Json = dict[str, Any]
 

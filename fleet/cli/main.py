@@ -7,21 +7,23 @@ Each command imports what it needs when it runs: importing everything takes a se
 import asyncio
 import os
 import sys
+import traceback
 from collections.abc import Coroutine
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
+from typer.exceptions import TyperException
 
 from fleet.cli import operator_commands as operating
 from fleet.cli.output import Json, print_json
 from fleet.devstack.simulated_settings import without_proxy
 from fleet.errors import FleetError, SettingsError
 from fleet.exit_codes import EXIT_BAD_SETTINGS, EXIT_FAILED, EXIT_OK
+from fleet.terminal import harmless, write_error, write_line
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
+    from fleet.cli.console import Console
     from fleet.cli.fleet_record import FleetRecord
     from fleet.cli.run import Outcome, Started
 
@@ -42,7 +44,7 @@ def _print_version(wanted: bool) -> None:
     if wanted:
         from importlib.metadata import version
 
-        print(f"assistant-fleet {version('assistant-fleet')}")  # noqa: T201 - what the user asked for
+        write_line(f"assistant-fleet {version('assistant-fleet')}")
         raise typer.Exit
 
 
@@ -87,17 +89,17 @@ def up(
     from fleet.control.supervision.supervisord_home import Home
 
     console = console_for()
-    record = bring_up(UpOptions(port_base, external, real_providers), console.print)
+    record = bring_up(UpOptions(port_base, external, real_providers), console.say)
     show_addresses(console, record)
     if detach:
-        console.print("The fleet is up: `fleet status`, `fleet run TOPIC --project seo-demo`, `fleet down`.")
+        console.say("The fleet is up: `fleet status`, `fleet run TOPIC --project seo-demo`, `fleet down`.")
         return
-    console.print("The fleet is up; Ctrl-C ends it.")
+    console.say("The fleet is up; Ctrl-C ends it.")
     try:
         stay_until_signal(record)
     finally:
-        console.print("ending the fleet ...")
-        take_down(Home.of(settings_for_embedded()), record, say=console.print)
+        console.say("ending the fleet ...")
+        take_down(Home.of(settings_for_embedded()), record, say=console.say)
 
 
 @app.command()
@@ -111,8 +113,8 @@ def down() -> None:
 
     console = console_for()
     home = Home.of(settings_for_embedded())
-    found = take_down(home, FleetRecord.load(home.state), say=console.print)
-    console.print("The fleet has ended." if found else f"No fleet is up in {home.state}: nothing to end.")
+    found = take_down(home, FleetRecord.load(home.state), say=console.say)
+    console.say("The fleet has ended." if found else f"No fleet is up in {home.state}: nothing to end.")
 
 
 @app.command()
@@ -166,7 +168,7 @@ def _show_started(record: "FleetRecord | None", started: "Started", *, as_json: 
         print_json({"workflow_id": started.workflow_id, "run_id": started.run_id, "status": "running"})
         return
     pages = f"{record.ui}/namespaces/{record.namespace}/workflows/" if record and record.ui else ""
-    print(f"started {pages}{started.workflow_id}")  # noqa: T201 - what this command is for
+    write_line(f"started {pages}{started.workflow_id}")
 
 
 def _run(record: "FleetRecord | None", starting: "Coroutine[Any, Any, Started]", console: "Console") -> "Outcome":
@@ -193,15 +195,15 @@ def _show(outcome: "Outcome", record: "FleetRecord | None", console: "Console", 
 
 async def _follow(starting: "Coroutine[Any, Any, Started]", console: "Console") -> "Outcome":
     from fleet.cli.run import follow
-    from fleet.cli.show import progress_on, shown
+    from fleet.cli.show import progress_on
 
     started = await starting
-    console.print(f"pipeline {started.workflow_id}", soft_wrap=True)
+    console.say(f"pipeline {started.workflow_id}")
     try:
         with progress_on(console) as show:
-            return await follow(started, show, lambda text: console.print(shown(text), soft_wrap=True))
+            return await follow(started, show, console.say)
     except asyncio.CancelledError:
-        console.print(f"left {started.workflow_id} running: it goes on without this command", soft_wrap=True)
+        console.say(f"left {started.workflow_id} running: it goes on without this command")
         raise
 
 
@@ -243,24 +245,24 @@ def demo(
 
     console = console_for(stderr=as_json)
     demonstration.forget_own_servers()
-    record = demonstration.demo_up(port_base, console.print)
+    record = demonstration.demo_up(port_base, console.say)
     try:
         show_addresses(console, record)
         settings, _ = find_fleet()
         outcome = _run(record, start_pipeline(settings, demonstration.demo_inputs()), console)
     except BaseException:
-        demonstration.demo_down(record, console.print)
+        demonstration.demo_down(record, console.say)
         raise
     if keep:
-        console.print("The fleet stays up: `fleet status`, `fleet run`, `supervisorctl status`, `fleet down`.")
+        console.say("The fleet stays up: `fleet status`, `fleet run`, `supervisorctl status`, `fleet down`.")
     else:
-        demonstration.demo_down(record, console.print)
+        demonstration.demo_down(record, console.say)
     raise typer.Exit(_show(outcome, record, console, as_json=as_json))
 
 
 def _complain(message: str) -> None:
-    for line in message.splitlines():
-        print(f"fleet: {line}", file=sys.stderr)  # noqa: T201 - what a command says to its user
+    for line in message.split("\n") if message else ():
+        write_error(f"fleet: {line}")
 
 
 def main() -> NoReturn:
@@ -282,9 +284,12 @@ def main() -> NoReturn:
 def _guarded() -> int:
     """The exit status of the command; an error that a user can cause is printed in one line."""
     try:
-        app()
-    except SystemExit as left:
-        return left.code if isinstance(left.code, int) else EXIT_OK if left.code is None else EXIT_FAILED
+        left = app(standalone_mode=False)
+    except SystemExit as ended:
+        return ended.code if isinstance(ended.code, int) else EXIT_OK if ended.code is None else EXIT_FAILED
+    except TyperException as error:
+        _complain(_usage(error))
+        return error.exit_code
     except SettingsError as error:
         _complain(str(error))
         return EXIT_BAD_SETTINGS
@@ -295,4 +300,18 @@ def _guarded() -> int:
         return EXIT_INTERRUPTED
     except BrokenPipeError:
         return EXIT_FAILED
-    return EXIT_OK
+    except Exception:
+        write_error(traceback.format_exc())
+        return EXIT_FAILED
+    return left if isinstance(left, int) else EXIT_OK
+
+
+def _usage(error: TyperException) -> str:
+    """What is wrong with the words of a command, and where they are explained; empty for a command that shows its
+    help if it is given none."""
+    if type(error).__name__ == "NoArgsIsHelpError":
+        return ""
+    context = getattr(error, "ctx", None)
+    words = context.command_path if context is not None else "fleet"
+    said = harmless(error.format_message())
+    return f"{said if said.endswith(('.', '?')) else f'{said}.'} Remedy: see `{words} --help`"

@@ -13,6 +13,7 @@ import typer
 from fleet.cli.output import Json, print_json
 from fleet.errors import OperationError
 from fleet.exit_codes import EXIT_FAILED, EXIT_OK
+from fleet.terminal import write_line
 
 if TYPE_CHECKING:
     from fleet.cli import limits as budgets
@@ -139,7 +140,7 @@ def scale(
     from fleet.cli.show import console_for
 
     settings, _ = find_fleet()
-    scale_and_roll.scale(settings, program, count, console_for().print)
+    scale_and_roll.scale(settings, program, count, console_for().say)
 
 
 @app.command()
@@ -152,7 +153,7 @@ def roll(
     from fleet.cli.show import console_for
 
     settings, _ = find_fleet()
-    scale_and_roll.renew(settings, programs or [], console_for().print)
+    scale_and_roll.renew(settings, programs or [], console_for().say)
 
 
 @app.command()
@@ -161,7 +162,7 @@ def supervise() -> None:
     from fleet.cli import supervise as supervision
     from fleet.cli.show import console_for
 
-    supervision.supervise(console_for().print)
+    supervision.supervise(console_for().say)
 
 
 @app.command()
@@ -169,7 +170,7 @@ def replay(as_json: Json = False) -> None:
     """Replay recorded and open workflows on this release; the exit status is 1 if one cannot continue on it."""
     from fleet.cli import scale_and_roll
     from fleet.cli.find_fleet import find_fleet
-    from fleet.cli.show import console_for, shown
+    from fleet.cli.show import console_for
 
     settings, _ = find_fleet()
     done = asyncio.run(scale_and_roll.replay_all(settings))
@@ -178,8 +179,8 @@ def replay(as_json: Json = False) -> None:
     else:
         console = console_for()
         for name, said in done.failures.items():
-            console.print(f"{shown(name)}: {shown(said)}", soft_wrap=True)
-        console.print(f"{done.count} histories replayed, {len(done.failures)} failed")
+            console.say(f"{name}: {said}")
+        console.say(f"{done.count} histories replayed, {len(done.failures)} failed")
     raise typer.Exit(EXIT_FAILED if done.failures else EXIT_OK)
 
 
@@ -224,7 +225,7 @@ def logs(
         if as_json:
             print_json(record.to_json())
         else:
-            print(record.text, flush=True)  # noqa: T201 - the log line, unchanged
+            write_line(record.text)
 
     found, readers = logbook.past(settings, wanted, None if since is not None else lines)
     for record in found:
@@ -237,7 +238,7 @@ def logs(
 def health(as_json: Json = False) -> None:
     """Ask the control process whether this machine is healthy; the exit status is 1 if it is not."""
     from fleet.cli.find_fleet import find_fleet
-    from fleet.cli.show import console_for, shown
+    from fleet.cli.show import console_for
     from fleet.control.health.readiness import health_check
 
     settings, _ = find_fleet()
@@ -245,5 +246,5 @@ def health(as_json: Json = False) -> None:
     if as_json:
         print_json(found.to_json())
     else:
-        console_for().print("\n".join(map(shown, found.problems)) or "ok", soft_wrap=True)
+        console_for().say("\n".join(found.problems) or "ok")
     raise typer.Exit(EXIT_OK if found else EXIT_FAILED)

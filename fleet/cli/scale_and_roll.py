@@ -1,6 +1,5 @@
 """``fleet scale``, ``fleet roll`` and ``fleet replay``: change this machine's processes, check its release."""
 
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -12,6 +11,7 @@ from fleet.control.supervision.rolling import roll
 from fleet.control.supervision.scaling import operating
 from fleet.control.supervision.scaling import scale as change_count
 from fleet.control.supervision.supervisord_home import Home
+from fleet.terminal import write_error
 
 if TYPE_CHECKING:
     from fleet.control.supervision.replay_check import Replayed
@@ -66,5 +66,5 @@ def _operated(settings: Settings, say: Say) -> Iterator[Machine]:
         with operating(home), interruptible() as interruption:
             yield Machine(home, say, interruption)
     except Interrupted as ended:
-        print(f"fleet: {ended}", file=sys.stderr)  # noqa: T201 - what a command says to its user
+        write_error(f"fleet: {ended}")
         raise SystemExit(ended.status) from None

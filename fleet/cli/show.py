@@ -9,12 +9,12 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from rich import box
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from fleet.cli.console import Console
 from fleet.contracts import AssistantState, Progress, Spent, StageRecord
-from fleet.process.logging import harmless
+from fleet.terminal import harmless, harmless_lines
 
 if TYPE_CHECKING:  # every command loads this module, few load these
     from collections.abc import Iterator
@@ -30,14 +30,14 @@ _FILE_WIDTH = 120
 _SIMULATED = "Written by the provider simulator, not by a model."
 
 
-def shown(text: str) -> str:
-    """One line of text from outside, made harmless for a terminal."""
-    return escape(harmless(text))
+def shown(text: str, at_most: int | None = None) -> str:
+    """One line of text from outside, made harmless for a terminal, without markup, and of that many characters."""
+    return escape(harmless(text, at_most))
 
 
 def shown_lines(text: str) -> str:
     """Text from outside with its line breaks; every other control character is made harmless."""
-    return "\n".join(shown(line) for line in text.splitlines())
+    return escape(harmless_lines(text))
 
 
 def console_for(*, stderr: bool = False) -> Console:
@@ -91,7 +91,7 @@ def _progress_table(progress: Progress) -> Table:
             f"[{_STYLES[assistant.state.value]}]{assistant.state.value}",
             str(assistant.attempt or ""),
             f"{assistant.seconds:.1f}" if assistant.seconds else "",
-            shown(assistant.note[:80]),
+            shown(assistant.note, 80),
         )
     return table
 

@@ -12,15 +12,16 @@ from typing import Any
 from urllib.parse import quote
 
 import httpx
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from fleet.cli.console import Console
 from fleet.cli.machine_table import machines_of, seconds
 from fleet.config import Settings
 from fleet.errors import OperationError
-from fleet.process.logging import harmless
+from fleet.terminal import harmless
 
 EACH_SECONDS = 2.0
 _PIPELINES, _ERRORS = 10, 5
@@ -156,7 +157,7 @@ def _providers(state: Json) -> Table:
             _number(provider["hour"]["failed"]),
             seconds(provider["hour"]["median_seconds"]),
             sparks(provider["series"]["answered"]),
-            harmless(provider["why"])[:80],
+            harmless(provider["why"], 80),
         )
     return table
 
@@ -183,10 +184,10 @@ def _pipelines(state: Json) -> RenderableType:
         done, total = progress.get("done", 0), progress.get("total", 0)
         table.add_row(
             harmless(pipeline["workflow_id"]),
-            harmless(progress.get("topic", ""))[:40],
+            harmless(progress.get("topic", ""), 40),
             f"{'█' * done}{'░' * max(total - done, 0)} {done}/{total}" if total else "",
             seconds(state["at"] - pipeline["started_at"]),
-            harmless(", ".join(progress.get("running", [])))[:40],
+            harmless(", ".join(progress.get("running", [])), 40),
         )
     running = found.get("running", 0)
     more = f", the newest {_PIPELINES} of them" if running > _PIPELINES else ""
@@ -216,7 +217,7 @@ def _errors(state: Json) -> RenderableType:
     lines = [
         f"{error['time'][11:19]} {error['process']} {error['message']}" for error in state["errors"][:_ERRORS]
     ]
-    return Group(*(Text(harmless(line)[:200], "red") for line in lines))
+    return Group(*(Text(harmless(line, 200), "red") for line in lines))
 
 
 def sparks(series: list[float | None]) -> str:

@@ -15,6 +15,7 @@ from fleet.control.supervision.rolling import roll
 from fleet.control.supervision.scaling import operating, scale
 from fleet.control.supervision.supervisord_home import Home
 from fleet.errors import OperationError
+from fleet.terminal import harmless_lines
 
 _SOCKET = "unix://"
 
@@ -49,15 +50,18 @@ class FleetPlugin(ControllerPluginBase):
         home = self._home()
         try:
             with operating(home), interruptible() as interruption:
-                act(Machine(home, self.ctl.output, interruption))
+                act(Machine(home, self._say, interruption))
         except Interrupted as ended:
-            self.ctl.output(f"Error: {ended}")
+            self._say(f"Error: {ended}")
             self.ctl.exitstatus = ended.status
         except OperationError as error:
-            self.ctl.output(f"Error: {error}")
+            self._say(f"Error: {error}")
             self.ctl.exitstatus = 1
         else:
             self.ctl.output("done")
+
+    def _say(self, text: str) -> None:
+        self.ctl.output(harmless_lines(text))
 
     def _home(self) -> Home:
         """The home, with the path that supervisord uses: a home outside the checkout is its own state folder,

@@ -21,6 +21,7 @@ from fleet.errors import FleetError, ProviderError
 from fleet.failures import FailureKind
 from fleet.providers.base import LlmAnswer, LlmRequest, Provider
 from fleet.providers.registry import provider_factory, spec_of
+from fleet.terminal import write_line
 
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 _CALL_SECONDS = 60.0
@@ -180,7 +181,7 @@ def main() -> None:
         endpoints = [endpoint(options.base_url.rstrip("/"), kind) for kind in kinds]
     except ValueError as error:
         parser.error(str(error))
-    failed = asyncio.run(conformance(endpoints, lambda line: print(line, flush=True)))  # noqa: T201
+    failed = asyncio.run(conformance(endpoints, write_line))
     sys.exit(1 if failed else 0)
 
 

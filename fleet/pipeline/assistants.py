@@ -9,6 +9,7 @@ from typing import Any
 
 from fleet.contracts import CSV_KEY, DATE_KEY, PIPELINE_KEYS, TOPIC_KEY, Assistant, ModelChoice
 from fleet.errors import AssistantDamaged, NoAssistants, SettingsError
+from fleet.redaction import excerpt
 
 ProviderName = Callable[[str], str]
 
@@ -101,7 +102,7 @@ class _Row:
     def _checked(self, field: str, value: Any, kind: type) -> Any:
         # bool is an int in Python, but never a valid number in the database.
         if not isinstance(value, kind) or (kind is not bool and isinstance(value, bool)):
-            shown = repr(value)[:40].encode("ascii", "backslashreplace").decode()
+            shown = excerpt(repr(value), 40).encode("ascii", "backslashreplace").decode()
             raise self._damaged(f"{field} is {shown}", f"set {field} to a {_KINDS[kind]} in the database")
         return value
 
@@ -135,13 +136,15 @@ class _Row:
         if value is None:
             return None
         if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
-            shown = repr(value)[:40]
+            shown = excerpt(repr(value), 40)
             raise self._damaged(f"{field} is {shown}", f"set {field} to a number from {low} to {high} or NULL")
         return float(value)
 
     def _max_tokens(self, value: Any) -> int:
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise self._damaged(f"max_tokens is {value!r:.40}", "set max_tokens to a positive number or NULL")
+            raise self._damaged(
+                f"max_tokens is {excerpt(repr(value), 40)}", "set max_tokens to a positive number or NULL"
+            )
         return value
 
     def _provider(self, spelling: str) -> str:
@@ -165,7 +168,9 @@ class _Row:
     def _on_ambiguous(self) -> str | None:
         value = self._entry.get("on_ambiguous")
         if value not in (None, "send", "fail"):
-            raise self._damaged(f"on_ambiguous is {value!r:.40}", "set on_ambiguous to send, fail or NULL")
+            raise self._damaged(
+                f"on_ambiguous is {excerpt(repr(value), 40)}", "set on_ambiguous to send, fail or NULL"
+            )
         return None if value is None else str(value)
 
     def _fallback(self) -> list[ModelChoice]:

@@ -15,6 +15,7 @@ from datetime import date
 from typing import Any
 
 from fleet.errors import InputError
+from fleet.redaction import excerpt
 
 TOPIC_MAX_CHARACTERS = 10_000
 PROJECT_ID_MAX_CHARACTERS = 200
@@ -124,7 +125,7 @@ def _project_id(value: Any) -> str:
     project_id = _text("project_id", value)
     usable = _PROJECT_ID.fullmatch(project_id) and project_id.strip(".")
     if not usable or len(project_id) > PROJECT_ID_MAX_CHARACTERS:
-        shown = project_id[:60]
+        shown = excerpt(project_id, 60)
         raise InputError(
             f"project_id {shown!r} cannot be used. Remedy: pass the project's id from the backend: up to "
             f"{PROJECT_ID_MAX_CHARACTERS} characters, without spaces, slashes, ?, # and %, and not only dots"
@@ -144,8 +145,8 @@ def _current_date(value: Any) -> str:
             raise ValueError(text)
     except ValueError:
         raise InputError(
-            f"current_date {text[:40]!r} is not a valid date. Remedy: write it as YYYY-MM-DD, e.g. 2025-01-31, or "
-            "leave it empty"
+            f"current_date {excerpt(text, 40)!r} is not a valid date. Remedy: write it as YYYY-MM-DD, e.g. "
+            "2025-01-31, or leave it empty"
         ) from None
     return text
 

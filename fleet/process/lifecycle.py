@@ -20,6 +20,7 @@ from fleet.process.liveness import Liveness
 from fleet.process.logging import setup_logging
 from fleet.process.metrics import Metrics
 from fleet.process.process_id import end_with_parent
+from fleet.terminal import write_error
 
 if TYPE_CHECKING:
     from temporalio.runtime import MetricBuffer
@@ -103,7 +104,7 @@ def run_process(program: str, life: Life, metrics_of_sdk: "Callable[[], MetricBu
         buffer = metrics_of_sdk() if metrics_of_sdk is not None else None
         status = asyncio.run(_living(life, settings, name, metrics, buffer))
     except SettingsError as error:
-        print(f"{program}: {error}", file=sys.stderr)  # noqa: T201 - there is no log yet
+        write_error(f"{program}: {error}")  # there is no log yet
         status = EXIT_BAD_SETTINGS
     except FleetError as error:
         logger.error("{}", error)

@@ -7,7 +7,6 @@ rotating file shared by several processes loses lines.
 
 import json
 import logging
-import re
 import sys
 import traceback
 from collections.abc import Callable
@@ -19,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from loguru import logger
 
 from fleet.config import Settings
-from fleet.redaction import redact
+from fleet.terminal import harmless
 
 if TYPE_CHECKING:
     from loguru import Record
@@ -27,8 +26,6 @@ if TYPE_CHECKING:
 #: The context that may be bound to a line; see :func:`context_of`.
 CONTEXT_KEYS = ("workflow_id", "assistant", "provider")
 
-# C0 and C1 controls, line and paragraph separators, and the bidirectional overrides that disguise text.
-_HARMFUL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 CONTINUATION = "    ┆ "
 _FOREIGN_LEVELS = {
     "temporalio.activity": logging.ERROR,
@@ -36,11 +33,6 @@ _FOREIGN_LEVELS = {
     "httpx2": logging.WARNING,
     "uvicorn": logging.WARNING,
 }
-
-
-def harmless(text: str) -> str:
-    """``text`` on one line, with control characters escaped and API keys removed."""
-    return redact(_HARMFUL.sub(lambda match: match.group().encode("unicode_escape").decode("ascii"), text))
 
 
 def context_of(record: "Record") -> dict[str, str]:

@@ -30,6 +30,7 @@ from fleet.process.liveness import Liveness, Unreachable
 from fleet.process.machine_id import identity_on, known_id, machine_id
 from fleet.process.reachability import Reach
 from fleet.process.stop_signals import stop_on_signal
+from fleet.redaction import excerpt
 
 _CONNECT_SECONDS = 10.0
 _FIRST_WAIT_SECONDS, _LONGEST_WAIT_SECONDS = 1.0, 10.0
@@ -67,7 +68,7 @@ async def connect_once(settings: Settings, *, identity: str | None = None, timeo
 def _unreachable(address: str, error: BaseException) -> TemporalUnavailable:
     # The SDK quotes a chain of Rust errors that contains the operating system's message.
     plain = re.search(r'message: "([^"]+)"', str(error))
-    said = plain.group(1) if plain else " ".join(str(error).split())[:160] or type(error).__name__
+    said = plain.group(1) if plain else excerpt(" ".join(str(error).split()), 160) or type(error).__name__
     return TemporalUnavailable(
         f"Temporal server connection failed: {address} ({said}). Remedy: see that the server runs there "
         "(`fleet status`), or set TEMPORAL_HOST"

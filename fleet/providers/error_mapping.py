@@ -17,7 +17,7 @@ from fleet.providers.registry import spec_of
 from fleet.providers.response_bodies import details_of, error_of
 from fleet.providers.retry_after import requested_wait
 from fleet.providers.spec import VendorSpec
-from fleet.redaction import redact
+from fleet.redaction import excerpt
 
 _LONGEST_DETAIL = 300
 
@@ -78,7 +78,7 @@ def failure_kind_of(kind: Kind, status: int, error: Mapping[str, Any]) -> Failur
 def _detail(error: Mapping[str, Any], body: Any) -> str:
     message = error.get("message")
     text = message if isinstance(message, str) and message else str(body or "no message")
-    return redact(" ".join(text.split()))[:_LONGEST_DETAIL].rstrip(".")
+    return excerpt(" ".join(text.split()), _LONGEST_DETAIL).rstrip(".")
 
 
 def answered_with_error(
@@ -89,7 +89,7 @@ def answered_with_error(
         try:
             body = json.loads(body)
         except (ValueError, RecursionError):  # deeply nested JSON raises the latter
-            body = body[:_LONGEST_DETAIL]
+            body = excerpt(body, _LONGEST_DETAIL)
     error = error_of(body)
     lowered = {name.lower(): value for name, value in headers.items()}
     failure_kind, wait = failure_kind_of(kind, status, error), requested_wait(lowered, body)
@@ -125,7 +125,7 @@ def not_answered(provider: str, failure: BaseException) -> ProviderError:
 
 def not_usable(provider: str, failure_kind: FailureKind, detail: str) -> ProviderError:
     """The error for an answer with status 200 that cannot be used."""
-    return ProviderError(failure_kind, provider, redact(" ".join(detail.split()))[:_LONGEST_DETAIL])
+    return ProviderError(failure_kind, provider, excerpt(" ".join(detail.split()), _LONGEST_DETAIL))
 
 
 def not_the_api(provider: str, detail: str) -> ProviderError:

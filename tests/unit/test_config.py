@@ -6,6 +6,8 @@ import pytest
 
 from fleet.config import PROJECT_ROOT, Settings, load_settings
 from fleet.errors import SettingsError
+from fleet.redaction import MASK
+from fleet.terminal import harmless
 
 BACKEND = "http://localhost:8000"
 
@@ -152,3 +154,13 @@ def test_a_wrong_fleet_toml_is_named(text: str, said: str) -> None:
 
 def test_another_state_folder_keeps_its_logs_to_itself(tmp_path: Path) -> None:
     assert settings(state_dir=tmp_path).logs == tmp_path / "logs"
+
+
+def test_the_control_token_is_kept_out_of_everything_that_is_written() -> None:
+    settings(control_token="sixteen-characters-and-more")
+    assert harmless("the token is sixteen-characters-and-more.") == f"the token is {MASK}."
+
+
+def test_a_key_in_a_wrong_setting_is_not_shown_in_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    said = refusal(monkeypatch, LOG_LEVEL="x" * 60 + " sk-abcdefgh12345678abcdefgh12345678")
+    assert "sk-abc" not in said and "LOG_LEVEL" in said

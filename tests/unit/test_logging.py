@@ -8,8 +8,9 @@ import pytest
 from loguru import logger
 
 from fleet.config import Settings, load_settings
-from fleet.process.logging import harmless, setup_logging
+from fleet.process.logging import setup_logging
 from fleet.redaction import protect
+from fleet.terminal import harmless
 
 
 @pytest.fixture

@@ -15,7 +15,7 @@ from loguru import logger
 from fleet.config import Settings
 from fleet.control.machines.other_machines import OtherMachine, Told
 from fleet.errors import FleetError
-from fleet.process.logging import harmless
+from fleet.terminal import harmless
 
 _ANSWER_SECONDS = 3.0
 _MAX_BYTES = 1_000_000
@@ -76,7 +76,7 @@ async def _asked(client: httpx.AsyncClient, machine: OtherMachine, bearer: bytes
         why = str(error)
     else:
         return replace(machine, told=told, version=told.version or machine.version)
-    return replace(machine, why_not=harmless(f"{machine.control_url}: {why}")[:_MAX_TEXT])
+    return replace(machine, why_not=harmless(f"{machine.control_url}: {why}", _MAX_TEXT))
 
 
 async def _answer(client: httpx.AsyncClient, address: str, bearer: bytes) -> bytes:
@@ -124,7 +124,7 @@ def told_by(answer: bytes, machine: str) -> Told:
 
 
 def _text(value: Any) -> str:
-    return harmless(value[:_MAX_TEXT]) if isinstance(value, str) else ""
+    return harmless(value, _MAX_TEXT) if isinstance(value, str) else ""
 
 
 def _seconds(value: Any) -> int | None:

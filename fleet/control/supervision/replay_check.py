@@ -15,6 +15,7 @@ from fleet.contracts import WORKFLOW_TYPE
 from fleet.errors import TemporalUnavailable
 from fleet.pipeline.workflow import AssistantPipelineWorkflow
 from fleet.process.data_converter import data_converter
+from fleet.redaction import excerpt
 
 #: Histories that earlier releases recorded.
 RECORDED = PROJECT_ROOT / "tests" / "workflow" / "histories"
@@ -44,7 +45,7 @@ async def replay(histories: Iterable[WorkflowHistory], into: Replayed) -> None:
         result = await replayer.replay_workflow(history, raise_on_replay_failure=False)
         into.count += 1
         if result.replay_failure is not None:
-            into.failures[history.workflow_id] = " ".join(str(result.replay_failure).split())[:300]
+            into.failures[history.workflow_id] = excerpt(" ".join(str(result.replay_failure).split()), 300)
 
 
 async def replay_open(client: Client, into: Replayed) -> None:

@@ -13,6 +13,7 @@ from fleet.control.health.observer import Observer
 from fleet.control.supervision.machine_processes import Machine
 from fleet.control.supervision.supervisord_home import Home
 from fleet.errors import InputError, OperationError
+from fleet.redaction import excerpt
 
 ACTIONS = ("pause", "resume", "scale", "roll")
 _MAX_WHY = 200
@@ -61,7 +62,7 @@ async def _shut_or_open(settings: Settings, observer: Observer, action: str, ord
     client = await observer.client()
     if client is None:
         raise OperationError("Temporal is away. Remedy: see `fleet status`")
-    why = str(order.get("why") or "paused from the page")[:_MAX_WHY]
+    why = excerpt(str(order.get("why") or "paused from the page"), _MAX_WHY)
     for queue in provider.limits:
         await (pause(client, queue, why) if action == "pause" else resume(client, queue))
     return f"calls of {provider.name} are {'paused' if action == 'pause' else 'dispatched again'}, on all machines"

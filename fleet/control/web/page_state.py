@@ -15,6 +15,7 @@ from fleet.control.logs.log_files import LogRecord
 from fleet.control.web.history import STEP_SECONDS, History
 from fleet.failures import LIMITS
 from fleet.process.metrics import ANSWERED, CUT_OFF
+from fleet.redaction import excerpt
 
 Json = dict[str, Any]
 _BUCKET = "bucket"
@@ -230,7 +231,7 @@ def _error(record: LogRecord) -> Json:
         "time": record.time.isoformat(timespec="milliseconds"),
         "level": record.level,
         "process": record.process,
-        "message": record.message[:500],
+        "message": excerpt(record.message, 500),
         "workflow_id": record.context.get("workflow_id"),
     }
 

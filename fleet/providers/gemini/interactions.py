@@ -22,6 +22,7 @@ from fleet.providers.gemini.answers import TIER_HEADER
 from fleet.providers.model_profiles import profile_of, sampling_of
 from fleet.providers.prices import billed_in, tier_of
 from fleet.providers.response_bodies import count_in, object_answered, object_in, objects_in, text_in
+from fleet.redaction import excerpt
 
 #: The finish reason by status; ``incomplete`` means that the answer was cut off at max_output_tokens.
 _FINISH: dict[str, FinishReason] = {"completed": "stop", "incomplete": "length", "budget_exceeded": "length"}
@@ -61,7 +62,7 @@ class Interactions:
             raise self._error_of(error) from error
         body = object_answered(raw.headers.get("content-type", ""), raw.content)
         if body is None or not text_in(body, "id") or not text_in(body, "status"):
-            raise not_the_api(self._name, raw.text[:120])
+            raise not_the_api(self._name, excerpt(raw.text, 120))
         return Shown(body, raw.headers)
 
     def _error_of(self, failure: Exception) -> ProviderError:

@@ -23,6 +23,7 @@ from fleet.providers.model_profiles import profile_of, sampling_of
 from fleet.providers.openai.spec import SPEC
 from fleet.providers.prices import billed_in, tier_of
 from fleet.providers.response_bodies import count_in, object_answered, object_in, objects_in, text_in
+from fleet.redaction import excerpt
 
 #: The exceptions of a client call; deeply nested JSON raises RecursionError.
 _FAILURES = (openai.APIStatusError, openai.APIConnectionError, ValueError, RecursionError)
@@ -123,14 +124,14 @@ class OpenAIProvider:
         """The JSON object in the answer; raises if the answer is something else."""
         body = object_answered(raw.headers.get("content-type", ""), raw.content)
         if body is None:
-            raise not_the_api(self._settings.name, raw.text[:120])
+            raise not_the_api(self._settings.name, excerpt(raw.text, 120))
         return body
 
     def _response_in(self, raw: httpx2.Response) -> dict[str, Any]:
         """The response in the answer; raises if the answer is something else."""
         response = self._object_in(raw)
         if not text_in(response, "id") or not isinstance(response.get("output"), list):
-            raise not_the_api(self._settings.name, raw.text[:120])
+            raise not_the_api(self._settings.name, excerpt(raw.text, 120))
         return response
 
     def _shown(self, raw: httpx2.Response) -> Shown:
@@ -168,7 +169,7 @@ class OpenAIProvider:
         completion = self._object_in(raw)
         choices = objects_in(completion, "choices")
         if not choices:
-            raise not_the_api(self._settings.name, raw.text[:120])
+            raise not_the_api(self._settings.name, excerpt(raw.text, 120))
         message, usage = object_in(choices[0], "message"), object_in(completion, "usage")
         finish = _FINISH.get(text_in(choices[0], "finish_reason"), "other")
         return LlmAnswer(
