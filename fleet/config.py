@@ -7,8 +7,10 @@ working directory, the defaults below. The four variables that users have always
 and ``[providers.openai]`` in ``fleet.toml``.
 """
 
+import ipaddress
 import re
 import socket
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
@@ -19,6 +21,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    PrivateAttr,
     SecretStr,
     ValidationError,
     model_validator,
@@ -78,6 +81,30 @@ HttpUrl = Annotated[str, AfterValidator(_http_url)]
 HostAndPort = Annotated[str, AfterValidator(_host_and_port)]
 
 
+class PriceSettings(BaseModel):
+    """Prices of a provider's tokens, in US dollars for a million; the price of cached input is that of other input
+    if it is not set."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    input: float = Field(ge=0)
+    output: float = Field(ge=0)
+    cached_input: float | None = Field(None, ge=0)
+
+    @property
+    def free(self) -> bool:
+        """Whether nothing has to be paid."""
+        return not (self.input or self.output or self.cached_input)
+
+
+def _prices(value: Any) -> Any:
+    """A single number, such as 0 for a model of one's own, is the price of all tokens."""
+    if isinstance(value, str):
+        with suppress(ValueError):
+            value = float(value)
+    return {"input": value, "output": value} if isinstance(value, int | float) else value
+
+
 class ModelSettings(BaseModel):
     """Limits of one model, where a provider counts it apart; such a model has a queue and a budget of its own."""
 
@@ -100,6 +127,10 @@ class ProviderSettings(BaseModel):
     keeps the answer for a while. OpenAI's Responses API has such calls, and so has Gemini's Interactions API, by
     google-genai.
     ``concurrency`` is calls in flight per process; ``timeout_seconds`` the deadline of one whole call.
+    ``needs_key`` false: it is called without a key, and none is asked for. ``enabled`` false: the provider is left
+    out; it has no process and no queue. ``simulate`` is for `fleet up`: true sends its calls to the simulator,
+    false to its own address; unset, only a ``base_url`` on a loopback address is used as it is. ``prices`` replace
+    the known ones; one number is the price of all tokens, 0 for a model server of one's own.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -119,6 +150,9 @@ class ProviderSettings(BaseModel):
     sdk: Literal["google-genai", "google-generativeai"] = "google-genai"
     needs_key: bool = True
     background: bool = False
+    enabled: bool = True
+    simulate: bool | None = None
+    prices: Annotated[PriceSettings | None, BeforeValidator(_prices)] = None
 
     @property
     def limits(self) -> dict[str, LimitSettings]:
@@ -133,6 +167,22 @@ class ProviderSettings(BaseModel):
         if model not in self.models:
             return self.queue
         return f"{self.queue}-{re.sub(r'[^A-Za-z0-9_.-]', '_', model)}"
+
+    @property
+    def on_loopback(self) -> bool:
+        """Whether its ``base_url`` is an address of this machine only."""
+        host = urlsplit(self.base_url or "").hostname or ""
+        try:
+            return ipaddress.ip_address(host).is_loopback
+        except ValueError:
+            return host == "localhost" or host.endswith(".localhost")
+
+    @property
+    def costs(self) -> bool:
+        """Whether its calls may have to be paid: not where the prices are 0, nor on this machine without a key."""
+        if self.prices is not None:
+            return not self.prices.free
+        return self.needs_key or not self.on_loopback
 
     @property
     def openai_api(self) -> Literal["responses", "chat"]:
@@ -277,7 +327,8 @@ class Settings(BaseSettings):
     """Address of Temporal's own pages, for links; `fleet up` knows the embedded ones."""
 
     providers: dict[str, ProviderSettings] = Field(default_factory=dict)
-    """One section per provider; openai, anthropic and gemini exist without being named."""
+    """One section per enabled provider; openai, anthropic and gemini exist without being named."""
+    _disabled: frozenset[str] = PrivateAttr(frozenset())
 
     @classmethod
     def settings_customise_sources(
@@ -308,10 +359,17 @@ class Settings(BaseSettings):
         for name, section in sections.items():
             if isinstance(section, dict):
                 section["name"] = name
-                if name in KINDS:
-                    section.setdefault("kind", name)
+                section.setdefault("kind", name if name in KINDS else "openai")
                 section["queue"] = section.get("queue") or llm_queue(name)
         return values | {"providers": sections}
+
+    @model_validator(mode="after")
+    def _leave_out_disabled(self) -> Self:
+        """Nothing of a disabled provider is used, so nothing but its name is kept."""
+        self._disabled = frozenset(name for name, provider in self.providers.items() if not provider.enabled)
+        for name in self._disabled:
+            del self.providers[name]
+        return self
 
     @model_validator(mode="after")
     def _check_together(self) -> Self:
@@ -345,16 +403,31 @@ class Settings(BaseSettings):
         """The section of the provider of that name or alias.
 
         Raises:
-            SettingsError: no such provider is configured.
+            SettingsError: no such provider is configured, or it is disabled.
         """
         known = self.providers.get(PROVIDER_ALIASES.get(name, name))
+        self.refuse_disabled(PROVIDER_ALIASES.get(name, name))
         if known is None:
             raise SettingsError(
                 f"unknown provider {name!r}; configured are {', '.join(sorted(self.providers))}. "
                 f"Remedy: correct the assistant's model_provider, or add the provider with "
-                f"FLEET_PROVIDERS__{name.upper()}__KIND and …__BASE_URL"
+                f"FLEET_PROVIDERS__{name.upper()}__BASE_URL"
             )
         return known
+
+    def refuse_disabled(self, name: str) -> None:
+        """Raise SettingsError if this is the name of a disabled provider."""
+        if name in self._disabled:
+            raise SettingsError(
+                f"provider {name!r} is disabled (FLEET_PROVIDERS__{name.upper()}__ENABLED=false). Remedy: name "
+                f"another one ({', '.join(sorted(self.providers)) or 'none is enabled'}), or remove that setting "
+                "and start the fleet anew"
+            )
+
+    @property
+    def disabled_providers(self) -> list[str]:
+        """The names of the providers that are left out."""
+        return sorted(self._disabled)
 
     @property
     def added_providers(self) -> list[ProviderSettings]:

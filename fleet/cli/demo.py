@@ -35,7 +35,7 @@ def forget_own_servers() -> None:
 
 def demo_up(port_base: int | None, say: Say) -> FleetRecord:
     """Start the demo's fleet, always on the embedded stack with simulated providers."""
-    return bring_up(UpOptions(port_base=port_base), say)
+    return bring_up(UpOptions(port_base=port_base, all_simulated=True), say)
 
 
 def demo_down(record: FleetRecord, say: Say) -> None:

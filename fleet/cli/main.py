@@ -17,6 +17,7 @@ from typer.exceptions import TyperException
 
 from fleet.cli import operator_commands as operating
 from fleet.cli import pipeline_commands as looking_back
+from fleet.cli import provider_commands
 from fleet.cli.output import Json, print_json
 from fleet.devstack.simulated_settings import without_proxy
 from fleet.errors import FleetError, SettingsError
@@ -40,6 +41,7 @@ app = typer.Typer(
 
 app.add_typer(operating.app)
 app.add_typer(looking_back.app)
+app.add_typer(provider_commands.app, name="provider")
 
 
 def _print_version(wanted: bool) -> None:
@@ -79,7 +81,8 @@ def up(
         bool, typer.Option("--external", help="Use the Temporal and backend that the settings name.")
     ] = False,
     real_providers: Annotated[
-        bool, typer.Option("--real-providers", help="Send calls to the providers themselves. They are paid.")
+        bool,
+        typer.Option("--real-providers", help="Send all calls to the providers themselves; they are paid."),
     ] = False,
 ) -> None:
     """Start the fleet, by default on an embedded stack with simulated providers."""
@@ -92,7 +95,7 @@ def up(
 
     console = console_for()
     record = bring_up(UpOptions(port_base, external, real_providers), console.say)
-    show_addresses(console, record)
+    show_addresses(console, record, settings_for_embedded().providers.values())
     if detach:
         console.say("The fleet is up: `fleet status`, `fleet run TOPIC --project seo-demo`, `fleet down`.")
         return
@@ -260,8 +263,8 @@ def demo(
     demonstration.forget_own_servers()
     record = demonstration.demo_up(port_base, console.say)
     try:
-        show_addresses(console, record)
         settings, _ = find_fleet()
+        show_addresses(console, record, settings.providers.values())
         outcome = _run(record, start_pipeline(settings, demonstration.demo_inputs()), console)
     except BaseException:
         demonstration.demo_down(record, console.say)

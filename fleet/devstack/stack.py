@@ -73,7 +73,7 @@ class Stack:
     """Which parts of the stack to run, where they listen, and where they store their files.
 
     The backend holds a simulator's key for each of ``key_providers``; with ``real_keys`` it returns those of its
-    environment instead.
+    environment for all others.
     """
 
     folder: Path
@@ -116,7 +116,8 @@ class Stack:
     def _commands(self) -> dict[str, list[str]]:
         backend = [sys.executable, "-P", "-m", "fleet.devstack.backend", "--port", str(self.ports.backend)]
         backend += ["--database", str(self.folder / "backend.db"), "--seed-sample"]
-        backend += ["--real-keys"] if self.real_keys else ["--key-for", *self.key_providers]
+        backend += ["--real-keys"] if self.real_keys else []
+        backend += ["--key-for", *self.key_providers]
         simulator = [sys.executable, "-P", "-m", "fleet.devstack.simulator", "--port", str(self.ports.simulator)]
         temporal = self._temporal() if "temporal" in self.parts else []
         return {"temporal": temporal, "backend": backend, "simulator": simulator}
