@@ -1,7 +1,8 @@
 """Every setting of the fleet, declared once.
 
 Sources, the first that has a value wins: the environment, a ``.env`` file and a ``fleet.toml`` file in the
-working directory, the defaults below. The four variables that users have always had keep their names
+working directory, for Temporal's address and namespace the configuration of Temporal's own tools
+(fleet/temporal_profile.py), the defaults below. The four variables that users have always had keep their names
 (``TEMPORAL_HOST``, ``TEMPORAL_NAMESPACE``, ``API_BASE_URL``, ``LOG_LEVEL``); all others begin with
 ``FLEET_``. A provider's section is written ``FLEET_PROVIDERS__OPENAI__CONCURRENCY=8`` in the environment
 and ``[providers.openai]`` in ``fleet.toml``.
@@ -13,7 +14,7 @@ import socket
 from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -39,6 +40,7 @@ from pydantic_settings import (
 from fleet.contracts import ASSISTANTS_QUEUE, CONTROL_QUEUE, PIPELINE_QUEUE, LimitSettings, llm_queue
 from fleet.errors import SettingsError
 from fleet.redaction import excerpt, protect
+from fleet.temporal_profile import load_profile
 
 PROJECT_ROOT = Path(__file__).resolve().parents[1]
 NAME_PATTERN = re.compile(r"[a-z][a-z0-9_-]{0,30}")
@@ -52,14 +54,37 @@ KINDS = ["openai", "anthropic", "gemini"]
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 
 
+def _shown(value: object) -> str:
+    """A value for a message: shortened, and without what stands before an @, which may be a password."""
+    _, at, after = str(value).rpartition("@")
+    return f"(not shown)@{excerpt(after, 80)}" if at else excerpt(after, 80)
+
+
+def _has_usable_port(parts: SplitResult) -> bool:
+    try:
+        return parts.port != 0
+    except ValueError:
+        return False
+
+
 def _http_url(value: str) -> str:
     parts = urlsplit(value)
-    if parts.scheme not in ("http", "https") or not parts.netloc:
+    _refuse_user_info(parts.netloc)
+    if parts.scheme not in ("http", "https") or not parts.netloc or not _has_usable_port(parts):
         raise ValueError("must be an address such as http://localhost:8000")
     return value.rstrip("/")
 
 
+def _refuse_user_info(value: str) -> None:
+    if "@" in value:
+        raise ValueError(
+            "no user name and password may stand in an address. Remedy: remove what stands before the @, change "
+            "that password, and use the settings for credentials (docs/security.md)"
+        )
+
+
 def _host_and_port(value: str) -> str:
+    _refuse_user_info(value)
     host, colon, port = value.rpartition(":")
     if not (colon and host and port.isdigit() and 0 < int(port) < 65_536):
         raise ValueError("must be host:port, such as localhost:7233")
@@ -231,9 +256,14 @@ class Settings(BaseSettings):
     )
 
     temporal_host: HostAndPort = Field("localhost:7233", validation_alias="TEMPORAL_HOST")
-    """Address of the Temporal server, host:port."""
+    """Address of the Temporal server, host:port. Wins over the TEMPORAL_ADDRESS of the `temporal` command."""
     temporal_namespace: str = Field("default", min_length=1, validation_alias="TEMPORAL_NAMESPACE")
     """Temporal namespace."""
+    temporal_config: bool = True
+    """Whether the `temporal` command's own configuration is used: TEMPORAL_ADDRESS, TEMPORAL_TLS*,
+    TEMPORAL_API_KEY, TEMPORAL_PROFILE, `temporal.toml`. An embedded Temporal is used without it."""
+    temporal_api_key_file: Path | None = None
+    """File that contains the API key for Temporal; wins over TEMPORAL_API_KEY."""
     api_base_url: HttpUrl = Field(validation_alias="API_BASE_URL")
     """Base address of the Backend API. Required."""
     log_level: Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR"], BeforeValidator(_upper)] = Field(
@@ -329,6 +359,8 @@ class Settings(BaseSettings):
     providers: dict[str, ProviderSettings] = Field(default_factory=dict)
     """One section per enabled provider; openai, anthropic and gemini exist without being named."""
     _disabled: frozenset[str] = PrivateAttr(frozenset())
+
+    _warnings: tuple[str, ...] = PrivateAttr(())
 
     @classmethod
     def settings_customise_sources(
@@ -447,6 +479,11 @@ class Settings(BaseSettings):
         return f"http://{f'[{host}]' if ':' in host else host}:{self.control_port}"
 
     @property
+    def warnings(self) -> tuple[str, ...]:
+        """What is doubtful in them, and what to do: one line each."""
+        return self._warnings
+
+    @property
     def logs(self) -> Path:
         """The folder of the log files."""
         if self.log_dir is not None:
@@ -479,7 +516,7 @@ def _explain(error: ValidationError) -> str:
         elif item["type"] == "missing":
             lines.append(f"{variable} is not set")
         else:
-            given = "(not shown)" if variable.endswith("_TOKEN") else repr(excerpt(str(item["input"]), 80))
+            given = "(not shown)" if variable.endswith("_TOKEN") else repr(_shown(item["input"]))
             lines.append(f"{variable}={given}: {message}")
     return "\n".join(lines)
 
@@ -498,7 +535,40 @@ def load_settings(**overrides: Any) -> Settings:
         raise SettingsError(f"the settings cannot be read: {error}. Remedy: correct .env or fleet.toml") from None
     _refuse_unknown_toml_keys()
     _protect_secrets(settings)
+    return with_temporal_config(settings, warn="TEMPORAL_HOST" not in overrides)
+
+
+def with_temporal_config(settings: Settings, *, warn: bool = True) -> Settings:
+    """The settings with the address and the namespace of Temporal's own configuration, where they have none of
+    their own. ``warn``: a different address there is among the ``warnings``.
+
+    Raises:
+        SettingsError: that configuration is wrong.
+    """
+    if not settings.temporal_config:
+        return settings
+    profile, found = load_profile(), {}
+    given = settings.model_fields_set
+    if profile.address and "temporal_host" not in given:
+        found["temporal_host"] = _address_of_profile(profile.address)
+    if profile.namespace and "temporal_namespace" not in given:
+        found["temporal_namespace"] = profile.namespace
+    settings = settings.model_copy(update=found)
+    if warn and profile.address and profile.address != settings.temporal_host:
+        settings._warnings += (
+            f"TEMPORAL_HOST={settings.temporal_host} wins over TEMPORAL_ADDRESS={_shown(profile.address)}. "
+            "Remedy: unset TEMPORAL_HOST, or set both to the same address; or FLEET_TEMPORAL_CONFIG=false",
+        )
     return settings
+
+
+def _address_of_profile(address: str) -> str:
+    try:
+        return _host_and_port(address)
+    except ValueError as error:
+        raise SettingsError(
+            f"TEMPORAL_ADDRESS={_shown(address)}: {error}. Remedy: correct it in the environment or temporal.toml"
+        ) from None
 
 
 def _protect_secrets(settings: BaseModel) -> None:

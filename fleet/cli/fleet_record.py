@@ -69,6 +69,11 @@ class FleetRecord:
         """The processes that still run."""
         return [process for process in self.processes if process.alive]
 
+    @property
+    def embedded(self) -> bool:
+        """Whether its Temporal is the embedded one, which has neither TLS nor keys."""
+        return self.ui is not None
+
     def overrides(self) -> dict[str, Any]:
         """The settings that reach this fleet."""
         port = int(self.control.rpartition(":")[2])
@@ -77,4 +82,4 @@ class FleetRecord:
             "TEMPORAL_NAMESPACE": self.namespace,
             "API_BASE_URL": self.backend,
             "control_port": port,
-        }
+        } | ({"temporal_config": False} if self.embedded else {})

@@ -20,7 +20,7 @@ from fleet.control.pipelines.sent import Sent, sent_to
 from fleet.control.pipelines.story import story_of
 from fleet.control.web.pipeline_detail import detail_of
 from fleet.errors import InputError, OperationError
-from fleet.process.runtime import connect_once
+from fleet.process.temporal_connection import connect_once
 
 _STYLES = {
     "running": "cyan",

@@ -46,7 +46,7 @@ from fleet.control.pipelines.story import unknown_pipeline
 from fleet.errors import InputError, OperationError, TemporalUnavailable
 from fleet.pipeline.inputs import PipelineInputs, validate_inputs
 from fleet.pipeline.past_runs import beginning_of
-from fleet.process.runtime import connect_once
+from fleet.process.temporal_connection import connect_once
 
 _LOOK_SECONDS = 0.5
 _QUERY_SECONDS = 5.0

@@ -40,7 +40,7 @@ async def replay_all(settings: Settings) -> "Replayed":
     """
     # Imported here: the other commands do not use Temporal, whose SDK takes longer to load than they take to run.
     from fleet.control.supervision.replay_check import Replayed, recorded, replay, replay_open
-    from fleet.process.runtime import connect_once
+    from fleet.process.temporal_connection import connect_once
 
     done = Replayed()
     await replay(recorded(), done)

@@ -22,11 +22,11 @@ from fleet.control.supervision.supervisord_client import Supervisor, SupervisorA
 from fleet.control.supervision.supervisord_home import Home
 from fleet.devstack.backend.keys import key_variables, real_key
 from fleet.devstack.detached_processes import ProcessRecord, spawn
-from fleet.devstack.simulated_settings import is_simulated, simulated_providers
+from fleet.devstack.simulated_settings import is_simulated, simulated_providers, without_temporal
 from fleet.devstack.stack import Ports, Stack, refuse_taken_ports
 from fleet.errors import OperationError
 from fleet.execution.backend_client import Backend
-from fleet.process.runtime import connect_once
+from fleet.process.temporal_connection import connect_once
 
 _READY_SECONDS = 120.0
 _POLL_SECONDS = 0.4
@@ -59,6 +59,8 @@ def bring_up(options: UpOptions, say: Say) -> FleetRecord:
         TemporalUnavailable, BackendError: with ``external``, a server does not answer.
     """
     settings = load_settings() if options.external else settings_for_embedded()
+    for warning in settings.warnings:
+        say(warning)
     home = Home.of(settings)
     home.prepare()
     with _alone(home):
@@ -176,8 +178,10 @@ def _start(stack: Stack, options: UpOptions, settings: Settings, home: Home, say
 
 
 def _environment(settings: Settings, home: Home, record: FleetRecord) -> dict[str, str]:
-    """The environment of supervisord and its processes: the user's, overridden by this fleet's addresses."""
-    environment = dict(os.environ) | {
+    """The environment of supervisord and its processes: the user's, overridden by this fleet's addresses; with an
+    embedded Temporal without what is meant for another one."""
+    own = without_temporal(os.environ) if record.embedded else dict(os.environ)
+    environment = own | {
         "TEMPORAL_HOST": record.temporal,
         "TEMPORAL_NAMESPACE": record.namespace,
         "API_BASE_URL": record.backend,
@@ -185,7 +189,7 @@ def _environment(settings: Settings, home: Home, record: FleetRecord) -> dict[st
         "FLEET_CONTROL_PORT": record.control.rpartition(":")[2],
     }
     if record.ui is not None:
-        environment["FLEET_TEMPORAL_UI"] = record.ui
+        environment |= {"FLEET_TEMPORAL_UI": record.ui, "FLEET_TEMPORAL_CONFIG": "false"}
     if record.simulator is not None:
         simulated = (settings.provider(name) for name in record.simulated)
         environment |= simulated_providers(record.simulator, simulated)

@@ -31,6 +31,12 @@ def simulated_providers(simulator: str, providers: "Iterable[ProviderSettings]")
     return variables
 
 
+def without_temporal(environment: Mapping[str, str]) -> dict[str, str]:
+    """The environment without the variables of Temporal's own tools: an embedded server and its fleet need none of
+    them, and must not reach another server by them."""
+    return {name: value for name, value in environment.items() if not name.startswith("TEMPORAL_")}
+
+
 def without_proxy(environment: Mapping[str, str]) -> dict[str, str]:
     """Variables that exempt loopback addresses from a proxy that the environment names."""
     return {name: ",".join(filter(None, (environment.get(name), _LOOPBACK))) for name in ("NO_PROXY", "no_proxy")}

@@ -3,6 +3,7 @@
 A restart of supervisord must not end the Temporal server, so nothing here is supervised.
 """
 
+import os
 import shutil
 import socket
 import sys
@@ -15,6 +16,7 @@ import httpx
 
 from fleet.config import KINDS
 from fleet.devstack.detached_processes import ProcessRecord, end_processes, spawn
+from fleet.devstack.simulated_settings import without_temporal
 from fleet.errors import OperationError
 
 ALL_PARTS = frozenset({"temporal", "backend", "simulator"})
@@ -102,7 +104,7 @@ class Stack:
         records: list[ProcessRecord] = []
         try:
             for name, command in commands.items():
-                records.append(spawn(name, command, self._log(name)))
+                records.append(spawn(name, command, self._log(name), without_temporal(os.environ)))
             for record in records:
                 self._wait_ready(record)
         except BaseException:

@@ -215,3 +215,23 @@ def test_the_control_token_is_kept_out_of_everything_that_is_written() -> None:
 def test_a_key_in_a_wrong_setting_is_not_shown_in_part(monkeypatch: pytest.MonkeyPatch) -> None:
     said = refusal(monkeypatch, LOG_LEVEL="x" * 60 + " sk-abcdefgh12345678abcdefgh12345678")
     assert "sk-abc" not in said and "LOG_LEVEL" in said
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("API_BASE_URL", "https://fleet:hunter2@backend.example"),
+        ("API_BASE_URL", "https://fleet:hunter2/x@backend.example"),
+        ("TEMPORAL_HOST", "fleet:hunter2@temporal.example:7233"),
+        ("TEMPORAL_ADDRESS", "fleet:hunter2@temporal.example:7233"),
+        ("FLEET_CONTROL_URL", "http://hunter2@vm1.example:8020"),
+        ("FLEET_TEMPORAL_UI", "https://fleet:hunter2@ui.example"),
+        ("FLEET_PROVIDERS__OPENAI__BASE_URL", "https://fleet:hunter2@proxy.example/v1"),
+    ],
+)
+def test_credentials_in_an_address_are_refused_and_not_shown(
+    monkeypatch: pytest.MonkeyPatch, variable: str, value: str
+) -> None:
+    message = refusal(monkeypatch, **{variable: value})
+    assert variable in message and f"(not shown)@{value.rpartition('@')[2]}" in message
+    assert "hunter2" not in message

@@ -18,11 +18,12 @@ from fleet.budgets.limits_and_pauses import budget_status_of
 from fleet.budgets.messages import BudgetStatus
 from fleet.budgets.queue_client import QueueRate, queue_rate
 from fleet.config import Settings
+from fleet.control.health.doctor.certificates import certificate_checks
 from fleet.control.health.doctor.check import NOT_SET, Check, from_error, unseen
 from fleet.control.health.doctor.pipelines import pipeline_checks
 from fleet.errors import FleetError
 from fleet.execution.backend_client import Backend
-from fleet.process.runtime import connect_once
+from fleet.process.temporal_connection import connect_once
 
 _MAX_SKEW_SECONDS = 5.0
 _TIME_ERROR = 5
@@ -32,7 +33,9 @@ _RPC = timedelta(seconds=5)
 async def server_checks(settings: Settings) -> list[Check]:
     """One check for each thing that the servers are asked for."""
     async with Backend.from_settings(settings) as backend:
-        found = await asyncio.gather(_temporal(settings, backend), _backend(settings, backend))
+        found = await asyncio.gather(
+            _temporal(settings, backend), certificate_checks(settings), _backend(settings, backend)
+        )
     return [check for checks in found for check in checks]
 
 

@@ -25,12 +25,15 @@ _COMPARED: Mapping[str, Callable[[tuple[int, ...], tuple[int, ...]], bool]] = {
 }
 #: Variables of the scripts, which are not settings of the fleet.
 _OTHERS = {"FLEET_UPDATE_PATIENCE_SECONDS"}
-_ADDRESSES = ("API_BASE_URL", "TEMPORAL_HOST", "TEMPORAL_NAMESPACE")
+_ADDRESSES = ("API_BASE_URL", "TEMPORAL_HOST", "TEMPORAL_ADDRESS", "TEMPORAL_NAMESPACE")
 
 
-def environment_checks(wrong: Sequence[str]) -> Iterator[Check]:
-    """Check settings and packages: one line for each thing that is wrong, or one line in all."""
+def environment_checks(wrong: Sequence[str], doubtful: Sequence[str] = ()) -> Iterator[Check]:
+    """Check settings and packages: one line for each thing that is wrong or doubtful, or one line in all."""
     yield from _settings(wrong)
+    for warning in doubtful:
+        says, _, remedy = warning.partition(" Remedy: ")
+        yield Check("environment", True, says, remedy)
     yield _python()
     yield from _packages()
 
