@@ -118,7 +118,8 @@ class Opening:
 
 @dataclass(frozen=True)
 class LimitStatus:
-    """One limit as the budget sees it. ``others_per_minute`` is the external usage: what others take of it."""
+    """One limit as the budget sees it. ``others_per_minute`` is what the rate leaves to others: an estimate, which
+    is above 0 for a while after a change of load."""
 
     what: str
     per_minute: float

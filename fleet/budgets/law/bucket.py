@@ -10,6 +10,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from fleet.budgets.law.external_usage import ExternalUsage
+
 _RESERVE_SECONDS = 1.75
 _MAX_BOOST_SECONDS = 2.0
 _BOOST_STEP_SECONDS = 0.5
@@ -48,7 +50,7 @@ _LEARNED_GROWTH, _GROWTH_CALLS = 0.01, 5.0
 @dataclass(slots=True)
 class Bucket:
     """One limit. ``refill`` and ``foreign`` are units per second, ``level`` is units at the time ``at`` (seconds).
-    ``foreign`` is the external usage.
+    ``foreign`` is the external usage that the rate allows for; ``others`` is what is certain of it.
 
     ``measured``: headers report it. ``capped``: the operator's limit is below the provider's, so headers can only
     lower the level. ``learned``: the limit itself is only known from refusals. ``unsure``: the level is not
@@ -76,6 +78,7 @@ class Bucket:
     refused_at: float | None = None
     spent: list[list[float]] = field(default_factory=list)
     unheard: float = 0.0
+    others: ExternalUsage = field(default_factory=ExternalUsage)
 
     @property
     def reserve(self) -> float:
@@ -207,6 +210,7 @@ class Bucket:
         self.read_at = moment
         self.capacity = max(self.capacity or 0.0, remaining)
         self.measured = True
+        self._balance(moment, remaining)
         carried = self._carried(remaining, moment, self.capacity) + unheard
         if self.capped and carried > self.level:
             # Headers do not know the operator's limit, so they do not raise the level.
@@ -232,6 +236,13 @@ class Bucket:
                 # A full bucket cannot show that others take less.
                 self.foreign *= 0.5 ** (elapsed / _FULL_HALF_LIFE_SECONDS)
         self.observed_at = self.at
+
+    def _balance(self, moment: float, remaining: float) -> None:
+        if self.capped or self.learned or self.capacity is None:
+            self.others.forget()  # the refill is not the provider's
+            return
+        self.others.observe(moment, remaining, self.refill, self.capacity, self.largest_cost)
+        self.others.balance(self.at, self.refill, self.spent, self.largest_cost)
 
     def refuse(self, wait_seconds: float | None, *, whole: float | None = None) -> None:
         """A call was refused because of this limit: not enough is left for one call.
@@ -272,11 +283,13 @@ class Bucket:
             self.capacity = max((self.capacity + self.mean_cost) * refill / self.refill - self.mean_cost, 0.0)
             self.most_reserve = 0.5 * self.capacity
         self.foreign *= refill / self.refill
+        self.others.forget()
         self.refill = refill
         self.settle()
 
     def rest(self) -> None:
         """No reports came for a while: the level must be measured again before it is trusted."""
         self.unsure = True
+        self.others.forget()
         if not self.measured:
             self.level = min(self.level, 0.0)

@@ -67,6 +67,6 @@ def _why(budget: Budget) -> str:
     if not budget.buckets:
         return "no limit known"
     what = min(budget.buckets, key=lambda name: budget.buckets[name].rate())
-    others = budget.buckets[what].foreign / budget.buckets[what].refill
-    taken = f", {others:.0%} of it taken by others" if others > _WORTH_TELLING else ""
+    others = budget.buckets[what].others.share
+    taken = f", about {others:.0%} of it taken by others" if others > _WORTH_TELLING else ""
     return f"limit of {what.replace('_', ' ')}{taken}"
