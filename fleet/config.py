@@ -1,20 +1,19 @@
 """Every setting of the fleet, declared once.
 
 Sources, the first that has a value wins: the environment, a ``.env`` file and a ``fleet.toml`` file in the
-working directory, for Temporal's address and namespace the configuration of Temporal's own tools
-(fleet/temporal_profile.py), the defaults below. The four variables that users have always had keep their names
+working directory, the defaults below. The four variables that users have always had keep their names
 (``TEMPORAL_HOST``, ``TEMPORAL_NAMESPACE``, ``API_BASE_URL``, ``LOG_LEVEL``); all others begin with
 ``FLEET_``. A provider's section is written ``FLEET_PROVIDERS__OPENAI__CONCURRENCY=8`` in the environment
 and ``[providers.openai]`` in ``fleet.toml``.
 """
 
-import ipaddress
+import difflib
 import re
 import socket
-from contextlib import suppress
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -22,7 +21,6 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
-    PrivateAttr,
     SecretStr,
     ValidationError,
     model_validator,
@@ -40,7 +38,6 @@ from pydantic_settings import (
 from fleet.contracts import ASSISTANTS_QUEUE, CONTROL_QUEUE, PIPELINE_QUEUE, LimitSettings, llm_queue
 from fleet.errors import SettingsError
 from fleet.redaction import excerpt, protect
-from fleet.temporal_profile import load_profile
 
 PROJECT_ROOT = Path(__file__).resolve().parents[1]
 NAME_PATTERN = re.compile(r"[a-z][a-z0-9_-]{0,30}")
@@ -54,37 +51,14 @@ KINDS = ["openai", "anthropic", "gemini"]
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 
 
-def _shown(value: object) -> str:
-    """A value for a message: shortened, and without what stands before an @, which may be a password."""
-    _, at, after = str(value).rpartition("@")
-    return f"(not shown)@{excerpt(after, 80)}" if at else excerpt(after, 80)
-
-
-def _has_usable_port(parts: SplitResult) -> bool:
-    try:
-        return parts.port != 0
-    except ValueError:
-        return False
-
-
 def _http_url(value: str) -> str:
     parts = urlsplit(value)
-    _refuse_user_info(parts.netloc)
-    if parts.scheme not in ("http", "https") or not parts.netloc or not _has_usable_port(parts):
+    if parts.scheme not in ("http", "https") or not parts.netloc:
         raise ValueError("must be an address such as http://localhost:8000")
     return value.rstrip("/")
 
 
-def _refuse_user_info(value: str) -> None:
-    if "@" in value:
-        raise ValueError(
-            "no user name and password may stand in an address. Remedy: remove what stands before the @, change "
-            "that password, and use the settings for credentials (docs/security.md)"
-        )
-
-
 def _host_and_port(value: str) -> str:
-    _refuse_user_info(value)
     host, colon, port = value.rpartition(":")
     if not (colon and host and port.isdigit() and 0 < int(port) < 65_536):
         raise ValueError("must be host:port, such as localhost:7233")
@@ -104,30 +78,6 @@ def _kind(value: str) -> str:
 Kind = Annotated[str, AfterValidator(_kind)]
 HttpUrl = Annotated[str, AfterValidator(_http_url)]
 HostAndPort = Annotated[str, AfterValidator(_host_and_port)]
-
-
-class PriceSettings(BaseModel):
-    """Prices of a provider's tokens, in US dollars for a million; the price of cached input is that of other input
-    if it is not set."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-    input: float = Field(ge=0)
-    output: float = Field(ge=0)
-    cached_input: float | None = Field(None, ge=0)
-
-    @property
-    def free(self) -> bool:
-        """Whether nothing has to be paid."""
-        return not (self.input or self.output or self.cached_input)
-
-
-def _prices(value: Any) -> Any:
-    """A single number, such as 0 for a model of one's own, is the price of all tokens."""
-    if isinstance(value, str):
-        with suppress(ValueError):
-            value = float(value)
-    return {"input": value, "output": value} if isinstance(value, int | float) else value
 
 
 class ModelSettings(BaseModel):
@@ -152,10 +102,6 @@ class ProviderSettings(BaseModel):
     keeps the answer for a while. OpenAI's Responses API has such calls, and so has Gemini's Interactions API, by
     google-genai.
     ``concurrency`` is calls in flight per process; ``timeout_seconds`` the deadline of one whole call.
-    ``needs_key`` false: it is called without a key, and none is asked for. ``enabled`` false: the provider is left
-    out; it has no process and no queue. ``simulate`` is for `fleet up`: true sends its calls to the simulator,
-    false to its own address; unset, only a ``base_url`` on a loopback address is used as it is. ``prices`` replace
-    the known ones; one number is the price of all tokens, 0 for a model server of one's own.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -175,9 +121,6 @@ class ProviderSettings(BaseModel):
     sdk: Literal["google-genai", "google-generativeai"] = "google-genai"
     needs_key: bool = True
     background: bool = False
-    enabled: bool = True
-    simulate: bool | None = None
-    prices: Annotated[PriceSettings | None, BeforeValidator(_prices)] = None
 
     @property
     def limits(self) -> dict[str, LimitSettings]:
@@ -192,22 +135,6 @@ class ProviderSettings(BaseModel):
         if model not in self.models:
             return self.queue
         return f"{self.queue}-{re.sub(r'[^A-Za-z0-9_.-]', '_', model)}"
-
-    @property
-    def on_loopback(self) -> bool:
-        """Whether its ``base_url`` is an address of this machine only."""
-        host = urlsplit(self.base_url or "").hostname or ""
-        try:
-            return ipaddress.ip_address(host).is_loopback
-        except ValueError:
-            return host == "localhost" or host.endswith(".localhost")
-
-    @property
-    def costs(self) -> bool:
-        """Whether its calls may have to be paid: not where the prices are 0, nor on this machine without a key."""
-        if self.prices is not None:
-            return not self.prices.free
-        return self.needs_key or not self.on_loopback
 
     @property
     def openai_api(self) -> Literal["responses", "chat"]:
@@ -256,37 +183,33 @@ class Settings(BaseSettings):
     )
 
     temporal_host: HostAndPort = Field("localhost:7233", validation_alias="TEMPORAL_HOST")
-    """Address of the Temporal server, host:port. Wins over the TEMPORAL_ADDRESS of the `temporal` command."""
+    """Address of the Temporal server, host:port."""
     temporal_namespace: str = Field("default", min_length=1, validation_alias="TEMPORAL_NAMESPACE")
     """Temporal namespace."""
-    temporal_config: bool = True
-    """Whether the `temporal` command's own configuration is used: TEMPORAL_ADDRESS, TEMPORAL_TLS*,
-    TEMPORAL_API_KEY, TEMPORAL_PROFILE, `temporal.toml`. An embedded Temporal is used without it."""
-    temporal_api_key_file: Path | None = None
-    """File that contains the API key for Temporal; wins over TEMPORAL_API_KEY."""
     api_base_url: HttpUrl = Field(validation_alias="API_BASE_URL")
     """Base address of the Backend API. Required."""
     log_level: Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR"], BeforeValidator(_upper)] = Field(
         "INFO", validation_alias="LOG_LEVEL"
     )
-    """Least level that is logged; DEBUG adds the assistants' inputs and outputs."""
+    """Lowest level that is logged; DEBUG adds the assistants' inputs and outputs."""
 
     log_format: Literal["text", "json"] = "text"
-    """Form of the log files: for people or for machines."""
+    """Format of the log files: `text` for people, `json` for machines."""
     log_dir: Path | None = None
-    """Folder of the log files; unset: `logs` beside the default state folder, else `<state>/logs`."""
+    """Folder of the log files; if unset: `logs` beside the default state folder, or `<state>/logs` for another
+    one."""
     log_rotation_mb: float = Field(10.0, gt=0, le=10_000)
     """Size in MB at which a log file is rotated."""
     log_backups: int = Field(5, ge=1, le=1000)
     """Rotated log files that are kept per process."""
 
     state_dir: Path = PROJECT_ROOT / "state"
-    """Folder of all that a fleet writes beside its logs: socket, programs.d, the embedded stack's data."""
+    """Folder for everything that a fleet writes except its logs: socket, programs.d, the embedded stack's data."""
 
     activity_timeout_seconds: Seconds = 600.0
-    """Longest time of one attempt of an assistant."""
+    """Maximum duration of one attempt of an assistant."""
     heartbeat_timeout_seconds: Seconds = 180.0
-    """Silence after which Temporal takes a worker for dead."""
+    """Time without a heartbeat after which Temporal considers a worker dead."""
     heartbeat_interval_seconds: Seconds = 30.0
     """Time between heartbeats during a call; must be at most half of the heartbeat timeout."""
     max_attempts: int = Field(3, ge=1, le=100)
@@ -294,73 +217,73 @@ class Settings(BaseSettings):
     max_lost_workers: int = Field(10, ge=1, le=1000)
     """Dead workers after which an assistant fails for good."""
     attempt_spacing_seconds: float = Field(40.0, ge=0, le=3600)
-    """Failures like an outage's (5xx, lost connections) within so long of a counted one belong to its attempt."""
+    """Failures as in an outage (5xx, lost connections) within this time after a counted one belong to its
+    attempt."""
     retry_initial_seconds: Seconds = 1.0
     """Wait before the second attempt."""
     backoff_coefficient: float = Field(2.0, ge=1.0, le=10.0)
     """Factor by which each further wait grows."""
     retry_max_seconds: Seconds = 60.0
-    """Longest wait between attempts. A call whose provider asks for more is looked at again by then, and held."""
+    """Maximum wait between attempts. If a provider asks for a longer one, its call is checked again after this
+    time and waits on."""
 
     default_temperature: float = Field(0.7, ge=0.0, le=2.0)
-    """Temperature of an assistant that has none of its own."""
+    """Temperature of an assistant that sets none."""
     default_max_tokens: int | None = Field(None, ge=1)
-    """Largest answer of an assistant that sets none; unset: unlimited, the model's own maximum."""
+    """Maximum output tokens of an assistant that sets none; if unset, the model's own maximum."""
 
     fallback_after_seconds: Seconds = 60.0
     """How long an assistant with a `fallback` waits to be started before it moves to the next provider's queue."""
 
     backend_timeout_seconds: Seconds = 10.0
-    """Deadline of one call to the Backend API."""
+    """Timeout of one call to the Backend API."""
     backend_patience_seconds: Seconds = 900.0
-    """How long a pipeline waits for a Backend API that is away before it fails."""
+    """How long a pipeline waits for an unreachable Backend API before it fails."""
     api_key_cache_seconds: float = Field(60.0, ge=0, le=3600)
-    """How long an API key is kept in memory before it is fetched anew."""
+    """How long an API key is kept in memory before it is fetched again."""
 
     drain_seconds: Seconds = 600.0
-    """Longest time that a worker finishes its calls after SIGTERM; stopwaitsecs (630) must stay above it."""
+    """Maximum time for a worker to finish its calls after SIGTERM; stopwaitsecs (630) must stay above it."""
     pipeline_concurrency: int = Field(100, ge=2, le=10_000)
-    """Workflow tasks that one pipeline process works on at once."""
+    """Workflow tasks that one pipeline process handles at the same time."""
     assistants_concurrency: int = Field(20, ge=1, le=1000)
-    """Assistant loads that one assistants process works on at once."""
+    """Loads of assistants that one assistants process handles at the same time."""
 
     on_ambiguous: Literal["send", "fail"] = "send"
-    """What becomes of a call that was or may have been paid and gave no usable answer: sent again and counted, or
-    failed for good.
-    An assistant's own `on_ambiguous` wins."""
+    """What happens to a call that was or may have been paid and gave no usable answer: it is sent again and
+    counted (`send`), or fails for good (`fail`). An assistant's own `on_ambiguous` wins."""
     other_machine_seconds: float = Field(60.0, ge=0, le=3600)
-    """How long the answer of a call that another machine may have sent is waited for, before that counts as a call
+    """How long to wait for the answer of a call that another machine may have sent. After that it counts as a call
     that may have been paid."""
     journal_keep_days: float = Field(7.0, gt=0, le=365)
-    """How long the journal keeps what calls were answered with."""
+    """How many days the journal keeps answers."""
     journal_max_mb: float = Field(500.0, ge=20, le=1_000_000)
-    """Size of one provider's journal on one host; the oldest calls that no pipeline needs any more make room."""
+    """Maximum size of one provider's journal on one host; the oldest calls that no pipeline needs are removed
+    first."""
 
     loop_blocked_seconds: Seconds = 30.0
-    """How long an event loop may be blocked before its process ends, to be started anew."""
+    """How long an event loop may be blocked before its process ends and is started again."""
 
     metrics: bool = True
     """Whether the processes count what they do, for `/metrics` and the page."""
     metrics_by_project: bool = False
-    """Whether costs are counted by project too; a metric then bears the projects' names."""
+    """Whether costs are also counted by project; a metric then has the projects' names as a label."""
 
     control_host: str = "127.0.0.1"
     """Address that the control process listens on."""
     control_port: int = Field(8020, ge=1, le=65_535)
     """Port that the control process listens on."""
     control_token: SecretStr | None = Field(None, min_length=16)
-    """Whoever knows it may pause, resume, scale and roll on the control process's page; unset: nobody may."""
+    """Token that allows pausing, resuming, scaling and rolling on the control process's page; if unset, the page
+    only shows."""
     control_url: HttpUrl | None = None
-    """Where the fleet's other machines ask this one how it is; unset: FLEET_CONTROL_HOST, or the host name if that
-    is 0.0.0.0, and nowhere if it is a loopback address."""
+    """Address at which other machines ask this one for its status; if unset: FLEET_CONTROL_HOST, the host name
+    if that is 0.0.0.0, or none if it is a loopback address."""
     temporal_ui: HttpUrl | None = None
-    """Address of Temporal's own pages, for links; `fleet up` knows the embedded ones."""
+    """Address of the Temporal UI, for links; `fleet up` sets it for the embedded one."""
 
     providers: dict[str, ProviderSettings] = Field(default_factory=dict)
-    """One section per enabled provider; openai, anthropic and gemini exist without being named."""
-    _disabled: frozenset[str] = PrivateAttr(frozenset())
-
-    _warnings: tuple[str, ...] = PrivateAttr(())
+    """One section per provider; openai, anthropic and gemini exist by default."""
 
     @classmethod
     def settings_customise_sources(
@@ -391,17 +314,10 @@ class Settings(BaseSettings):
         for name, section in sections.items():
             if isinstance(section, dict):
                 section["name"] = name
-                section.setdefault("kind", name if name in KINDS else "openai")
+                if name in KINDS:
+                    section.setdefault("kind", name)
                 section["queue"] = section.get("queue") or llm_queue(name)
         return values | {"providers": sections}
-
-    @model_validator(mode="after")
-    def _leave_out_disabled(self) -> Self:
-        """Nothing of a disabled provider is used, so nothing but its name is kept."""
-        self._disabled = frozenset(name for name, provider in self.providers.items() if not provider.enabled)
-        for name in self._disabled:
-            del self.providers[name]
-        return self
 
     @model_validator(mode="after")
     def _check_together(self) -> Self:
@@ -435,31 +351,17 @@ class Settings(BaseSettings):
         """The section of the provider of that name or alias.
 
         Raises:
-            SettingsError: no such provider is configured, or it is disabled.
+            SettingsError: no such provider is configured.
         """
         known = self.providers.get(PROVIDER_ALIASES.get(name, name))
-        self.refuse_disabled(PROVIDER_ALIASES.get(name, name))
         if known is None:
+            variables = f"FLEET_PROVIDERS__{name.upper()}__KIND"
+            variables += f"={name}" if name in KINDS else " and …__BASE_URL"
             raise SettingsError(
-                f"unknown provider {name!r}; configured are {', '.join(sorted(self.providers))}. "
-                f"Remedy: correct the assistant's model_provider, or add the provider with "
-                f"FLEET_PROVIDERS__{name.upper()}__BASE_URL"
+                f"unknown provider {name!r}; configured are {', '.join(sorted(self.providers))}. Remedy: correct "
+                f"the assistant's model_provider, or add the provider with {variables}"
             )
         return known
-
-    def refuse_disabled(self, name: str) -> None:
-        """Raise SettingsError if this is the name of a disabled provider."""
-        if name in self._disabled:
-            raise SettingsError(
-                f"provider {name!r} is disabled (FLEET_PROVIDERS__{name.upper()}__ENABLED=false). Remedy: name "
-                f"another one ({', '.join(sorted(self.providers)) or 'none is enabled'}), or remove that setting "
-                "and start the fleet anew"
-            )
-
-    @property
-    def disabled_providers(self) -> list[str]:
-        """The names of the providers that are left out."""
-        return sorted(self._disabled)
 
     @property
     def added_providers(self) -> list[ProviderSettings]:
@@ -479,11 +381,6 @@ class Settings(BaseSettings):
         return f"http://{f'[{host}]' if ':' in host else host}:{self.control_port}"
 
     @property
-    def warnings(self) -> tuple[str, ...]:
-        """What is doubtful in them, and what to do: one line each."""
-        return self._warnings
-
-    @property
     def logs(self) -> Path:
         """The folder of the log files."""
         if self.log_dir is not None:
@@ -500,6 +397,43 @@ def variable_of(location: tuple[int | str, ...]) -> str:
     return "__".join(["FLEET_" + head.upper(), *(part.upper() for part in rest)])
 
 
+def variables() -> list[str]:
+    """The environment variables of all settings; those of the providers' sections begin with the one of
+    ``providers``."""
+    return [
+        str(field.validation_alias or f"FLEET_{name.upper()}") for name, field in Settings.model_fields.items()
+    ]
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """The known name that is most like this one; None if none is like it."""
+    return next(iter(difflib.get_close_matches(name, known, n=1)), None)
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """`` (did you mean X?)`` with the nearest known name; empty if there is none."""
+    near = nearest(name, known)
+    return f" (did you mean {near}?)" if near else ""
+
+
+def _unknown_key(location: tuple[int | str, ...]) -> str:
+    """What to say of a key in a provider's section that is not a setting."""
+    *section, key = (str(part) for part in location)
+    known = (ModelSettings if "models" in section else ProviderSettings).model_fields.keys() - {"name"}
+    place = f"{variable_of(location)} ({key} in [{'.'.join(section)}] of fleet.toml)"
+    return f"{place} is not a setting{did_you_mean(key, known)}. Remedy: use one of {', '.join(sorted(known))}"
+
+
+def _without_kind(location: tuple[int | str, ...]) -> str:
+    """What to say of a provider's section without a kind: a new provider, or a misspelled one."""
+    name = str(location[1])
+    near = did_you_mean(name, _BUILT_IN)
+    return (
+        f"{variable_of(location)} is not set, and the fleet has no provider {name!r} of its own{near}. Remedy: "
+        f"set it to one of {', '.join(KINDS)}, or correct the section's name"
+    )
+
+
 def _explain(error: ValidationError) -> str:
     lines = []
     for item in error.errors():
@@ -513,10 +447,16 @@ def _explain(error: ValidationError) -> str:
                 "API_BASE_URL není nastavena (API_BASE_URL is not set). Remedy: set it to the address of the "
                 "Backend API in the environment or in .env, e.g. API_BASE_URL=http://localhost:8000"
             )
+        elif item["type"] == "missing" and item["loc"][0] == "providers":
+            lines.append(_without_kind(item["loc"]))
         elif item["type"] == "missing":
             lines.append(f"{variable} is not set")
+        elif item["type"] == "extra_forbidden":
+            lines.append(_unknown_key(item["loc"]))
         else:
-            given = "(not shown)" if variable.endswith("_TOKEN") else repr(_shown(item["input"]))
+            if item["type"] == "too_short":  # pydantic counts a secret's characters as items
+                message = f"must have at least {item['ctx']['min_length']} characters"
+            given = "(not shown)" if variable.endswith("_TOKEN") else repr(excerpt(str(item["input"]), 80))
             lines.append(f"{variable}={given}: {message}")
     return "\n".join(lines)
 
@@ -535,40 +475,7 @@ def load_settings(**overrides: Any) -> Settings:
         raise SettingsError(f"the settings cannot be read: {error}. Remedy: correct .env or fleet.toml") from None
     _refuse_unknown_toml_keys()
     _protect_secrets(settings)
-    return with_temporal_config(settings, warn="TEMPORAL_HOST" not in overrides)
-
-
-def with_temporal_config(settings: Settings, *, warn: bool = True) -> Settings:
-    """The settings with the address and the namespace of Temporal's own configuration, where they have none of
-    their own. ``warn``: a different address there is among the ``warnings``.
-
-    Raises:
-        SettingsError: that configuration is wrong.
-    """
-    if not settings.temporal_config:
-        return settings
-    profile, found = load_profile(), {}
-    given = settings.model_fields_set
-    if profile.address and "temporal_host" not in given:
-        found["temporal_host"] = _address_of_profile(profile.address)
-    if profile.namespace and "temporal_namespace" not in given:
-        found["temporal_namespace"] = profile.namespace
-    settings = settings.model_copy(update=found)
-    if warn and profile.address and profile.address != settings.temporal_host:
-        settings._warnings += (
-            f"TEMPORAL_HOST={settings.temporal_host} wins over TEMPORAL_ADDRESS={_shown(profile.address)}. "
-            "Remedy: unset TEMPORAL_HOST, or set both to the same address; or FLEET_TEMPORAL_CONFIG=false",
-        )
     return settings
-
-
-def _address_of_profile(address: str) -> str:
-    try:
-        return _host_and_port(address)
-    except ValueError as error:
-        raise SettingsError(
-            f"TEMPORAL_ADDRESS={_shown(address)}: {error}. Remedy: correct it in the environment or temporal.toml"
-        ) from None
 
 
 def _protect_secrets(settings: BaseModel) -> None:
@@ -592,6 +499,8 @@ def _refuse_unknown_toml_keys() -> None:
 
     known = {field.validation_alias or name for name, field in Settings.model_fields.items()}
     known |= set(Settings.model_fields)
-    unknown = sorted(set(tomllib.loads(path.read_text("utf-8"))) - {str(name) for name in known})
+    names = {str(name) for name in known}
+    unknown = sorted(set(tomllib.loads(path.read_text("utf-8"))) - names)
     if unknown:
-        raise SettingsError(f"fleet.toml: unknown setting {', '.join(unknown)}. Remedy: correct or remove it")
+        said = ", ".join(f"{name}{did_you_mean(name, sorted(names))}" for name in unknown)
+        raise SettingsError(f"fleet.toml: unknown setting {said}. Remedy: correct or remove it")

@@ -17,13 +17,8 @@ GUIDES = {"en": PROJECT_ROOT / "docs" / "deployment.md", "cs": PROJECT_ROOT / "d
 
 #: What each setting is, in Czech, by its variable; the English words are those of fleet/config.py.
 CZECH = {
-    "TEMPORAL_HOST": "Adresa serveru Temporal, host:port. Má přednost před TEMPORAL_ADDRESS příkazu `temporal`.",
+    "TEMPORAL_HOST": "Adresa serveru Temporal, host:port.",
     "TEMPORAL_NAMESPACE": "Jmenný prostor (namespace) Temporalu.",
-    "FLEET_TEMPORAL_CONFIG": (
-        "Zda se použije konfigurace příkazu `temporal`: TEMPORAL_ADDRESS, TEMPORAL_TLS*, TEMPORAL_API_KEY, "
-        "TEMPORAL_PROFILE, `temporal.toml`. Vestavěný Temporal ji nepoužívá."
-    ),
-    "FLEET_TEMPORAL_API_KEY_FILE": "Soubor s klíčem API pro Temporal; má přednost před TEMPORAL_API_KEY.",
     "API_BASE_URL": "Základní adresa Backend API. Povinná.",
     "LOG_LEVEL": "Nejnižší úroveň, která se loguje; DEBUG přidá vstupy a výstupy asistentů.",
     "FLEET_LOG_FORMAT": "Podoba logů: `text` pro lidi, `json` pro stroje.",
@@ -85,8 +80,8 @@ CZECH = {
     "FLEET_CONTROL_HOST": "Adresa, na které poslouchá proces control.",
     "FLEET_CONTROL_PORT": "Port, na kterém poslouchá proces control.",
     "FLEET_CONTROL_TOKEN": (
-        "Kdo jej zná, smí na stránce procesu control pozastavovat a pouštět fronty, škálovat a obnovovat procesy; "
-        "není-li nastaven, nesmí nikdo."
+        "Token, se kterým lze na stránce procesu control pozastavovat a pouštět fronty a škálovat a obnovovat "
+        "procesy; není-li nastaven, stránka jen zobrazuje."
     ),
     "FLEET_CONTROL_URL": (
         "Adresa, na které se ostatní stroje fleetu ptají tohoto stroje na jeho stav; není-li nastavena, platí "
