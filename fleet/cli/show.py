@@ -17,12 +17,11 @@ from fleet.contracts import AssistantState, Progress, Spent, StageRecord
 from fleet.terminal import harmless, harmless_lines
 
 if TYPE_CHECKING:  # every command loads this module, few load these
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
 
     from fleet.cli.fleet_record import FleetRecord
     from fleet.cli.preview import Preview
     from fleet.cli.run import Outcome, Show
-    from fleet.config import ProviderSettings
     from fleet.control.health.doctor import Check
     from fleet.control.health.status import FleetStatus, Reachable
 
@@ -173,12 +172,17 @@ def _usd(amount: float | None) -> str:
 
 
 def show_checks(console: Console, checks: list[Check]) -> None:
-    """Print one line per check, and the remedy of those that have one."""
+    """Print one line per check, and the remedy of those that have one. Those that failed only because of another
+    one are named below it."""
     for check in checks:
+        if check.because:
+            continue
         mark = "[green]ok     [/]" if check.ok else "[bold red]problem[/]"
         console.print(f"{mark}  {shown(check.what)}: {shown(check.says)}", soft_wrap=True)
         if check.remedy:
             console.print(f"         remedy: {shown(check.remedy)}", soft_wrap=True)
+        if others := [other.what for other in checks if other.because == check.what]:
+            console.print(f"         because of that: {shown(', '.join(others))}", soft_wrap=True)
 
 
 def show_status(console: Console, status: FleetStatus, *, in_all: bool = False) -> None:
@@ -206,6 +210,8 @@ def show_status(console: Console, status: FleetStatus, *, in_all: bool = False) 
         console.print(machines_of([asdict(machine) for machine in status.machines], time.time()))
     for problem in status.problems():
         console.print(f"[bold red]problem:[/] {shown(problem)}", soft_wrap=True)
+    for notice in status.notices():
+        console.print(f"[yellow]note:[/] {shown(notice)}", soft_wrap=True)
 
 
 def _server(name: str, server: Reachable) -> str:
@@ -218,14 +224,12 @@ def _number(value: int | None) -> str:
     return "?" if value is None else str(value)
 
 
-def show_addresses(console: Console, record: FleetRecord, providers: Iterable[ProviderSettings]) -> None:
-    """Print the addresses of a fleet that has just come up, and where each provider's calls go."""
-    from fleet.cli.provider_lines import provider_lines
-
+def show_addresses(console: Console, record: FleetRecord) -> None:
+    """Print the addresses of a fleet that has just come up."""
     console.print(f"Temporal  {record.temporal}" + (f"   pages: {record.ui}" if record.ui else ""))
     console.print(f"backend   {record.backend}")
     console.print(f"control   {record.control}/status")
     if record.simulator:
-        console.print(f"simulator {record.simulator}   none of its calls is paid, none of its texts is a model's")
-    for line in provider_lines(record, providers):
-        console.say(line)
+        console.print(f"providers {record.simulator}   a simulator: no call is paid, no text is a model's")
+    else:
+        console.print("providers the real ones: [bold]calls are paid[/]")

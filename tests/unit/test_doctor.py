@@ -6,13 +6,14 @@ import sqlite3
 import tomllib
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
-from temporalio.client import Client
+from temporalio.client import Client, WorkflowExecution, WorkflowExecutionStatus
 from temporalio.service import RPCError, RPCStatusCode
 from typer.testing import CliRunner
 
@@ -22,14 +23,15 @@ from fleet.config import PROJECT_ROOT, load_settings
 from fleet.control.health.doctor import Check, examine
 from fleet.control.health.doctor import settings as given
 from fleet.control.health.doctor.host import machine_checks
-from fleet.control.health.doctor.pipelines import Failed, verdict
+from fleet.control.health.doctor.pipelines import Failed, failures_among, verdict
 from fleet.control.health.doctor.processes import process_checks
-from fleet.control.health.doctor.servers import limits_settable
+from fleet.control.health.doctor.servers import compared_clock, limits_settable
 from fleet.control.health.status import FleetStatus, QueueStatus, Reachable
 from fleet.control.supervision.supervisord_client import ProcessStatus
 
 PROVIDERS = ("anthropic", "gemini", "openai")
 EVERY_LINE = {
+    "fleet",
     "environment",
     "Python",
     "packages",
@@ -74,6 +76,7 @@ def test_without_any_setting_every_line_is_there_and_the_exit_status_is_1(nobody
     checks = {check["what"]: check for check in answer["checks"]}
     assert answer["ok"] is False and checks.keys() == EVERY_LINE
     assert all(check["remedy"] for check in checks.values() if not check["ok"])
+    assert [what for what, check in checks.items() if not check["ok"] and not check["because"]] == ["fleet"]
     assert "API_BASE_URL není nastavena" in checks["environment"]["says"]
     assert "API_BASE_URL is not known" in checks["Backend API and its database"]["says"]
     assert "Temporal server connection failed" in checks["Temporal"]["says"]
@@ -84,9 +87,9 @@ WRONG = {
     "a number": ({"FLEET_MAX_ATTEMPTS": "many"}, "FLEET_MAX_ATTEMPTS='many'"),
     "an address of Temporal": ({"TEMPORAL_HOST": "nowhere"}, "TEMPORAL_HOST='nowhere'"),
     "a provider's limit": ({"FLEET_PROVIDERS__OPENAI__RPM": "-1"}, "FLEET_PROVIDERS__OPENAI__RPM"),
-    "a provider of an unknown kind": (
-        {"FLEET_PROVIDERS__GROQ__BASE_URL": "http://localhost", "FLEET_PROVIDERS__GROQ__KIND": "acme"},
-        "FLEET_PROVIDERS__GROQ__KIND='acme'",
+    "a provider that lacks its kind": (
+        {"FLEET_PROVIDERS__GROQ__BASE_URL": "http://localhost"},
+        "FLEET_PROVIDERS__GROQ__KIND is not set",
     ),
     "a provider that lacks its address": ({"FLEET_PROVIDERS__GROQ__KIND": "openai"}, "needs a base_url"),
     "a section that is no JSON": ({"FLEET_PROVIDERS": "{"}, "providers"),
@@ -152,11 +155,45 @@ async def test_with_all_servers_away_each_says_so_itself(nobody: int) -> None:
     assert "no supervisord answers" in checks["supervisord"].says
 
 
+def test_a_fleet_that_is_down_is_one_problem_for_people(nobody: int) -> None:
+    shown = CliRunner().invoke(operating.app, ["doctor"]).stdout
+    assert shown.count("problem") == 1 and "no fleet is up in" in shown and "fleet up --detach" in shown
+    assert "because of that: " in shown and "pollers of llm-gemini" in shown
+
+
+async def test_a_fleet_that_is_down_hides_no_problem_of_another_kind(
+    nobody: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("FLEET_LOG_LEVL", "x")
+    checks = await examine(load_settings(API_BASE_URL=f"http://127.0.0.1:{nobody}"))
+    assert [check.what for check in checks if not check.ok and not check.because] == ["fleet", "environment"]
+
+
 def test_a_variable_that_is_no_setting_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("FLEET_LOG_LEVL", "FLEET_API_BASE_URL", "FLEET_LOG_FORMAT", "FLEET_PROVIDERS__GROQ__KIND"):
         monkeypatch.setenv(name, "x")
-    told = [check.says for check in given.environment_checks([]) if check.what == "environment"]
-    assert told == ["FLEET_API_BASE_URL is not a setting", "FLEET_LOG_LEVL is not a setting"]
+    told = {check.says: check.remedy for check in given.environment_checks([]) if check.what == "environment"}
+    assert [*told] == ["FLEET_API_BASE_URL is not a setting", "FLEET_LOG_LEVL is not a setting"]
+    assert "did you mean API_BASE_URL?" in told["FLEET_API_BASE_URL is not a setting"]
+    assert "did you mean LOG_LEVEL?" in told["FLEET_LOG_LEVL is not a setting"]
+
+
+def test_what_is_set_is_named_with_its_source_and_without_its_value(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def told() -> str:
+        return by_name(list(given.environment_checks([])))["environment"].says
+
+    monkeypatch.delenv("FLEET_STATE_DIR", raising=False)
+    assert told() == "nothing is missing or wrong; no setting is set, so all have their defaults"
+    monkeypatch.setenv("FLEET_LOG_FORMAT", "json")
+    monkeypatch.setenv("FLEET_PROVIDERS__OPENAI__RPM", "500")
+    (tmp_path / ".env").write_text("API_BASE_URL=http://secret-place:1\nOTHER=1\n", "utf-8")
+    (tmp_path / "fleet.toml").write_text("max_attempts = 2\n", "utf-8")
+    assert told().endswith(
+        "set are in the environment FLEET_LOG_FORMAT, FLEET_PROVIDERS__OPENAI__RPM; in .env API_BASE_URL; "
+        "in fleet.toml max_attempts"
+    )
 
 
 VERSIONS = [
@@ -295,9 +332,81 @@ def test_pipelines_that_failed_are_told_with_the_words_that_people_know() -> Non
     assert "fleet retry p-1" in both.remedy
 
 
+NOON = datetime(2026, 1, 31, 12, 0, tzinfo=UTC)
+
+
+def run_of(workflow_id: str, status: str, began: int, ended: int | None) -> WorkflowExecution:
+    """A run that began and ended so many minutes after noon."""
+    return cast(
+        WorkflowExecution,
+        SimpleNamespace(
+            id=workflow_id,
+            status=WorkflowExecutionStatus[status],
+            start_time=NOON + timedelta(minutes=began),
+            close_time=None if ended is None else NOON + timedelta(minutes=ended),
+        ),
+    )
+
+
+def test_a_pipeline_counts_once_by_its_latest_run_so_a_retry_that_works_ends_its_failure() -> None:
+    failed = [run_of(f"p-{number}", "FAILED", 0, number) for number in range(1, 8)]
+    assert [run.id for run, _ in failures_among(failed)] == [f"p-{number}" for number in range(7, 0, -1)]
+    retried = [
+        run_of("p-1", "RUNNING", 20, None),
+        run_of("p-2", "COMPLETED", 20, 21),
+        run_of("p-3", "FAILED", 20, 22),
+    ]
+    found = failures_among([*retried, *failed])
+    assert [run.id for run, _ in found] == ["p-3", "p-7", "p-6", "p-5", "p-4"]
+    assert [overcome for _, overcome in found] == [False, True, True, True, True]
+
+
+def test_all_failures_are_counted_also_those_whose_cause_was_not_read() -> None:
+    assert verdict([DAMAGED], unread=299).says.startswith("300 failed within the last hour; p-1 failed: ")
+    assert not verdict([], unread=3).ok
+
+
 def test_a_failure_that_others_have_overcome_is_told_and_is_no_problem() -> None:
     check = verdict([EXHAUSTED])
     assert check.ok and "LLM selhalo po 3 pokusech" in check.says and "fleet retry q-1" in check.remedy
+
+
+SAME_CLOCK = [(0.0, 0), (0.999, 0), (1.9, 0), (0.2, -1)]
+
+
+@pytest.mark.parametrize(("late", "told"), SAME_CLOCK)
+def test_one_and_the_same_clock_is_never_said_to_differ(late: float, told: int) -> None:
+    """A Date header has whole seconds, and a server may send that of the second before."""
+    check = compared_clock(NOON.timestamp() + late, NOON.timestamp() + late + 0.05, NOON.timestamp() + told)
+    assert check.ok and check.says == "agrees with the backend's, as far as its Date header shows: to 2 s"
+
+
+@pytest.mark.parametrize(
+    ("ahead", "ok", "says"),
+    [
+        (4.0, True, "at least 2.0 s ahead of the backend's"),
+        (9.0, False, "at least 7.0 s ahead of the backend's"),
+        (-9.0, False, "at least 9.0 s behind the backend's"),
+    ],
+)
+def test_another_clock_is_said_to_differ_by_what_is_certain(ahead: float, ok: bool, says: str) -> None:
+    at = NOON.timestamp() + ahead
+    check = compared_clock(at, at, NOON.timestamp())
+    assert (check.ok, check.says) == (ok, says) and bool(check.remedy) is not ok
+
+
+def test_a_provider_that_was_configured_after_the_start_is_no_damage_to_supervisords_files(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "supervisord.conf").write_text((PROJECT_ROOT / "supervisord.conf").read_text("utf-8"), "utf-8")
+    groq = {"kind": "openai", "base_url": "http://groq:1"}
+    settings = load_settings(
+        API_BASE_URL="http://backend:1", state_dir=tmp_path, log_dir=tmp_path, providers={"groq": groq}
+    )
+    checks = by_name([*machine_checks(settings)])
+    assert "groq" not in checks["supervisord.conf"].says
+    told = checks["program of groq"]
+    assert not told.ok and "configured after the fleet was started" in told.says and "`fleet down`" in told.remedy
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,7 @@ from fleet.control.supervision.supervisord_home import Home
 from fleet.errors import FleetError, OperationError, TemporalUnavailable
 from fleet.execution.backend_client import Backend
 from fleet.process.machine_id import known_id, process_on
-from fleet.process.temporal_connection import connect_once
+from fleet.process.runtime import connect_once
 
 _RPC_SECONDS = 5.0
 #: Bound of all requests to Temporal for one snapshot. The timeout of a single RPC does not include the time in
@@ -67,7 +67,7 @@ class FleetStatus:
     """Everything that ``fleet status`` shows. ``budgets`` has those whose budget workflow answers, by queue;
     ``complaints`` are the problems that the processes' liveness records show, ``vitals`` their state, by process.
     ``machines`` are the other machines on the same Temporal server; ``machine`` (``HOST+MACHINE``) is this one,
-    ``version`` its release."""
+    ``version`` its release. ``providers`` has the provider of each queue, by queue."""
 
     temporal: Reachable
     backend: Reachable
@@ -80,6 +80,7 @@ class FleetStatus:
     machines: list[OtherMachine] = field(default_factory=list)
     machine: str = ""
     version: str = ""
+    providers: dict[str, str] = field(default_factory=dict)
 
     def problems(self) -> list[str]:
         """One line for each problem."""
@@ -92,11 +93,26 @@ class FleetStatus:
         ]
         found += self.complaints
         found += self._unpolled()
-        found += [_trouble(budget) for budget in self.budgets.values() if budget.breaker in ("parked", "probing")]
+        troubled = [budget for budget in self.budgets.values() if budget.breaker in ("parked", "probing")]
+        found += [self._trouble(budget) for budget in troubled]
         held = [held for budget in self.budgets.values() for held in budget.held_models]
         # A budget without calls is idle and does not remove expired holds.
         found += [_without_quota(model) for model in held if model.until > time.time()]
         return found
+
+    def notices(self) -> list[str]:
+        """One line for each thing that an operator did on purpose and that keeps calls from being dispatched."""
+        paused = [budget for budget in self.budgets.values() if budget.breaker == "paused"]
+        return [f"{budget.queue} is paused: {budget.why}; {self._resume(budget)}" for budget in paused]
+
+    def _trouble(self, budget: BudgetStatus) -> str:
+        if budget.breaker == "probing":
+            return f"{budget.queue} is only probed: {budget.why}"
+        until = f" until {_moment(budget.until)}" if budget.until else ""
+        return f"{budget.queue} is parked{until}: {budget.why}; then {self._resume(budget)}"
+
+    def _resume(self, budget: BudgetStatus) -> str:
+        return f"`fleet resume {self.providers.get(budget.queue, budget.queue.removeprefix('llm-'))}`"
 
     def not_ready(self) -> list[str]:
         """What would keep a pipeline started now from running."""
@@ -111,15 +127,9 @@ class FleetStatus:
         null."""
         found = asdict(self)
         vitals = found.pop("vitals")
+        del found["providers"]
         processes = [process | {"pulse": vitals.get(process["process"])} for process in found["processes"]]
-        return found | {"processes": processes, "problems": self.problems()}
-
-
-def _trouble(budget: BudgetStatus) -> str:
-    if budget.breaker == "probing":
-        return f"{budget.queue} is only probed: {budget.why}"
-    until = f" until {_moment(budget.until)}" if budget.until else ""
-    return f"{budget.queue} is parked{until}: {budget.why}; then `fleet resume`"
+        return found | {"processes": processes, "problems": self.problems(), "notices": self.notices()}
 
 
 def _without_quota(held: HeldModel) -> str:
@@ -164,6 +174,7 @@ async def status_of(
         machines,
         process_on(known_id(settings.state_dir), "")[1:],
         running_version(),
+        providers_by_queue(settings),
     )
 
 
@@ -249,6 +260,11 @@ async def budgets_of(client: Client, settings: Settings) -> dict[str, BudgetStat
         client, [queue for provider in settings.providers.values() for queue in provider.limits]
     )
     return {queue: budget_status for queue, budget_status in found.items() if budget_status is not None}
+
+
+def providers_by_queue(settings: Settings) -> dict[str, str]:
+    """The name of the provider of each llm queue."""
+    return {queue: provider.name for provider in settings.providers.values() for queue in provider.limits}
 
 
 def queues_of(settings: Settings) -> list[str]:

@@ -6,7 +6,7 @@ Source: supervisord.org/configuration.html.
 import configparser
 
 from fleet.config import Settings
-from fleet.control.supervision.programs import programs_of
+from fleet.control.supervision.programs import TRACKED_PROGRAMS, programs_of
 from fleet.control.supervision.supervisord_home import Home
 
 _PROCESS = (
@@ -44,9 +44,13 @@ def lint(home: Home, settings: Settings) -> list[str]:
         return [str(error).splitlines()[0]]
     found = [problem for section in parser.sections() for problem in _section(parser, section, settings)]
     there = {section.partition(":")[2] for section in parser.sections()}
-    return found + [
-        f"no program {name}" for name in [*programs_of(settings), *_EVERY_PROGRAM] if name not in there
-    ]
+    return found + [f"no program {name}" for name in [*TRACKED_PROGRAMS, *_EVERY_PROGRAM] if name not in there]
+
+
+def providers_without_program(home: Home, settings: Settings) -> list[str]:
+    """The added providers that were configured after the fleet was started, which writes their programs."""
+    added = [provider.name for provider in settings.added_providers]
+    return [name for name in added if not (home.programs / f"{name}.conf").exists()]
 
 
 def _section(parser: configparser.RawConfigParser, section: str, settings: Settings) -> list[str]:

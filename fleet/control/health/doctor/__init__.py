@@ -7,6 +7,7 @@ nothing.
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 
 from fleet.config import Settings
 from fleet.control.health.doctor.check import NOT_SET, Check
@@ -20,10 +21,36 @@ async def examine(settings: Settings, wrong: Sequence[str] = ()) -> list[Check]:
     # Imported here, since every command imports NOT_SET and few make all checks.
     from fleet.control.health.doctor.host import machine_checks
     from fleet.control.health.doctor.processes import process_checks
-    from fleet.control.health.doctor.servers import server_checks
+    from fleet.control.health.doctor.servers import BACKEND, server_checks
     from fleet.control.health.doctor.settings import environment_checks
     from fleet.control.health.status import status_of
 
-    here = asyncio.to_thread(lambda: [*environment_checks(wrong, settings.warnings), *machine_checks(settings)])
+    here = asyncio.to_thread(lambda: [*environment_checks(wrong), *machine_checks(settings)])
     found, status, elsewhere = await asyncio.gather(here, status_of(settings), server_checks(settings))
-    return [*found, *await asyncio.to_thread(process_checks, settings, status), *elsewhere]
+    checks = [*found, *await asyncio.to_thread(process_checks, settings, status), *elsewhere]
+    away = {check.what for check in checks if not check.ok} >= {"supervisord", "Temporal", BACKEND}
+    return fleet_down(checks, settings) if away else checks
+
+
+#: What fails only because no fleet has been started.
+_WITHOUT_FLEET = ("supervisord", "Temporal", "state folder", "logs", "supervisord.conf", "clock")
+
+
+def fleet_down(checks: Sequence[Check], settings: Settings) -> list[Check]:
+    """The checks where supervisord, Temporal and the backend are all away: one cause, named first."""
+    state = settings.state_dir.absolute()
+    cause = Check(
+        "fleet",
+        False,
+        f"no fleet is up in {state}: neither supervisord nor Temporal nor the backend answers",
+        "start one with `fleet up --detach`; or set FLEET_STATE_DIR to the state folder of one that runs; or set "
+        "TEMPORAL_HOST and API_BASE_URL to reach one elsewhere",
+    )
+    return [cause, *(replace(check, because="fleet") if _follows(check) else check for check in checks)]
+
+
+def _follows(check: Check) -> bool:
+    if check.ok:
+        return False
+    unset = check.what == "environment" and check.says.startswith("API_BASE_URL není nastavena")
+    return bool(check.because) or unset or check.what in _WITHOUT_FLEET or check.what.startswith("Backend API")

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from fleet.config import Settings
 from fleet.control.health.doctor.check import Check
-from fleet.control.health.supervisord_lint import lint
+from fleet.control.health.supervisord_lint import lint, providers_without_program
 from fleet.control.supervision.supervisord_client import Supervisor
 from fleet.control.supervision.supervisord_home import Home
 from fleet.errors import FleetError
@@ -33,6 +33,7 @@ def machine_checks(settings: Settings) -> Iterator[Check]:
     yield _open_files(home)
     yield from (_journal(settings, provider) for provider in sorted(settings.providers))
     yield _supervisord_files(home, settings)
+    yield from _new_providers(home, settings)
 
 
 def _rights(home: Home) -> Iterator[Check]:
@@ -126,3 +127,13 @@ def _supervisord_files(home: Home, settings: Settings) -> Check:
         remedy = "restore supervisord.conf from the release; the fleet's start writes programs.d"
         return Check("supervisord.conf", False, "; ".join(problems), remedy)
     return Check("supervisord.conf", True, f"{home.configuration}")
+
+
+def _new_providers(home: Home, settings: Settings) -> Iterator[Check]:
+    """Report providers that no program serves yet; if the fleet was never started here, none has one."""
+    if not home.configuration.exists():
+        return
+    for name in providers_without_program(home, settings):
+        says = "it was configured after the fleet was started, so no program serves its queue yet"
+        remedy = "end the fleet with `fleet down` and start it again; installed: systemctl restart seo-worker"
+        yield Check(f"program of {name}", False, says, remedy)

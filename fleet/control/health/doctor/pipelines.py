@@ -1,5 +1,6 @@
 """How the latest pipelines ended, and whether the cause of their failures still exists."""
 
+import asyncio
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,8 +20,11 @@ from fleet.execution.load_assistants import load_assistants
 from fleet.pipeline.past_runs import beginning_of
 
 _WITHIN_SECONDS = 3600.0
-_MAX_LISTED = 50
-_MAX_TOLD = 3
+_MAX_LISTED = 5000
+_PAGE = 1000
+#: The failures whose cause is read, which takes a request each.
+_MAX_READ = 50
+_CONCURRENT = 10
 _RPC = timedelta(seconds=5)
 #: Failures caused by whoever started the pipeline; nothing is wrong with the fleet.
 _NOT_OURS = (InputError.code, ProjectNotFound.code, NoAssistants.code)
@@ -28,7 +32,7 @@ _NOT_OURS = (InputError.code, ProjectNotFound.code, NoAssistants.code)
 
 @dataclass(frozen=True)
 class Failed:
-    """A pipeline that failed, and whether another one has completed since."""
+    """A pipeline whose latest run failed, and whether another one has completed since."""
 
     workflow_id: str
     project: str
@@ -40,46 +44,75 @@ class Failed:
 async def pipeline_checks(client: Client, settings: Settings, backend: Backend | None) -> list[Check]:
     """Check the failures of the last hour; without a ``backend`` the projects' assistants are not checked."""
     try:
-        failed = await _failed(client)
+        failed, unread = await _failed(client)
     except RPCError as error:
         return [from_error("pipelines", error)]
     ours = [failure for failure in failed if failure.code not in _NOT_OURS]
     projects = dict.fromkeys(our.project for our in ours if our.code == AssistantDamaged.code)
     damaged = [await _assistants(settings, backend, project) for project in projects] if backend else []
-    return [verdict(ours), *damaged]
+    return [verdict(ours, unread), *damaged]
 
 
-def verdict(failed: Sequence[Failed]) -> Check:
-    """The check for these failures. A failure after which a later pipeline completed is reported, but is not a
-    problem."""
-    if not failed:
+def verdict(failed: Sequence[Failed], unread: int = 0) -> Check:
+    """The check for these failures, latest first, and for ``unread`` older ones. A failure after which a later
+    pipeline completed is reported, but is not a problem."""
+    if not failed and not unread:
         return Check("pipelines", True, "none has failed within the last hour")
+    count = len(failed) + unread
+    if not failed:
+        return Check("pipelines", False, f"{count} failed within the last hour", "find them with `fleet top`")
     latest = next((failure for failure in failed if not failure.overcome), failed[0])
     says = f"{latest.workflow_id} failed: {latest.message}"
-    if len(failed) > 1:
-        says = f"{len(failed)} failed within the last hour; {says}"
+    if count > 1:
+        says = f"{count} failed within the last hour; {says}"
     retry = f"mend what the message names, then `fleet retry {latest.workflow_id}`, which pays only for the rest"
     if latest.overcome:
         return Check("pipelines", True, f"others have completed since {says}", retry)
     return Check("pipelines", False, says, retry)
 
 
-async def _failed(client: Client) -> list[Failed]:
-    """The newest failures of the last hour, latest first."""
-    since = datetime.fromtimestamp(time.time() - _WITHIN_SECONDS, UTC)
+async def _failed(client: Client) -> tuple[list[Failed], int]:
+    """The newest failures of the last hour, latest first, and the number of further ones whose cause was not read.
+
+    A pipeline counts once, by its latest run: one that was retried has failed only if its retry has.
+    """
+    since = f"'{datetime.fromtimestamp(time.time() - _WITHIN_SECONDS, UTC):%Y-%m-%dT%H:%M:%SZ}'"
     query = (
-        f"WorkflowType = '{WORKFLOW_TYPE}' AND ExecutionStatus IN ('Completed', 'Failed', 'TimedOut') "
-        f"AND CloseTime > '{since:%Y-%m-%dT%H:%M:%SZ}'"
+        f"WorkflowType = '{WORKFLOW_TYPE}' AND "
+        f"(CloseTime > {since} OR (ExecutionStatus = 'Running' AND StartTime > {since}))"
     )
-    found: list[Failed] = []
+    listed = client.list_workflows(query, page_size=_PAGE, limit=_MAX_LISTED, rpc_timeout=_RPC)
+    failed = failures_among([run async for run in listed])
+    one_by_one = asyncio.Semaphore(_CONCURRENT)
+
+    async def read(run: WorkflowExecution, overcome: bool) -> Failed:
+        async with one_by_one:
+            return await _failure(client, run, overcome)
+
+    read_ones = await asyncio.gather(*(read(run, overcome) for run, overcome in failed[:_MAX_READ]))
+    return [*read_ones], len(failed[_MAX_READ:])
+
+
+def failures_among(runs: Sequence[WorkflowExecution]) -> list[tuple[WorkflowExecution, bool]]:
+    """The failed pipelines by their latest run, latest first, each with whether another pipeline has completed
+    since."""
+    latest: dict[str, WorkflowExecution] = {}
+    for run in runs:
+        known = latest.get(run.id)
+        if known is None or run.start_time > known.start_time:
+            latest[run.id] = run
+    ended = [run for run in latest.values() if run.close_time is not None]
+    found = []
     overcome = False
-    listed = client.list_workflows(query, page_size=_MAX_LISTED, limit=_MAX_LISTED, rpc_timeout=_RPC)
-    async for run in listed:
-        if run.status is WorkflowExecutionStatus.COMPLETED:
-            overcome = True
-        elif len(found) < _MAX_TOLD:
-            found.append(await _failure(client, run, overcome))
+    for run in sorted(ended, key=_closed, reverse=True):
+        overcome = overcome or run.status is WorkflowExecutionStatus.COMPLETED
+        if run.status in (WorkflowExecutionStatus.FAILED, WorkflowExecutionStatus.TIMED_OUT):
+            found.append((run, overcome))
     return found
+
+
+def _closed(run: WorkflowExecution) -> float:
+    return run.close_time.timestamp() if run.close_time else 0.0
 
 
 async def _failure(client: Client, run: WorkflowExecution, overcome: bool) -> Failed:

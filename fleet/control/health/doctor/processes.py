@@ -26,7 +26,7 @@ def _processes(home: Home, settings: Settings, status: FleetStatus) -> Iterator[
         yield Check(
             "supervisord", False, says, f"{remedy or 'wait for it'}; installed: systemctl start seo-worker"
         )
-        yield unseen("processes", "supervisord is away")
+        yield unseen("processes", "supervisord is away", "supervisord")
         return
     yield Check("supervisord", True, f"answers on {home.socket}")
     ill = [process for process in status.processes if process.state not in _WELL]
@@ -55,7 +55,7 @@ def _counted(status: FleetStatus) -> str:
 def _pollers(queue: QueueStatus, settings: Settings, why_unknown: str) -> Check:
     what = f"pollers of {queue.queue}"
     if queue.pollers is None:
-        return unseen(what, why_unknown)
+        return unseen(what, why_unknown, "Temporal")
     if not queue.pollers:
         remedy = f"see which process should (`supervisorctl status`), then its log in {settings.logs}"
         return Check(what, False, f"nobody polls the queue {queue.queue}", remedy)

@@ -4,7 +4,7 @@ clock."""
 import asyncio
 import ctypes
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from datetime import timedelta
 from email.utils import parsedate_to_datetime
 
@@ -18,14 +18,18 @@ from fleet.budgets.limits_and_pauses import budget_status_of
 from fleet.budgets.messages import BudgetStatus
 from fleet.budgets.queue_client import QueueRate, queue_rate
 from fleet.config import Settings
-from fleet.control.health.doctor.certificates import certificate_checks
 from fleet.control.health.doctor.check import NOT_SET, Check, from_error, unseen
 from fleet.control.health.doctor.pipelines import pipeline_checks
+from fleet.control.health.status import providers_by_queue
 from fleet.errors import FleetError
 from fleet.execution.backend_client import Backend
-from fleet.process.temporal_connection import connect_once
+from fleet.process.runtime import connect_once
 
+#: The name of the check of the Backend API.
+BACKEND = "Backend API and its database"
 _MAX_SKEW_SECONDS = 5.0
+# A Date header has whole seconds, and a server may send the same one for a second.
+_DATE_SECONDS = 2.0
 _TIME_ERROR = 5
 _RPC = timedelta(seconds=5)
 
@@ -33,14 +37,12 @@ _RPC = timedelta(seconds=5)
 async def server_checks(settings: Settings) -> list[Check]:
     """One check for each thing that the servers are asked for."""
     async with Backend.from_settings(settings) as backend:
-        found = await asyncio.gather(
-            _temporal(settings, backend), certificate_checks(settings), _backend(settings, backend)
-        )
+        found = await asyncio.gather(_temporal(settings, backend), _backend(settings, backend))
     return [check for checks in found for check in checks]
 
 
 async def _temporal(settings: Settings, backend: Backend) -> list[Check]:
-    queues = [queue for provider in settings.providers.values() for queue in provider.limits]
+    queues = providers_by_queue(settings)
     if NOT_SET in settings.temporal_host:
         return _without_temporal(queues, unseen("Temporal", "TEMPORAL_HOST is not known"))
     began = time.monotonic()
@@ -52,16 +54,16 @@ async def _temporal(settings: Settings, backend: Backend) -> list[Check]:
         return _without_temporal(queues, from_error("Temporal", error))
     says = f"{settings.temporal_host}, server {answer.server_version}, connected in {took:.2f} s"
     found = [Check("Temporal", True, says), Check("namespace", True, settings.temporal_namespace)]
-    found += await asyncio.gather(*(_queue(client, queue) for queue in queues))
+    found += await asyncio.gather(*(_queue(client, queue, provider) for queue, provider in queues.items()))
     return found + await pipeline_checks(client, settings, None if NOT_SET in settings.api_base_url else backend)
 
 
-def _without_temporal(queues: list[str], why: Check) -> list[Check]:
+def _without_temporal(queues: Iterable[str], why: Check) -> list[Check]:
     rest = ["namespace", *(f"queue {queue}" for queue in queues), "pipelines"]
-    return [why, *(unseen(what, "Temporal is away") for what in rest)]
+    return [why, *(unseen(what, "Temporal is away", "Temporal") for what in rest)]
 
 
-async def _queue(client: Client, queue: str) -> Check:
+async def _queue(client: Client, queue: str, provider: str) -> Check:
     """Check whether calls are dispatched, and whether the server applies a rate that is set for the queue."""
     what = f"queue {queue}"
     try:
@@ -69,7 +71,7 @@ async def _queue(client: Client, queue: str) -> Check:
     except RPCError as error:
         return from_error(what, error)
     budget_status = await budget_status_of(client, queue)
-    trouble = _rate_trouble(known, settable) or _budget_trouble(budget_status)
+    trouble = _rate_trouble(known, settable) or _budget_trouble(budget_status, provider)
     if trouble is not None:
         return Check(what, False, *trouble)
     rate = "no rate set yet" if known.rate is None else f"{known.rate:g} a second"
@@ -89,11 +91,10 @@ def _rate_trouble(known: QueueRate, settable: bool) -> tuple[str, str] | None:
     return None
 
 
-def _budget_trouble(budget_status: BudgetStatus | None) -> tuple[str, str] | None:
+def _budget_trouble(budget_status: BudgetStatus | None, provider: str) -> tuple[str, str] | None:
     if budget_status is None or budget_status.breaker not in ("parked", "probing"):
         return None
     if budget_status.breaker == "parked":
-        provider = budget_status.queue.removeprefix("llm-")
         return f"parked: {budget_status.why}", f"pay, or mend the key; then `fleet resume {provider}`"
     return f"only probed: {budget_status.why}", "wait: it opens by itself when the provider is well again"
 
@@ -121,14 +122,14 @@ async def limits_settable(client: Client, queue: str) -> bool:
 
 
 async def _backend(settings: Settings, backend: Backend) -> list[Check]:
-    what = "Backend API and its database"
+    what = BACKEND
     keys = sorted(provider.name for provider in settings.providers.values() if provider.needs_key)
     if NOT_SET in settings.api_base_url:
         health = unseen(what, "API_BASE_URL is not known")
     else:
         health = await _tried(what, backend.health, settings.api_base_url)
     if not health.ok:
-        return [health, *(unseen(_key_of(name), "the backend is away") for name in keys), _own_clock()]
+        return [health, *(unseen(_key_of(name), "the backend is away", BACKEND) for name in keys), _own_clock()]
     return [health, *await asyncio.gather(*(_key(backend, name) for name in keys)), await _clock(settings)]
 
 
@@ -147,17 +148,25 @@ async def _key(backend: Backend, provider: str) -> Check:
 
 async def _clock(settings: Settings) -> Check:
     """Compare this machine's clock with the backend's."""
+    sent_at = time.time()
     try:
         async with httpx.AsyncClient(timeout=5) as client:
             told = (await client.get(f"{settings.api_base_url.rstrip('/')}/health")).headers.get("date")
-        skew = time.time() - parsedate_to_datetime(told).timestamp() if told else None
+        return compared_clock(sent_at, time.time(), parsedate_to_datetime(told).timestamp())
     except (httpx.HTTPError, ValueError, TypeError):
-        skew = None
-    if skew is None:
         return _own_clock()
-    ok = abs(skew) <= _MAX_SKEW_SECONDS
+
+
+def compared_clock(sent_at: float, answered_at: float, told: float) -> Check:
+    """The check for a backend whose Date header was ``told`` to a request of that time, all in unix seconds: only
+    a difference that the header shows for certain is reported."""
+    ahead, behind = sent_at - (told + _DATE_SECONDS), told - answered_at
+    if max(ahead, behind) <= 0:
+        return Check("clock", True, "agrees with the backend's, as far as its Date header shows: to 2 s")
+    ok = max(ahead, behind) <= _MAX_SKEW_SECONDS - _DATE_SECONDS
+    how = "ahead of" if ahead > behind else "behind"
     remedy = "" if ok else "turn time synchronisation on: timedatectl set-ntp true"
-    return Check("clock", ok, f"{skew:+.1f} s from the backend's", remedy)
+    return Check("clock", ok, f"at least {max(ahead, behind):.1f} s {how} the backend's", remedy)
 
 
 def _own_clock() -> Check:

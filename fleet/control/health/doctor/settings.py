@@ -3,11 +3,16 @@
 import os
 import re
 import sys
+import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, metadata, requires, version
 from operator import eq, ge, gt, le, lt, ne
+from pathlib import Path
 
-from fleet.config import Settings
+from dotenv import dotenv_values
+
+from fleet.config import nearest, variables
 from fleet.control.health.doctor.check import Check
 
 _PACKAGE = "assistant-fleet"
@@ -23,29 +28,59 @@ _COMPARED: Mapping[str, Callable[[tuple[int, ...], tuple[int, ...]], bool]] = {
     ">": gt,
     "<": lt,
 }
+_PREFIX = "FLEET_"
 #: Variables of the scripts, which are not settings of the fleet.
-_OTHERS = {"FLEET_UPDATE_PATIENCE_SECONDS"}
-_ADDRESSES = ("API_BASE_URL", "TEMPORAL_HOST", "TEMPORAL_ADDRESS", "TEMPORAL_NAMESPACE")
+_OTHERS = {"FLEET_UPDATE_PATIENCE_SECONDS", "FLEET_MACHINES_DIR", "FLEET_TEST_PROCESSES"}
 
 
-def environment_checks(wrong: Sequence[str], doubtful: Sequence[str] = ()) -> Iterator[Check]:
-    """Check settings and packages: one line for each thing that is wrong or doubtful, or one line in all."""
+def environment_checks(wrong: Sequence[str]) -> Iterator[Check]:
+    """Check settings and packages: one line for each thing that is wrong, or one line in all."""
     yield from _settings(wrong)
-    for warning in doubtful:
-        says, _, remedy = warning.partition(" Remedy: ")
-        yield Check("environment", True, says, remedy)
     yield _python()
     yield from _packages()
 
 
 def _settings(wrong: Sequence[str]) -> Iterator[Check]:
     yield from (_complaint(line) for line in wrong)
-    strange = sorted(name for name in os.environ if name.startswith("FLEET_") and not _is_setting(name))
-    for name in strange:
-        yield Check("environment", False, f"{name} is not a setting", "correct its name, or remove it")
+    strange = unknown_variables()
+    yield from (Check("environment", False, says, remedy) for says, remedy in strange)
     if not wrong and not strange:
-        named = [name for name in _ADDRESSES if name in os.environ]
-        yield Check("environment", True, f"nothing is missing or wrong; set are {', '.join(named) or 'none'}")
+        yield Check("environment", True, f"nothing is missing or wrong; {_given()}")
+
+
+def unknown_variables() -> list[tuple[str, str]]:
+    """What is wrong with the variables that are named like settings and are none, and the remedy of each."""
+    known = {variable.removeprefix(_PREFIX): variable for variable in variables()}
+    found = []
+    for name in sorted(name for name in os.environ if name.startswith(_PREFIX) and not _is_setting(name)):
+        near = nearest(name.removeprefix(_PREFIX), known)
+        hint = f" (did you mean {known[near]}?)" if near else ""
+        found.append((f"{name} is not a setting", f"correct its name, or remove it{hint}"))
+    return found
+
+
+def _given() -> str:
+    """The variables that are set, and in which of the three sources, without their values."""
+    found = [f"in {source} {', '.join(names)}" for source, names in _set_by_source().items() if names]
+    return f"set are {'; '.join(found)}" if found else "no setting is set, so all have their defaults"
+
+
+def _set_by_source() -> dict[str, list[str]]:
+    """The names of what is set in each source; a source that cannot be read is reported elsewhere."""
+    env_file: set[str] = set()
+    toml: set[str] = set()
+    with suppress(OSError, ValueError):
+        env_file = {*dotenv_values(".env")}
+        toml = {*tomllib.loads(Path("fleet.toml").read_text("utf-8"))}
+    return {
+        "the environment": sorted(filter(_is_variable, os.environ)),
+        ".env": sorted(filter(_is_variable, env_file)),
+        "fleet.toml": sorted(toml),
+    }
+
+
+def _is_variable(name: str) -> bool:
+    return name in variables() or name.startswith("FLEET_PROVIDERS__")
 
 
 def _complaint(line: str) -> Check:
@@ -54,10 +89,7 @@ def _complaint(line: str) -> Check:
 
 
 def _is_setting(variable: str) -> bool:
-    name = variable.removeprefix("FLEET_").lower()
-    field = Settings.model_fields.get(name)
-    own = field is not None and field.validation_alias is None
-    return own or name.startswith("providers__") or variable in _OTHERS
+    return _is_variable(variable) or variable in _OTHERS
 
 
 def _python() -> Check:
