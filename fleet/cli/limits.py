@@ -10,11 +10,12 @@ from temporalio.client import Client
 from fleet.budgets.limits_and_pauses import all_of, budget_status_of, budget_statuses_of, pause, resume, set_limits
 from fleet.budgets.messages import BudgetStatus
 from fleet.cli.console import Console
+from fleet.cli.named_provider import provider_named
 from fleet.cli.show import shown
 from fleet.config import Settings
 from fleet.contracts import LimitSettings
 from fleet.errors import OperationError
-from fleet.process.temporal_connection import connect_once
+from fleet.process.runtime import connect_once
 
 _STYLES = {"healthy": "green", "probing": "yellow", "paused": "yellow", "parked": "bold red"}
 BudgetStatuses = dict[str, BudgetStatus | None]
@@ -24,9 +25,9 @@ def llm_queues(settings: Settings, provider: str | None) -> list[str]:
     """The queues of a provider, or of all.
 
     Raises:
-        SettingsError: there is no such provider.
+        OperationError: there is no such provider.
     """
-    named = settings.providers.values() if provider is None else [settings.provider(provider)]
+    named = settings.providers.values() if provider is None else [provider_named(settings, provider)]
     return [queue for provider_settings in named for queue in provider_settings.limits]
 
 
@@ -34,10 +35,9 @@ def queue_of(settings: Settings, provider: str, model: str | None) -> str:
     """The queue whose limits are meant: the model's own, or the provider's if ``model`` is None.
 
     Raises:
-        SettingsError: there is no such provider.
-        OperationError: the model has no queue of its own.
+        OperationError: there is no such provider, or the model has no queue of its own.
     """
-    named = settings.provider(provider)
+    named = provider_named(settings, provider)
     if model is None:
         return named.queue
     if model not in named.models:
@@ -50,7 +50,8 @@ def queue_of(settings: Settings, provider: str, model: str | None) -> str:
 
 async def see(settings: Settings, provider: str | None) -> BudgetStatuses:
     """The status of the budgets."""
-    return await budget_statuses_of(await connect_once(settings), llm_queues(settings, provider))
+    queues = llm_queues(settings, provider)
+    return await budget_statuses_of(await connect_once(settings), queues)
 
 
 async def change(
@@ -61,8 +62,8 @@ async def change(
     Raises:
         OperationError: it cannot be done, or the limits to keep cannot be read.
     """
-    client = await connect_once(settings)
     queue = queue_of(settings, provider, model)
+    client = await connect_once(settings)
     now = await budget_status_of(client, queue)
     if now is None and not reset:
         raise OperationError(
@@ -76,20 +77,28 @@ async def change(
 
 
 async def shut(settings: Settings, provider: str, why: str) -> BudgetStatuses:
-    """Pause all queues of a provider."""
+    """Pause all queues of a provider.
+
+    Raises:
+        OperationError: there is no such provider, or a queue could not be paused.
+    """
     return await _each(settings, provider, lambda client, queue: pause(client, queue, why))
 
 
 async def open_again(settings: Settings, provider: str) -> BudgetStatuses:
-    """Resume all queues of a provider."""
+    """Resume all queues of a provider.
+
+    Raises:
+        OperationError: there is no such provider, or a queue could not be resumed.
+    """
     return await _each(settings, provider, resume)
 
 
 async def _each(
     settings: Settings, provider: str, act: Callable[[Client, str], Awaitable[BudgetStatus]]
 ) -> BudgetStatuses:
-    client = await connect_once(settings)
-    done = await all_of(client, settings.provider(provider).limits, act)
+    queues = llm_queues(settings, provider)
+    done = await all_of(await connect_once(settings), queues, act)
     return {**done}
 
 

@@ -6,7 +6,8 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 
-from fleet.config import Settings
+from fleet.cli.named_provider import provider_named
+from fleet.config import Settings, did_you_mean
 from fleet.control.logs.log_files import LEVELS, LogRecord, Reader, Wanted, merged, processes_in
 from fleet.control.logs.merged_log import HELD_BACK
 from fleet.errors import OperationError
@@ -44,6 +45,24 @@ def level(text: str) -> str:
     if text.upper() not in LEVELS:
         raise OperationError(f"unknown log level {text!r}. Remedy: use one of {', '.join(LEVELS)}")
     return text.upper()
+
+
+def refuse_unknown(settings: Settings, wanted: Wanted) -> None:
+    """Refuse a provider or a process that neither the settings nor the logs know.
+
+    Raises:
+        OperationError: there is none of that name; the message lists those that there are.
+    """
+    there = processes_in(settings.logs)
+    if wanted.process is not None and there and wanted.process not in there:
+        near = did_you_mean(wanted.process, there)
+        raise OperationError(
+            f"{settings.logs} has no log of a process {wanted.process!r}{near}. Remedy: name one of "
+            f"{', '.join(there)}"
+        )
+    removed = {process.rpartition("_")[0] for process in there}  # a provider that is no longer configured
+    if wanted.provider is not None and wanted.provider not in removed:
+        provider_named(settings, wanted.provider)
 
 
 def past(settings: Settings, wanted: Wanted, last: int | None) -> tuple[list[LogRecord], list[Reader]]:

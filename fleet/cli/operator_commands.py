@@ -217,9 +217,9 @@ def logs(
     from fleet.control.logs.log_files import Wanted
 
     settings = settings_for_embedded()
-    wanted = Wanted(
-        workflow, provider, process, logbook.level(level), logbook.moment(since) if since is not None else None
-    )
+    begin = logbook.moment(since) if since is not None else None
+    wanted = Wanted(workflow, provider, process, logbook.level(level), begin)
+    logbook.refuse_unknown(settings, wanted)
 
     def show(record: "LogRecord") -> None:
         if as_json:

@@ -5,6 +5,7 @@ import base64
 import re
 import secrets
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -30,9 +31,7 @@ from fleet.contracts import (
     CSV_MAX_BYTES,
     PIPELINE_QUEUE,
     PROGRESS_QUERY,
-    PROJECT_MEMO,
     RETRY_MEMO,
-    TOPIC_MEMO,
     WORKFLOW_TYPE,
     AssistantState,
     ErrorRecord,
@@ -42,15 +41,22 @@ from fleet.contracts import (
     Spent,
     StageRecord,
 )
-from fleet.control.pipelines.story import unknown_pipeline
-from fleet.errors import InputError, OperationError, TemporalUnavailable
+from fleet.control.health.status import health_client
+from fleet.errors import (
+    AssistantDamaged,
+    BackendAnswerError,
+    BackendUnavailable,
+    InputError,
+    OperationError,
+    TemporalUnavailable,
+)
+from fleet.pipeline.assistants import parse_assistants
 from fleet.pipeline.inputs import PipelineInputs, validate_inputs
 from fleet.pipeline.past_runs import beginning_of
-from fleet.process.temporal_connection import connect_once
+from fleet.process.runtime import connect_once
 
 _LOOK_SECONDS = 0.5
 _QUERY_SECONDS = 5.0
-_MEMO_CHARACTERS = 300
 _SHOWN = {AssistantState.DONE.value: "done", AssistantState.FAILED.value: "failed"}
 
 Show = Callable[[Progress], None]
@@ -180,9 +186,11 @@ async def start_pipeline(settings: Settings, inputs: PipelineInputs, priority: i
     """Start a pipeline; of all that wait, priority 1 is dispatched first, 5 last, 3 is the default.
 
     Raises:
+        ProjectNotFound, NoAssistants: the project cannot be run.
         TemporalUnavailable: the server cannot be reached.
         OperationError: the server refused to start the pipeline.
     """
+    await _refuse_unusable_project(settings, inputs.project_id)
     client = await connect_once(settings)
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", inputs.project_id)[:60]
     workflow_id = f"{name}-{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
@@ -193,12 +201,20 @@ async def start_pipeline(settings: Settings, inputs: PipelineInputs, priority: i
             args=arguments,
             id=workflow_id,
             task_queue=PIPELINE_QUEUE,
-            memo=_memo(inputs.topic, inputs.project_id),
             priority=Priority(priority_key=priority),
         )
     except RPCError as error:
         raise OperationError(f"Temporal did not start the pipeline: {error.message}") from None
     return Started(client, handle)
+
+
+async def _refuse_unusable_project(settings: Settings, project_id: str) -> None:
+    """Refuse a project that does not exist or has no assistants before a pipeline is started. A backend that is
+    away is no reason, since pipelines wait for it; and only workers know all providers."""
+    async with health_client(settings) as backend:
+        with suppress(BackendUnavailable, BackendAnswerError, AssistantDamaged):
+            load = await backend.assistants(project_id)
+            parse_assistants(load, project_id, default_temperature=0, default_max_tokens=None, provider_name=str)
 
 
 async def retry_pipeline(settings: Settings, workflow_id: str) -> Started:
@@ -219,31 +235,28 @@ async def retry_pipeline(settings: Settings, workflow_id: str) -> Started:
             args=beginning.arguments,
             id=workflow_id,
             task_queue=PIPELINE_QUEUE,
-            memo=_memo(*beginning.arguments[:2])
-            | {RETRY_MEMO: replace(failed, first_run_id=beginning.first_run_id)},
+            memo={RETRY_MEMO: replace(failed, first_run_id=beginning.first_run_id)},
             priority=Priority(priority_key=beginning.priority or None),
         )
     except RPCError as error:
         if error.status is RPCStatusCode.NOT_FOUND:
-            raise unknown_pipeline(workflow_id, error) from None
+            raise OperationError(
+                f"Temporal knows no pipeline {workflow_id!r}. Remedy: check the id with `fleet top`; "
+                "one past its retention must be run anew"
+            ) from None
         raise OperationError(f"Temporal did not start {workflow_id} again: {error.message}") from None
     return Started(client, handle)
-
-
-def _memo(topic: Any = "", project_id: Any = "") -> dict[str, Any]:
-    """The memos by which a pipeline is found. A long topic is cut: Temporal limits the size of all memos."""
-    return {TOPIC_MEMO: str(topic)[:_MEMO_CHARACTERS], PROJECT_MEMO: str(project_id)}
 
 
 def _refuse_not_failed(workflow_id: str, description: WorkflowExecutionDescription) -> None:
     if description.workflow_type != WORKFLOW_TYPE:
         raise OperationError(f"{workflow_id} is a {description.workflow_type}. Remedy: name a {WORKFLOW_TYPE}")
     if description.status is WorkflowExecutionStatus.RUNNING:
-        raise OperationError(
-            f"{workflow_id} still runs. Remedy: wait for it, or end it first with `fleet cancel {workflow_id}`"
-        )
+        raise OperationError(f"{workflow_id} still runs. Remedy: wait for it, or cancel it first")
     if description.status is WorkflowExecutionStatus.COMPLETED:
-        raise OperationError(f"{workflow_id} has completed. Remedy: nothing to do; `fleet run` makes a new one")
+        raise OperationError(
+            f"{workflow_id} has completed. Remedy: start a new one with `fleet run TOPIC --project PROJECT`"
+        )
 
 
 async def follow(started: Started, show: Show, note: Callable[[str], None]) -> Outcome:
@@ -267,8 +280,7 @@ async def follow(started: Started, show: Show, note: Callable[[str], None]) -> O
     except RPCError as error:
         raise TemporalUnavailable(
             f"Temporal server connection failed while {started.workflow_id} ran ({error.message}). Remedy: the "
-            "pipeline goes on by itself once the server is back; then look at it with `fleet show "
-            f"{started.workflow_id}`"
+            "pipeline goes on by itself once the server is back; look it up by its id in Temporal's pages"
         ) from None
     finally:
         result.cancel()

@@ -159,6 +159,30 @@ def test_health_says_what_is_wrong_and_when_all_is_well(fleet: Fleet) -> None:
     fleet.supervisorctl("start", "control:*")
 
 
+@pytest.mark.parametrize("options", [(), ("--no-wait",)], ids=["waiting", "no wait"])
+def test_a_project_that_does_not_exist_is_found_out_before_a_pipeline_starts(
+    fleet: Fleet, options: tuple[str, ...]
+) -> None:
+    done = fleet.fleet("run", "x", "--project", "never-made", *options)
+    assert done.returncode == 1 and "project 'never-made' does not exist" in done.stderr
+    assert "Remedy:" in done.stderr and "started" not in done.stdout
+    assert "never-made" not in fleet.temporal("workflow", "list").stdout
+
+
+def test_a_paused_queue_is_in_status_and_top_with_the_command_that_resumes_it(fleet: Fleet) -> None:
+    wait_for("every program runs", fleet.all_run)
+    assert fleet.fleet("pause", "gemini", "--why", "the bill").returncode == 0
+    try:
+        said = "llm-gemini is paused: the bill; `fleet resume gemini`"
+        status = fleet.fleet("status")
+        assert status.returncode == 0 and f"note: {said}" in status.stdout, status.stdout
+        wait_for("top tells it", lambda: said in fleet.fleet("top", "--once").stdout)
+        assert ", 1 queue paused" in fleet.fleet("top", "--once").stdout
+    finally:
+        assert fleet.fleet("resume", "gemini").returncode == 0
+    assert "paused" not in fleet.fleet("status").stdout
+
+
 def test_logs_are_one_story_in_order_of_time(fleet: Fleet) -> None:
     done = fleet.fleet(*RUN)
     workflow = json_of(done.stdout)["workflow_id"]

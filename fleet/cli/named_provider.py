@@ -1,0 +1,18 @@
+"""The provider that an argument of a command names."""
+
+from fleet.config import PROVIDER_ALIASES, ProviderSettings, Settings, did_you_mean
+from fleet.errors import OperationError
+
+
+def provider_named(settings: Settings, name: str) -> ProviderSettings:
+    """The settings of the provider with that name or alias.
+
+    Raises:
+        OperationError: there is no such provider; the message lists those that there are.
+    """
+    known = settings.providers.get(PROVIDER_ALIASES.get(name, name))
+    if known is None:
+        there = sorted(settings.providers)
+        near = did_you_mean(name, [*there, *PROVIDER_ALIASES])
+        raise OperationError(f"there is no provider {name!r}{near}. Remedy: name one of {', '.join(there)}")
+    return known
