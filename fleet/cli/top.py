@@ -18,6 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from fleet.cli.console import Console
+from fleet.cli.counted import counted
 from fleet.cli.machine_table import machines_of, seconds
 from fleet.config import Settings
 from fleet.errors import OperationError
@@ -132,9 +133,15 @@ def picture(state: Json, *, in_all: bool = False) -> RenderableType:
 def _verdict(state: Json) -> RenderableType:
     clock = datetime.fromtimestamp(state["at"]).strftime("%H:%M:%S")
     problems = state["problems"]
-    word = Text("all is well", "bold green") if not problems else Text(f"{len(problems)} problem(s)", "bold red")
+    notices = state.get("notices", [])  # a control process of 0.2.0 does not report them
+    word = (
+        Text("all is well", "bold green") if not problems else Text(counted(len(problems), "problem"), "bold red")
+    )
     head = Text(f"fleet {state['version']} on {state['host']}  {clock}  ").append(word)
-    return Group(head, *(Text(f"  ! {harmless(problem)}", "red") for problem in problems))
+    if notices:
+        head.append(f", {counted(len(notices), 'queue')} paused", "bold yellow")
+    lines = [(problem, "red") for problem in problems] + [(notice, "yellow") for notice in notices]
+    return Group(head, *(Text(f"  ! {harmless(line)}", style) for line, style in lines))
 
 
 def _providers(state: Json) -> Table:

@@ -1,5 +1,6 @@
 """The one object that the page and ``fleet top`` show."""
 
+import io
 import re
 from dataclasses import replace
 from datetime import datetime
@@ -8,6 +9,7 @@ from typing import Any
 
 import pytest
 from prometheus_client import CollectorRegistry
+from rich.console import Console
 
 from fleet.budgets.messages import BudgetStatus, LimitStatus
 from fleet.cli.top import picture, sparks
@@ -112,11 +114,31 @@ def test_what_a_simulator_answered_is_shown_apart_from_what_is_paid(state: dict[
 def test_a_parked_provider_is_a_problem_with_a_remedy(state: dict[str, Any]) -> None:
     (gemini,) = (provider for provider in state["providers"] if provider["provider"] == "gemini")
     assert (gemini["breaker"], gemini["rate"], gemini["why"]) == ("parked", 0.0, "key_rejected")
-    assert not state["ok"] and any("fleet resume" in problem for problem in state["problems"])
+    assert not state["ok"] and any("`fleet resume gemini`" in problem for problem in state["problems"])
 
 
-def test_restarts_are_the_starts_after_the_first(state: dict[str, Any]) -> None:
-    assert [process["restarts"] for process in state["processes"]] == [1]
+def test_restarts_count_deaths_and_no_orderly_starts(settings: Settings, state: dict[str, Any]) -> None:
+    assert [process["restarts"] for process in state["processes"]] == [0]
+    first, second = LivenessRecord("openai_00", 6, started_at=1.0), LivenessRecord("openai_00", 7, started_at=2.0)
+    first.follows(None)
+    for stage, restarts in (("serving", 1), ("ended", 0)):
+        second.follows(replace(first, stage=stage))
+        snapshot = replace(snapshot_at(settings, NOW, 0), liveness_records={"openai_00": second})
+        (process,) = state_of(settings, snapshot, History(), [])["processes"]
+        assert process["restarts"] == restarts
+
+
+def test_a_paused_queue_is_no_problem_and_is_told_with_the_command_that_resumes_it(settings: Settings) -> None:
+    paused = replace(PARKED, queue="llm-openai", breaker="paused", why="the bill")
+    snapshot = snapshot_at(settings, NOW, 0)
+    snapshot = replace(snapshot, status=replace(snapshot.status, budgets={"llm-openai": paused}))
+    shown = state_of(settings, snapshot, History(), [])
+    assert shown["notices"] == ["llm-openai is paused: the bill; `fleet resume openai`"]
+    shown |= {"version": "1", "pipelines": {}, "progress": {}}
+    written = io.StringIO()
+    Console(file=written, width=200).print(picture(shown))
+    text = written.getvalue()
+    assert ", 1 queue paused" in text and "llm-openai is paused: the bill" in text
 
 
 def test_the_page_is_operable_only_with_a_token(settings: Settings) -> None:

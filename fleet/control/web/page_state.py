@@ -76,6 +76,7 @@ def state_of(settings: Settings, snapshot: Snapshot, history: History, troubles:
         "operable": settings.control_token is not None,
         "ok": not problems,
         "problems": problems,
+        "notices": status.notices(),
         "temporal": {"address": status.temporal.address, "ok": status.temporal.ok, "ui": ui_of(settings)},
         "backend": {"address": status.backend.address, "ok": status.backend.ok},
         "providers": llm,
@@ -195,7 +196,6 @@ def _queue(seen: QueueStatus) -> Json:
 
 
 def _processes(snapshot: Snapshot) -> list[Json]:
-    starts = snapshot.counted.by("fleet_process_starts_total", "process")
     return [
         {
             "program": process.program,
@@ -210,7 +210,7 @@ def _processes(snapshot: Snapshot) -> list[Json]:
             "cannot": liveness.unreachable.cannot
             if liveness and liveness.stage == "probing" and liveness.unreachable
             else None,
-            "restarts": max(int(starts.get((process.process,), 1)) - 1, 0),
+            "restarts": liveness.restarts if liveness else 0,
         }
         for process in snapshot.status.processes
     ]
