@@ -68,7 +68,7 @@ class InputError(FleetError):
 
 
 class BackendError(FleetError):
-    """The Backend API did not give what was asked for."""
+    """A request to the Backend API failed."""
 
     code = "backend_error"
 
@@ -82,7 +82,7 @@ class BackendUnavailable(BackendError):
 
 
 class BackendAnswerError(BackendError):
-    """The Backend API answered something that is not its contract."""
+    """The answer of the Backend API does not match its contract."""
 
     code = "backend_bad_answer"
 
@@ -106,7 +106,7 @@ class AssistantDamaged(BackendError):
 
 
 class ApiKeyMissing(BackendError):
-    """The backend holds no API key for a provider."""
+    """The backend has no API key for a provider."""
 
     code = "api_key_missing"
 
@@ -142,7 +142,7 @@ class ProviderError(FleetError):
         self.status = status
         self.wait_seconds = wait_seconds
         answered = f" (HTTP {status})" if status is not None else ""
-        super().__init__(f"{provider}: {failure_kind.value}{answered}: {detail}. Remedy: {self.traits.remedy}")
+        super().__init__(f"{provider}: {failure_kind.value}{answered}: {detail}. Remedy: {self.remedy}")
 
     def as_kind(self, failure_kind: FailureKind, detail: str) -> "ProviderError":
         """The same failure with a more precise kind than the answer alone shows."""
@@ -156,6 +156,11 @@ class ProviderError(FleetError):
         )
         known.goes_on = self.goes_on
         return known
+
+    @property
+    def remedy(self) -> str:
+        """What a person can do."""
+        return self.traits.remedy.replace("PROVIDER", self.provider)
 
     @property
     def traits(self) -> FailureTraits:
@@ -206,13 +211,13 @@ class HeldBack(FleetError):
 
 
 class AttemptsExhausted(FleetError):
-    """A provider failed as often as is allowed."""
+    """A provider failed the maximum number of times."""
 
     code = "attempts_exhausted"
 
 
 class WorkerLost(FleetError):
-    """Too many worker processes died under the same call."""
+    """Too many worker processes died during the same call."""
 
     code = "worker_lost"
 
@@ -231,35 +236,35 @@ class AssignmentRefused(AssignmentUnavailable):
 
 
 class OpenElsewhere(FleetError):
-    """Another machine may have sent the call: its answer is waited for."""
+    """Another machine may have sent the call, so its answer is awaited."""
 
     code = "open_elsewhere"
     retryable = True
 
     def __init__(self, function_key: str, machine: str, seconds_left: float, wait_seconds: float) -> None:
         super().__init__(
-            f"{function_key}: {machine or 'another machine'} may have sent this call; its answer is waited for, "
+            f"{function_key}: {machine or 'another machine'} may have sent this call; its answer is awaited, "
             f"{seconds_left:.0f} s at most. Remedy: see that it reaches the Temporal server"
         )
         self.wait_seconds = wait_seconds
 
 
 class TaskTaken(FleetError):
-    """The task was given to another worker meanwhile, or its pipeline has ended: nothing was sent from here."""
+    """Another worker has the task now, or its pipeline has ended; this process sent nothing."""
 
     code = "task_taken"
     retryable = True
 
 
 class AmbiguousCall(FleetError):
-    """A call was or may have been paid, and by policy it is not sent again."""
+    """A call was or may have been paid, and the policy forbids sending it again."""
 
     code = "ambiguous_call"
 
-    def __init__(self, function_key: str, why: str) -> None:
+    def __init__(self, workflow_id: str, function_key: str, why: str) -> None:
         super().__init__(
             f"{function_key}: {why}; that was or may have been paid, and by policy (on_ambiguous) it is not sent "
-            "again. Remedy: look into the provider's usage page, then run `fleet retry`"
+            f"again. Remedy: check the provider's usage page, then run `fleet retry {workflow_id}`"
         )
 
 
@@ -288,6 +293,6 @@ class TemporalUnavailable(FleetError):
 
 
 class OperationError(FleetError):
-    """A command of the operator cannot be carried out."""
+    """An operator's command cannot be carried out."""
 
     code = "operation_failed"

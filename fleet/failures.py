@@ -63,7 +63,7 @@ class FailureTraits:
     ``retryable``: the same call may succeed later. ``counts``: it used up one of the call's attempts. ``billed``:
     whether the provider charges for it. ``limit``: it was refused because of a limit; the call itself is valid but
     came too early. ``outage``: a sign that all calls to the provider fail. ``before_sending``: no part of the call
-    left this machine. ``remedy``: what a person can do.
+    left this machine. ``remedy``: what a person can do; PROVIDER stands in it for the provider's name.
     """
 
     concerns: Concerns
@@ -116,7 +116,9 @@ def traits_of(failure_kind: FailureKind) -> FailureTraits:
             remedy = "wait until the quota's reset or ask the provider for a larger one"
             return FailureTraits(Concerns.ACCOUNT, Billed.NO, remedy, counts=False)
         case FailureKind.MODEL_QUOTA:
-            remedy = "wait for its reset, or raise it and run `fleet resume`, or give the assistants a fallback"
+            remedy = (
+                "wait for its reset; or raise it, then `fleet resume PROVIDER`; or give its assistants a fallback"
+            )
             return FailureTraits(Concerns.MODEL, Billed.NO, remedy, counts=False)
         case FailureKind.KEY_REJECTED:
             remedy = "store a valid API key for this provider in the backend"

@@ -1,9 +1,21 @@
 #!/usr/bin/env bash
-# Makes the environments and passes the tests. --all adds those that need Debian packages and root, among them those on
-# machines of their own, and forbids skips; other arguments go to pytest, e.g. scripts/test.sh tests/unit, and leave out
-# those of google-generativeai.
-# A run leaves test-reports/: JUnit files, and each test's duration in durations.tsv.
+# Makes the environments and runs the tests.
+#
+#   scripts/test.sh                        all tests except those that need Debian packages and root (12 min)
+#   scripts/test.sh --all                  these too, among them those on machines of their own; skips are forbidden
+#   scripts/test.sh ARGUMENT...            some tests: the arguments go to pytest; google-generativeai is left out
+#   scripts/test.sh --help                 this text; scripts/test.sh tests/unit --help shows pytest's own
+#
+#   scripts/test.sh tests/unit                                     the unit tests: no server (1 min 30 s)
+#   scripts/test.sh tests/process/test_fleet.py -k added_provider  the tests of one file whose names have this
+#
+# A run leaves test-reports/: JUnit files, and each test's duration in durations.tsv. See CONTRIBUTING.md.
 set -euo pipefail
+case "${1:-}" in -h | --help)
+    sed -n '2,/^set/{/^set/d;s/^# \{0,1\}//;p;}' "$0"
+    exit
+    ;;
+esac
 cd "$(dirname "$0")/.."
 source scripts/environment.sh
 options=(-p no:cacheprovider -m "not debian")

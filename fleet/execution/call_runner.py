@@ -138,7 +138,8 @@ class CallRunner:
                 await pipeline.failed(number, str(error), unsettled=attempts.may_have_sent)
                 if error.retryable and error.is_ambiguous and not call.send_ambiguous:
                     attempts.provider_failures += 1
-                    raise AmbiguousCall(call.name.function_key, f"{error.failure_kind}: {error.detail}") from error
+                    why = f"{error.failure_kind}: {error.detail}"
+                    raise AmbiguousCall(call.name.workflow_id, call.name.function_key, why) from error
                 raise
             except BackendError:
                 attempts.unsent()
@@ -184,7 +185,8 @@ class CallRunner:
                 logger.debug("process {} is at this call: waiting for its answer", owner.pid)
                 return None
             case Ambiguous():
-                raise AmbiguousCall(call.name.function_key, "an earlier call was cut off or lost")
+                why = "an earlier call was cut off or lost"
+                raise AmbiguousCall(call.name.workflow_id, call.name.function_key, why)
             case Send(maybe_paid, response_id):
                 if maybe_paid:
                     logger.warning("sent again although {} earlier call(s) may have been paid", maybe_paid)

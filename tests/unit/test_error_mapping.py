@@ -108,7 +108,7 @@ def test_an_answer_means_what_the_provider_documents(
 ) -> None:
     error = answered_with_error(kind, kind, status, {}, body)
     assert (error.failure_kind, error.status, error.provider) == (failure_kind, status, kind)
-    assert error.traits.remedy in str(error)
+    assert error.remedy in str(error)
 
 
 DAY = gemini(

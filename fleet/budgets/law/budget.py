@@ -35,7 +35,7 @@ _MIN_UNSENT, _MAX_UNSENT_SHARE, _SURPLUS, _MAX_DISPATCHED = 0.05, 0.95, 1.25, 10
 _RETURN_SECONDS = 30.0
 
 #: Reason of the pause of a new budget whose queue dispatches nothing when the budget starts.
-SHUT_BEFORE = "the queue was shut when its budget began anew. Remedy: `fleet resume` its provider"
+SHUT_BEFORE = "the queue dispatched nothing when its budget workflow was started"
 
 
 @dataclass(slots=True)

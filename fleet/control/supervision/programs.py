@@ -20,15 +20,11 @@ _MODEL = "program:openai"
 
 def programs_of(settings: Settings) -> list[str]:
     """Every program that the settings require."""
-    tracked = [name for name in TRACKED_PROGRAMS if name not in settings.disabled_providers]
-    return [*tracked, *(provider.name for provider in settings.added_providers)]
+    return [*TRACKED_PROGRAMS, *(provider.name for provider in settings.added_providers)]
 
 
 def write_programs(home: Home, settings: Settings) -> None:
     """Update the folder from the settings: one file per program, none for a removed provider.
-
-    A disabled provider that ``supervisord.conf`` has a program for gets ``numprocs=0``, since that file never
-    changes: supervisord then has the group, without a process.
 
     Raises:
         OperationError: a file of the folder cannot be read.
@@ -36,15 +32,12 @@ def write_programs(home: Home, settings: Settings) -> None:
     added = {provider.name: provider for provider in settings.added_providers}
     for name in programs_of(settings):
         path = home.programs / f"{name}.conf"
-        section = {"numprocs": str(processes_of(path, name) or 1)}  # 0 is of a time when it was disabled
+        section = {"numprocs": str(processes_of(path, name))}
         if name in added:
             section = _added_program(home, added[name]) | section
         _write(path, name, section)
-    empty = [name for name in TRACKED_PROGRAMS if name in settings.disabled_providers]
-    for name in empty:
-        _write(home.programs / f"{name}.conf", name, {"numprocs": "0"})
     for path in home.programs.glob("*.conf"):
-        if path.stem not in [*programs_of(settings), *empty] and path.read_text("utf-8").startswith(_HEADER):
+        if path.stem not in programs_of(settings) and path.read_text("utf-8").startswith(_HEADER):
             path.unlink()
 
 
@@ -61,7 +54,7 @@ def processes_of(path: Path, program: str) -> int:
     except (configparser.Error, ValueError, UnicodeDecodeError) as error:
         reason = str(error).splitlines()[0]
         raise OperationError(
-            f"{path} cannot be read ({reason}). Remedy: remove it; fleet writes it anew"
+            f"{path} cannot be read ({reason}). Remedy: remove it; the next `fleet up` writes it again"
         ) from None
 
 
@@ -75,7 +68,9 @@ def program_section(home: Home, program: str) -> dict[str, str]:
     parser.read([home.configuration, home.programs / f"{program}.conf"], "utf-8")
     name = f"program:{program}"
     if not parser.has_section(name):
-        raise OperationError(f"no file has [{name}]. Remedy: run `fleet up` anew, which writes {home.programs}")
+        raise OperationError(
+            f"no file has [{name}]. Remedy: `fleet down`, then `fleet up`, which writes {home.programs}"
+        )
     return {key: value.replace("%(here)s", str(home.folder)) for key, value in parser.items(name)}
 
 

@@ -84,8 +84,8 @@ def _refuse(program: str, count: int) -> None:
         raise OperationError(f"{program} always has one process. Remedy: scale another program")
     if not 1 <= count <= MAX_PROCESSES:
         raise OperationError(
-            f"{program} can have 1 to {MAX_PROCESSES} processes, not {count}. Remedy: to dispatch no calls use "
-            "`fleet pause`"
+            f"{program} can have 1 to {MAX_PROCESSES} processes, not {count}. Remedy: name such a number; "
+            f"`fleet pause {program}` stops a provider's calls"
         )
 
 
