@@ -1,19 +1,22 @@
 """Every setting of the fleet, declared once.
 
 Sources, the first that has a value wins: the environment, a ``.env`` file and a ``fleet.toml`` file in the
-working directory, the defaults below. The four variables that users have always had keep their names
+working directory, for Temporal's address and namespace the configuration of Temporal's own tools
+(fleet/temporal_profile.py), the defaults below. The four variables that users have always had keep their names
 (``TEMPORAL_HOST``, ``TEMPORAL_NAMESPACE``, ``API_BASE_URL``, ``LOG_LEVEL``); all others begin with
 ``FLEET_``. A provider's section is written ``FLEET_PROVIDERS__OPENAI__CONCURRENCY=8`` in the environment
 and ``[providers.openai]`` in ``fleet.toml``.
 """
 
 import difflib
+import ipaddress
 import re
 import socket
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -21,6 +24,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    PrivateAttr,
     SecretStr,
     ValidationError,
     model_validator,
@@ -38,6 +42,7 @@ from pydantic_settings import (
 from fleet.contracts import ASSISTANTS_QUEUE, CONTROL_QUEUE, PIPELINE_QUEUE, LimitSettings, llm_queue
 from fleet.errors import SettingsError
 from fleet.redaction import excerpt, protect
+from fleet.temporal_profile import load_profile
 
 PROJECT_ROOT = Path(__file__).resolve().parents[1]
 NAME_PATTERN = re.compile(r"[a-z][a-z0-9_-]{0,30}")
@@ -51,14 +56,37 @@ KINDS = ["openai", "anthropic", "gemini"]
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 
 
+def _shown(value: object) -> str:
+    """A value for a message: shortened, and without what stands before an @, which may be a password."""
+    _, at, after = str(value).rpartition("@")
+    return f"(not shown)@{excerpt(after, 80)}" if at else excerpt(after, 80)
+
+
+def _has_usable_port(parts: SplitResult) -> bool:
+    try:
+        return parts.port != 0
+    except ValueError:
+        return False
+
+
 def _http_url(value: str) -> str:
     parts = urlsplit(value)
-    if parts.scheme not in ("http", "https") or not parts.netloc:
+    _refuse_user_info(parts.netloc)
+    if parts.scheme not in ("http", "https") or not parts.netloc or not _has_usable_port(parts):
         raise ValueError("must be an address such as http://localhost:8000")
     return value.rstrip("/")
 
 
+def _refuse_user_info(value: str) -> None:
+    if "@" in value:
+        raise ValueError(
+            "no user name and password may stand in an address. Remedy: remove what stands before the @, change "
+            "that password, and use the settings for credentials (docs/security.md)"
+        )
+
+
 def _host_and_port(value: str) -> str:
+    _refuse_user_info(value)
     host, colon, port = value.rpartition(":")
     if not (colon and host and port.isdigit() and 0 < int(port) < 65_536):
         raise ValueError("must be host:port, such as localhost:7233")
@@ -78,6 +106,30 @@ def _kind(value: str) -> str:
 Kind = Annotated[str, AfterValidator(_kind)]
 HttpUrl = Annotated[str, AfterValidator(_http_url)]
 HostAndPort = Annotated[str, AfterValidator(_host_and_port)]
+
+
+class PriceSettings(BaseModel):
+    """Prices of a provider's tokens, in US dollars for a million; the price of cached input is that of other input
+    if it is not set."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    input: float = Field(ge=0)
+    output: float = Field(ge=0)
+    cached_input: float | None = Field(None, ge=0)
+
+    @property
+    def free(self) -> bool:
+        """Whether nothing has to be paid."""
+        return not (self.input or self.output or self.cached_input)
+
+
+def _prices(value: Any) -> Any:
+    """A single number, such as 0 for a model of one's own, is the price of all tokens."""
+    if isinstance(value, str):
+        with suppress(ValueError):
+            value = float(value)
+    return {"input": value, "output": value} if isinstance(value, int | float) else value
 
 
 class ModelSettings(BaseModel):
@@ -102,6 +154,10 @@ class ProviderSettings(BaseModel):
     keeps the answer for a while. OpenAI's Responses API has such calls, and so has Gemini's Interactions API, by
     google-genai.
     ``concurrency`` is calls in flight per process; ``timeout_seconds`` the deadline of one whole call.
+    ``needs_key`` false: it is called without a key, and none is asked for. ``enabled`` false: the provider is left
+    out; it has no process and no queue. ``simulate`` is for `fleet up`: true sends its calls to the simulator,
+    false to its own address; unset, only a ``base_url`` on a loopback address is used as it is. ``prices`` replace
+    the known ones; one number is the price of all tokens, 0 for a model server of one's own.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -121,6 +177,9 @@ class ProviderSettings(BaseModel):
     sdk: Literal["google-genai", "google-generativeai"] = "google-genai"
     needs_key: bool = True
     background: bool = False
+    enabled: bool = True
+    simulate: bool | None = None
+    prices: Annotated[PriceSettings | None, BeforeValidator(_prices)] = None
 
     @property
     def limits(self) -> dict[str, LimitSettings]:
@@ -135,6 +194,22 @@ class ProviderSettings(BaseModel):
         if model not in self.models:
             return self.queue
         return f"{self.queue}-{re.sub(r'[^A-Za-z0-9_.-]', '_', model)}"
+
+    @property
+    def on_loopback(self) -> bool:
+        """Whether its ``base_url`` is an address of this machine only."""
+        host = urlsplit(self.base_url or "").hostname or ""
+        try:
+            return ipaddress.ip_address(host).is_loopback
+        except ValueError:
+            return host == "localhost" or host.endswith(".localhost")
+
+    @property
+    def costs(self) -> bool:
+        """Whether its calls may have to be paid: not where the prices are 0, nor on this machine without a key."""
+        if self.prices is not None:
+            return not self.prices.free
+        return self.needs_key or not self.on_loopback
 
     @property
     def openai_api(self) -> Literal["responses", "chat"]:
@@ -183,9 +258,14 @@ class Settings(BaseSettings):
     )
 
     temporal_host: HostAndPort = Field("localhost:7233", validation_alias="TEMPORAL_HOST")
-    """Address of the Temporal server, host:port."""
+    """Address of the Temporal server, host:port. Wins over the TEMPORAL_ADDRESS of the `temporal` command."""
     temporal_namespace: str = Field("default", min_length=1, validation_alias="TEMPORAL_NAMESPACE")
     """Temporal namespace."""
+    temporal_config: bool = True
+    """Whether the `temporal` command's own configuration is used: TEMPORAL_ADDRESS, TEMPORAL_TLS*,
+    TEMPORAL_API_KEY, TEMPORAL_PROFILE, `temporal.toml`. An embedded Temporal is used without it."""
+    temporal_api_key_file: Path | None = None
+    """File that contains the API key for Temporal; wins over TEMPORAL_API_KEY."""
     api_base_url: HttpUrl = Field(validation_alias="API_BASE_URL")
     """Base address of the Backend API. Required."""
     log_level: Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR"], BeforeValidator(_upper)] = Field(
@@ -283,7 +363,10 @@ class Settings(BaseSettings):
     """Address of the Temporal UI, for links; `fleet up` sets it for the embedded one."""
 
     providers: dict[str, ProviderSettings] = Field(default_factory=dict)
-    """One section per provider; openai, anthropic and gemini exist by default."""
+    """One section per enabled provider; openai, anthropic and gemini exist by default."""
+    _disabled: frozenset[str] = PrivateAttr(frozenset())
+
+    _warnings: tuple[str, ...] = PrivateAttr(())
 
     @classmethod
     def settings_customise_sources(
@@ -314,10 +397,17 @@ class Settings(BaseSettings):
         for name, section in sections.items():
             if isinstance(section, dict):
                 section["name"] = name
-                if name in KINDS:
-                    section.setdefault("kind", name)
+                section.setdefault("kind", name if name in KINDS else "openai")
                 section["queue"] = section.get("queue") or llm_queue(name)
         return values | {"providers": sections}
+
+    @model_validator(mode="after")
+    def _leave_out_disabled(self) -> Self:
+        """Nothing of a disabled provider is used, so nothing but its name is kept."""
+        self._disabled = frozenset(name for name, provider in self.providers.items() if not provider.enabled)
+        for name in self._disabled:
+            del self.providers[name]
+        return self
 
     @model_validator(mode="after")
     def _check_together(self) -> Self:
@@ -340,7 +430,9 @@ class Settings(BaseSettings):
             if provider.background and not provider.has_background:
                 raise ValueError(_no_background(provider))
             if name not in KINDS and provider.base_url is None:
-                raise ValueError(f"provider {name!r} needs a base_url (FLEET_PROVIDERS__{name.upper()}__BASE_URL)")
+                near = did_you_mean(name, _BUILT_IN)
+                variable = f"FLEET_PROVIDERS__{name.upper()}__BASE_URL"
+                raise ValueError(f"provider {name!r}{near} needs a base_url ({variable})")
             for queue in provider.limits:
                 if taken := queues.get(queue):
                     raise ValueError(f"provider {name!r}: queue {queue!r} already belongs to {taken}")
@@ -351,17 +443,32 @@ class Settings(BaseSettings):
         """The section of the provider of that name or alias.
 
         Raises:
-            SettingsError: no such provider is configured.
+            SettingsError: no such provider is configured, or it is disabled.
         """
         known = self.providers.get(PROVIDER_ALIASES.get(name, name))
+        self.refuse_disabled(PROVIDER_ALIASES.get(name, name))
         if known is None:
-            variables = f"FLEET_PROVIDERS__{name.upper()}__KIND"
-            variables += f"={name}" if name in KINDS else " and …__BASE_URL"
+            variable = f"FLEET_PROVIDERS__{name.upper()}__"
+            variable += f"KIND={name}" if name in KINDS else "BASE_URL"
             raise SettingsError(
                 f"unknown provider {name!r}; configured are {', '.join(sorted(self.providers))}. Remedy: correct "
-                f"the assistant's model_provider, or add the provider with {variables}"
+                f"the assistant's model_provider, or add the provider with {variable}"
             )
         return known
+
+    def refuse_disabled(self, name: str) -> None:
+        """Raise SettingsError if this is the name of a disabled provider."""
+        if name in self._disabled:
+            raise SettingsError(
+                f"provider {name!r} is disabled (FLEET_PROVIDERS__{name.upper()}__ENABLED=false). Remedy: name "
+                f"another one ({', '.join(sorted(self.providers)) or 'none is enabled'}), or remove that setting "
+                "and start the fleet anew"
+            )
+
+    @property
+    def disabled_providers(self) -> list[str]:
+        """The names of the providers that are left out."""
+        return sorted(self._disabled)
 
     @property
     def added_providers(self) -> list[ProviderSettings]:
@@ -379,6 +486,11 @@ class Settings(BaseSettings):
         if host in ("", "0.0.0.0", "::"):
             host = socket.gethostname()
         return f"http://{f'[{host}]' if ':' in host else host}:{self.control_port}"
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What is doubtful in them, and what to do: one line each."""
+        return self._warnings
 
     @property
     def logs(self) -> Path:
@@ -424,16 +536,6 @@ def _unknown_key(location: tuple[int | str, ...]) -> str:
     return f"{place} is not a setting{did_you_mean(key, known)}. Remedy: use one of {', '.join(sorted(known))}"
 
 
-def _without_kind(location: tuple[int | str, ...]) -> str:
-    """What to say of a provider's section without a kind: a new provider, or a misspelled one."""
-    name = str(location[1])
-    near = did_you_mean(name, _BUILT_IN)
-    return (
-        f"{variable_of(location)} is not set, and the fleet has no provider {name!r} of its own{near}. Remedy: "
-        f"set it to one of {', '.join(KINDS)}, or correct the section's name"
-    )
-
-
 def _explain(error: ValidationError) -> str:
     lines = []
     for item in error.errors():
@@ -447,8 +549,6 @@ def _explain(error: ValidationError) -> str:
                 "API_BASE_URL není nastavena (API_BASE_URL is not set). Remedy: set it to the address of the "
                 "Backend API in the environment or in .env, e.g. API_BASE_URL=http://localhost:8000"
             )
-        elif item["type"] == "missing" and item["loc"][0] == "providers":
-            lines.append(_without_kind(item["loc"]))
         elif item["type"] == "missing":
             lines.append(f"{variable} is not set")
         elif item["type"] == "extra_forbidden":
@@ -456,7 +556,7 @@ def _explain(error: ValidationError) -> str:
         else:
             if item["type"] == "too_short":  # pydantic counts a secret's characters as items
                 message = f"must have at least {item['ctx']['min_length']} characters"
-            given = "(not shown)" if variable.endswith("_TOKEN") else repr(excerpt(str(item["input"]), 80))
+            given = "(not shown)" if variable.endswith("_TOKEN") else repr(_shown(item["input"]))
             lines.append(f"{variable}={given}: {message}")
     return "\n".join(lines)
 
@@ -475,7 +575,40 @@ def load_settings(**overrides: Any) -> Settings:
         raise SettingsError(f"the settings cannot be read: {error}. Remedy: correct .env or fleet.toml") from None
     _refuse_unknown_toml_keys()
     _protect_secrets(settings)
+    return with_temporal_config(settings, warn="TEMPORAL_HOST" not in overrides)
+
+
+def with_temporal_config(settings: Settings, *, warn: bool = True) -> Settings:
+    """The settings with the address and the namespace of Temporal's own configuration, where they have none of
+    their own. ``warn``: a different address there is among the ``warnings``.
+
+    Raises:
+        SettingsError: that configuration is wrong.
+    """
+    if not settings.temporal_config:
+        return settings
+    profile, found = load_profile(), {}
+    given = settings.model_fields_set
+    if profile.address and "temporal_host" not in given:
+        found["temporal_host"] = _address_of_profile(profile.address)
+    if profile.namespace and "temporal_namespace" not in given:
+        found["temporal_namespace"] = profile.namespace
+    settings = settings.model_copy(update=found)
+    if warn and profile.address and profile.address != settings.temporal_host:
+        settings._warnings += (
+            f"TEMPORAL_HOST={settings.temporal_host} wins over TEMPORAL_ADDRESS={_shown(profile.address)}. "
+            "Remedy: unset TEMPORAL_HOST, or set both to the same address; or FLEET_TEMPORAL_CONFIG=false",
+        )
     return settings
+
+
+def _address_of_profile(address: str) -> str:
+    try:
+        return _host_and_port(address)
+    except ValueError as error:
+        raise SettingsError(
+            f"TEMPORAL_ADDRESS={_shown(address)}: {error}. Remedy: correct it in the environment or temporal.toml"
+        ) from None
 
 
 def _protect_secrets(settings: BaseModel) -> None:

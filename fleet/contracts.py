@@ -17,6 +17,8 @@ EXECUTE_ASSISTANT = "execute_assistant"
 COLLECT_FINISHED = "collect_finished_outputs"
 #: Memo of a pipeline that was started by `fleet retry`; its value is a :class:`RetryOf`.
 RETRY_MEMO = "retry_of"
+#: Memos of a pipeline that the fleet's own commands started, by which `fleet list` finds it without its history.
+TOPIC_MEMO, PROJECT_MEMO = "topic", "project_id"
 
 PIPELINE_QUEUE = "pipeline"
 ASSISTANTS_QUEUE = "assistants"
@@ -340,9 +342,15 @@ class Spent:
     def on(cls, stages: Iterable[StageRecord]) -> Self:
         """The totals of these stages, whichever release recorded them."""
         done = [stage.metadata for stage in stages if stage.status == AssistantState.DONE]
-        paid = [metadata.get("cost_usd") for metadata in done if not metadata.get("simulated")]
-        simulated = [metadata.get("cost_usd") for metadata in done if metadata.get("simulated")]
-        return cls(_sum(paid), _sum(simulated), paid.count(None))
+        return cls.of((metadata.get("cost_usd"), bool(metadata.get("simulated"))) for metadata in done)
+
+    @classmethod
+    def of(cls, answers: Iterable[tuple[float | None, bool]]) -> Self:
+        """The totals of answers, each with its cost (None where its price is not known) and whether a simulator
+        gave it."""
+        each = list(answers)
+        paid = [cost for cost, simulated in each if not simulated]
+        return cls(_sum(paid), _sum(cost for cost, simulated in each if simulated), paid.count(None))
 
 
 def _sum(amounts: Iterable[float | None]) -> float:

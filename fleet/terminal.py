@@ -42,6 +42,17 @@ def write_line(text: str) -> None:
     print(harmless_lines(text), flush=True)
 
 
+def write_document(text: str) -> None:
+    """Write a text that somebody wants whole: a file or another program gets it as it is, a terminal harmless
+    lines."""
+    if sys.stdout.isatty():
+        write_line(text)
+        return
+    sys.stdout.flush()
+    sys.stdout.buffer.write(text.encode("utf-8", "replace") + b"\n")
+    sys.stdout.buffer.flush()
+
+
 def write_error(text: str) -> None:
     """Write harmless lines to standard error."""
     print(harmless_lines(text), file=sys.stderr, flush=True)

@@ -43,7 +43,7 @@ as_user() { # as_user COMMAND...: as the service's user, where there is one
 service_environment() { # service_environment FILE STATE LOGS
     local line value
     # shellcheck disable=SC2086
-    unset ${!FLEET_@} ${!TEMPORAL_@} API_BASE_URL LOG_LEVEL
+    unset ${!FLEET_@} ${!TEMPORAL_@} API_BASE_URL LOG_LEVEL XDG_CONFIG_HOME
     [ -r "$1" ] || echo "$1 cannot be read. Remedy: scripts/install.sh makes it, and gives it to its group" >&2
     while IFS= read -r line || [ -n "$line" ]; do
         [[ $line =~ ^[[:space:]]*([A-Za-z_][A-Za-z0-9_]*)=(.*)$ ]] || continue

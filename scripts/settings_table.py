@@ -17,8 +17,13 @@ GUIDES = {"en": PROJECT_ROOT / "docs" / "deployment.md", "cs": PROJECT_ROOT / "d
 
 #: What each setting is, in Czech, by its variable; the English words are those of fleet/config.py.
 CZECH = {
-    "TEMPORAL_HOST": "Adresa serveru Temporal, host:port.",
+    "TEMPORAL_HOST": "Adresa serveru Temporal, host:port. Má přednost před TEMPORAL_ADDRESS příkazu `temporal`.",
     "TEMPORAL_NAMESPACE": "Jmenný prostor (namespace) Temporalu.",
+    "FLEET_TEMPORAL_CONFIG": (
+        "Zda se použije konfigurace příkazu `temporal`: TEMPORAL_ADDRESS, TEMPORAL_TLS*, TEMPORAL_API_KEY, "
+        "TEMPORAL_PROFILE, `temporal.toml`. Vestavěný Temporal ji nepoužívá."
+    ),
+    "FLEET_TEMPORAL_API_KEY_FILE": "Soubor s klíčem API pro Temporal; má přednost před TEMPORAL_API_KEY.",
     "API_BASE_URL": "Základní adresa Backend API. Povinná.",
     "LOG_LEVEL": "Nejnižší úroveň, která se loguje; DEBUG přidá vstupy a výstupy asistentů.",
     "FLEET_LOG_FORMAT": "Podoba logů: `text` pro lidi, `json` pro stroje.",

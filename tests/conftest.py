@@ -65,6 +65,8 @@ def pytest_configure(config: pytest.Config) -> None:
     )
     folder: Path = config.getoption("--reports")
     folder.mkdir(parents=True, exist_ok=True)
+    # A personal temporal.toml reaches neither a fleet nor the `temporal` command.
+    os.environ["XDG_CONFIG_HOME"] = str(folder.absolute() / "no-configuration")
     path = folder / f"stacks-{os.getpid()}.txt"
     config.stash[_stacks] = path.open("w+", encoding="utf-8")
 

@@ -15,8 +15,8 @@ from fleet.pipeline.inputs import PipelineInputs
 
 TOPIC = "Jak vybrat kávovar do malé kanceláře"
 PROJECT = "seo-demo"
-# Variables that would make a demo use the user's own servers or accounts.
-_NOT_FOR_DEMO = ("TEMPORAL_HOST", "TEMPORAL_NAMESPACE", "API_BASE_URL")
+# How variables begin that would make a demo use the user's own servers or accounts.
+_NOT_FOR_DEMO = ("TEMPORAL_", "API_BASE_URL")
 
 Say = Callable[[str], None]
 
@@ -28,14 +28,15 @@ def demo_inputs() -> PipelineInputs:
 
 
 def forget_own_servers() -> None:
-    """Remove the addresses of the user's own servers from this process's environment: a demo never uses them."""
-    for name in _NOT_FOR_DEMO:
-        os.environ.pop(name, None)
+    """Remove the addresses of the user's own servers, and the keys for them, from this process's environment: a
+    demo never uses them."""
+    for name in [name for name in os.environ if name.startswith(_NOT_FOR_DEMO)]:
+        del os.environ[name]
 
 
 def demo_up(port_base: int | None, say: Say) -> FleetRecord:
     """Start the demo's fleet, always on the embedded stack with simulated providers."""
-    return bring_up(UpOptions(port_base=port_base), say)
+    return bring_up(UpOptions(port_base=port_base, all_simulated=True), say)
 
 
 def demo_down(record: FleetRecord, say: Say) -> None:

@@ -18,27 +18,28 @@ from pydantic_settings import (
 )
 
 from fleet.cli.fleet_record import FleetRecord
-from fleet.config import Settings, load_settings
+from fleet.config import Settings, load_settings, with_temporal_config
 from fleet.control.health.doctor import NOT_SET
 from fleet.errors import OperationError, SettingsError
+from fleet.terminal import write_error
 
 _STAND_IN = "http://127.0.0.1:8000"
 #: Addresses used when none is known, so that no request goes to an address that the user did not name.
 _UNKNOWN: dict[str, Any] = {"API_BASE_URL": f"http://{NOT_SET}", "TEMPORAL_HOST": f"{NOT_SET}:7233"}
-_DEFAULT_TEMPORAL = "localhost:7233"
 _CONTRADICTORY = ("providers", "heartbeat_interval_seconds", "heartbeat_timeout_seconds")
 
 
 def settings_for_embedded() -> Settings:
-    """The settings when API_BASE_URL need not be set, since the embedded backend will replace it.
+    """The settings when API_BASE_URL need not be set, since the embedded backend will replace it; Temporal's own
+    configuration is ignored, since the embedded Temporal will replace what it names.
 
     Raises:
         SettingsError: another setting is wrong.
     """
     try:
-        return load_settings()
+        return load_settings(temporal_config=False)
     except SettingsError:
-        return load_settings(API_BASE_URL=_STAND_IN)
+        return load_settings(API_BASE_URL=_STAND_IN, temporal_config=False)
 
 
 def find_fleet() -> tuple[Settings, FleetRecord | None]:
@@ -53,12 +54,22 @@ def find_fleet() -> tuple[Settings, FleetRecord | None]:
     if record is not None:
         return load_settings(**record.overrides(), state_dir=state), record
     try:
-        return load_settings(), None
-    except SettingsError:  # only API_BASE_URL can be missing by now
+        settings = load_settings()
+    except SettingsError as error:
+        if "API_BASE_URL" not in str(error):
+            raise
         raise OperationError(
             f"no fleet is up in {state}. Remedy: start one with `fleet up`; or set FLEET_STATE_DIR to the state "
             "folder of one that runs; or set TEMPORAL_HOST and API_BASE_URL to reach one elsewhere"
         ) from None
+    warn(settings)
+    return settings, None
+
+
+def warn(settings: Settings) -> None:
+    """Print what is doubtful in the settings."""
+    for warning in settings.warnings:
+        write_error(f"fleet: {warning}")
 
 
 def find_anyhow() -> tuple[Settings, list[str]]:
@@ -80,7 +91,11 @@ def find_anyhow() -> tuple[Settings, list[str]]:
         wrong += str(error).splitlines()
     except OSError as error:
         wrong.append(f"the settings cannot be read: {error}. Remedy: correct the rights of .env or fleet.toml")
-    return _usable(**overrides), wrong
+    usable = _usable(**overrides)
+    try:
+        return with_temporal_config(usable, warn=False), wrong
+    except SettingsError:  # one of those in ``wrong``; without TLS and keys, nothing is sent anywhere
+        return usable.model_copy(update={"temporal_host": _UNKNOWN["TEMPORAL_HOST"]}), wrong
 
 
 class _Given(Settings):
@@ -102,7 +117,7 @@ class _Given(Settings):
 
 
 def _usable(**overrides: Any) -> Settings:
-    return _without_wrong(_UNKNOWN | {"TEMPORAL_HOST": _DEFAULT_TEMPORAL} | _sources() | overrides)
+    return _without_wrong({"API_BASE_URL": _UNKNOWN["API_BASE_URL"]} | _sources() | overrides)
 
 
 def _without_wrong(values: dict[str, Any]) -> Settings:

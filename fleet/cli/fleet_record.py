@@ -2,7 +2,7 @@
 started."""
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Self
 
@@ -17,8 +17,8 @@ _FILE = "fleet.json"
 class FleetRecord:
     """The addresses of a fleet, and its processes outside supervisord together with supervisord itself.
 
-    ``simulator`` is the simulator's address, None if the providers are real; ``ui`` is the address of Temporal's
-    pages, None if Temporal is not embedded.
+    ``simulator`` is the simulator's address, None if no provider is simulated; ``simulated`` are the names of the
+    providers whose calls it answers. ``ui`` is the address of Temporal's pages, None if Temporal is not embedded.
     """
 
     temporal: str
@@ -28,6 +28,7 @@ class FleetRecord:
     simulator: str | None
     ui: str | None
     processes: list[ProcessRecord]
+    simulated: list[str] = field(default_factory=list)
 
     @classmethod
     def load(cls, state: Path) -> Self | None:
@@ -40,7 +41,8 @@ class FleetRecord:
         try:
             values: dict[str, Any] = json.loads(path.read_text("utf-8"))
             processes = [ProcessRecord(**value) for value in values.pop("processes")]
-            return cls(**values, processes=processes)
+            known = {item.name for item in fields(cls)}  # another release may have written more
+            return cls(**{name: value for name, value in values.items() if name in known}, processes=processes)
         except FileNotFoundError:
             return None
         except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
@@ -58,9 +60,19 @@ class FleetRecord:
         (state / _FILE).unlink(missing_ok=True)
 
     @property
+    def embedded_backend(self) -> bool:
+        """Whether the backend is the embedded one, which has the keys of the environment."""
+        return any(process.name == "backend" for process in self.processes)
+
+    @property
     def alive(self) -> list[ProcessRecord]:
         """The processes that still run."""
         return [process for process in self.processes if process.alive]
+
+    @property
+    def embedded(self) -> bool:
+        """Whether its Temporal is the embedded one, which has neither TLS nor keys."""
+        return self.ui is not None
 
     def overrides(self) -> dict[str, Any]:
         """The settings that reach this fleet."""
@@ -70,4 +82,4 @@ class FleetRecord:
             "TEMPORAL_NAMESPACE": self.namespace,
             "API_BASE_URL": self.backend,
             "control_port": port,
-        }
+        } | ({"temporal_config": False} if self.embedded else {})

@@ -15,7 +15,7 @@ from fleet.cli.show import shown
 from fleet.config import Settings
 from fleet.contracts import LimitSettings
 from fleet.errors import OperationError
-from fleet.process.runtime import connect_once
+from fleet.process.temporal_connection import connect_once
 
 _STYLES = {"healthy": "green", "probing": "yellow", "paused": "yellow", "parked": "bold red"}
 BudgetStatuses = dict[str, BudgetStatus | None]

@@ -16,6 +16,8 @@ import typer
 from typer.exceptions import TyperException
 
 from fleet.cli import operator_commands as operating
+from fleet.cli import pipeline_commands as looking_back
+from fleet.cli import provider_commands
 from fleet.cli.output import Json, print_json
 from fleet.devstack.simulated_settings import without_proxy
 from fleet.errors import FleetError, SettingsError
@@ -38,6 +40,8 @@ app = typer.Typer(
 )
 
 app.add_typer(operating.app)
+app.add_typer(looking_back.app)
+app.add_typer(provider_commands.app, name="provider")
 
 
 def _print_version(wanted: bool) -> None:
@@ -77,7 +81,8 @@ def up(
         bool, typer.Option("--external", help="Use the Temporal and backend that the settings name.")
     ] = False,
     real_providers: Annotated[
-        bool, typer.Option("--real-providers", help="Send calls to the providers themselves. They are paid.")
+        bool,
+        typer.Option("--real-providers", help="Send all calls to the providers themselves; they are paid."),
     ] = False,
 ) -> None:
     """Start the fleet, by default on an embedded stack with simulated providers."""
@@ -90,7 +95,7 @@ def up(
 
     console = console_for()
     record = bring_up(UpOptions(port_base, external, real_providers), console.say)
-    show_addresses(console, record)
+    show_addresses(console, record, settings_for_embedded().providers.values())
     if detach:
         console.say("The fleet is up: `fleet status`, `fleet run TOPIC --project seo-demo`, `fleet down`.")
         return
@@ -168,7 +173,10 @@ def _show_started(record: "FleetRecord | None", started: "Started", *, as_json: 
         print_json({"workflow_id": started.workflow_id, "run_id": started.run_id, "status": "running"})
         return
     pages = f"{record.ui}/namespaces/{record.namespace}/workflows/" if record and record.ui else ""
-    write_line(f"started {pages}{started.workflow_id}")
+    write_line(f"started {started.workflow_id}")
+    if pages:
+        write_line(f"Temporal's page: {pages}{started.workflow_id}")
+    write_line(f"look at it: fleet show {started.workflow_id}")
 
 
 def _run(record: "FleetRecord | None", starting: "Coroutine[Any, Any, Started]", console: "Console") -> "Outcome":
@@ -180,12 +188,17 @@ def _run(record: "FleetRecord | None", starting: "Coroutine[Any, Any, Started]",
     return outcome.with_critical_path(critical_path_of(outcome, simulator))
 
 
-def _show(outcome: "Outcome", record: "FleetRecord | None", console: "Console", *, as_json: bool) -> int:
-    """Show the result of a pipeline, the JSON object last; returns the exit status."""
+def _show(
+    outcome: "Outcome", record: "FleetRecord | None", console: "Console", *, as_json: bool, look_again: bool = True
+) -> int:
+    """Show the result of a pipeline, the JSON object last; returns the exit status. ``look_again``: its fleet
+    stays up, so it can be looked at again."""
     from fleet.cli.show import show_outcome
 
     if not as_json:
         show_outcome(console, outcome)
+        if look_again:
+            console.say(f"see it again: fleet show {outcome.workflow_id}")
     if outcome.error is not None:
         _complain(outcome.error.message)
     if as_json:
@@ -203,7 +216,10 @@ async def _follow(starting: "Coroutine[Any, Any, Started]", console: "Console") 
         with progress_on(console) as show:
             return await follow(started, show, console.say)
     except asyncio.CancelledError:
-        console.say(f"left {started.workflow_id} running: it goes on without this command")
+        console.say(
+            f"left {started.workflow_id} running: it goes on without this command; see it with `fleet show "
+            f"{started.workflow_id}`, end it with `fleet cancel {started.workflow_id}`"
+        )
         raise
 
 
@@ -247,8 +263,8 @@ def demo(
     demonstration.forget_own_servers()
     record = demonstration.demo_up(port_base, console.say)
     try:
-        show_addresses(console, record)
         settings, _ = find_fleet()
+        show_addresses(console, record, settings.providers.values())
         outcome = _run(record, start_pipeline(settings, demonstration.demo_inputs()), console)
     except BaseException:
         demonstration.demo_down(record, console.say)
@@ -257,7 +273,7 @@ def demo(
         console.say("The fleet stays up: `fleet status`, `fleet run TOPIC --project seo-demo`, `fleet down`.")
     else:
         demonstration.demo_down(record, console.say)
-    raise typer.Exit(_show(outcome, record, console, as_json=as_json))
+    raise typer.Exit(_show(outcome, record, console, as_json=as_json, look_again=keep))
 
 
 def _complain(message: str) -> None:

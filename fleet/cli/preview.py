@@ -8,8 +8,9 @@ from fleet.contracts import Assignment, Assistant
 from fleet.errors import InputError
 from fleet.execution.backend_client import Backend
 from fleet.execution.load_assistants import load_assistants
+from fleet.execution.requests import request_for
 from fleet.pipeline.inputs import PipelineInputs
-from fleet.pipeline.prompts import build_user_message, estimate_tokens
+from fleet.pipeline.prompts import estimate_tokens
 from fleet.pipeline.stages import Stages
 from fleet.providers.model_profiles import profile_of
 from fleet.providers.prices import usd_for
@@ -49,7 +50,7 @@ async def preview(settings: Settings, inputs: PipelineInputs, wanted: str) -> Pr
         assistants = await load_assistants(backend, settings, inputs.project_id)
     assistant = _find(assistants, wanted, inputs.project_id)
     assignment = _with_placeholders(Stages(assistants, inputs).assignment(assistant.function_key))
-    message = build_user_message(assignment)
+    message = request_for(assignment, assistant.model).user_message
     provider = settings.provider(assistant.provider)
     tokens = estimate_tokens(assistant.system_prompt) + estimate_tokens(message)
     most = assistant.max_tokens or profile_of(provider.kind, assistant.model).max_output_tokens

@@ -31,7 +31,9 @@ from fleet.contracts import (
     CSV_MAX_BYTES,
     PIPELINE_QUEUE,
     PROGRESS_QUERY,
+    PROJECT_MEMO,
     RETRY_MEMO,
+    TOPIC_MEMO,
     WORKFLOW_TYPE,
     AssistantState,
     ErrorRecord,
@@ -42,6 +44,7 @@ from fleet.contracts import (
     StageRecord,
 )
 from fleet.control.health.status import health_client
+from fleet.control.pipelines.story import unknown_pipeline
 from fleet.errors import (
     AssistantDamaged,
     BackendAnswerError,
@@ -53,10 +56,11 @@ from fleet.errors import (
 from fleet.pipeline.assistants import parse_assistants
 from fleet.pipeline.inputs import PipelineInputs, validate_inputs
 from fleet.pipeline.past_runs import beginning_of
-from fleet.process.runtime import connect_once
+from fleet.process.temporal_connection import connect_once
 
 _LOOK_SECONDS = 0.5
 _QUERY_SECONDS = 5.0
+_MEMO_CHARACTERS = 300
 _SHOWN = {AssistantState.DONE.value: "done", AssistantState.FAILED.value: "failed"}
 
 Show = Callable[[Progress], None]
@@ -201,6 +205,7 @@ async def start_pipeline(settings: Settings, inputs: PipelineInputs, priority: i
             args=arguments,
             id=workflow_id,
             task_queue=PIPELINE_QUEUE,
+            memo=_memo(inputs.topic, inputs.project_id),
             priority=Priority(priority_key=priority),
         )
     except RPCError as error:
@@ -235,24 +240,29 @@ async def retry_pipeline(settings: Settings, workflow_id: str) -> Started:
             args=beginning.arguments,
             id=workflow_id,
             task_queue=PIPELINE_QUEUE,
-            memo={RETRY_MEMO: replace(failed, first_run_id=beginning.first_run_id)},
+            memo=_memo(*beginning.arguments[:2])
+            | {RETRY_MEMO: replace(failed, first_run_id=beginning.first_run_id)},
             priority=Priority(priority_key=beginning.priority or None),
         )
     except RPCError as error:
         if error.status is RPCStatusCode.NOT_FOUND:
-            raise OperationError(
-                f"Temporal knows no pipeline {workflow_id!r}. Remedy: check the id with `fleet top`; "
-                "one past its retention must be run anew"
-            ) from None
+            raise unknown_pipeline(workflow_id, error) from None
         raise OperationError(f"Temporal did not start {workflow_id} again: {error.message}") from None
     return Started(client, handle)
+
+
+def _memo(topic: Any = "", project_id: Any = "") -> dict[str, Any]:
+    """The memos by which a pipeline is found. A long topic is cut: Temporal limits the size of all memos."""
+    return {TOPIC_MEMO: str(topic)[:_MEMO_CHARACTERS], PROJECT_MEMO: str(project_id)}
 
 
 def _refuse_not_failed(workflow_id: str, description: WorkflowExecutionDescription) -> None:
     if description.workflow_type != WORKFLOW_TYPE:
         raise OperationError(f"{workflow_id} is a {description.workflow_type}. Remedy: name a {WORKFLOW_TYPE}")
     if description.status is WorkflowExecutionStatus.RUNNING:
-        raise OperationError(f"{workflow_id} still runs. Remedy: wait for it, or cancel it first")
+        raise OperationError(
+            f"{workflow_id} still runs. Remedy: wait for it, or end it first with `fleet cancel {workflow_id}`"
+        )
     if description.status is WorkflowExecutionStatus.COMPLETED:
         raise OperationError(
             f"{workflow_id} has completed. Remedy: start a new one with `fleet run TOPIC --project PROJECT`"
@@ -280,7 +290,8 @@ async def follow(started: Started, show: Show, note: Callable[[str], None]) -> O
     except RPCError as error:
         raise TemporalUnavailable(
             f"Temporal server connection failed while {started.workflow_id} ran ({error.message}). Remedy: the "
-            "pipeline goes on by itself once the server is back; look it up by its id in Temporal's pages"
+            "pipeline goes on by itself once the server is back; then look at it with `fleet show "
+            f"{started.workflow_id}`"
         ) from None
     finally:
         result.cancel()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from fleet.config import Settings
 from fleet.control.supervision.interrupt_handling import Interrupted, interruptible
 from fleet.control.supervision.machine_processes import Machine
-from fleet.control.supervision.rolling import roll
+from fleet.control.supervision.rolling import leave_out, roll
 from fleet.control.supervision.scaling import operating
 from fleet.control.supervision.scaling import scale as change_count
 from fleet.control.supervision.supervisord_home import Home
@@ -24,7 +24,9 @@ def scale(settings: Settings, program: str, count: int, say: Say) -> None:
 
     Raises:
         OperationError: it cannot be done; the message gives the reason.
+        SettingsError: it is the program of a disabled provider.
     """
+    settings.refuse_disabled(program)
     with _operated(settings, say) as machine:
         change_count(machine, program, count)
     say(f"{program} has {count} process{'es' if count > 1 else ''}")
@@ -38,7 +40,7 @@ async def replay_all(settings: Settings) -> "Replayed":
     """
     # Imported here: the other commands do not use Temporal, whose SDK takes longer to load than they take to run.
     from fleet.control.supervision.replay_check import Replayed, recorded, replay, replay_open
-    from fleet.process.runtime import connect_once
+    from fleet.process.temporal_connection import connect_once
 
     done = Replayed()
     await replay(recorded(), done)
@@ -47,14 +49,18 @@ async def replay_all(settings: Settings) -> "Replayed":
 
 
 def renew(settings: Settings, programs: list[str], say: Say) -> None:
-    """Renew processes one at a time.
+    """Renew processes one at a time; those of providers that were disabled meanwhile end.
 
     Raises:
         OperationError: a process did not come up; the remaining ones were not touched.
+        SettingsError: a program is named that is a disabled provider's.
     """
+    for program in programs:
+        settings.refuse_disabled(program)
     with _operated(settings, say) as machine:
+        ended = leave_out(machine, settings.disabled_providers)
         done = roll(machine, programs)
-    say(f"renewed: {', '.join(done)}")
+    say(f"renewed: {', '.join(done)}" + (f"; ended, as disabled: {', '.join(ended)}" if ended else ""))
 
 
 @contextmanager

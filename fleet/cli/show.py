@@ -17,11 +17,12 @@ from fleet.contracts import AssistantState, Progress, Spent, StageRecord
 from fleet.terminal import harmless, harmless_lines
 
 if TYPE_CHECKING:  # every command loads this module, few load these
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from fleet.cli.fleet_record import FleetRecord
     from fleet.cli.preview import Preview
     from fleet.cli.run import Outcome, Show
+    from fleet.config import ProviderSettings
     from fleet.control.health.doctor import Check
     from fleet.control.health.status import FleetStatus, Reachable
 
@@ -224,12 +225,14 @@ def _number(value: int | None) -> str:
     return "?" if value is None else str(value)
 
 
-def show_addresses(console: Console, record: FleetRecord) -> None:
-    """Print the addresses of a fleet that has just come up."""
+def show_addresses(console: Console, record: FleetRecord, providers: Iterable[ProviderSettings]) -> None:
+    """Print the addresses of a fleet that has just come up, and where each provider's calls go."""
+    from fleet.cli.provider_lines import provider_lines
+
     console.print(f"Temporal  {record.temporal}" + (f"   pages: {record.ui}" if record.ui else ""))
     console.print(f"backend   {record.backend}")
     console.print(f"control   {record.control}/status")
     if record.simulator:
-        console.print(f"providers {record.simulator}   a simulator: no call is paid, no text is a model's")
-    else:
-        console.print("providers the real ones: [bold]calls are paid[/]")
+        console.print(f"simulator {record.simulator}   none of its calls is paid, none of its texts is a model's")
+    for line in provider_lines(record, providers):
+        console.say(line)

@@ -31,6 +31,8 @@ def supervise(say: Say) -> None:
         OperationError: the state folder cannot be used, or supervisord ended by itself.
     """
     settings = load_settings()
+    for warning in settings.warnings:
+        say(warning)
     home = Home.of(settings)
     home.prepare()
     write_programs(home, settings)

@@ -15,7 +15,7 @@ from temporalio.client import Client
 from fleet.cli.down import take_down
 from fleet.cli.find_fleet import settings_for_embedded
 from fleet.cli.fleet_record import FleetRecord
-from fleet.config import Settings, load_settings
+from fleet.config import ProviderSettings, Settings, load_settings
 from fleet.control.health.doctor.settings import unknown_variables
 from fleet.control.health.status import queue_statuses, status_of
 from fleet.control.supervision.programs import write_programs
@@ -23,11 +23,11 @@ from fleet.control.supervision.supervisord_client import Supervisor, SupervisorA
 from fleet.control.supervision.supervisord_home import Home
 from fleet.devstack.backend.keys import key_variables, real_key
 from fleet.devstack.detached_processes import ProcessRecord, spawn
-from fleet.devstack.simulated_settings import simulated_providers
+from fleet.devstack.simulated_settings import is_simulated, simulated_providers, without_temporal
 from fleet.devstack.stack import Ports, Stack, refuse_taken_ports
 from fleet.errors import OperationError
 from fleet.execution.backend_client import Backend
-from fleet.process.runtime import connect_once
+from fleet.process.temporal_connection import connect_once
 
 _READY_SECONDS = 120.0
 _POLL_SECONDS = 0.4
@@ -39,11 +39,16 @@ Say = Callable[[str], None]
 @dataclass(frozen=True)
 class UpOptions:
     """``external``: Temporal and backend are the user's own. ``real_providers``: calls go to the providers
-    themselves and are paid."""
+    themselves and are paid. ``all_simulated``: none does, not even to a model server on a loopback address."""
 
     port_base: int | None = None
     external: bool = False
     real_providers: bool = False
+    all_simulated: bool = False
+
+    def simulates(self, provider: ProviderSettings) -> bool:
+        """Whether a provider's calls go to the simulator."""
+        return self.all_simulated or is_simulated(provider, real_providers=self.real_providers)
 
 
 def bring_up(options: UpOptions, say: Say) -> FleetRecord:
@@ -55,6 +60,8 @@ def bring_up(options: UpOptions, say: Say) -> FleetRecord:
         TemporalUnavailable, BackendError: with ``external``, a server does not answer.
     """
     settings = load_settings() if options.external else settings_for_embedded()
+    for warning in settings.warnings:
+        say(warning)
     for says, remedy in unknown_variables():
         say(f"warning: {says}. Remedy: {remedy}")
     home = Home.of(settings)
@@ -67,7 +74,7 @@ def bring_up(options: UpOptions, say: Say) -> FleetRecord:
         if options.external:
             asyncio.run(_see_servers(settings))
         elif options.real_providers:
-            _see_keys(settings)
+            _see_keys(settings, options)
         record = _start(stack, options, settings, home, say)
         try:
             say("starting the workers ...")
@@ -120,12 +127,14 @@ async def _see_servers(settings: Settings) -> None:
         await backend.health()
 
 
-def _see_keys(settings: Settings) -> None:
-    names = sorted(settings.providers)
-    if not any(real_key(name) for name in names):
-        variables = ", ".join(variable for name in names for variable in key_variables(name)[:1])
+def _see_keys(settings: Settings, options: UpOptions) -> None:
+    """Check that at least one provider can be called."""
+    real = [provider for provider in settings.providers.values() if not options.simulates(provider)]
+    if all(provider.needs_key and not real_key(provider.name) for provider in real):
+        variables = ", ".join(key_variables(name)[0] for name in sorted(settings.providers))
         raise OperationError(
-            f"--real-providers without an API key. Remedy: set one of {variables}; or use a backend of your own "
+            f"--real-providers without an API key. Remedy: set one of {variables}; or "
+            "FLEET_PROVIDERS__<NAME>__NEEDS_KEY=false for a server that wants none; or use a backend of your own "
             "with --external"
         )
 
@@ -133,9 +142,14 @@ def _see_keys(settings: Settings) -> None:
 def _stack(options: UpOptions, settings: Settings, home: Home, ports: Ports) -> Stack:
     """The embedded stack with the parts that the options need."""
     parts = frozenset() if options.external else frozenset({"temporal", "backend"})
-    parts |= frozenset() if options.real_providers else {"simulator"}
-    providers = tuple(sorted(settings.providers))
-    return Stack(home.state / "devstack", home.logs, ports, parts, providers, real_keys=options.real_providers)
+    simulated = tuple(sorted(_simulated(options, settings)))
+    parts |= {"simulator"} if simulated else frozenset()
+    real_keys = len(simulated) < len(settings.providers)
+    return Stack(home.state / "devstack", home.logs, ports, parts, simulated, real_keys=real_keys)
+
+
+def _simulated(options: UpOptions, settings: Settings) -> list[str]:
+    return [name for name, provider in settings.providers.items() if options.simulates(provider)]
 
 
 def _start(stack: Stack, options: UpOptions, settings: Settings, home: Home, say: Say) -> FleetRecord:
@@ -149,9 +163,10 @@ def _start(stack: Stack, options: UpOptions, settings: Settings, home: Home, say
         namespace=settings.temporal_namespace if options.external else _EMBEDDED_NAMESPACE,
         backend=settings.api_base_url if options.external else f"http://127.0.0.1:{ports.backend}",
         control=f"http://{settings.control_host}:{ports.control}",
-        simulator=None if options.real_providers else f"http://127.0.0.1:{ports.simulator}",
+        simulator=f"http://127.0.0.1:{ports.simulator}" if "simulator" in stack.parts else None,
         ui=None if options.external else f"http://127.0.0.1:{ports.ui}",
         processes=processes,
+        simulated=sorted(_simulated(options, settings)),
     )
     try:
         write_programs(home, settings)
@@ -166,8 +181,10 @@ def _start(stack: Stack, options: UpOptions, settings: Settings, home: Home, say
 
 
 def _environment(settings: Settings, home: Home, record: FleetRecord) -> dict[str, str]:
-    """The environment of supervisord and its processes: the user's, overridden by this fleet's addresses."""
-    environment = dict(os.environ) | {
+    """The environment of supervisord and its processes: the user's, overridden by this fleet's addresses; with an
+    embedded Temporal without what is meant for another one."""
+    own = without_temporal(os.environ) if record.embedded else dict(os.environ)
+    environment = own | {
         "TEMPORAL_HOST": record.temporal,
         "TEMPORAL_NAMESPACE": record.namespace,
         "API_BASE_URL": record.backend,
@@ -175,9 +192,10 @@ def _environment(settings: Settings, home: Home, record: FleetRecord) -> dict[st
         "FLEET_CONTROL_PORT": record.control.rpartition(":")[2],
     }
     if record.ui is not None:
-        environment["FLEET_TEMPORAL_UI"] = record.ui
+        environment |= {"FLEET_TEMPORAL_UI": record.ui, "FLEET_TEMPORAL_CONFIG": "false"}
     if record.simulator is not None:
-        environment |= simulated_providers(record.simulator, settings.providers.values())
+        simulated = (settings.provider(name) for name in record.simulated)
+        environment |= simulated_providers(record.simulator, simulated)
     return environment
 
 

@@ -11,15 +11,30 @@ if TYPE_CHECKING:
 _LOOPBACK = "127.0.0.1,localhost"
 
 
+def is_simulated(provider: "ProviderSettings", *, real_providers: bool) -> bool:
+    """Whether `fleet up` sends this provider's calls to the simulator: as its ``simulate`` says; if that
+    is not set, unless ``real_providers`` were asked for or its ``base_url`` is on a loopback address."""
+    if provider.simulate is not None:
+        return provider.simulate
+    return not (real_providers or provider.on_loopback)
+
+
 def simulated_providers(simulator: str, providers: "Iterable[ProviderSettings]") -> dict[str, str]:
     """Variables that send every call of these providers to the simulator at that address, so that nothing is
-    paid."""
-    return {
-        f"FLEET_PROVIDERS__{provider.name.upper()}__BASE_URL": provider_url(
-            simulator, provider.name, provider.kind
-        )
-        for provider in providers
-    }
+    paid. The simulator wants a key, as the providers do."""
+    variables: dict[str, str] = {}
+    for provider in providers:
+        prefix = f"FLEET_PROVIDERS__{provider.name.upper()}__"
+        variables[f"{prefix}BASE_URL"] = provider_url(simulator, provider.name, provider.kind)
+        if not provider.needs_key:
+            variables[f"{prefix}NEEDS_KEY"] = "true"
+    return variables
+
+
+def without_temporal(environment: Mapping[str, str]) -> dict[str, str]:
+    """The environment without the variables of Temporal's own tools: an embedded server and its fleet need none of
+    them, and must not reach another server by them."""
+    return {name: value for name, value in environment.items() if not name.startswith("TEMPORAL_")}
 
 
 def without_proxy(environment: Mapping[str, str]) -> dict[str, str]:

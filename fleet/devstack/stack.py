@@ -3,6 +3,7 @@
 A restart of supervisord must not end the Temporal server, so nothing here is supervised.
 """
 
+import os
 import shutil
 import socket
 import sys
@@ -15,6 +16,7 @@ import httpx
 
 from fleet.config import KINDS
 from fleet.devstack.detached_processes import ProcessRecord, end_processes, spawn
+from fleet.devstack.simulated_settings import without_temporal
 from fleet.errors import OperationError
 
 ALL_PARTS = frozenset({"temporal", "backend", "simulator"})
@@ -73,7 +75,7 @@ class Stack:
     """Which parts of the stack to run, where they listen, and where they store their files.
 
     The backend holds a simulator's key for each of ``key_providers``; with ``real_keys`` it returns those of its
-    environment instead.
+    environment for all others.
     """
 
     folder: Path
@@ -102,7 +104,7 @@ class Stack:
         records: list[ProcessRecord] = []
         try:
             for name, command in commands.items():
-                records.append(spawn(name, command, self._log(name)))
+                records.append(spawn(name, command, self._log(name), without_temporal(os.environ)))
             for record in records:
                 self._wait_ready(record)
         except BaseException:
@@ -116,7 +118,8 @@ class Stack:
     def _commands(self) -> dict[str, list[str]]:
         backend = [sys.executable, "-P", "-m", "fleet.devstack.backend", "--port", str(self.ports.backend)]
         backend += ["--database", str(self.folder / "backend.db"), "--seed-sample"]
-        backend += ["--real-keys"] if self.real_keys else ["--key-for", *self.key_providers]
+        backend += ["--real-keys"] if self.real_keys else []
+        backend += ["--key-for", *self.key_providers]
         simulator = [sys.executable, "-P", "-m", "fleet.devstack.simulator", "--port", str(self.ports.simulator)]
         temporal = self._temporal() if "temporal" in self.parts else []
         return {"temporal": temporal, "backend": backend, "simulator": simulator}

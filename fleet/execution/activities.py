@@ -37,11 +37,11 @@ from fleet.execution.call_runner import Call, CallRunner
 from fleet.execution.journal import Asked, CallName, Task
 from fleet.execution.load_assistants import load_assistants
 from fleet.execution.pipeline_client import PipelineLink
+from fleet.execution.requests import request_for
 from fleet.execution.safe_activity import safe_activity
 from fleet.execution.task_age import Arrivals
 from fleet.pipeline.inputs import parse_csv
 from fleet.pipeline.past_runs import finished_results
-from fleet.pipeline.prompts import build_user_message
 from fleet.process.metrics import Metrics
 from fleet.process.payload_size import payload_bytes
 from fleet.process.reachability import Reach
@@ -190,10 +190,11 @@ class ExecuteActivities:
         pipeline = PipelineLink(self._temporal, call)
         late = self._arrivals.late(activity.info().started_time.timestamp())
         assignment = await pipeline.assignment()
+        key = idempotency_key(activity.info(), call.function_key)
         if assignment.csv_data:  # a large one takes a second to read
-            request = await asyncio.to_thread(_request, call, assignment)
+            request = await asyncio.to_thread(request_for, assignment, call.model, key)
         else:
-            request = _request(call, assignment)
+            request = request_for(assignment, call.model, key)
         policy = assignment.assistant.on_ambiguous or self.settings.on_ambiguous
         attempts = current_attempts()
         # A person who retries a pipeline has accepted what may have been paid before.
@@ -223,19 +224,6 @@ def _hold_seconds(call: AssistantCall) -> float:
     info = activity.info()
     waited = (info.started_time - info.scheduled_time).total_seconds()
     return min(max(call.give_up_after_seconds - waited, 0.0), LONGEST_HOLD_SECONDS)
-
-
-def _request(call: AssistantCall, assignment: Assignment) -> LlmRequest:
-    assistant, info = assignment.assistant, activity.info()
-    return LlmRequest(
-        model=call.model,
-        system_prompt=assistant.system_prompt,
-        user_message=build_user_message(assignment),
-        temperature=assistant.temperature,
-        top_p=assistant.top_p,
-        max_tokens=assistant.max_tokens,
-        idempotency_key=idempotency_key(info, call.function_key),
-    )
 
 
 def _call_name(call: AssistantCall, assignment: Assignment, request: LlmRequest) -> CallName:

@@ -78,9 +78,17 @@ class Stages:
         """Whether all inputs of this assistant are available."""
         return all(self._stages[key].result is not None for key in self._stages[function_key].inputs)
 
+    def inputs_of(self, function_key: str) -> list[str]:
+        """The assistants whose outputs this one reads."""
+        return self._stages[function_key].inputs
+
     def done(self, function_key: str) -> bool:
         """Whether it has answered."""
         return self._stages[function_key].result is not None
+
+    def all_done(self) -> bool:
+        """Whether every assistant has answered."""
+        return all(stage.result is not None for stage in self._stages.values())
 
     def reuse(self, result: AssistantResult) -> None:
         """Use its answer from an earlier run of this pipeline; the answer of an assistant that no longer exists is

@@ -65,6 +65,7 @@ _REFUSES_TOO_LARGE = "refuses-too-large"
 _CHECKS_CSV = "checks-csv-in-an-activity"
 _LEAVES_OUT_UNUSABLE = "leaves-out-what-cannot-be-used"
 _CANCELS_UNSENT = "cancels-what-is-not-sent"
+_CANCEL_KEEPS_SENT = "cancel-keeps-what-is-sent"
 #: Source: Temporal's limit on fairness keys, in bytes.
 _FAIRNESS_KEY_MAX = 64
 
@@ -83,6 +84,7 @@ class AssistantPipelineWorkflow:
         self._total = 0
         self._error: ErrorRecord | None = None
         self._warnings: list[str] = []
+        self._cancelled = False
         self._executing: dict[str, workflow.ActivityHandle[AssistantResult]] = {}
 
     # Untyped arguments: a wrong type from another client must fail the pipeline with a clear message; the
@@ -116,12 +118,31 @@ class AssistantPipelineWorkflow:
             )
         if retry_of is not None:
             await self._take_over(retry_of)
-        await asyncio.gather(*(self._follow(assistant, plan) for assistant in plan.assistants))
+        await self._follow_all(plan)
         if self._error is not None:
             self._fail(self._error)
         self._state = PipelineState.COMPLETED
         self._measure()
         return self._result()
+
+    async def _follow_all(self, plan: PipelinePlan) -> None:
+        """Execute the assistants.
+
+        If the pipeline is cancelled, nothing new is sent and what waits is dropped. Calls in flight are paid for,
+        so their answers are awaited; then the pipeline ends as cancelled, or completes if nothing was left to do.
+        """
+        following = asyncio.gather(*(self._follow(assistant, plan) for assistant in plan.assistants))
+        try:
+            await asyncio.shield(following)
+        except asyncio.CancelledError:
+            self._cancelled = workflow.patched(_CANCEL_KEEPS_SENT)
+            if self._cancelled:
+                self._cancel_what_is_not_sent()
+            else:
+                following.cancel()
+            await following
+            if not self._stages.all_done():
+                raise
 
     @workflow.query(name=PROGRESS_QUERY)
     def progress(self) -> Progress:
@@ -199,19 +220,22 @@ class AssistantPipelineWorkflow:
                 retry_policy=RetryPolicy(initial_interval=timedelta(seconds=1), backoff_coefficient=2.0),
             )
         except ActivityError as error:
+            if isinstance(error.cause, CancelledError) and workflow.patched(_CANCEL_KEEPS_SENT):
+                raise  # the pipeline was cancelled
             self._fail(_record_of(error))
 
     async def _follow(self, assistant: Assistant, plan: PipelinePlan) -> None:
         """Wait for the inputs of this assistant, then execute it.
 
-        After another assistant has failed for good, nothing new is sent: calls that wait in a queue or between two
-        attempts are cancelled. Calls in flight are paid for, so their answers are awaited and kept.
+        After another assistant has failed for good, or the pipeline was cancelled, nothing new is sent: calls that
+        wait in a queue or between two attempts are cancelled. Calls in flight are paid for, so their answers are
+        awaited and kept.
         """
         key = assistant.function_key
         if self._stages.done(key):
             return
-        await workflow.wait_condition(lambda: self._error is not None or self._stages.ready(key))
-        if self._error is not None:
+        await workflow.wait_condition(lambda: self._stops() or self._stages.ready(key))
+        if self._stops():
             return
         if (error := self._too_large(key)) is not None and workflow.patched(_REFUSES_TOO_LARGE):
             record = ErrorRecord(error.code, str(error), None, 0, retryable=False)
@@ -223,8 +247,9 @@ class AssistantPipelineWorkflow:
         try:
             self._stages.finish(await self._execute(assistant, plan), _now())
         except ActivityError as error:
-            if self._error is not None and isinstance(error.cause, CancelledError):
-                self._stages.drop(key, "not sent: another assistant had failed")
+            if self._stops() and isinstance(error.cause, CancelledError):
+                why = "another assistant had failed" if self._error else "the pipeline was cancelled"
+                self._stages.drop(key, f"not sent: {why}")
                 return
             record = _record_of(error)
             self._stages.fail(key, record, _now())
@@ -241,9 +266,14 @@ class AssistantPipelineWorkflow:
         remedy = "name fewer input_keys, or limit max_tokens of the assistants that it reads"
         return TooLarge(what, size, PAYLOAD_MAX_BYTES, remedy)
 
+    def _stops(self) -> bool:
+        """Whether nothing new is sent: an assistant has failed for good, or the pipeline was cancelled."""
+        return self._error is not None or self._cancelled
+
     def _cancel_what_is_not_sent(self) -> None:
-        """After a failure, cancel the calls that no worker has sent yet: they would be paid for nothing."""
-        if self._error is None:
+        """After a failure or a cancellation, cancel the calls that no worker has sent yet: they would be paid for
+        nothing."""
+        if not self._stops():
             return
         unsent = [key for key in self._executing if self._stages.waits_to_be_sent(key)]
         if unsent and workflow.patched(_CANCELS_UNSENT):
@@ -333,7 +363,7 @@ class AssistantPipelineWorkflow:
         try:
             result: AssistantResult = await asyncio.shield(executing)
         except asyncio.CancelledError:
-            executing.cancel()  # a pipeline that is cancelled itself does not wait
+            executing.cancel()  # pipelines of earlier releases do not wait when they are cancelled
             raise
         finally:
             del self._executing[assistant.function_key]

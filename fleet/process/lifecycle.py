@@ -95,10 +95,13 @@ def run_process(program: str, life: Life, metrics_of_sdk: "Callable[[], MetricBu
     gc.freeze()  # objects created by imports are never freed
     gc.enable()
     try:
-        settings = load_settings()
+        # What does not use Temporal need not load its SDK to know where it is.
+        settings = load_settings() if metrics_of_sdk is not None else load_settings(temporal_config=False)
         name = process_name(program)
         metrics = Metrics.of_process(settings.state_dir, name) if settings.metrics else Metrics()
         setup_logging(settings, name, metrics.lines_dropped)
+        for warning in settings.warnings:
+            logger.warning("{}", warning)
         die_with_parent()
         metrics.started(program, name)
         buffer = metrics_of_sdk() if metrics_of_sdk is not None else None

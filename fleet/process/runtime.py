@@ -7,7 +7,6 @@ gives up a program that fails to start. Bad settings and bad code are a reason: 
 import asyncio
 import hashlib
 import math
-import re
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -15,78 +14,24 @@ from functools import cache
 from typing import Any, NoReturn
 
 from loguru import logger
-from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest
 from temporalio.client import Client
 from temporalio.runtime import MetricBuffer, MetricBufferDurationFormat, Runtime, TelemetryConfig
-from temporalio.service import RPCError, RPCStatusCode
+from temporalio.service import RPCError
 from temporalio.worker import Worker
 
 from fleet.config import PROJECT_ROOT, Settings
-from fleet.errors import TemporalUnavailable
 from fleet.exit_codes import EXIT_FAILED, EXIT_OK
-from fleet.process.data_converter import data_converter
 from fleet.process.lifecycle import Life, run_process, wait_for_event
 from fleet.process.liveness import Liveness, Unreachable
-from fleet.process.machine_id import identity_on, known_id, machine_id
+from fleet.process.machine_id import identity_on, machine_id
 from fleet.process.reachability import Reach
 from fleet.process.stop_signals import stop_on_signal
-from fleet.redaction import excerpt
+from fleet.process.temporal_connection import connect_patiently
 
-_CONNECT_SECONDS = 10.0
-_FIRST_WAIT_SECONDS, _LONGEST_WAIT_SECONDS = 1.0, 10.0
+_FIRST_WAIT_SECONDS = 1.0
 _AFTER_DRAIN_SECONDS = 10.0
 # The liveness thread reads them every second.
 _BUFFERED_METRICS = 20_000
-
-
-async def connect_once(settings: Settings, *, identity: str | None = None, timeout_seconds: float = 5.0) -> Client:
-    """Connect to Temporal and check that the namespace exists.
-
-    Raises:
-        TemporalUnavailable: it cannot be reached in time, or has no such namespace.
-    """
-    address, namespace = settings.temporal_host, settings.temporal_namespace
-    identity = identity or identity_on(known_id(settings.state_dir), "fleet")
-    try:
-        async with asyncio.timeout(timeout_seconds):
-            client = await Client.connect(
-                address, namespace=namespace, identity=identity, data_converter=data_converter()
-            )
-            await client.workflow_service.describe_namespace(DescribeNamespaceRequest(namespace=namespace))
-    except RPCError as error:
-        if error.status is RPCStatusCode.NOT_FOUND:
-            raise TemporalUnavailable(
-                f"Temporal at {address} has no namespace {namespace!r}. Remedy: create it with `temporal "
-                f"operator namespace create -n {namespace}`, or set TEMPORAL_NAMESPACE"
-            ) from None
-        raise _unreachable(address, error) from None
-    except (RuntimeError, TimeoutError, OSError) as error:
-        raise _unreachable(address, error) from None
-    return client
-
-
-def _unreachable(address: str, error: BaseException) -> TemporalUnavailable:
-    # The SDK quotes a chain of Rust errors that contains the operating system's message.
-    plain = re.search(r'message: "([^"]+)"', str(error))
-    said = plain.group(1) if plain else excerpt(" ".join(str(error).split()), 160) or type(error).__name__
-    return TemporalUnavailable(
-        f"Temporal server connection failed: {address} ({said}). Remedy: see that the server runs there "
-        "(`fleet status`), or set TEMPORAL_HOST"
-    )
-
-
-async def connect_patiently(settings: Settings, *, identity: str, stop: asyncio.Event) -> Client | None:
-    """Connect to Temporal, trying until it responds; None if ``stop`` was set first."""
-    wait = _FIRST_WAIT_SECONDS
-    while not stop.is_set():
-        try:
-            return await connect_once(settings, identity=identity, timeout_seconds=_CONNECT_SECONDS)
-        except TemporalUnavailable as error:
-            logger.warning("{}; trying again in {:.0f} s", error, wait)
-        if await wait_for_event(stop, wait):
-            break
-        wait = min(wait * 2, _LONGEST_WAIT_SECONDS)
-    return None
 
 
 @cache

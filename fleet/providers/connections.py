@@ -17,8 +17,14 @@ CONNECT_SECONDS = 15.0
 _PROBE_SECONDS = 20.0
 
 
-def client_options() -> dict[str, Any]:
-    """The arguments of a provider's HTTP client."""
+#: The headers that the SDKs send a key in.
+_KEY_HEADERS = ("authorization", "x-api-key", "x-goog-api-key")
+#: What an SDK gets that does not do without a key; it is never sent.
+NO_KEY = "no-key"
+
+
+def client_options(*, with_key: bool = True) -> dict[str, Any]:
+    """The arguments of a provider's HTTP client; ``with_key`` false: its requests bear no key."""
     return {
         # A followed redirect would send the key to another host.
         "follow_redirects": False,
@@ -27,7 +33,7 @@ def client_options() -> dict[str, Any]:
         "limits": httpx2.Limits(max_connections=1000, max_keepalive_connections=100, keepalive_expiry=4),
         "verify": _certificates(),
         # The SDKs have one timeout for everything.
-        "event_hooks": {"request": [_connect_soon]},
+        "event_hooks": {"request": [_connect_soon] if with_key else [_connect_soon, _without_key]},
     }
 
 
@@ -47,6 +53,11 @@ async def _connect_soon(request: httpx2.Request) -> None:
     if isinstance(timeout, dict):
         known = timeout.get("connect")
         request.extensions["timeout"] = timeout | {"connect": min(known or CONNECT_SECONDS, CONNECT_SECONDS)}
+
+
+async def _without_key(request: httpx2.Request) -> None:
+    for name in _KEY_HEADERS:
+        request.headers.pop(name, None)
 
 
 async def see_reachable(provider: str, address: str) -> None:

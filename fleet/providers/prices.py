@@ -7,7 +7,7 @@ from functools import cache
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
-from fleet.config import KINDS, Kind, ProviderSettings
+from fleet.config import KINDS, Kind, PriceSettings, ProviderSettings
 from fleet.providers.base import LlmAnswer
 from fleet.providers.registry import spec_of
 
@@ -19,6 +19,8 @@ _STANDARD = frozenset({"default", "standard", "on_demand", "unspecified"})
 #: The key under which the price library knows a tier differs between providers.
 _TIER_KEYS = ("service_tier", "speed", "processing")
 _TIER_CHARACTERS = 40
+#: What stands for the price data where the provider's settings have prices.
+_OWN_PRICES = "prices of the settings"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,11 +67,14 @@ def tier_of(*said: object) -> str:
 
 
 def cost_of(settings: ProviderSettings, model: str, answer: LlmAnswer) -> Cost:
-    """The cost of an answer; None, never 0, for a model or an added provider without a known price.
+    """The cost of an answer: by the provider's own ``prices`` where they are set, otherwise by the price data;
+    None, never 0, for a model or an added provider without a known price.
 
     ``model`` is the requested name; the name in the answer may be a dated version or a proxy's own. A service tier
     that the price data does not have is priced as the standard tier, with a note.
     """
+    if settings.prices is not None:
+        return Cost(_by_settings(settings.prices, answer), _OWN_PRICES, simulated=answer.simulated)
     found = _priced(settings, model, answer.billed, answer.tier) if answer.billed else None
     found = found or _priced(settings, model, _counts_of(answer), answer.tier)
     if found is None:
@@ -77,6 +82,13 @@ def cost_of(settings: ProviderSettings, model: str, answer: LlmAnswer) -> Cost:
     usd, at_tier = found
     note = "" if at_tier else f"priced at the standard tier; the answer says {answer.tier}"
     return Cost(usd, _price_version(), note, answer.simulated)
+
+
+def _by_settings(prices: PriceSettings, answer: LlmAnswer) -> float:
+    cached = prices.input if prices.cached_input is None else prices.cached_input
+    fresh = answer.input_tokens - answer.cached_input_tokens
+    millionths = fresh * prices.input + answer.cached_input_tokens * cached + answer.output_tokens * prices.output
+    return millionths / 1_000_000
 
 
 def usd_for(

@@ -231,15 +231,29 @@ def test_a_taken_port_is_named_and_nothing_is_left_behind(fleet: Fleet, idle: Fl
     assert not (idle.state / "fleet.json").exists()
 
 
-def test_a_demo_runs_beside_another_fleet_whatever_the_environment_says(fleet: Fleet, idle: Fleet) -> None:
-    idle.environment = {"TEMPORAL_HOST": "unreachable.invalid:7233", "API_BASE_URL": "http://unreachable.invalid"}
+def test_a_demo_runs_beside_another_fleet_whatever_the_environment_says(
+    fleet: Fleet, idle: Fleet, tmp_path: Path
+) -> None:
+    personal = tmp_path / "config" / "temporalio" / "temporal.toml"
+    personal.parent.mkdir(parents=True)
+    personal.write_text('[profile.production]\naddress = "unreachable.invalid:7233"\n', "utf-8")
+    idle.environment = {
+        "TEMPORAL_HOST": "unreachable.invalid:7233",
+        "TEMPORAL_ADDRESS": "unreachable.invalid:7233",
+        "TEMPORAL_API_KEY": "of-production-0123456789",
+        "TEMPORAL_TLS_CLIENT_CERT_PATH": "/nowhere/client.crt",
+        "TEMPORAL_PROFILE": "no-such-profile",
+        "XDG_CONFIG_HOME": str(tmp_path / "config"),
+        "API_BASE_URL": "http://unreachable.invalid",
+    }
     command = [str(PROJECT_ROOT / "scripts/demo.sh"), "--json", "--keep", "--port-base", str(idle.port_base)]
     done = subprocess.run(command, env=idle.variables, capture_output=True, text=True, timeout=180, check=False)
     assert done.returncode == 0, done.stderr
     result: dict[str, Any] = json_of(done.stdout)
     assert (result["status"], len(result["assistants"])) == ("completed", 8)
-    idle.environment = {}
     pids = wait_for("the programs run", lambda: pids if (pids := idle.pids()).keys() == PROGRAMS else None)
+    assert b"of-production" not in Path("/proc", str(pids["openai"]), "environ").read_bytes()
+    assert idle.status()["problems"] == []
     _processes_die_with_supervisord(idle, pids)
     assert fleet.status()["problems"] == []
 

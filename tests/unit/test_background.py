@@ -101,7 +101,7 @@ def endpoint(name: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Endpoint]:
     made = Endpoint(name)
     made.accepts("sim-key")
     options = {"transport": httpx2.MockTransport(made)}
-    monkeypatch.setattr(f"fleet.providers.{name}.adapter.client_options", lambda: options)
+    monkeypatch.setattr(f"fleet.providers.{name}.adapter.client_options", lambda **_: options)
     monkeypatch.setattr("fleet.providers.background_calls.FIRST_LOOK_SECONDS", 0.01)
     yield made
 
@@ -140,7 +140,7 @@ async def test_a_lost_connection_is_not_the_calls_failure(
         return endpoint(request)
 
     options = {"transport": httpx2.MockTransport(answered)}
-    monkeypatch.setattr(f"fleet.providers.{name}.adapter.client_options", lambda: options)
+    monkeypatch.setattr(f"fleet.providers.{name}.adapter.client_options", lambda **_: options)
     answer = await endpoint.answer()
     assert (answer.text, endpoint.created, failures) == ("ano", 1, [])
 

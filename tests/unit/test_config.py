@@ -82,13 +82,12 @@ def test_heartbeats_too_rare_for_their_timeout_are_refused(monkeypatch: pytest.M
 
 
 def test_a_provider_is_added_by_configuration_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("FLEET_PROVIDERS__GROQ__KIND", "openai")
     monkeypatch.setenv("FLEET_PROVIDERS__GROQ__BASE_URL", "http://groq.example/v1/")
     added = settings().added_providers
     assert [(provider.name, provider.queue, provider.base_url) for provider in added] == [
         ("groq", "llm-groq", "http://groq.example/v1")
     ]
-    assert added[0].openai_api == "chat"
+    assert (added[0].openai_api, added[0].kind) == ("chat", "openai")
     assert settings().providers["openai"].openai_api == "responses"
 
 
@@ -119,6 +118,58 @@ def test_a_provider_that_cannot_work_is_refused(
     assert said in refusal(monkeypatch, **environment)
 
 
+def test_a_disabled_provider_is_left_out_and_who_names_it_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FLEET_PROVIDERS__GEMINI__ENABLED", "false")
+    monkeypatch.setenv("FLEET_PROVIDERS__GROQ__ENABLED", "false")  # not even its address is missed
+    ours = settings()
+    assert (sorted(ours.providers), ours.disabled_providers) == (["anthropic", "openai"], ["gemini", "groq"])
+    assert not ours.added_providers
+    for name in ("gemini", "google", "groq"):
+        with pytest.raises(SettingsError, match=r"is disabled \(FLEET_PROVIDERS__.*__ENABLED=false\)\. Remedy"):
+            ours.provider(name)
+
+
+@pytest.mark.parametrize(
+    ("given", "prices"),
+    [
+        ({"": "0"}, (0, 0, None)),
+        ({"": "0.5"}, (0.5, 0.5, None)),
+        ({"__INPUT": "0.1", "__OUTPUT": "0.2", "__CACHED_INPUT": "0.05"}, (0.1, 0.2, 0.05)),
+    ],
+)
+def test_a_providers_own_prices_are_one_number_or_one_for_each_kind_of_tokens(
+    monkeypatch: pytest.MonkeyPatch, given: dict[str, str], prices: tuple[float, float, float | None]
+) -> None:
+    for part, value in given.items():
+        monkeypatch.setenv(f"FLEET_PROVIDERS__OPENAI__PRICES{part}", value)
+    own = settings().provider("openai").prices
+    assert own is not None and (own.input, own.output, own.cached_input) == prices
+
+
+@pytest.mark.parametrize("prices", ["-1", "cheap", '{"input": 1}', "nan"])
+def test_prices_that_are_none_are_refused(monkeypatch: pytest.MonkeyPatch, prices: str) -> None:
+    assert "FLEET_PROVIDERS__OPENAI__PRICES" in refusal(monkeypatch, FLEET_PROVIDERS__OPENAI__PRICES=prices)
+
+
+@pytest.mark.parametrize(
+    ("base_url", "loopback"),
+    [
+        ("http://127.0.0.1:11434/v1", True),
+        ("http://localhost:8080/v1", True),
+        ("http://[::1]:8080/v1", True),
+        ("http://10.0.0.7:8000/v1", False),
+        ("https://localhost.example.com/v1", False),
+    ],
+)
+def test_calls_to_this_machine_without_a_key_and_those_with_prices_of_0_cost_nothing(
+    base_url: str, loopback: bool
+) -> None:
+    keyless = {"base_url": base_url, "needs_key": False}
+    own = settings(providers={"mine": keyless, "free": {"base_url": base_url, "prices": 0}}).providers
+    assert (own["mine"].on_loopback, own["mine"].costs, own["free"].costs) == (loopback, not loopback, False)
+    assert settings().provider("openai").costs
+
+
 def test_openai_and_gemini_may_go_on_with_calls_in_the_background(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("OPENAI", "GEMINI"):
         monkeypatch.setenv(f"FLEET_PROVIDERS__{name}__BACKGROUND", "true")
@@ -131,7 +182,7 @@ def test_openai_and_gemini_may_go_on_with_calls_in_the_background(monkeypatch: p
 def test_an_alias_finds_its_provider_and_a_stranger_is_named_with_the_remedy() -> None:
     assert settings().provider("claude").name == "anthropic"
     assert settings().provider("google").name == "gemini"
-    with pytest.raises(SettingsError, match=r"unknown provider 'cohere'.*FLEET_PROVIDERS__COHERE__KIND"):
+    with pytest.raises(SettingsError, match=r"unknown provider 'cohere'.*FLEET_PROVIDERS__COHERE__BASE_URL"):
         settings().provider("cohere")
 
 
@@ -164,7 +215,7 @@ MISSPELLED = {
     ),
     "a provider's name": (
         {"FLEET_PROVIDERS__OPENIA__RPM": "60"},
-        "no provider 'openia' of its own (did you mean openai?)",
+        "provider 'openia' (did you mean openai?) needs a base_url",
     ),
 }
 
@@ -205,3 +256,23 @@ def test_the_control_token_is_kept_out_of_everything_that_is_written() -> None:
 def test_a_key_in_a_wrong_setting_is_not_shown_in_part(monkeypatch: pytest.MonkeyPatch) -> None:
     said = refusal(monkeypatch, LOG_LEVEL="x" * 60 + " sk-abcdefgh12345678abcdefgh12345678")
     assert "sk-abc" not in said and "LOG_LEVEL" in said
+
+
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        ("API_BASE_URL", "https://fleet:hunter2@backend.example"),
+        ("API_BASE_URL", "https://fleet:hunter2/x@backend.example"),
+        ("TEMPORAL_HOST", "fleet:hunter2@temporal.example:7233"),
+        ("TEMPORAL_ADDRESS", "fleet:hunter2@temporal.example:7233"),
+        ("FLEET_CONTROL_URL", "http://hunter2@vm1.example:8020"),
+        ("FLEET_TEMPORAL_UI", "https://fleet:hunter2@ui.example"),
+        ("FLEET_PROVIDERS__OPENAI__BASE_URL", "https://fleet:hunter2@proxy.example/v1"),
+    ],
+)
+def test_credentials_in_an_address_are_refused_and_not_shown(
+    monkeypatch: pytest.MonkeyPatch, variable: str, value: str
+) -> None:
+    message = refusal(monkeypatch, **{variable: value})
+    assert variable in message and f"(not shown)@{value.rpartition('@')[2]}" in message
+    assert "hunter2" not in message

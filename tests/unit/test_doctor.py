@@ -87,9 +87,9 @@ WRONG = {
     "a number": ({"FLEET_MAX_ATTEMPTS": "many"}, "FLEET_MAX_ATTEMPTS='many'"),
     "an address of Temporal": ({"TEMPORAL_HOST": "nowhere"}, "TEMPORAL_HOST='nowhere'"),
     "a provider's limit": ({"FLEET_PROVIDERS__OPENAI__RPM": "-1"}, "FLEET_PROVIDERS__OPENAI__RPM"),
-    "a provider that lacks its kind": (
-        {"FLEET_PROVIDERS__GROQ__BASE_URL": "http://localhost"},
-        "FLEET_PROVIDERS__GROQ__KIND is not set",
+    "a provider of an unknown kind": (
+        {"FLEET_PROVIDERS__GROQ__BASE_URL": "http://localhost", "FLEET_PROVIDERS__GROQ__KIND": "acme"},
+        "FLEET_PROVIDERS__GROQ__KIND='acme'",
     ),
     "a provider that lacks its address": ({"FLEET_PROVIDERS__GROQ__KIND": "openai"}, "needs a base_url"),
     "a section that is no JSON": ({"FLEET_PROVIDERS": "{"}, "providers"),

@@ -42,7 +42,7 @@ async def answered(
         pass
 
     options = {"transport": httpx2.MockTransport(endpoint)}
-    monkeypatch.setattr("fleet.providers.gemini.adapter.client_options", lambda: options)
+    monkeypatch.setattr("fleet.providers.gemini.adapter.client_options", lambda **_: options)
     provider = GeminiProvider(SETTINGS, "sim-key")
     try:
         return await provider.complete(REQUEST, timeout_seconds=5, resume_handle=ResumeHandle(None, started))

@@ -126,5 +126,5 @@ async def test_a_pipeline_that_the_server_no_longer_has_is_said_so() -> None:
         async def describe(self) -> Any:
             raise RPCError("workflow not found", RPCStatusCode.NOT_FOUND, b"")
 
-    with pytest.raises(OperationError, match=r"seo-1 cannot be shown: workflow not found. Remedy:"):
+    with pytest.raises(OperationError, match=r"knows no pipeline 'seo-1'. Remedy:"):
         await opened(Gone())

@@ -82,6 +82,17 @@ def test_usage_that_contradicts_itself_falls_back_to_the_counts_that_are_known()
     assert cost_of(provider("openai"), "gpt-4o", answer).usd == pytest.approx((2.5 * 1000 + 10 * 100) / 1e6)
 
 
+def test_a_providers_own_prices_replace_the_known_ones_and_a_local_model_costs_nothing() -> None:
+    prices = {"input": 1, "output": 4, "cached_input": 0.5}
+    providers = {"openai": {"prices": prices}, "local": {"base_url": "http://127.0.0.1:1/v1", "prices": 0}}
+    own = load_settings(api_base_url="http://localhost:1", providers=providers)
+    answer = LlmAnswer("text", "gpt-4o", "stop", 1_000, 100, 400, billed={"input_tokens": 7}, tier="flex")
+    cost = cost_of(own.provider("openai"), "gpt-4o", answer)
+    assert cost.usd == pytest.approx((600 * 1 + 400 * 0.5 + 100 * 4) / 1e6)
+    assert cost.price_version == "prices of the settings"
+    assert cost_of(own.provider("local"), "qwen3", answer).usd == 0
+
+
 USED = {"input_tokens": 1_000, "output_tokens": 100}
 # The tier that an answer names, and dollars a million tokens of input and output at that tier.
 TIERS = [

@@ -10,7 +10,7 @@ import pytest
 
 from fleet.config import PROJECT_ROOT
 from fleet.control.supervision.interrupt_handling import Interrupted, interruptible
-from fleet.control.supervision.rolling import roll
+from fleet.control.supervision.rolling import leave_out, roll
 from fleet.control.supervision.scaling import operating, scale
 from fleet.control.supervision.supervisord_home import Home
 from fleet.errors import OperationError
@@ -42,6 +42,14 @@ def test_where_there_are_more_they_stand_in_for_each_other(tmp_path: Path) -> No
     assert roll(world.machine(), ["openai"]) == ["openai_00", "openai_01", "openai_02"]
     assert world.fewest["openai"] == 2 and world.in_order("openai")
     assert not any("openai_03" in line for line in world.said)
+
+
+def test_before_a_roll_the_processes_of_a_provider_that_was_disabled_end(tmp_path: Path) -> None:
+    world = World(tmp_path, gemini=2, openai=1)
+    machine = world.machine()
+    assert leave_out(machine, ["gemini", "mine"]) == ["gemini_00", "gemini_01"]
+    assert machine.programs() == ["openai"] and machine.count_of("gemini") == 0
+    assert leave_out(machine, ["gemini"]) == []
 
 
 @pytest.mark.parametrize("state", ["STOPPED", "FATAL"])

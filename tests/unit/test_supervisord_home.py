@@ -77,6 +77,18 @@ def test_an_added_provider_has_a_program_as_long_as_it_is_configured(tmp_path: P
     assert not (home.programs / "groq.conf").exists() and foreign.exists()
 
 
+def test_a_disabled_provider_has_no_process_and_one_again_once_it_is_enabled(tmp_path: Path) -> None:
+    home = prepared(tmp_path / "state")
+    own = {"base_url": "http://127.0.0.1:1/v1"}
+    write_programs(home, settings(home.state, providers={"mine": own}))
+    disabled = {"gemini": {"enabled": False}, "mine": own | {"enabled": False}}
+    write_programs(home, settings(home.state, providers=disabled))
+    gemini = home.programs / "gemini.conf"
+    assert processes_of(gemini, "gemini") == 0 and not (home.programs / "mine.conf").exists()
+    write_programs(home, settings(home.state))
+    assert processes_of(gemini, "gemini") == 1
+
+
 def test_a_damaged_file_is_named(tmp_path: Path) -> None:
     home = prepared(tmp_path / "state")
     (home.programs / "openai.conf").write_text("[program:openai]\nnumprocs=many\n", "utf-8")

@@ -11,7 +11,7 @@ import pytest
 from temporalio import activity
 from temporalio.api.enums.v1 import EventType
 from temporalio.client import Client, WorkflowFailureError
-from temporalio.exceptions import ApplicationError, CancelledError
+from temporalio.exceptions import ApplicationError
 from temporalio.worker import Worker
 
 from fleet.contracts import (
@@ -191,19 +191,6 @@ async def test_siblings_that_fail_at_one_moment_fail_the_pipeline_as_if_one_by_o
     kinds = [EventType.Name(event.event_type) for event in history.events]
     first, second = (at for at, kind in enumerate(kinds) if kind == "EVENT_TYPE_ACTIVITY_TASK_FAILED")
     assert "EVENT_TYPE_WORKFLOW_TASK_COMPLETED" not in kinds[first:second]
-
-
-async def test_a_cancelled_pipeline_waits_for_nobody(workers: Workers) -> None:
-    async with Worker(workers.client, task_queue=QUEUES["anthropic"], activities=[workers.sibling]):
-        handle = await workers.client.start_workflow(
-            WORKFLOW_TYPE, args=["topic", "project"], id=f"p-{uuid.uuid4()}", task_queue=PIPELINE_QUEUE
-        )
-        await asyncio.wait_for(workers.at_work.wait(), 20)
-        await handle.cancel()
-        with pytest.raises(WorkflowFailureError) as failed:
-            await asyncio.wait_for(handle.result(), 10)
-        assert isinstance(failed.value.cause, CancelledError)
-        workers.may_answer.set()
 
 
 async def test_what_a_sibling_had_sent_is_awaited_and_kept(workers: Workers) -> None:

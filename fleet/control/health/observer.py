@@ -19,7 +19,7 @@ from fleet.control.supervision.process_health import liveness_of
 from fleet.control.supervision.supervisord_home import Home
 from fleet.errors import TemporalUnavailable
 from fleet.process.liveness import LivenessRecord
-from fleet.process.runtime import connect_once
+from fleet.process.temporal_connection import connect_once
 
 #: Listing the pipelines is the most expensive request, so it is made less often than the others.
 _RUNS_SECONDS = 5.0

@@ -31,7 +31,7 @@ from fleet.control.supervision.supervisord_home import Home
 from fleet.errors import FleetError, OperationError, TemporalUnavailable
 from fleet.execution.backend_client import Backend
 from fleet.process.machine_id import known_id, process_on
-from fleet.process.runtime import connect_once
+from fleet.process.temporal_connection import connect_once
 
 _RPC_SECONDS = 5.0
 #: Bound of all requests to Temporal for one snapshot. The timeout of a single RPC does not include the time in

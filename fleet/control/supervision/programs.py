@@ -20,11 +20,15 @@ _MODEL = "program:openai"
 
 def programs_of(settings: Settings) -> list[str]:
     """Every program that the settings require."""
-    return [*TRACKED_PROGRAMS, *(provider.name for provider in settings.added_providers)]
+    tracked = [name for name in TRACKED_PROGRAMS if name not in settings.disabled_providers]
+    return [*tracked, *(provider.name for provider in settings.added_providers)]
 
 
 def write_programs(home: Home, settings: Settings) -> None:
     """Update the folder from the settings: one file per program, none for a removed provider.
+
+    A disabled provider that ``supervisord.conf`` has a program for gets ``numprocs=0``, since that file never
+    changes: supervisord then has the group, without a process.
 
     Raises:
         OperationError: a file of the folder cannot be read.
@@ -32,12 +36,15 @@ def write_programs(home: Home, settings: Settings) -> None:
     added = {provider.name: provider for provider in settings.added_providers}
     for name in programs_of(settings):
         path = home.programs / f"{name}.conf"
-        section = {"numprocs": str(processes_of(path, name))}
+        section = {"numprocs": str(processes_of(path, name) or 1)}  # 0 is of a time when it was disabled
         if name in added:
             section = _added_program(home, added[name]) | section
         _write(path, name, section)
+    empty = [name for name in TRACKED_PROGRAMS if name in settings.disabled_providers]
+    for name in empty:
+        _write(home.programs / f"{name}.conf", name, {"numprocs": "0"})
     for path in home.programs.glob("*.conf"):
-        if path.stem not in programs_of(settings) and path.read_text("utf-8").startswith(_HEADER):
+        if path.stem not in [*programs_of(settings), *empty] and path.read_text("utf-8").startswith(_HEADER):
             path.unlink()
 
 

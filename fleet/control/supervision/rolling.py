@@ -6,10 +6,12 @@ that do not serve come first, since nothing is lost with them. A stand-in has a 
 so that the next roll recognizes one that an interrupted roll left behind.
 """
 
+from collections.abc import Collection
 from contextlib import suppress
 
 from fleet.control.supervision.interrupt_handling import Interrupted
 from fleet.control.supervision.machine_processes import Machine, number_of, process_name
+from fleet.control.supervision.programs import write_count
 from fleet.control.supervision.supervisord_client import ProcessStatus, SupervisorAway
 from fleet.errors import OperationError
 
@@ -45,6 +47,15 @@ def roll(machine: Machine, programs: list[str]) -> list[str]:
             raise Interrupted(f"{error}: {renewed}. Remedy: roll again", error.number) from None
         raise OperationError(f"{renewed}. {error}") from None
     return done
+
+
+def leave_out(machine: Machine, disabled: Collection[str]) -> list[str]:
+    """End the processes of disabled providers, which could not start again; returns their names."""
+    processes = [process for process in machine.supervisor.processes() if process.program in disabled]
+    machine.drain(processes)
+    for program in {process.program for process in processes}:
+        write_count(machine.home, program, 0)
+    return [process.process for process in processes]
 
 
 def _roll_program(machine: Machine, program: str, done: list[str]) -> None:

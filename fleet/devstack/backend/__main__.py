@@ -22,15 +22,17 @@ def main() -> None:
         "--key-for", nargs="*", default=[], metavar="PROVIDER", help="add a simulator's key for it"
     )
     parser.add_argument(
-        "--real-keys", action="store_true", help="give out PROVIDER_API_KEY of the environment and no stored key"
+        "--real-keys",
+        action="store_true",
+        help="for all other providers, give out PROVIDER_API_KEY of the environment and no stored key",
     )
     options = parser.parse_args()
     with closing(connect(options.database)) as connection:
         if options.seed_sample:
             seed_sample(connection)
         seed_keys(connection, options.key_for)
-    keys = real_key if options.real_keys else None
-    uvicorn.run(create_app(options.database, keys), host=options.host, port=options.port, access_log=False)
+    app = create_app(options.database, real_key if options.real_keys else None, stored_for=options.key_for)
+    uvicorn.run(app, host=options.host, port=options.port, access_log=False)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """The backend's three endpoints."""
 
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import closing
 from pathlib import Path
 
@@ -15,8 +15,9 @@ from fleet.devstack.backend.database import api_key_of, assistants_of, connect
 KeySource = Callable[[str], str | None]
 
 
-def create_app(database: Path, keys: KeySource | None = None) -> Starlette:
-    """The ASGI application on a database file; ``keys`` replaces the keys in the database."""
+def create_app(database: Path, keys: KeySource | None = None, stored_for: Collection[str] = ()) -> Starlette:
+    """The ASGI application on a database file; ``keys`` replaces the keys in the database, but not those of the
+    providers in ``stored_for``."""
 
     def health(request: Request) -> JSONResponse:
         try:
@@ -36,7 +37,8 @@ def create_app(database: Path, keys: KeySource | None = None) -> Starlette:
             return api_key_of(connection, provider)
 
     def api_key(request: Request) -> JSONResponse:
-        key = (keys or stored_key)(request.path_params["provider"])
+        provider = request.path_params["provider"]
+        key = keys(provider) if keys and provider not in stored_for else stored_key(provider)
         return JSONResponse({"api_key": key or "Not found"})
 
     return Starlette(

@@ -11,7 +11,7 @@ from anthropic.types import Message
 from fleet.config import ProviderSettings
 from fleet.providers.anthropic.spec import SPEC
 from fleet.providers.base import FinishReason, LlmAnswer, LlmRequest, ResumeHandle
-from fleet.providers.connections import client_options
+from fleet.providers.connections import NO_KEY, client_options
 from fleet.providers.error_mapping import answered_with_error, not_answered, not_the_api
 from fleet.providers.model_profiles import profile_of, sampling_of
 from fleet.providers.prices import billed_in, tier_of
@@ -33,10 +33,10 @@ class AnthropicProvider:
     def __init__(self, settings: ProviderSettings, api_key: str) -> None:
         self._settings = settings
         self._client = anthropic.AsyncAnthropic(
-            api_key=api_key,
+            api_key=api_key or NO_KEY,
             base_url=settings.base_url or SPEC.official_url,
             max_retries=0,
-            http_client=anthropic.DefaultAsyncHttpxClient(**client_options()),
+            http_client=anthropic.DefaultAsyncHttpxClient(**client_options(with_key=settings.needs_key)),
         )
         _ = self._client.messages  # loads now what the SDK would load at the first call
 

@@ -5,7 +5,7 @@ from google.genai import errors, types
 
 from fleet.config import ProviderSettings
 from fleet.providers.base import LlmAnswer, LlmRequest, ResumeHandle
-from fleet.providers.connections import client_options
+from fleet.providers.connections import NO_KEY, client_options
 from fleet.providers.error_mapping import answered_with_error, not_answered, not_the_api
 from fleet.providers.gemini.answers import FINISH, TIER_HEADER
 from fleet.providers.gemini.interactions import Interactions
@@ -21,9 +21,9 @@ class GeminiProvider:
 
     def __init__(self, settings: ProviderSettings, api_key: str) -> None:
         self._settings = settings
-        options = client_options()
+        options = client_options(with_key=settings.needs_key)
         self._client = genai.Client(
-            api_key=api_key,
+            api_key=api_key or NO_KEY,
             vertexai=False,
             http_options=types.HttpOptions(
                 base_url=settings.base_url or SPEC.official_url,

@@ -17,7 +17,7 @@ from fleet.config import ProviderSettings
 from fleet.errors import ProviderError
 from fleet.providers.background_calls import FAILED, Shown, carried_out
 from fleet.providers.base import FinishReason, LlmAnswer, LlmRequest, ResumeHandle
-from fleet.providers.connections import client_options
+from fleet.providers.connections import NO_KEY, client_options
 from fleet.providers.error_mapping import answered_with_error, not_answered, not_the_api
 from fleet.providers.model_profiles import profile_of, sampling_of
 from fleet.providers.openai.spec import SPEC
@@ -36,10 +36,10 @@ class OpenAIProvider:
     def __init__(self, settings: ProviderSettings, api_key: str) -> None:
         self._settings = settings
         self._client = openai.AsyncOpenAI(
-            api_key=api_key or "not-needed",
+            api_key=api_key or NO_KEY,
             base_url=settings.base_url or SPEC.official_url,
             max_retries=0,
-            http_client=openai.DefaultAsyncHttpxClient(**client_options()),
+            http_client=openai.DefaultAsyncHttpxClient(**client_options(with_key=settings.needs_key)),
         )
 
     async def complete(

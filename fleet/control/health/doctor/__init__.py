@@ -25,7 +25,7 @@ async def examine(settings: Settings, wrong: Sequence[str] = ()) -> list[Check]:
     from fleet.control.health.doctor.settings import environment_checks
     from fleet.control.health.status import status_of
 
-    here = asyncio.to_thread(lambda: [*environment_checks(wrong), *machine_checks(settings)])
+    here = asyncio.to_thread(lambda: [*environment_checks(wrong, settings.warnings), *machine_checks(settings)])
     found, status, elsewhere = await asyncio.gather(here, status_of(settings), server_checks(settings))
     checks = [*found, *await asyncio.to_thread(process_checks, settings, status), *elsewhere]
     away = {check.what for check in checks if not check.ok} >= {"supervisord", "Temporal", BACKEND}

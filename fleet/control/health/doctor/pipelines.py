@@ -60,7 +60,12 @@ def verdict(failed: Sequence[Failed], unread: int = 0) -> Check:
         return Check("pipelines", True, "none has failed within the last hour")
     count = len(failed) + unread
     if not failed:
-        return Check("pipelines", False, f"{count} failed within the last hour", "find them with `fleet top`")
+        return Check(
+            "pipelines",
+            False,
+            f"{count} failed within the last hour",
+            "find them with `fleet list --state failed`",
+        )
     latest = next((failure for failure in failed if not failure.overcome), failed[0])
     says = f"{latest.workflow_id} failed: {latest.message}"
     if count > 1:

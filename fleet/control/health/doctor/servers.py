@@ -18,12 +18,13 @@ from fleet.budgets.limits_and_pauses import budget_status_of
 from fleet.budgets.messages import BudgetStatus
 from fleet.budgets.queue_client import QueueRate, queue_rate
 from fleet.config import Settings
+from fleet.control.health.doctor.certificates import certificate_checks
 from fleet.control.health.doctor.check import NOT_SET, Check, from_error, unseen
 from fleet.control.health.doctor.pipelines import pipeline_checks
 from fleet.control.health.status import providers_by_queue
 from fleet.errors import FleetError
 from fleet.execution.backend_client import Backend
-from fleet.process.runtime import connect_once
+from fleet.process.temporal_connection import connect_once
 
 #: The name of the check of the Backend API.
 BACKEND = "Backend API and its database"
@@ -37,7 +38,9 @@ _RPC = timedelta(seconds=5)
 async def server_checks(settings: Settings) -> list[Check]:
     """One check for each thing that the servers are asked for."""
     async with Backend.from_settings(settings) as backend:
-        found = await asyncio.gather(_temporal(settings, backend), _backend(settings, backend))
+        found = await asyncio.gather(
+            _temporal(settings, backend), certificate_checks(settings), _backend(settings, backend)
+        )
     return [check for checks in found for check in checks]
 
 

@@ -33,9 +33,12 @@ _PREFIX = "FLEET_"
 _OTHERS = {"FLEET_UPDATE_PATIENCE_SECONDS", "FLEET_MACHINES_DIR", "FLEET_TEST_PROCESSES"}
 
 
-def environment_checks(wrong: Sequence[str]) -> Iterator[Check]:
-    """Check settings and packages: one line for each thing that is wrong, or one line in all."""
+def environment_checks(wrong: Sequence[str], doubtful: Sequence[str] = ()) -> Iterator[Check]:
+    """Check settings and packages: one line for each thing that is wrong or doubtful, or one line in all."""
     yield from _settings(wrong)
+    for warning in doubtful:
+        says, _, remedy = warning.partition(" Remedy: ")
+        yield Check("environment", True, says, remedy)
     yield _python()
     yield from _packages()
 
@@ -80,7 +83,7 @@ def _set_by_source() -> dict[str, list[str]]:
 
 
 def _is_variable(name: str) -> bool:
-    return name in variables() or name.startswith("FLEET_PROVIDERS__")
+    return name in variables() or name.startswith(("FLEET_PROVIDERS__", "TEMPORAL_"))
 
 
 def _complaint(line: str) -> Check:

@@ -1,0 +1,241 @@
+"""What ``fleet list``, ``show``, ``results`` and ``cancel`` do and print. Text from outside is made harmless for a
+terminal; a file or another program gets it unchanged."""
+
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from rich import box
+from rich.table import Table
+
+from fleet.cli.console import Console
+from fleet.cli.machine_table import seconds
+from fleet.cli.show import shown, shown_lines
+from fleet.config import Settings
+from fleet.contracts import Spent
+from fleet.control.pipelines.cancelling import Cancelled, cancel_pipeline
+from fleet.control.pipelines.listing import Listed, Wanted, pipelines_of
+from fleet.control.pipelines.result_files import Format
+from fleet.control.pipelines.sent import Sent, sent_to
+from fleet.control.pipelines.story import story_of
+from fleet.control.web.pipeline_detail import detail_of
+from fleet.errors import InputError, OperationError
+from fleet.process.temporal_connection import connect_once
+
+_STYLES = {
+    "running": "cyan",
+    "completed": "green",
+    "done": "green",
+    "failed": "bold red",
+    "queued": "yellow",
+    "waiting": "dim",
+}
+Json = dict[str, Any]
+
+
+async def listed(settings: Settings, wanted: Wanted, limit: int) -> list[Listed]:
+    """The pipelines that are wanted, newest first."""
+    return await pipelines_of(await connect_once(settings), wanted, limit)
+
+
+async def detail(settings: Settings, workflow_id: str) -> Json:
+    """Everything that is known of a pipeline, as the page shows it, with what it spent."""
+    found = await detail_of(await connect_once(settings), settings, workflow_id)
+    return found | {"spent": _spent(found["stages"])}
+
+
+async def sent(settings: Settings, workflow_id: str, assistant: str) -> Sent:
+    """What an assistant was sent."""
+    client = await connect_once(settings)
+    return await sent_to(client, await story_of(client, workflow_id), assistant)
+
+
+async def cancelled(settings: Settings, workflow_id: str) -> Cancelled:
+    """Cancel a pipeline."""
+    return await cancel_pipeline(await connect_once(settings), workflow_id)
+
+
+def format_of(text: str) -> Format:
+    """The format of that name.
+
+    Raises:
+        InputError: there is none.
+    """
+    try:
+        return Format(text.lower())
+    except ValueError:
+        raise InputError(f"unknown format {text!r}. Remedy: use one of {', '.join(Format)}") from None
+
+
+def output_of(detail: Json, assistant: str | None) -> Json:
+    """The stage with the output that is asked for: of that assistant, or of the last one that answered.
+
+    Raises:
+        InputError: the pipeline has no such assistant.
+        OperationError: there is no output yet.
+    """
+    stages, name = detail["stages"], detail["workflow_id"]
+    done = [stage for stage in stages if stage["state"] == "done"]
+    if assistant is None:
+        if not done:
+            raise OperationError(f"{name} has no output yet. Remedy: see where it stands with `fleet show {name}`")
+        last: Json = done[-1]
+        return last
+    for stage in stages:
+        if assistant in (stage["function_key"], stage["name"]):
+            if stage not in done:
+                raise OperationError(
+                    f"{assistant} of {name} has no output: it is {stage['state']}. Remedy: see why with "
+                    f"`fleet show {name}`"
+                )
+            found: Json = stage
+            return found
+    keys = ", ".join(stage["function_key"] for stage in stages)
+    raise InputError(f"{name} has no assistant {assistant!r}. Remedy: name one of {keys or 'its assistants'}")
+
+
+def show_list(console: Console, found: list[Listed], limit: int) -> None:
+    """One line per pipeline."""
+    if not found:
+        console.print("No pipeline matches.")
+        return
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("id", no_wrap=True, min_width=max(len(each.workflow_id) for each in found))
+    for name in ("state", "project", "topic", "started", "took"):
+        table.add_column(name)
+    for each in found:
+        style = _STYLES.get(each.state, "yellow")
+        table.add_row(
+            shown(each.workflow_id),
+            f"[{style}]{each.state}",
+            shown(each.project_id),
+            shown(each.topic, 60),
+            _local(datetime.fromisoformat(each.started)),
+            seconds(each.seconds),
+        )
+    console.print(table)
+    if len(found) == limit:
+        console.print(f"the newest {limit}; -n shows more", style="dim")
+
+
+def show_detail(console: Console, detail: Json) -> None:
+    """A pipeline's head, its assistants and what may be asked next."""
+    ended = detail["ended_at"] or detail["at"]
+    style = _STYLES.get(detail["status"], "yellow")
+    console.print(
+        f"{shown(detail['workflow_id'])} [{style}]{detail['status']}[/] · {shown(detail['project_id'])} · "
+        f"{shown(detail['topic'])}",
+        soft_wrap=True,
+    )
+    started = _local(datetime.fromtimestamp(detail["started_at"]).astimezone())
+    console.print(f"started {started}, took {seconds(ended - detail['started_at'])}, run {detail['run_id']}")
+    if detail["stages"]:
+        console.print(_stages(detail))
+    for warning in detail["warnings"]:
+        console.print(f"warning: {shown(warning)}", style="yellow", soft_wrap=True)
+    if detail["error"]:
+        console.print(f"[bold red]failed:[/] {shown(detail['error']['message'])}", soft_wrap=True)
+    spent = detail["spent"]
+    console.print(f"cost: ${spent['cost_usd']:.4f}" + _not_paid(spent))
+    for line in _next_commands(detail):
+        console.print(line, style="dim", soft_wrap=True)
+
+
+def _stages(detail: Json) -> Table:
+    names = ("assistant", "key", "provider/model", "state", "tries", "waited", "ran", "tokens", "cost", "note")
+    table = Table(*names, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    until = detail["ended_at"] or detail["at"]
+    for stage in detail["stages"]:
+        done = stage["state"] == "done"
+        table.add_row(
+            shown(stage["name"]),
+            shown(stage["function_key"]),
+            f"{shown(stage['provider'])}/{shown(stage['model'])}",
+            f"[{_STYLES[stage['state']]}]{'reused' if stage['reused'] else stage['state']}",
+            str(stage["attempts"] or ""),
+            _lasted(stage, "waiting", until),
+            _lasted(stage, "running", until),
+            f"{stage['input_tokens']}/{stage['output_tokens']}" if done else "",
+            _cost(stage) if done else "",
+            shown(stage["note"], 120),
+        )
+    return table
+
+
+def _lasted(stage: Json, kind: str, until: float) -> str:
+    spans = [span for span in stage["spans"] if span["kind"] == kind]
+    total = sum(max((span["until"] or until) - span["from"], 0.0) for span in spans)
+    return seconds(total) if spans else ""
+
+
+def _cost(stage: Json) -> str:
+    about = "about " if stage["price_note"] else ""
+    amount = "unknown" if stage["cost_usd"] is None else f"{about}${stage['cost_usd']:.4f}"
+    return f"{amount} simulated" if stage["simulated"] else amount
+
+
+def _not_paid(spent: Json) -> str:
+    calls = spent["unpriced_calls"]
+    unpriced = f" + {calls} call{'' if calls == 1 else 's'} of unknown price" if calls else ""
+    simulated = spent["simulated_cost_usd"]
+    return unpriced + (f" + ${simulated:.4f} simulated, not paid" if simulated else "")
+
+
+def _spent(stages: list[Json]) -> Json:
+    done = [stage for stage in stages if stage["state"] == "done"]
+    spent = Spent.of((stage["cost_usd"], stage["simulated"]) for stage in done)
+    return {
+        "cost_usd": spent.cost_usd,
+        "simulated_cost_usd": spent.simulated_cost_usd,
+        "unpriced_calls": spent.unpriced_calls,
+    }
+
+
+def _next_commands(detail: Json) -> list[str]:
+    name = shown(detail["workflow_id"])
+    lines = []
+    if any(stage["state"] == "done" for stage in detail["stages"]):
+        lines.append(f"an output: fleet show {name} --output [ASSISTANT]")
+        lines.append(f"what an assistant was sent: fleet show {name} --input ASSISTANT")
+    if detail["status"] == "running":
+        lines.append(f"end it: fleet cancel {name}")
+    elif detail["status"] != "completed":
+        lines.append(f"go on from here: fleet retry {name}")
+    return lines
+
+
+def show_sent(console: Console, found: Sent) -> None:
+    """An assistant's request, message by message."""
+    request = found.request
+    said = "was sent to" if found.sent else "will be sent to"
+    console.print(f"{shown(found.name)} {said} {shown(found.provider)}/{shown(request.model)}:", soft_wrap=True)
+    most = request.max_tokens or "the model's own maximum"
+    top_p = "" if request.top_p is None else f", top_p {request.top_p}"
+    console.print(f"temperature {request.temperature}{top_p}, max tokens {most}")
+    console.rule("system")
+    console.print(shown_lines(request.system_prompt), highlight=False, soft_wrap=True)
+    console.rule("user")
+    console.print(shown_lines(request.user_message), highlight=False, soft_wrap=True)
+    console.rule()
+
+
+def show_written(console: Console, detail: Json, path: Path, outputs: int) -> None:
+    """Where the file is, and whether the pipeline has more to come."""
+    of = f"{outputs} of {len(detail['stages'])} outputs"
+    console.print(f"wrote {shown(str(path))}: {of}", soft_wrap=True)
+    if detail["status"] != "completed":
+        console.print(f"{shown(detail['workflow_id'])} is {detail['status']}", style="yellow", soft_wrap=True)
+
+
+def show_cancelled(console: Console, done: Cancelled) -> None:
+    """What is awaited and what was dropped."""
+    console.print(f"{shown(done.workflow_id)} is being cancelled", soft_wrap=True)
+    if done.awaited:
+        console.print(f"on its way, awaited and kept: {shown(', '.join(done.awaited))}", soft_wrap=True)
+    if done.dropped:
+        console.print(f"not sent any more: {shown(', '.join(done.dropped))}", soft_wrap=True)
+    console.print(f"see it end: fleet show {shown(done.workflow_id)}", style="dim", soft_wrap=True)
+
+
+def _local(moment: datetime) -> str:
+    return f"{moment.astimezone():%Y-%m-%d %H:%M:%S}"

@@ -1,0 +1,133 @@
+"""Commands that look back at pipelines and end them: list, show, results, cancel.
+
+Each command imports what it needs when it runs: importing everything takes a second of CPU time, even for
+``--help``.
+"""
+
+import asyncio
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fleet.cli.output import Json, print_json
+from fleet.errors import OperationError
+from fleet.terminal import write_document
+
+app = typer.Typer()
+
+WorkflowId = Annotated[str, typer.Argument(metavar="WORKFLOW_ID", help="The pipeline; see `fleet list`.")]
+
+
+@app.command(name="list")
+def list_pipelines(
+    state: Annotated[
+        str | None,
+        typer.Option(help="running, completed, failed, canceled, terminated or timed_out; all without it."),
+    ] = None,
+    project: Annotated[str | None, typer.Option(help="Of one project.")] = None,
+    since: Annotated[str | None, typer.Option(help="Started since: 10m, 2h, 1d, or a local time.")] = None,
+    text: Annotated[str, typer.Option(help="With this in the topic or the id.")] = "",
+    limit: Annotated[int, typer.Option("-n", "--limit", min=1, help="The newest so many.")] = 50,
+    as_json: Json = False,
+) -> None:
+    """List pipelines, running and ended, newest first."""
+    from fleet.cli import look_back
+    from fleet.cli.find_fleet import find_fleet
+    from fleet.cli.logs import moment
+    from fleet.cli.show import console_for
+    from fleet.control.pipelines.listing import Wanted
+
+    settings, _ = find_fleet()
+    wanted = Wanted(state, project, moment(since) if since is not None else None, text)
+    found = asyncio.run(look_back.listed(settings, wanted, limit))
+    if as_json:
+        print_json({"pipelines": [asdict(listed) for listed in found]})
+    else:
+        look_back.show_list(console_for(), found, limit)
+
+
+@app.command()
+def show(
+    workflow_id: WorkflowId,
+    assistant: Annotated[
+        str | None, typer.Argument(metavar="[ASSISTANT]", help="By functionKey or name, for --output and --input.")
+    ] = None,
+    output: Annotated[
+        bool, typer.Option("--output", help="Print the output, of the last assistant without ASSISTANT.")
+    ] = False,
+    sent: Annotated[bool, typer.Option("--input", help="Print exactly what ASSISTANT was sent.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Show a pipeline: its assistants, times, tokens, cost and error; or one output, or what one was sent."""
+    from fleet.cli import look_back
+    from fleet.cli.find_fleet import find_fleet
+    from fleet.cli.show import console_for
+
+    settings, _ = find_fleet()
+    if output and sent:
+        raise OperationError(f"--output and --input exclude each other. Remedy: fleet show {workflow_id} --output")
+    if assistant is not None and not (output or sent):
+        raise OperationError(
+            f"what of {assistant!r}? Remedy: fleet show {workflow_id} --output {assistant}, or --input {assistant}"
+        )
+    if sent:
+        found = asyncio.run(look_back.sent(settings, workflow_id, assistant or ""))
+        if as_json:
+            print_json(found.to_json())
+        else:
+            look_back.show_sent(console_for(), found)
+        return
+    detail = asyncio.run(look_back.detail(settings, workflow_id))
+    if output:
+        stage = look_back.output_of(detail, assistant)
+        if as_json:
+            print_json({name: stage[name] for name in ("function_key", "name", "simulated", "output")})
+        else:
+            write_document(stage["output"])
+    elif as_json:
+        print_json(detail)
+    else:
+        look_back.show_detail(console_for(), detail)
+
+
+@app.command()
+def results(
+    workflow_id: WorkflowId,
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="The folder; it is made if it is missing.")],
+    form: Annotated[
+        str, typer.Option("--format", help="md, json or html; in html every output is text, never a page.")
+    ] = "md",
+    as_json: Json = False,
+) -> None:
+    """Write a pipeline's outputs to a file in a folder."""
+    from fleet.cli import look_back
+    from fleet.cli.find_fleet import find_fleet
+    from fleet.cli.show import console_for
+    from fleet.control.pipelines.result_files import write_result
+
+    settings, _ = find_fleet()
+    wanted = look_back.format_of(form)
+    detail = asyncio.run(look_back.detail(settings, workflow_id))
+    path = write_result(detail, wanted, out)
+    done = sum(stage["state"] == "done" for stage in detail["stages"])
+    if as_json:
+        print_json({"workflow_id": workflow_id, "status": detail["status"], "outputs": done, "file": str(path)})
+    else:
+        look_back.show_written(console_for(), detail, path, done)
+
+
+@app.command()
+def cancel(workflow_id: WorkflowId, as_json: Json = False) -> None:
+    """End a running pipeline: calls on their way are awaited and kept, what waits is dropped."""
+    from fleet.cli import look_back
+    from fleet.cli.find_fleet import find_fleet
+    from fleet.cli.show import console_for
+
+    settings, _ = find_fleet()
+    done = asyncio.run(look_back.cancelled(settings, workflow_id))
+    if as_json:
+        print_json(asdict(done))
+    else:
+        look_back.show_cancelled(console_for(), done)
