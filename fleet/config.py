@@ -14,6 +14,7 @@ import re
 import socket
 from collections.abc import Iterable
 from contextlib import suppress
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import SplitResult, urlsplit
@@ -27,6 +28,8 @@ from pydantic import (
     PrivateAttr,
     SecretStr,
     ValidationError,
+    ValidationInfo,
+    field_validator,
     model_validator,
 )
 from pydantic_settings import (
@@ -44,6 +47,7 @@ from fleet.errors import SettingsError
 from fleet.redaction import excerpt, protect
 from fleet.temporal_profile import load_profile
 
+NO_BACKEND = "API_BASE_URL není nastavena (API_BASE_URL is not set)"
 PROJECT_ROOT = Path(__file__).resolve().parents[1]
 NAME_PATTERN = re.compile(r"[a-z][a-z0-9_-]{0,30}")
 RESERVED_PROGRAMS = frozenset({"pipeline", "assistants", "control", "logs", "guardian"})
@@ -83,6 +87,17 @@ def _refuse_user_info(value: str) -> None:
             "no user name and password may stand in an address. Remedy: remove what stands before the @, change "
             "that password, and use the settings for credentials (docs/security.md)"
         )
+
+
+def _is_open_to_readers(address: str) -> bool:
+    """Whether what goes to an address leaves this machine unencrypted."""
+    parts = urlsplit(address)
+    host = parts.hostname or ""
+    try:
+        loopback = ip_address(host).is_loopback
+    except ValueError:
+        loopback = host == "localhost" or host.endswith(".localhost")
+    return parts.scheme == "http" and not loopback
 
 
 def _host_and_port(value: str) -> str:
@@ -266,8 +281,20 @@ class Settings(BaseSettings):
     TEMPORAL_API_KEY, TEMPORAL_PROFILE, `temporal.toml`. An embedded Temporal is used without it."""
     temporal_api_key_file: Path | None = None
     """File that contains the API key for Temporal; wins over TEMPORAL_API_KEY."""
+    backend_allow_http: bool = False
+    """Whether the Backend API may be on another machine without TLS; API keys can then be read on the way."""
     api_base_url: HttpUrl = Field(validation_alias="API_BASE_URL")
     """Base address of the Backend API. Required."""
+    backend_token: SecretStr | None = Field(None, min_length=8)
+    """Token for the Backend API, sent as `Authorization: Bearer`."""
+    backend_token_file: Path | None = None
+    """File that contains the token; wins over FLEET_BACKEND_TOKEN."""
+    backend_ca_file: Path | None = None
+    """PEM file of the authority that signed the backend's certificate; unset: the system's authorities."""
+    backend_client_cert_file: Path | None = None
+    """PEM file of the client certificate for the Backend API."""
+    backend_client_key_file: Path | None = None
+    """PEM file of its private key; unset: it is in the certificate's file."""
     log_level: Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR"], BeforeValidator(_upper)] = Field(
         "INFO", validation_alias="LOG_LEVEL"
     )
@@ -379,6 +406,17 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """The environment wins over ``.env``, which wins over ``fleet.toml``."""
         return init_settings, env_settings, dotenv_settings, TomlConfigSettingsSource(settings_cls)
+
+    @field_validator("api_base_url")
+    @classmethod
+    def _refuse_plain_http(cls, address: str, info: ValidationInfo) -> str:
+        if _is_open_to_readers(address) and not info.data.get("backend_allow_http"):
+            raise ValueError(
+                "http is only allowed to this machine itself, since API keys and prompts can be read on the way. "
+                "Remedy: use https (docs/deployment.md, Secured servers); or, in a network that you trust, set "
+                "FLEET_BACKEND_ALLOW_HTTP=true"
+            )
+        return address
 
     @model_validator(mode="before")
     @classmethod
@@ -546,7 +584,7 @@ def _explain(error: ValidationError) -> str:
         variable = variable_of(item["loc"])
         if variable == "API_BASE_URL" and item["type"] == "missing":
             lines.append(
-                "API_BASE_URL není nastavena (API_BASE_URL is not set). Remedy: set it to the address of the "
+                f"{NO_BACKEND}. Remedy: set it to the address of the "
                 "Backend API in the environment or in .env, e.g. API_BASE_URL=http://localhost:8000"
             )
         elif item["type"] == "missing":
@@ -575,6 +613,11 @@ def load_settings(**overrides: Any) -> Settings:
         raise SettingsError(f"the settings cannot be read: {error}. Remedy: correct .env or fleet.toml") from None
     _refuse_unknown_toml_keys()
     _protect_secrets(settings)
+    if _is_open_to_readers(settings.api_base_url):
+        settings._warnings += (
+            f"insecure: what goes to the backend at {settings.api_base_url} is not encrypted, API keys included. "
+            "Remedy: use https, and unset FLEET_BACKEND_ALLOW_HTTP",
+        )
     return with_temporal_config(settings, warn="TEMPORAL_HOST" not in overrides)
 
 

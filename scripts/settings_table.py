@@ -25,6 +25,16 @@ CZECH = {
     ),
     "FLEET_TEMPORAL_API_KEY_FILE": "Soubor s klíčem API pro Temporal; má přednost před TEMPORAL_API_KEY.",
     "API_BASE_URL": "Základní adresa Backend API. Povinná.",
+    "FLEET_BACKEND_ALLOW_HTTP": (
+        "Zda smí být Backend API na jiném stroji bez TLS; klíče API lze pak cestou přečíst."
+    ),
+    "FLEET_BACKEND_TOKEN": "Token pro Backend API; posílá se jako `Authorization: Bearer`.",
+    "FLEET_BACKEND_TOKEN_FILE": "Soubor s tokenem; má přednost před FLEET_BACKEND_TOKEN.",
+    "FLEET_BACKEND_CA_FILE": (
+        "Soubor PEM s autoritou, která podepsala certifikát backendu; není-li nastaven, platí systémové autority."
+    ),
+    "FLEET_BACKEND_CLIENT_CERT_FILE": "Soubor PEM s klientským certifikátem pro Backend API.",
+    "FLEET_BACKEND_CLIENT_KEY_FILE": "Soubor PEM s jeho soukromým klíčem; jinak je klíč v souboru certifikátu.",
     "LOG_LEVEL": "Nejnižší úroveň, která se loguje; DEBUG přidá vstupy a výstupy asistentů.",
     "FLEET_LOG_FORMAT": "Podoba logů: `text` pro lidi, `json` pro stroje.",
     "FLEET_LOG_DIR": "Složka s logy; jinak `logs` vedle výchozí stavové složky, nebo `<state>/logs` v jiné.",

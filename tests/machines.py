@@ -190,6 +190,7 @@ def addresses(host: str, port_base: int) -> dict[str, str]:
     providers = load_settings(API_BASE_URL="http://localhost").providers.values()
     return {
         "API_BASE_URL": f"http://{host}:{port_base + 2}",
+        "FLEET_BACKEND_ALLOW_HTTP": "true",
         "TEMPORAL_HOST": f"{host}:{port_base}",
         **simulated_providers(f"http://{host}:{port_base + 3}", providers),
     }

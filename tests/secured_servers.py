@@ -15,8 +15,9 @@ API_KEY = "a-key-for-temporal-0123456789"
 @dataclass(frozen=True)
 class SecuredTemporal:
     """Addresses of the same server: ``mutual`` wants a client certificate, ``keyed`` wants ``API_KEY``, and
-    ``expired`` shows a certificate that has ended, and ``plain`` is the server itself. ``client`` is a certificate
-    that ``mutual`` accepts."""
+    ``expired`` shows a certificate that has ended, and ``plain`` is the server itself. ``backend`` is the address
+    of a backend that wants a client certificate and the token in ``token_file``. ``client`` is a certificate that
+    ``mutual`` and ``backend`` accept."""
 
     authority: Authority
     client: Certificate
@@ -24,6 +25,8 @@ class SecuredTemporal:
     keyed: str
     expired: str
     plain: str
+    backend: str
+    token_file: Path
 
     def with_certificate(self, client: Certificate | None = None) -> dict[str, str]:
         """The variables that connect to ``mutual``, as those of the `temporal` command."""
@@ -45,19 +48,34 @@ class SecuredTemporal:
             "TEMPORAL_API_KEY": API_KEY,
         }
 
+    def with_backend(self) -> dict[str, str]:
+        """The variables that connect to ``backend``."""
+        return {
+            "API_BASE_URL": self.backend,
+            "FLEET_BACKEND_TOKEN_FILE": str(self.token_file),
+            "FLEET_BACKEND_CA_FILE": str(self.authority.certificate),
+            "FLEET_BACKEND_CLIENT_CERT_FILE": str(self.client.certificate),
+            "FLEET_BACKEND_CLIENT_KEY_FILE": str(self.client.key),
+        }
+
 
 @contextmanager
 def secured_temporal(folder: Path, server_port: int) -> Iterator[SecuredTemporal]:
-    """The TLS ends of the Temporal server on that port."""
+    """The TLS ends of the Temporal server on that port, and of the backend of its embedded stack."""
     authority = Authority(folder)
     server = authority.sign("server", host="temporal.example")
     expired = authority.sign("expired-server", days=-2, host="temporal.example")
-    mutual, keyed, ended = range(base := free_port_base(), base + 3)
+    mutual, keyed, ended, backend = range(base := free_port_base(), base + 4)
     ends = (
         TlsEnd(mutual, server_port, server, client_ca=authority.certificate),
         TlsEnd(keyed, server_port, server, token=API_KEY),
         TlsEnd(ended, server_port, expired),
+        TlsEnd(backend, server_port + 2, server, client_ca=authority.certificate, token=API_KEY, http=True),
     )
     with running_nginx(folder, *ends):
         addresses = (f"localhost:{port}" for port in (mutual, keyed, ended, server_port))
-        yield SecuredTemporal(authority, authority.sign("client"), *addresses)
+        client, token_file = authority.sign("client"), folder / "token"
+        token_file.write_text(f"{API_KEY}\n", "utf-8")
+        token_file.chmod(0o640)
+        backend_url = f"https://127.0.0.1:{backend}"
+        yield SecuredTemporal(authority, client, *addresses, backend=backend_url, token_file=token_file)

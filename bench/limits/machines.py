@@ -80,6 +80,7 @@ def _outside(first: Fleet) -> dict[str, str]:
     return {
         "TEMPORAL_HOST": f"{host}:{ports.temporal}",
         "API_BASE_URL": f"http://{host}:{ports.backend}",
+        "FLEET_BACKEND_ALLOW_HTTP": "true",
         "FLEET_PROVIDERS__OPENAI__BASE_URL": provider_url(simulator, "openai", "openai"),
         "FLEET_PROVIDERS__ANTHROPIC__BASE_URL": provider_url(simulator, "anthropic", "anthropic"),
         "FLEET_PROVIDERS__GEMINI__BASE_URL": provider_url(simulator, "gemini", "gemini"),

@@ -18,14 +18,14 @@ from pydantic_settings import (
 )
 
 from fleet.cli.fleet_record import FleetRecord
-from fleet.config import Settings, load_settings, with_temporal_config
+from fleet.config import NO_BACKEND, Settings, load_settings, with_temporal_config
 from fleet.control.health.doctor import NOT_SET
 from fleet.errors import OperationError, SettingsError
 from fleet.terminal import write_error
 
 _STAND_IN = "http://127.0.0.1:8000"
 #: Addresses used when none is known, so that no request goes to an address that the user did not name.
-_UNKNOWN: dict[str, Any] = {"API_BASE_URL": f"http://{NOT_SET}", "TEMPORAL_HOST": f"{NOT_SET}:7233"}
+_UNKNOWN: dict[str, Any] = {"API_BASE_URL": f"https://{NOT_SET}", "TEMPORAL_HOST": f"{NOT_SET}:7233"}
 _CONTRADICTORY = ("providers", "heartbeat_interval_seconds", "heartbeat_timeout_seconds")
 
 
@@ -56,7 +56,7 @@ def find_fleet() -> tuple[Settings, FleetRecord | None]:
     try:
         settings = load_settings()
     except SettingsError as error:
-        if "API_BASE_URL" not in str(error):
+        if NO_BACKEND not in str(error):
             raise
         raise OperationError(
             f"no fleet is up in {state}. Remedy: start one with `fleet up`; or set FLEET_STATE_DIR to the state "

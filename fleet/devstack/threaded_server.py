@@ -3,14 +3,15 @@
 import asyncio
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import httpx
 import uvicorn
 
 _START_SECONDS = 10.0
+_POLL_SECONDS = 0.005
 
 
 @contextmanager
@@ -25,11 +26,11 @@ def served(app: Any, **options: Any) -> Iterator[str]:
     # The thread must not touch the process's signal handlers.
     thread = threading.Thread(target=asyncio.run, args=(server._serve([listening]),), daemon=True)
     thread.start()
-    base_url = f"http://127.0.0.1:{listening.getsockname()[1]}"
-    transport = httpx.HTTPTransport(retries=3, verify=False)
-    with httpx.Client(transport=transport, timeout=_START_SECONDS, trust_env=False) as client:
-        client.get(f"{base_url}/health")
+    given_up = time.monotonic() + _START_SECONDS
+    while not server.started and time.monotonic() < given_up:
+        time.sleep(_POLL_SECONDS)
+    scheme = "https" if "ssl_certfile" in options else "http"
     try:
-        yield base_url
+        yield f"{scheme}://127.0.0.1:{listening.getsockname()[1]}"
     finally:
         server.should_exit = True  # the server ends by itself a moment later; there is no need to wait

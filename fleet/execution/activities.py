@@ -80,7 +80,7 @@ class LoadActivities:
         assistants = await load_assistants(self._backend, settings, project_id)
         providers = [settings.provider(name) for name in sorted(_providers_in(assistants))]
         await asyncio.gather(
-            *(self._backend.api_key(provider.name) for provider in providers if provider.needs_key)
+            *(self._backend.see_key(provider.name) for provider in providers if provider.needs_key)
         )
         logger.info("project {}: {} assistants over {}", project_id, len(assistants), [p.name for p in providers])
         plan = PipelinePlan(

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -13,13 +14,15 @@ from loguru import logger
 from pydantic import SecretStr
 
 from fleet.config import Settings
-from fleet.errors import ApiKeyMissing, BackendAnswerError, BackendUnavailable, ProjectNotFound
+from fleet.errors import ApiKeyMissing, BackendAnswerError, BackendUnavailable, ProjectNotFound, SettingsError
+from fleet.execution.backend_connection import NO_CREDENTIALS, BackendCredentials
 from fleet.redaction import protect
 
 _IDLE_SECONDS = 4.0
 _LARGEST_ANSWER = 10_000_000
 _KEY_MISSING = "Not found"
 _MISSING_SECONDS = 60.0
+_REMEDY = "see that it and its database run, or correct API_BASE_URL"
 
 
 @dataclass(frozen=True)
@@ -36,7 +39,8 @@ class _Known:
 class Backend:
     """One client for the lifetime of a process. Safe to use from many tasks at once.
 
-    ``timeout_seconds`` bounds each whole call; ``key_cache_seconds`` is how long a key is kept in memory.
+    ``timeout_seconds`` bounds each whole call; ``key_cache_seconds`` is how long a key is kept in memory, or that
+    there is one. ``credentials`` are what the backend asks for.
     """
 
     def __init__(
@@ -45,30 +49,28 @@ class Backend:
         *,
         timeout_seconds: float = 10.0,
         key_cache_seconds: float = 60.0,
+        credentials: BackendCredentials = NO_CREDENTIALS,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._base_url = base_url.rstrip("/")
         self._timeout_seconds = timeout_seconds
         self._key_cache_seconds = key_cache_seconds
         self._clock = clock
-        # Common servers close idle connections after five seconds; the client does so earlier, since a request on
-        # a connection that is just being closed would fail.
-        limits = httpx.Limits(keepalive_expiry=_IDLE_SECONDS)
-        # Plain HTTP verifies nothing, and loading the certificates takes a while at each start.
-        encrypted = urlsplit(base_url).scheme != "http"
-        self._client = httpx.AsyncClient(
-            timeout=timeout_seconds, follow_redirects=False, limits=limits, verify=encrypted
-        )
+        self._credentials = credentials
+        self._is_encrypted = urlsplit(base_url).scheme == "https"
+        self._client: httpx.AsyncClient | None = None
         self._keys: dict[str, _Known] = {}
+        self._seen_at: dict[str, float] = {}
         self._fetching: dict[str, asyncio.Lock] = {}
 
     @classmethod
-    def from_settings(cls, settings: Settings) -> Self:
+    def from_settings(cls, settings: Settings, *, timeout_seconds: float | None = None) -> Self:
         """The backend that the settings name."""
         return cls(
             settings.api_base_url,
-            timeout_seconds=settings.backend_timeout_seconds,
+            timeout_seconds=timeout_seconds or settings.backend_timeout_seconds,
             key_cache_seconds=settings.api_key_cache_seconds,
+            credentials=BackendCredentials.of(settings),
         )
 
     async def __aenter__(self) -> Self:
@@ -79,7 +81,8 @@ class Backend:
 
     async def aclose(self) -> None:
         """Close the connections."""
-        await self._client.aclose()
+        if self._client is not None:
+            await self._client.aclose()
 
     async def health(self) -> None:
         """Return if the backend and its database are up.
@@ -90,6 +93,15 @@ class Backend:
         response = await self._get("/health")
         if response.status_code != httpx.codes.OK:
             raise self._unexpected(response, "/health")
+
+    async def date(self) -> str:
+        """The backend's time, as its ``Date`` header has it; empty if it has none.
+
+        Raises:
+            BackendUnavailable, BackendAnswerError: no answer.
+        """
+        date: str = (await self._get("/health")).headers.get("date", "")
+        return date
 
     async def assistants(self, project_id: str) -> list[Any]:
         """The project's assistants as the backend returns them: a decoded JSON list, not yet checked.
@@ -132,11 +144,30 @@ class Backend:
                 self._keys[provider] = known
         return known.key.get_secret_value()
 
+    async def see_key(self, provider: str) -> None:
+        """Return if the backend has a key for the provider. The key is not kept: this process does not use it.
+
+        Raises:
+            ApiKeyMissing: the backend has none for this provider.
+            BackendUnavailable, BackendAnswerError: no usable answer.
+        """
+        now = self._clock()
+        if now - self._seen_at.get(provider, -math.inf) > self._key_cache_seconds:
+            try:
+                await self._fetch_key(provider)
+            except ApiKeyMissing:
+                # A restarting backend may have no data for a moment.
+                if now - self._seen_at.get(provider, -math.inf) > self._key_cache_seconds + _MISSING_SECONDS:
+                    raise
+            else:
+                self._seen_at[provider] = now
+
     async def _renewed(self, provider: str, known: "_Known | None") -> "_Known":
         """The key that the backend returns, or ``known`` where that stays in use."""
         now = self._clock()
         try:
             key = SecretStr(await self._fetch_key(provider))
+            protect(key.get_secret_value())
             return _Known(key, self._clock(), self._clock())
         except (BackendUnavailable, BackendAnswerError) as error:
             if known is None:
@@ -167,7 +198,6 @@ class Backend:
                 f"the API key for {provider} in the backend contains characters that no key has. Remedy: store "
                 "it anew, without line breaks"
             )
-        protect(key)
         return key
 
     def _key_missing(self, provider: str) -> ApiKeyMissing:
@@ -184,13 +214,30 @@ class Backend:
         except TimeoutError:
             raise self._unavailable(f"no complete answer within {self._timeout_seconds:g} s") from None
         except (httpx.TransportError, httpx.DecodingError) as error:
-            raise self._unavailable(f"{type(error).__name__}: {error}") from None
+            known = self._credentials.refusal(error) if self._is_encrypted else None
+            raise self._unavailable(*known or (f"{type(error).__name__}: {error}",)) from None
+        except SettingsError as error:  # a file that is missing, or is just being replaced
+            raise self._unavailable(*str(error).split(". Remedy: ", 1)) from None
         if response.status_code >= 500:
             raise self._unavailable(f"HTTP {response.status_code} for {path}")
         return response
 
+    def _opened(self) -> httpx.AsyncClient:
+        """The client, created before the first request."""
+        if self._client is None:
+            # Common servers close idle connections after five seconds; the client does so earlier, since a request
+            # on a connection that is just being closed would fail.
+            limits = httpx.Limits(keepalive_expiry=_IDLE_SECONDS)
+            # Plain HTTP verifies nothing, and loading the certificates takes a while at each start.
+            verify = self._credentials.tls() if self._is_encrypted else False
+            self._client = httpx.AsyncClient(
+                timeout=self._timeout_seconds, follow_redirects=False, limits=limits, verify=verify
+            )
+        return self._client
+
     async def _read(self, path: str) -> httpx.Response:
-        async with self._client.stream("GET", f"{self._base_url}{path}") as response:
+        headers = self._credentials.headers()
+        async with self._opened().stream("GET", f"{self._base_url}{path}", headers=headers) as response:
             body = bytearray()
             async for chunk in response.aiter_bytes():
                 body += chunk
@@ -199,14 +246,11 @@ class Backend:
                         f"the backend at {self._base_url} answered more than {_LARGEST_ANSWER:,} bytes to {path}. "
                         "Remedy: check API_BASE_URL and the project's data"
                     )
-            headers = {"content-type": response.headers.get("content-type", "")}
+            headers = {name: response.headers.get(name, "") for name in ("content-type", "date")}
             return httpx.Response(response.status_code, headers=headers, content=bytes(body))
 
-    def _unavailable(self, what: str) -> BackendUnavailable:
-        return BackendUnavailable(
-            f"the backend at {self._base_url} is not available ({what}). Remedy: see that it and its database "
-            "run, or correct API_BASE_URL"
-        )
+    def _unavailable(self, what: str, remedy: str = _REMEDY) -> BackendUnavailable:
+        return BackendUnavailable(f"the backend at {self._base_url} is not available ({what}). Remedy: {remedy}")
 
     def _json(self, response: httpx.Response, path: str) -> Any:
         if response.status_code != httpx.codes.OK:
@@ -221,10 +265,11 @@ class Backend:
             ) from None
 
     def _unexpected(self, response: httpx.Response, path: str) -> BackendAnswerError:
-        return BackendAnswerError(
-            f"the backend at {self._base_url} answered HTTP {response.status_code} to {path}. Remedy: check "
-            "API_BASE_URL and the backend's log"
-        )
+        answered = f"the backend at {self._base_url} answered HTTP {response.status_code} to {path}"
+        if known := self._credentials.answer(response.status_code, encrypted=self._is_encrypted):
+            says, remedy = known
+            return BackendAnswerError(f"{answered}: {says}. Remedy: {remedy}")
+        return BackendAnswerError(f"{answered}. Remedy: check API_BASE_URL and the backend's log")
 
     def _wrong_shape(self, path: str, wanted: str, payload: Any) -> BackendAnswerError:
         names = {dict: "an object", list: "a list", str: "a text", type(None): "null"}

@@ -13,7 +13,7 @@ from fleet.process.certificates import days_left, end_of
 from fleet.process.temporal_credentials import TemporalCredentials
 
 _NO_TLS = re.compile("InvalidContentType")
-_WANTS_TLS = re.compile(r"h2 protocol error|status: 400")
+_WANTS_TLS = re.compile(r"h2 protocol error|operation was canceled|status: 400")
 _CLIENT_CERTIFICATE = re.compile(
     r"status: 400|AlertReceived\((CertificateRequired|BadCertificate|UnknownCA|CertificateExpired|"
     r"CertificateUnknown|CertificateRevoked|UnsupportedCertificate|HandshakeFailure|AccessDenied)\)"
@@ -71,7 +71,7 @@ def explained(said: str, credentials: TemporalCredentials) -> tuple[str, str] | 
         return _denied(credentials)
     if not credentials.tls and _WANTS_TLS.search(said):
         return (
-            "the server does not understand a connection without TLS",
+            "the server ended a connection without TLS, as one does that requires it",
             "set TEMPORAL_TLS=true and, for an authority of your own, TEMPORAL_TLS_SERVER_CA_CERT_PATH",
         )
     if credentials.tls and _CLIENT_CERTIFICATE.search(said):

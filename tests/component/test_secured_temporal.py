@@ -178,7 +178,7 @@ async def test_a_client_without_tls_is_told_that_the_server_wants_it(
     secured: SecuredTemporal, settings_of: SettingsOf
 ) -> None:
     message = await refusal(settings_of({"TEMPORAL_ADDRESS": secured.mutual}))
-    assert "does not understand a connection without TLS" in message and "TEMPORAL_TLS=true" in message
+    assert "the server ended a connection without TLS" in message and "TEMPORAL_TLS=true" in message
 
 
 async def test_a_client_with_tls_is_told_that_the_server_has_none(

@@ -66,7 +66,7 @@ class World:
             "var/lib/seo-worker",
         ):
             (self.root / place).mkdir(parents=True)
-        (self.root / "etc/seo-worker/environment").write_text("API_BASE_URL=http://backend:1\n", "utf-8")
+        (self.root / "etc/seo-worker/environment").write_text("API_BASE_URL=https://backend:1\n", "utf-8")
         self.git("init", "-q", "-b", "main")
         self.git("add", "-A")
         self.happens("on_roll", "")

@@ -188,10 +188,10 @@ def test_an_alias_finds_its_provider_and_a_stranger_is_named_with_the_remedy() -
 
 def test_the_environment_wins_over_dotenv_and_dotenv_over_toml(monkeypatch: pytest.MonkeyPatch) -> None:
     Path("fleet.toml").write_text("max_attempts = 7\nlog_backups = 7\n[providers.openai]\nrpm = 7\n", "utf-8")
-    Path(".env").write_text("FLEET_MAX_ATTEMPTS=8\nAPI_BASE_URL=http://dotenv:1\n", "utf-8")
-    monkeypatch.setenv("API_BASE_URL", "http://environment:1")
+    Path(".env").write_text("FLEET_MAX_ATTEMPTS=8\nAPI_BASE_URL=https://dotenv:1\n", "utf-8")
+    monkeypatch.setenv("API_BASE_URL", "https://environment:1")
     ours = load_settings()
-    assert (ours.api_base_url, ours.max_attempts, ours.log_backups) == ("http://environment:1", 8, 7)
+    assert (ours.api_base_url, ours.max_attempts, ours.log_backups) == ("https://environment:1", 8, 7)
     assert ours.providers["openai"].rpm == 7
     assert ours.providers["openai"].kind == "openai"
 
@@ -276,3 +276,26 @@ def test_credentials_in_an_address_are_refused_and_not_shown(
     message = refusal(monkeypatch, **{variable: value})
     assert variable in message and f"(not shown)@{value.rpartition('@')[2]}" in message
     assert "hunter2" not in message
+
+
+@pytest.mark.parametrize("address", ["http://backend:8000", "HTTP://10.0.0.7", "http://127.0.0.1.example"])
+def test_plain_http_to_another_machine_is_refused_unless_it_is_allowed(
+    monkeypatch: pytest.MonkeyPatch, address: str
+) -> None:
+    message = refusal(monkeypatch, API_BASE_URL=address)
+    assert f"API_BASE_URL='{address}': http is only allowed to this machine itself" in message
+    assert "FLEET_BACKEND_ALLOW_HTTP=true" in message and "https" in message
+    monkeypatch.setenv("FLEET_BACKEND_ALLOW_HTTP", "true")
+    (warning,) = load_settings().warnings
+    assert warning.startswith("insecure: ") and " Remedy: use https" in warning
+
+
+@pytest.mark.parametrize(
+    "address", ["http://localhost:8000", "http://127.0.0.2:8000", "http://[::1]:8000", "https://backend.example"]
+)
+def test_plain_http_to_this_machine_and_https_need_no_permission(address: str) -> None:
+    assert settings(api_base_url=address).warnings == ()
+
+
+def test_a_token_of_the_backend_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "hunter2" not in refusal(monkeypatch, FLEET_BACKEND_TOKEN="hunter2")

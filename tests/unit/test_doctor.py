@@ -101,45 +101,45 @@ WRONG = {
 def test_a_wrong_setting_is_told_and_all_the_others_hold(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, environment: dict[str, str], said: str
 ) -> None:
-    right = {"API_BASE_URL": "http://backend:1", "FLEET_CONTROL_PORT": "8123", "FLEET_STATE_DIR": str(tmp_path)}
+    right = {"API_BASE_URL": "https://backend:1", "FLEET_CONTROL_PORT": "8123", "FLEET_STATE_DIR": str(tmp_path)}
     for name, value in (right | environment).items():
         monkeypatch.setenv(name, value)
     settings, wrong = find_anyhow()
     assert len(wrong) == 1 and said in wrong[0]
-    assert (settings.api_base_url, settings.control_port) == ("http://backend:1", 8123)
+    assert (settings.api_base_url, settings.control_port) == ("https://backend:1", 8123)
     assert settings.state_dir == tmp_path and {"openai", "anthropic", "gemini"} <= settings.providers.keys()
     assert "nowhere" not in settings.temporal_host and settings.max_attempts == 3
 
 
 def test_what_the_files_say_holds_beside_a_wrong_setting(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    (tmp_path / ".env").write_text("API_BASE_URL=http://from-env:1\n", "utf-8")
+    (tmp_path / ".env").write_text("API_BASE_URL=https://from-env:1\n", "utf-8")
     (tmp_path / "fleet.toml").write_text(
         'temporal_host = "from-toml:7233"\n[providers.openai]\nrpm = 60\n', "utf-8"
     )
     monkeypatch.setenv("FLEET_PROVIDERS__OPENAI__TPM", "none")
     settings, wrong = find_anyhow()
     assert len(wrong) == 1 and "FLEET_PROVIDERS__OPENAI__TPM" in wrong[0]
-    assert (settings.api_base_url, settings.temporal_host) == ("http://from-env:1", "from-toml:7233")
+    assert (settings.api_base_url, settings.temporal_host) == ("https://from-env:1", "from-toml:7233")
     assert (settings.providers["openai"].rpm, settings.providers["openai"].tpm) == (60, None)
 
 
 @pytest.mark.parametrize("file", [".env", "fleet.toml"])
 def test_a_file_that_cannot_be_read_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, file: str) -> None:
-    monkeypatch.setenv("API_BASE_URL", "http://backend:1")
+    monkeypatch.setenv("API_BASE_URL", "https://backend:1")
     (tmp_path / file).write_bytes(b"\xff\xfe = [")
     settings, wrong = find_anyhow()
-    assert len(wrong) == 1 and settings.api_base_url == "http://backend:1"
+    assert len(wrong) == 1 and settings.api_base_url == "https://backend:1"
 
 
 def test_a_token_that_is_too_short_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("API_BASE_URL", "http://backend:1")
+    monkeypatch.setenv("API_BASE_URL", "https://backend:1")
     monkeypatch.setenv("FLEET_CONTROL_TOKEN", "secret-thing")
     _, wrong = find_anyhow()
     assert "FLEET_CONTROL_TOKEN" in wrong[0] and "secret-thing" not in wrong[0]
 
 
 def test_a_damaged_record_of_a_fleet_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setenv("API_BASE_URL", "http://backend:1")
+    monkeypatch.setenv("API_BASE_URL", "https://backend:1")
     monkeypatch.setenv("FLEET_STATE_DIR", str(tmp_path))
     (tmp_path / "fleet.json").write_text("{", "utf-8")
     _, wrong = find_anyhow()
@@ -240,12 +240,12 @@ def test_the_settings_of_an_installed_fleet_are_not_for_everybody(
     (folder / "environment").touch()
     (folder / "environment").chmod(mode)
     monkeypatch.chdir(folder)
-    settings = load_settings(API_BASE_URL="http://backend:1", state_dir=tmp_path / "state")
+    settings = load_settings(API_BASE_URL="https://backend:1", state_dir=tmp_path / "state")
     assert by_name(list(machine_checks(settings)))["rights of environment"].ok is ok
 
 
 def test_journals_are_read_as_they_are(tmp_path: Path) -> None:
-    settings = load_settings(API_BASE_URL="http://backend:1", state_dir=tmp_path)
+    settings = load_settings(API_BASE_URL="https://backend:1", state_dir=tmp_path)
     journals = tmp_path / "journal"
     journals.mkdir()
     (journals / "openai.db").write_bytes(b"this is no database" * 100)
@@ -268,7 +268,7 @@ def test_journals_are_read_as_they_are(tmp_path: Path) -> None:
     ],
 )
 def test_a_damaged_file_of_supervisords_is_told(tmp_path: Path, text: str, said: str) -> None:
-    settings = load_settings(API_BASE_URL="http://backend:1", state_dir=tmp_path)
+    settings = load_settings(API_BASE_URL="https://backend:1", state_dir=tmp_path)
     (tmp_path / "supervisord.conf").write_text(text, "utf-8")
     check = by_name(list(machine_checks(settings)))["supervisord.conf"]
     assert not check.ok and said in check.says
@@ -286,7 +286,7 @@ WELL = FleetStatus(
 
 
 def looked_at(status: FleetStatus) -> dict[str, Check]:
-    return by_name(process_checks(load_settings(API_BASE_URL="http://backend:1"), status))
+    return by_name(process_checks(load_settings(API_BASE_URL="https://backend:1"), status))
 
 
 def test_processes_and_pollers_are_counted() -> None:
@@ -401,7 +401,7 @@ def test_a_provider_that_was_configured_after_the_start_is_no_damage_to_supervis
     (tmp_path / "supervisord.conf").write_text((PROJECT_ROOT / "supervisord.conf").read_text("utf-8"), "utf-8")
     groq = {"kind": "openai", "base_url": "http://groq:1"}
     settings = load_settings(
-        API_BASE_URL="http://backend:1", state_dir=tmp_path, log_dir=tmp_path, providers={"groq": groq}
+        API_BASE_URL="https://backend:1", state_dir=tmp_path, log_dir=tmp_path, providers={"groq": groq}
     )
     checks = by_name([*machine_checks(settings)])
     assert "groq" not in checks["supervisord.conf"].says

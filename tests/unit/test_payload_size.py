@@ -117,8 +117,8 @@ async def test_a_plan_that_is_too_large_fails_with_its_size_and_the_remedy() -> 
     async def give(*arguments: object, **options: object) -> Any:
         return rows
 
-    backend = SimpleNamespace(assistants=give, api_key=give)
-    loading = LoadActivities(load_settings(api_base_url="http://x"), backend, None, Metrics())  # type: ignore[arg-type]
+    backend = SimpleNamespace(assistants=give, see_key=give)
+    loading = LoadActivities(load_settings(api_base_url="https://x"), backend, None, Metrics())  # type: ignore[arg-type]
     load: Any = LoadActivities.load
     with pytest.raises(
         TooLarge, match=r"1000 assistants of project 'big'.* bytes, where .*Remedy: shorten"

@@ -129,7 +129,7 @@ def test_a_process_that_cannot_send_says_what_it_cannot_and_when_it_asks_again(h
 
 
 def test_what_keeps_calls_from_being_sent_is_known_over_a_restart_until_it_polls(tmp_path: Path) -> None:
-    settings = load_settings(api_base_url="http://b", state_dir=tmp_path)
+    settings = load_settings(api_base_url="https://b", state_dir=tmp_path)
     path = liveness_file(tmp_path, "openai_00")
     path.parent.mkdir()
     first = Liveness(settings, "openai_00", Metrics())
@@ -340,7 +340,7 @@ async def test_who_waits_for_a_process_to_serve_is_told_at_once(
     """Long before the next beat; and until its queue is polled it goes on telling."""
     monkeypatch.setattr("fleet.process.liveness.BEAT_SECONDS", 1000.0)
     # It beats on after the test's loop has ended, and must not take that for a blocked one.
-    settings = load_settings(api_base_url="http://b", state_dir=tmp_path, loop_blocked_seconds=86_400)
+    settings = load_settings(api_base_url="https://b", state_dir=tmp_path, loop_blocked_seconds=86_400)
     beating, path = Liveness(settings, "openai_00", Metrics()), liveness_file(tmp_path, "openai_00")
 
     def told() -> LivenessRecord | None:

@@ -87,7 +87,7 @@ def address() -> Iterator[str]:
 async def working_on(address: str, project: Project) -> AsyncIterator[Client]:
     client = await Client.connect(address, data_converter=data_converter())
     settings = load_settings(api_base_url="http://localhost:1")
-    backend: Any = SimpleNamespace(assistants=project.assistants, api_key=project.api_key)
+    backend: Any = SimpleNamespace(assistants=project.assistants, see_key=project.api_key)
     loading = LoadActivities(settings, backend, client, Metrics())
     async with (
         Worker(client, task_queue=PIPELINE_QUEUE, workflows=[AssistantPipelineWorkflow]),

@@ -218,7 +218,7 @@ def _processes(home: Home) -> tuple[list[ProcessStatus], str]:
 
 def health_client(settings: Settings) -> Backend:
     """A client of the backend with a timeout short enough for a status request."""
-    return Backend(settings.api_base_url, timeout_seconds=_RPC_SECONDS)
+    return Backend.from_settings(settings, timeout_seconds=_RPC_SECONDS)
 
 
 async def _backend(settings: Settings, backend: Backend | None) -> Reachable:

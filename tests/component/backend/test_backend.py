@@ -1,12 +1,12 @@
 """The backend's client against backends that misbehave, over real HTTP."""
 
 import asyncio
+import gc
 from collections.abc import AsyncIterator, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -17,7 +17,7 @@ from fleet.devstack.backend.app import create_app
 from fleet.devstack.backend.database import connect, seed_keys, seed_sample
 from fleet.devstack.threaded_server import served
 from fleet.errors import ApiKeyMissing, BackendAnswerError, BackendUnavailable, FleetError, ProjectNotFound
-from fleet.execution.backend_client import Backend
+from fleet.execution.backend_client import Backend, _Known
 
 TIMEOUT_SECONDS = 0.5
 
@@ -216,20 +216,41 @@ async def test_a_key_is_kept_in_memory_for_a_while_and_fetched_anew_on_demand(tm
     assert asked == ["/api-keys/openai"] * 3
 
 
-@pytest.mark.parametrize(
-    ("base_url", "verified"),
-    [("http://backend", False), ("HTTP://backend", False), ("https://backend", True), ("HTTPS://backend", True)],
-)
-async def test_certificates_are_loaded_and_verified_unless_the_address_is_plain_http(
-    base_url: str, verified: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    seen: list[object] = []
-    client = httpx.AsyncClient
+async def test_a_key_that_is_only_looked_for_is_not_kept() -> None:
+    now, asked = [0.0], []
+    key = "sk-a-key-that-this-process-never-uses"
 
-    def made(**options: object) -> httpx.AsyncClient:
-        seen.append(options["verify"])
-        return client()
+    def answer(request: Request) -> JSONResponse:
+        asked.append(request.path_params["provider"])
+        return JSONResponse({"api_key": key})
 
-    monkeypatch.setattr(httpx, "AsyncClient", made)
-    await Backend(base_url).aclose()
-    assert seen == [verified]
+    with served(Starlette(routes=[Route("/api-keys/{provider}", answer)])) as base_url:
+        async with Backend(base_url, key_cache_seconds=60, clock=lambda: now[0]) as backend:
+            for now[0] in (0.0, 59.0, 61.0):
+                await backend.see_key("openai")
+            assert asked == ["openai", "openai"]
+            gc.collect()
+            kept = [held for held in gc.get_objects() if isinstance(held, dict | set) and _holds(held, key)]
+    assert kept == [], "neither the client nor the redaction has it"
+
+
+def _holds(held: Any, key: str) -> bool:
+    values = held.values() if isinstance(held, dict) else held
+    return any(
+        value == key or (isinstance(value, _Known) and value.key.get_secret_value() == key)
+        for value in list(values)
+        if isinstance(value, str | _Known)
+    )
+
+
+async def test_that_a_key_that_was_seen_is_gone_is_believed_a_minute_later() -> None:
+    now, answers = [0.0], {"openai": JSONResponse({"api_key": "key"})}
+    with serving_keys(answers, JSONResponse({"detail": "Not Found"}, 404)) as base_url:
+        async with Backend(base_url, key_cache_seconds=30, clock=lambda: now[0]) as backend:
+            await backend.see_key("openai")
+            del answers["openai"]
+            now[0] = 62
+            await backend.see_key("openai")
+            now[0] = 92
+            with pytest.raises(ApiKeyMissing):
+                await backend.see_key("openai")

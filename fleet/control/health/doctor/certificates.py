@@ -5,6 +5,7 @@ import socket
 import ssl
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from temporalio.service import TLSConfig
 
@@ -23,13 +24,16 @@ _RENEW_THERE = "have it renewed on the server; nothing needs to be done here"
 async def certificate_checks(settings: Settings) -> list[Check]:
     """One check for each certificate; none where nothing is encrypted. A file that cannot be read is told by the
     check of the connection itself."""
-    if NOT_SET in settings.temporal_host:
-        return []
+    found = await asyncio.gather(_of_temporal(settings), _of_backend(settings))
+    return [check for checks in found for check in checks]
+
+
+async def _of_temporal(settings: Settings) -> list[Check]:
     try:
         credentials = TemporalCredentials.of(settings)
     except SettingsError:
         return []
-    if not credentials.tls:
+    if not credentials.tls or NOT_SET in settings.temporal_host:
         return []
     found = list(_own(credentials))
     host, _, port = settings.temporal_host.rpartition(":")
@@ -50,6 +54,30 @@ def _own(credentials: TemporalCredentials) -> Iterator[Check]:
     if tls.server_root_ca_cert:
         where = credentials.server_ca_file or "the authority in the settings"
         yield check_of("authority of Temporal", tls.server_root_ca_cert, where, _RENEW_HERE)
+
+
+async def _of_backend(settings: Settings) -> list[Check]:
+    address = urlsplit(settings.api_base_url)
+    if address.scheme != "https" or NOT_SET in settings.api_base_url:
+        return []
+    found = []
+    for what, file in (
+        ("client certificate for the backend", settings.backend_client_cert_file),
+        ("authority of the backend", settings.backend_ca_file),
+    ):
+        if file is not None and (certificate := await asyncio.to_thread(_content, file)):
+            found.append(check_of(what, certificate, file, _RENEW_HERE))
+    served = await served_certificate(address.hostname or "", address.port or 443)
+    if served is not None:
+        found.append(check_of("certificate of the backend", served, settings.api_base_url, _RENEW_THERE))
+    return found
+
+
+def _content(file: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except OSError:
+        return b""
 
 
 def check_of(what: str, certificate: bytes, where: Path | str, remedy: str) -> Check:

@@ -28,7 +28,7 @@ _READ_SECONDS = 5.0
 def machine_checks(settings: Settings) -> Iterator[Check]:
     """One check for each thing."""
     home = Home.of(settings)
-    yield from _rights(home)
+    yield from _rights(home, settings)
     yield from _folders(home, settings)
     yield _open_files(home)
     yield from (_journal(settings, provider) for provider in sorted(settings.providers))
@@ -36,7 +36,7 @@ def machine_checks(settings: Settings) -> Iterator[Check]:
     yield from _new_providers(home, settings)
 
 
-def _rights(home: Home) -> Iterator[Check]:
+def _rights(home: Home, settings: Settings) -> Iterator[Check]:
     """Check the permissions of folders and files."""
     for path in (home.state, home.socket):
         mode = _mode(path)
@@ -47,7 +47,7 @@ def _rights(home: Home) -> Iterator[Check]:
             yield Check(f"rights of {path.name}", False, says, f"chmod 700 {path}")
         else:
             yield Check(f"rights of {path.name}", True, f"{mode:o}, its owner's alone")
-    for path in _secrets():
+    for path in _secrets(settings):
         mode = _mode(path)
         if mode is None:
             continue
@@ -58,7 +58,9 @@ def _rights(home: Home) -> Iterator[Check]:
             yield Check(f"rights of {path.name}", True, f"{mode:o}")
 
 
-def _secrets() -> Iterator[Path]:
+def _secrets(settings: Settings) -> Iterator[Path]:
+    files = (settings.temporal_api_key_file, settings.backend_token_file, settings.backend_client_key_file)
+    yield from filter(None, files)
     here = Path.cwd()
     yield from (here / name for name in _SECRET_FILES)
     if here.name == _INSTALLED[0]:

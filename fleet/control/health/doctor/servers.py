@@ -8,7 +8,6 @@ from collections.abc import Awaitable, Callable, Iterable
 from datetime import timedelta
 from email.utils import parsedate_to_datetime
 
-import httpx
 from temporalio.api.enums.v1 import TaskQueueType
 from temporalio.api.workflowservice.v1 import GetSystemInfoRequest, UpdateTaskQueueConfigRequest
 from temporalio.client import Client
@@ -133,7 +132,7 @@ async def _backend(settings: Settings, backend: Backend) -> list[Check]:
         health = await _tried(what, backend.health, settings.api_base_url)
     if not health.ok:
         return [health, *(unseen(_key_of(name), "the backend is away", BACKEND) for name in keys), _own_clock()]
-    return [health, *await asyncio.gather(*(_key(backend, name) for name in keys)), await _clock(settings)]
+    return [health, *await asyncio.gather(*(_key(backend, name) for name in keys)), await _clock(backend)]
 
 
 def _key_of(provider: str) -> str:
@@ -149,14 +148,13 @@ async def _key(backend: Backend, provider: str) -> Check:
     return Check(_key_of(provider), True, f"there, {len(key)} characters")
 
 
-async def _clock(settings: Settings) -> Check:
+async def _clock(backend: Backend) -> Check:
     """Compare this machine's clock with the backend's."""
     sent_at = time.time()
     try:
-        async with httpx.AsyncClient(timeout=5) as client:
-            told = (await client.get(f"{settings.api_base_url.rstrip('/')}/health")).headers.get("date")
+        told = await backend.date()
         return compared_clock(sent_at, time.time(), parsedate_to_datetime(told).timestamp())
-    except (httpx.HTTPError, ValueError, TypeError):
+    except (FleetError, ValueError, TypeError):
         return _own_clock()
 
 
