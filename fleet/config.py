@@ -112,6 +112,10 @@ def _upper(value: Any) -> Any:
     return value.upper() if isinstance(value, str) else value
 
 
+def _none_if_empty(value: Any) -> Any:
+    return None if value == "" else value
+
+
 def _kind(value: str) -> str:
     if value not in KINDS:
         raise ValueError(f"must be one of {', '.join(KINDS)}")
@@ -169,6 +173,7 @@ class ProviderSettings(BaseModel):
     keeps the answer for a while. OpenAI's Responses API has such calls, and so has Gemini's Interactions API, by
     google-genai.
     ``concurrency`` is calls in flight per process; ``timeout_seconds`` the deadline of one whole call.
+    ``api_key_file`` contains its API key; unset, the key comes from the Backend API.
     ``needs_key`` false: it is called without a key, and none is asked for. ``enabled`` false: the provider is left
     out; it has no process and no queue. ``simulate`` is for `fleet up`: true sends its calls to the simulator,
     false to its own address; unset, only a ``base_url`` on a loopback address is used as it is. ``prices`` replace
@@ -191,6 +196,7 @@ class ProviderSettings(BaseModel):
     api: Literal["responses", "chat"] | None = None
     sdk: Literal["google-genai", "google-generativeai"] = "google-genai"
     needs_key: bool = True
+    api_key_file: Annotated[Path | None, BeforeValidator(_none_if_empty)] = None
     background: bool = False
     enabled: bool = True
     simulate: bool | None = None
@@ -225,6 +231,11 @@ class ProviderSettings(BaseModel):
         if self.prices is not None:
             return not self.prices.free
         return self.needs_key or not self.on_loopback
+
+    @property
+    def key_from_backend(self) -> bool:
+        """Whether its API key comes from the Backend API."""
+        return self.needs_key and self.api_key_file is None
 
     @property
     def openai_api(self) -> Literal["responses", "chat"]:

@@ -20,6 +20,7 @@ from fleet.execution.async_journal import AsyncJournal
 from fleet.execution.backend_client import Backend
 from fleet.execution.call_runner import CallRunner
 from fleet.execution.journal import Journal
+from fleet.execution.provider_keys import provider_key
 from fleet.execution.recovery import Recovery
 from fleet.execution.task_age import Arrivals
 from fleet.process.lifecycle import loading
@@ -42,7 +43,7 @@ async def life(settings: Settings, name: str, liveness: Liveness, metrics: Metri
         factory = provider_factory(provider)
         load_prices()
     session = ProviderSession(
-        provider, factory, lambda fresh: backend.api_key(provider.name, fresh=fresh), metrics
+        provider, factory, lambda fresh: provider_key(backend, provider, fresh=fresh), metrics
     )
     journal = AsyncJournal(Journal.of(settings, provider.name))
     for queue in provider.limits:

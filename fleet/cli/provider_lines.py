@@ -21,7 +21,7 @@ def called_at(record: FleetRecord | None, provider: ProviderSettings) -> Provide
     if record is None or record.simulator is None or provider.name not in record.simulated:
         return provider
     address = provider_url(record.simulator, provider.name, provider.kind)
-    return provider.model_copy(update={"base_url": address, "needs_key": True})
+    return provider.model_copy(update={"base_url": address, "needs_key": True, "api_key_file": None})
 
 
 def _where(record: FleetRecord, provider: ProviderSettings) -> str:
@@ -31,6 +31,6 @@ def _where(record: FleetRecord, provider: ProviderSettings) -> str:
         return f"simulated, nothing is paid; {variable}SIMULATE=false sends its calls to {own}"
     paid = "calls are paid" if provider.costs else "not paid"
     how = f"{variable}SIMULATE=true sends them to the simulator"
-    if provider.needs_key and record.embedded_backend and not real_key(provider.name):
+    if provider.key_from_backend and record.embedded_backend and not real_key(provider.name):
         how = f"no key: set {key_variables(provider.name)[0]}, or {variable}NEEDS_KEY=false if it wants none"
     return f"{provider_address(provider)}, {paid}; {how}"

@@ -14,6 +14,7 @@ from fleet.config import ProviderSettings, Settings
 from fleet.devstack.backend.keys import key_variables, real_key
 from fleet.errors import OperationError, ProviderError
 from fleet.execution.backend_client import Backend
+from fleet.execution.provider_keys import provider_key
 from fleet.failures import FailureKind
 from fleet.providers.base import LlmAnswer, LlmRequest
 from fleet.providers.connections import client_options
@@ -135,9 +136,9 @@ def _told(provider: ProviderSettings, model: str, why: str, answer: LlmAnswer, s
 async def _key(settings: Settings, provider: ProviderSettings, *, with_backend: bool) -> str:
     if not provider.needs_key:
         return ""
-    if with_backend:
+    if with_backend or provider.api_key_file is not None:
         async with Backend.from_settings(settings) as backend:
-            return await backend.api_key(provider.name)
+            return await provider_key(backend, provider)
     if key := real_key(provider.name):
         protect(key)
         return key

@@ -130,12 +130,12 @@ async def _see_servers(settings: Settings) -> None:
 def _see_keys(settings: Settings, options: UpOptions) -> None:
     """Check that at least one provider can be called."""
     real = [provider for provider in settings.providers.values() if not options.simulates(provider)]
-    if all(provider.needs_key and not real_key(provider.name) for provider in real):
+    if all(provider.key_from_backend and not real_key(provider.name) for provider in real):
         variables = ", ".join(key_variables(name)[0] for name in sorted(settings.providers))
         raise OperationError(
             f"--real-providers without an API key. Remedy: set one of {variables}; or "
-            "FLEET_PROVIDERS__<NAME>__NEEDS_KEY=false for a server that wants none; or use a backend of your own "
-            "with --external"
+            "FLEET_PROVIDERS__<NAME>__API_KEY_FILE; or FLEET_PROVIDERS__<NAME>__NEEDS_KEY=false for a server that "
+            "wants none; or use a backend of your own with --external"
         )
 
 

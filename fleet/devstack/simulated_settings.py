@@ -28,6 +28,8 @@ def simulated_providers(simulator: str, providers: "Iterable[ProviderSettings]")
         variables[f"{prefix}BASE_URL"] = provider_url(simulator, provider.name, provider.kind)
         if not provider.needs_key:
             variables[f"{prefix}NEEDS_KEY"] = "true"
+        if provider.api_key_file is not None:  # the simulator never sees a real key
+            variables[f"{prefix}API_KEY_FILE"] = ""
     return variables
 
 

@@ -74,13 +74,13 @@ class LoadActivities:
     async def load(self, project_id: str) -> PipelinePlan:
         """The project's assistants, checked, with the queue of each provider that they name.
 
-        A provider without a key fails the pipeline here, before anything is paid.
+        A provider for which the backend has no key fails the pipeline here, before anything is paid.
         """
         settings = self.settings
         assistants = await load_assistants(self._backend, settings, project_id)
         providers = [settings.provider(name) for name in sorted(_providers_in(assistants))]
         await asyncio.gather(
-            *(self._backend.see_key(provider.name) for provider in providers if provider.needs_key)
+            *(self._backend.see_key(provider.name) for provider in providers if provider.key_from_backend)
         )
         logger.info("project {}: {} assistants over {}", project_id, len(assistants), [p.name for p in providers])
         plan = PipelinePlan(

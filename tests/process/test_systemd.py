@@ -1,6 +1,7 @@
 """docs/deployment.md followed on a machine with systemd: it is installed, restarted, killed, updated, rebooted and
 removed."""
 
+import hashlib
 import os
 from collections.abc import Iterator
 
@@ -137,6 +138,29 @@ def test_after_a_reboot_and_after_a_power_cut_it_is_there_again(machine: Machine
         machine.wait_until_well()
         assert completed_with(run) == [2, 1, 1]
     assert [call["outcome"] for call in servers.simulator.ledger()] == ["client_gone"] + ["answered"] * 3
+
+
+def test_a_key_that_only_root_can_read_is_passed_on_by_systemd(machine: Machine, servers: Servers) -> None:
+    key, passed_on = "a-key-of-root-alone-0123", "/run/credentials/seo-worker.service/openai.key"
+    machine.does(f"mkdir -p /root/secrets && printf %s {key} >/root/secrets/openai.key")
+    drop_in = "/etc/systemd/system/seo-worker.service.d"
+    machine.does(
+        f"mkdir -p {drop_in} && printf '[Service]\\nLoadCredential=openai.key:/root/secrets/openai.key\\n' "
+        f">{drop_in}/keys.conf && chmod 644 {drop_in}/keys.conf && systemctl daemon-reload"
+    )
+    keyed = {"FLEET_PROVIDERS__OPENAI__API_KEY_FILE": passed_on}
+    machine.configure(addresses("host", servers.port_base) | QUICK_TO_NOTICE | keyed)
+    servers.backend("DELETE FROM ApiKey WHERE provider = 'openai'")
+    machine.does("systemctl restart seo-worker")
+    machine.wait_until_well()
+    servers.simulator.clear()
+    done = json_of(machine.does("sudo fleet run Kávovar --project long --json"))
+    assert done["status"] == "completed"
+    assert {call["key"] for call in servers.simulator.ledger()} == {hashlib.sha256(key.encode()).hexdigest()[:12]}
+    assert f"in {passed_on}, {len(key)} characters" in machine.does("sudo fleet doctor")
+    assert machine.run(f"runuser -u nobody -- cat {passed_on}").returncode != 0
+    assert machine.run(f"grep -r {key} /var/log/seo-worker /var/lib/seo-worker /etc/seo-worker").returncode == 1
+    machine.does(f"rm -r {drop_in} && systemctl daemon-reload")
 
 
 def test_uninstalling_keeps_settings_journals_and_logs_until_it_is_purged(machine: Machine) -> None:

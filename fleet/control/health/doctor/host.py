@@ -60,7 +60,7 @@ def _rights(home: Home, settings: Settings) -> Iterator[Check]:
 
 def _secrets(settings: Settings) -> Iterator[Path]:
     files = (settings.temporal_api_key_file, settings.backend_token_file, settings.backend_client_key_file)
-    yield from filter(None, files)
+    yield from filter(None, (*files, *(provider.api_key_file for provider in settings.providers.values())))
     here = Path.cwd()
     yield from (here / name for name in _SECRET_FILES)
     if here.name == _INSTALLED[0]:

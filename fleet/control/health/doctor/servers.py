@@ -16,13 +16,14 @@ from temporalio.service import RPCError, RPCStatusCode
 from fleet.budgets.limits_and_pauses import budget_status_of
 from fleet.budgets.messages import BudgetStatus
 from fleet.budgets.queue_client import QueueRate, queue_rate
-from fleet.config import Settings
+from fleet.config import ProviderSettings, Settings
 from fleet.control.health.doctor.certificates import certificate_checks
 from fleet.control.health.doctor.check import NOT_SET, Check, from_error, unseen
 from fleet.control.health.doctor.pipelines import pipeline_checks
 from fleet.control.health.status import providers_by_queue
 from fleet.errors import FleetError
 from fleet.execution.backend_client import Backend
+from fleet.execution.provider_keys import provider_key
 from fleet.process.temporal_connection import connect_once
 
 #: The name of the check of the Backend API.
@@ -125,27 +126,36 @@ async def limits_settable(client: Client, queue: str) -> bool:
 
 async def _backend(settings: Settings, backend: Backend) -> list[Check]:
     what = BACKEND
-    keys = sorted(provider.name for provider in settings.providers.values() if provider.needs_key)
+    wanting = [provider for _, provider in sorted(settings.providers.items()) if provider.needs_key]
     if NOT_SET in settings.api_base_url:
         health = unseen(what, "API_BASE_URL is not known")
     else:
         health = await _tried(what, backend.health, settings.api_base_url)
     if not health.ok:
-        return [health, *(unseen(_key_of(name), "the backend is away", BACKEND) for name in keys), _own_clock()]
-    return [health, *await asyncio.gather(*(_key(backend, name) for name in keys)), await _clock(backend)]
+        keys = [
+            unseen(_key_of(provider.name), "the backend is away", BACKEND)
+            if provider.key_from_backend
+            else await _key(backend, provider)
+            for provider in wanting
+        ]
+        return [health, *keys, _own_clock()]
+    found = await asyncio.gather(*(_key(backend, provider) for provider in wanting))
+    return [health, *found, await _clock(backend)]
 
 
 def _key_of(provider: str) -> str:
     return f"API key of {provider}"
 
 
-async def _key(backend: Backend, provider: str) -> Check:
+async def _key(backend: Backend, provider: ProviderSettings) -> Check:
     """Check whether there is an API key, without showing it."""
+    what = _key_of(provider.name)
     try:
-        key = await backend.api_key(provider)
+        key = await provider_key(backend, provider)
     except FleetError as error:
-        return from_error(_key_of(provider), error)
-    return Check(_key_of(provider), True, f"there, {len(key)} characters")
+        return from_error(what, error)
+    where = "there" if provider.key_from_backend else f"in {provider.api_key_file}"
+    return Check(what, True, f"{where}, {len(key)} characters")
 
 
 async def _clock(backend: Backend) -> Check:
