@@ -9,7 +9,6 @@ and ``[providers.openai]`` in ``fleet.toml``.
 """
 
 import difflib
-import ipaddress
 import re
 import socket
 from collections.abc import Iterable
@@ -34,6 +33,7 @@ from pydantic import (
 )
 from pydantic_settings import (
     BaseSettings,
+    NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
     TomlConfigSettingsSource,
@@ -92,12 +92,15 @@ def _refuse_user_info(value: str) -> None:
 def _is_open_to_readers(address: str) -> bool:
     """Whether what goes to an address leaves this machine unencrypted."""
     parts = urlsplit(address)
-    host = parts.hostname or ""
+    return parts.scheme == "http" and not is_loopback(parts.hostname or "")
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host name or an address is this machine's own."""
     try:
-        loopback = ip_address(host).is_loopback
+        return ip_address(host).is_loopback
     except ValueError:
-        loopback = host == "localhost" or host.endswith(".localhost")
-    return parts.scheme == "http" and not loopback
+        return host == "localhost" or host.endswith(".localhost")
 
 
 def _host_and_port(value: str) -> str:
@@ -116,6 +119,10 @@ def _none_if_empty(value: Any) -> Any:
     return None if value == "" else value
 
 
+def _split(value: Any) -> Any:
+    return tuple(filter(None, re.split(r"[,\s]+", value))) if isinstance(value, str) else value
+
+
 def _kind(value: str) -> str:
     if value not in KINDS:
         raise ValueError(f"must be one of {', '.join(KINDS)}")
@@ -123,6 +130,7 @@ def _kind(value: str) -> str:
 
 
 Kind = Annotated[str, AfterValidator(_kind)]
+Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
 HttpUrl = Annotated[str, AfterValidator(_http_url)]
 HostAndPort = Annotated[str, AfterValidator(_host_and_port)]
 
@@ -178,6 +186,8 @@ class ProviderSettings(BaseModel):
     out; it has no process and no queue. ``simulate`` is for `fleet up`: true sends its calls to the simulator,
     false to its own address; unset, only a ``base_url`` on a loopback address is used as it is. ``prices`` replace
     the known ones; one number is the price of all tokens, 0 for a model server of one's own.
+    ``allow_http`` permits a ``base_url`` of plain http that leaves this machine: keys and texts are then readable
+    on the way.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -201,6 +211,7 @@ class ProviderSettings(BaseModel):
     enabled: bool = True
     simulate: bool | None = None
     prices: Annotated[PriceSettings | None, BeforeValidator(_prices)] = None
+    allow_http: bool = False
 
     @property
     def limits(self) -> dict[str, LimitSettings]:
@@ -219,11 +230,7 @@ class ProviderSettings(BaseModel):
     @property
     def on_loopback(self) -> bool:
         """Whether its ``base_url`` is an address of this machine only."""
-        host = urlsplit(self.base_url or "").hostname or ""
-        try:
-            return ipaddress.ip_address(host).is_loopback
-        except ValueError:
-            return host == "localhost" or host.endswith(".localhost")
+        return is_loopback(urlsplit(self.base_url or "").hostname or "")
 
     @property
     def costs(self) -> bool:
@@ -264,6 +271,15 @@ def _no_background(provider: ProviderSettings) -> str:
     return (
         f"provider {provider.name!r}: with these settings it has no calls in the background. "
         f"Remedy: unset {variables}BACKGROUND{instead}"
+    )
+
+
+def _plain_http(provider: ProviderSettings) -> str:
+    variables = f"FLEET_PROVIDERS__{provider.name.upper()}__"
+    host = urlsplit(provider.base_url or "").hostname
+    return (
+        f"provider {provider.name!r}: keys and texts would go to {host} over plain http. Remedy: use https in "
+        f"{variables}BASE_URL; or, if the network on the way is trusted, set {variables}ALLOW_HTTP=true"
     )
 
 
@@ -400,6 +416,10 @@ class Settings(BaseSettings):
     temporal_ui: HttpUrl | None = None
     """Address of the Temporal UI, for links; `fleet up` sets it for the embedded one."""
 
+    sdk_variables: Names = ()
+    """Environment variables that the providers' SDKs may read, separated by commas, e.g. `HTTPS_PROXY`. All other
+    variables of theirs, and all proxies, are withheld from them."""
+
     providers: dict[str, ProviderSettings] = Field(default_factory=dict)
     """One section per enabled provider; openai, anthropic and gemini exist by default."""
     _disabled: frozenset[str] = PrivateAttr(frozenset())
@@ -478,6 +498,8 @@ class Settings(BaseSettings):
                 )
             if provider.background and not provider.has_background:
                 raise ValueError(_no_background(provider))
+            if provider.base_url and _is_open_to_readers(provider.base_url) and not provider.allow_http:
+                raise ValueError(_plain_http(provider))
             if name not in KINDS and provider.base_url is None:
                 near = did_you_mean(name, _BUILT_IN)
                 variable = f"FLEET_PROVIDERS__{name.upper()}__BASE_URL"

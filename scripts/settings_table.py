@@ -102,6 +102,10 @@ CZECH = {
         "Adresa, na které se ostatní stroje fleetu ptají tohoto stroje na jeho stav; není-li nastavena, platí "
         "FLEET_CONTROL_HOST, u 0.0.0.0 jméno stroje, a u adresy loopbacku žádná."
     ),
+    "FLEET_SDK_VARIABLES": (
+        "Proměnné prostředí, které smějí číst SDK poskytovatelů, oddělené čárkami, např. `HTTPS_PROXY`. Všechny "
+        "ostatní, které tato SDK čtou, a všechny proxy se jim odepřou."
+    ),
     "FLEET_TEMPORAL_UI": "Adresa vlastních stránek Temporalu, pro odkazy; adresu vestavěných zná `fleet up` sám.",
 }
 _HEADS = {"en": ("variable", "default", ""), "cs": ("proměnná", "výchozí hodnota", "")}
@@ -117,6 +121,8 @@ def shown(default: object, language: str = "en") -> str:
         return unset
     if isinstance(default, Path):
         return f"`{default.relative_to(PROJECT_ROOT)}`"
+    if default == ():
+        return unset
     if isinstance(default, bool):
         return f"`{str(default).lower()}`"
     if isinstance(default, float) and default.is_integer():

@@ -40,7 +40,7 @@ async def life(settings: Settings, name: str, liveness: Liveness, metrics: Metri
     provider = settings.provider(provider_name)
     backend = Backend.from_settings(settings)
     with loading():
-        factory = provider_factory(provider)
+        factory = provider_factory(provider, settings.sdk_variables)
         load_prices()
     session = ProviderSession(
         provider, factory, lambda fresh: provider_key(backend, provider, fresh=fresh), metrics

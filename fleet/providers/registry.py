@@ -1,7 +1,7 @@
 """The only module that knows all vendors. Each kind of provider is a folder beside this file, with its ``spec``,
 which needs no SDK, and its adapters. A process imports only the SDK of its own provider."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
@@ -9,6 +9,7 @@ from importlib.util import find_spec
 from fleet.config import KINDS, Kind, ProviderSettings
 from fleet.errors import SettingsError
 from fleet.providers.base import Provider
+from fleet.providers.sdk_environment import withhold_variables
 from fleet.providers.spec import Adapter, VendorSpec
 
 ProviderFactory = Callable[[str], Provider]
@@ -26,8 +27,10 @@ def all_specs() -> Iterator[VendorSpec]:
     return (spec_of(kind) for kind in KINDS)
 
 
-def provider_factory(settings: ProviderSettings) -> ProviderFactory:
+def provider_factory(settings: ProviderSettings, sdk_variables: Collection[str] = ()) -> ProviderFactory:
     """Import the provider's SDK immediately, and return a function that creates a client from an API key.
+
+    Variables that SDKs read are removed from this process's environment, except those named in ``sdk_variables``.
 
     Raises:
         SettingsError: the settings name an SDK that is not installed.
@@ -39,6 +42,7 @@ def provider_factory(settings: ProviderSettings) -> ProviderFactory:
             f"Remedy: install {chosen.extra} into an environment of its own, or unset the variable to use "
             f"{chosen.instead}"
         )
+    withhold_variables(sdk_variables)
     adapter = getattr(import_module(f"fleet.providers.{settings.kind}.{chosen.module}"), chosen.class_name)
     return lambda api_key: adapter(settings, api_key)
 

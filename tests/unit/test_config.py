@@ -82,10 +82,10 @@ def test_heartbeats_too_rare_for_their_timeout_are_refused(monkeypatch: pytest.M
 
 
 def test_a_provider_is_added_by_configuration_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("FLEET_PROVIDERS__GROQ__BASE_URL", "http://groq.example/v1/")
+    monkeypatch.setenv("FLEET_PROVIDERS__GROQ__BASE_URL", "https://groq.example/v1/")
     added = settings().added_providers
     assert [(provider.name, provider.queue, provider.base_url) for provider in added] == [
-        ("groq", "llm-groq", "http://groq.example/v1")
+        ("groq", "llm-groq", "https://groq.example/v1")
     ]
     assert (added[0].openai_api, added[0].kind) == ("chat", "openai")
     assert settings().providers["openai"].openai_api == "responses"
@@ -164,8 +164,8 @@ def test_prices_that_are_none_are_refused(monkeypatch: pytest.MonkeyPatch, price
 def test_calls_to_this_machine_without_a_key_and_those_with_prices_of_0_cost_nothing(
     base_url: str, loopback: bool
 ) -> None:
-    keyless = {"base_url": base_url, "needs_key": False}
-    own = settings(providers={"mine": keyless, "free": {"base_url": base_url, "prices": 0}}).providers
+    there = {"base_url": base_url, "allow_http": True}
+    own = settings(providers={"mine": there | {"needs_key": False}, "free": there | {"prices": 0}}).providers
     assert (own["mine"].on_loopback, own["mine"].costs, own["free"].costs) == (loopback, not loopback, False)
     assert settings().provider("openai").costs
 
@@ -207,7 +207,7 @@ MISSPELLED = {
     "of a provider": (
         {"FLEET_PROVIDERS__OPENAI__RMP": "60"},
         "FLEET_PROVIDERS__OPENAI__RMP (rmp in [providers.openai] of fleet.toml) is not a setting "
-        "(did you mean rpm?). Remedy: use one of api, ",
+        "(did you mean rpm?). Remedy: use one of allow_http, api, ",
     ),
     "of a model": (
         {"FLEET_PROVIDERS__OPENAI__MODELS__O3__INPUT_TMP": "60"},
@@ -299,3 +299,27 @@ def test_plain_http_to_this_machine_and_https_need_no_permission(address: str) -
 
 def test_a_token_of_the_backend_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "hunter2" not in refusal(monkeypatch, FLEET_BACKEND_TOKEN="hunter2")
+
+
+@pytest.mark.parametrize(
+    "address", ["https://llm.example/v1", "http://127.0.0.1:9/v1", "http://[::1]:9", "http://localhost:11434"]
+)
+def test_a_providers_address_is_encrypted_or_on_this_machine(address: str) -> None:
+    assert settings(providers={"own": {"kind": "openai", "base_url": address}}).provider("own").base_url == address
+
+
+def test_keys_go_over_plain_http_only_to_a_provider_that_is_named_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    address = {
+        "FLEET_PROVIDERS__OWN__KIND": "openai",
+        "FLEET_PROVIDERS__OWN__BASE_URL": "http://llm.example:8000/v1",
+    }
+    said = refusal(monkeypatch, **address)
+    assert "'own'" in said and "llm.example" in said and "FLEET_PROVIDERS__OWN__ALLOW_HTTP=true" in said
+    monkeypatch.setenv("FLEET_PROVIDERS__OWN__ALLOW_HTTP", "true")
+    assert settings().provider("own").base_url == "http://llm.example:8000/v1"
+
+
+def test_the_variables_that_an_sdk_may_read_are_named_by_commas(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert settings().sdk_variables == ()
+    monkeypatch.setenv("FLEET_SDK_VARIABLES", "HTTPS_PROXY, OPENAI_ORG_ID")
+    assert settings().sdk_variables == ("HTTPS_PROXY", "OPENAI_ORG_ID")
