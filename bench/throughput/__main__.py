@@ -1,0 +1,144 @@
+"""``scripts/bench.sh throughput [--rounds N] [--pipelines N] [--json]``: calls a second and CPU time a call.
+
+The fleet and the bare worker (bare.py) run in turn on one Temporal server and one simulator whose calls take
+10 ms. A row is one round of a variant: pipelines of eight assistants, all started at once, and after them a
+pipeline that is alone. The last row has the medians of both variants, and their ratio with its 95 % interval
+(bootstrap over rounds).
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import platform
+import random
+import statistics
+import time
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+from temporalio.client import Client
+
+from bench.throughput.processes import Processes, server_requests
+from bench.throughput.variants import ASSISTANTS, VARIANTS, Variant, run_pipelines, stopped_fleet
+from tests.fleet import Fleet
+
+PARTS = ("server", "pipeline", "assistants", "providers", "control", "simulator")
+RESAMPLES = 10_000
+
+
+async def histories_of(client: Client, names: list[str]) -> tuple[float, float]:
+    """Events and bytes of a pipeline's history, on average."""
+    found = await asyncio.gather(*(client.get_workflow_handle(name).describe() for name in names))
+    infos = [description.raw_description.workflow_execution_info for description in found]
+    return (
+        statistics.mean(info.history_length for info in infos),
+        statistics.mean(info.history_size_bytes for info in infos),
+    )
+
+
+async def one_round(client: Client, variant: Variant, processes: Processes, pipelines: int) -> dict[str, Any]:
+    """A row."""
+    await run_pipelines(client, variant, 8)  # connections, and code that is loaded at the first call
+    cpu, requests, began = processes.cpu(), server_requests(processes.server), time.monotonic()
+    names = await run_pipelines(client, variant, pipelines)
+    seconds = time.monotonic() - began
+    used, asked = processes.cpu(), server_requests(processes.server)
+    used.subtract(cpu)
+    asked.subtract(requests)
+    began = time.monotonic()
+    await run_pipelines(client, variant, 1)
+    alone = time.monotonic() - began
+    calls = pipelines * ASSISTANTS
+    events, size = await histories_of(client, names)
+    return {
+        "variant": variant.name,
+        "calls": calls,
+        "seconds": round(seconds, 3),
+        "calls_per_second": round(calls / seconds, 2),
+        "cpu_ms_per_call": {part: round(1000 * used[part] / calls, 2) for part in PARTS},
+        "server_requests_per_call": _each(asked, calls),
+        "history_events_per_pipeline": round(events, 1),
+        "history_bytes_per_pipeline": round(size),
+        "step_seconds": round(alone / ASSISTANTS, 4),
+    }
+
+
+def _each(counts: Counter[str], calls: int) -> dict[str, float]:
+    shares = {kind: round(count / calls, 2) for kind, count in counts.most_common()}
+    return {kind: share for kind, share in shares.items() if share}
+
+
+def workers_cpu_of(row: dict[str, Any]) -> float:
+    """CPU milliseconds a call of all that is not the simulator."""
+    return sum(value for part, value in row["cpu_ms_per_call"].items() if part != "simulator")
+
+
+FIGURES: dict[str, Callable[[dict[str, Any]], float]] = {
+    "calls_per_second": lambda row: float(row["calls_per_second"]),
+    "cpu_ms_per_call": workers_cpu_of,
+    "step_seconds": lambda row: float(row["step_seconds"]),
+}
+
+
+def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """The medians, and for each figure the fleet's over the bare worker's, with an interval."""
+    by_variant = {variant.name: [row for row in rows if row["variant"] == variant.name] for variant in VARIANTS}
+    found: dict[str, Any] = {"variant": "summary", "machine": f"{platform.machine()}, {os.cpu_count()} cores"}
+    for figure, value in FIGURES.items():
+        bare, fleet = ([value(row) for row in by_variant[name]] for name in ("bare", "fleet"))
+        low, high = interval(bare, fleet)
+        found[figure] = {
+            "bare": round(statistics.median(bare), 4),
+            "fleet": round(statistics.median(fleet), 4),
+            "ratio": round(statistics.median(fleet) / statistics.median(bare), 3),
+            "interval_95": [round(low, 3), round(high, 3)],
+        }
+    return found
+
+
+def interval(bare: list[float], fleet: list[float]) -> tuple[float, float]:
+    """Where the ratio of the medians lies in 95 % of the resampled rounds."""
+    chance, rounds = random.Random(1), range(len(bare))
+    ratios = []
+    for _ in range(RESAMPLES):
+        drawn = [chance.choice(rounds) for _ in rounds]
+        ratios.append(statistics.median(fleet[at] for at in drawn) / statistics.median(bare[at] for at in drawn))
+    ratios.sort()
+    return ratios[int(RESAMPLES * 0.025)], ratios[int(RESAMPLES * 0.975)]
+
+
+def measure(rounds: int, pipelines: int, say: Callable[[dict[str, Any]], None]) -> None:
+    """All rounds in turn, and the summary."""
+    rows: list[dict[str, Any]] = []
+    with stopped_fleet() as fleet:
+        for number in range(rounds):
+            for variant in VARIANTS[:: 1 if number % 2 else -1]:
+                with variant.works(fleet) as processes:
+                    rows.append(asyncio.run(_with_client(fleet, variant, processes, pipelines)))
+                say({"round": number + 1, **rows[-1]})
+    say(summary(rows))
+
+
+async def _with_client(fleet: Fleet, variant: Variant, processes: Processes, pipelines: int) -> dict[str, Any]:
+    return await one_round(await fleet.client(), variant, processes, pipelines)
+
+
+def main() -> None:
+    """Measure, a row a line."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--pipelines", type=int, default=80)
+    parser.add_argument("--json", action="store_true", help="a JSON object a row; otherwise the last row alone")
+    options = parser.parse_args()
+
+    def say(row: dict[str, Any]) -> None:
+        if options.json or row["variant"] == "summary":
+            print(json.dumps(row), flush=True)
+
+    measure(options.rounds, options.pipelines, say)
+
+
+if __name__ == "__main__":
+    main()
