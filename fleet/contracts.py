@@ -141,8 +141,9 @@ class PipelinePlan:
 class AssistantCall:
     """Argument of ``execute_assistant``.
 
-    It names the assistant and carries no text: the worker fetches prompt and inputs from the workflow with the
-    query ``assignment``, so that an output read by five assistants is not stored five times in the history.
+    ``assignment`` is what the assistant works with, where that is small. None: the worker fetches it from the
+    workflow with the query ``assignment``, so that a long output read by five assistants is not stored five times
+    in the history.
 
     ``give_up_after_seconds`` is how long the call may wait until it is first sent; after that another model takes
     it. None: no bound. ``before`` holds the last heartbeat details of an earlier execution whose call this one
@@ -156,6 +157,7 @@ class AssistantCall:
     project_id: str
     give_up_after_seconds: float | None = None
     before: dict[str, Any] | None = None
+    assignment: "Assignment | None" = None
 
 
 @dataclass(frozen=True)
@@ -169,7 +171,8 @@ class NamedText:
 
 @dataclass(frozen=True)
 class Assignment:
-    """Answer of the query ``assignment``: everything that one assistant works with.
+    """Everything that one assistant works with: part of its :class:`AssistantCall`, or the answer of the query
+    ``assignment``.
 
     ``topic``, ``current_date`` and ``csv_data`` are None where this assistant does not read them. ``first_run_id``
     is the id of the pipeline's first run, which neither a reset nor ``fleet retry`` changes. ``retried``: a person

@@ -8,7 +8,7 @@ not cut off; the next attempt, in any process of this host, finds it in the jour
 
 import asyncio
 import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Protocol
@@ -34,6 +34,9 @@ _LOOK_SECONDS = 0.25
 # wait is noticed.
 _LOOK_AGAIN_SECONDS = 10.0
 _CLOSE_SECONDS = 20.0
+#: A call that is answered sooner is not reported as running: the report would cost the server and the pipeline a
+#: quarter of what the call costs them.
+_LASTING_SECONDS = 2.0
 # An attempt must report before Temporal times it out.
 _REPORTING_SECONDS = 5.0
 
@@ -128,13 +131,13 @@ class CallRunner:
                 await pipeline.confirm()
             elif call.late or self._journal.in_doubt:
                 await pipeline.confirm()
-            telling = asyncio.create_task(pipeline.sending(number))
+            telling = _Telling(lambda: pipeline.sending(number))
             try:
                 return await self._answer(call, attempts, admitted)
             except ProviderError as error:
                 attempts.failed(error)
                 error.excused = await _excused(error, attempts, admission)
-                await telling
+                await telling.end()
                 await pipeline.failed(number, str(error), unsettled=attempts.may_have_sent)
                 if error.retryable and error.is_ambiguous and not call.send_ambiguous:
                     attempts.provider_failures += 1
@@ -305,6 +308,30 @@ class CallRunner:
                 task.cancel()
             if late:
                 await asyncio.wait(late)
+
+
+class _Telling:
+    """Reports that a call is being sent, if it lasts."""
+
+    def __init__(self, tell: Callable[[], Awaitable[None]]) -> None:
+        self._tell = tell
+        self._begun = False
+        self._task = asyncio.create_task(self._tell_later())
+
+    async def _tell_later(self) -> None:
+        await asyncio.sleep(_LASTING_SECONDS)
+        self._begun = True
+        await self._tell()
+
+    async def end(self) -> None:
+        """Return when no report can come any more: it would contradict that of the end."""
+        if self._begun:
+            await self._task
+        self.cancel()
+
+    def cancel(self) -> None:
+        """Report nothing more, nobody waits for it."""
+        self._task.cancel()
 
 
 def _known(answered: Answered) -> Recorded:

@@ -35,12 +35,14 @@ class PipelineLink:
         self._pipeline = temporal.get_workflow_handle(info.workflow_id or "", run_id=info.workflow_run_id)
 
     async def assignment(self) -> Assignment:
-        """The inputs of the assistant.
+        """The inputs of the assistant, from the task, or from the pipeline where they are large.
 
         Raises:
             AssignmentUnavailable: the pipeline could not be asked.
             AssignmentRefused: it answered with an error.
         """
+        if self._call.assignment is not None:
+            return self._call.assignment
         try:
             assignment: Assignment = await self._pipeline.query(
                 ASSIGNMENT_QUERY,

@@ -23,6 +23,10 @@ from fleet.errors import InputError
 from fleet.pipeline.assistants import dependencies, reads
 from fleet.pipeline.inputs import PipelineInputs
 
+#: What an assistant works with is passed along with its call up to this size, and for all calls of a pipeline
+#: together up to the second one.
+SMALL_CHARACTERS, PASSED_CHARACTERS = 20_000, 1_000_000
+
 _OPEN = (AssistantState.QUEUED, AssistantState.RUNNING)
 
 
@@ -65,6 +69,7 @@ class Stages:
         self._inputs = inputs
         self._first_run_id = first_run_id
         self._retried = retried
+        self._passed_characters = 0
         self._assistants = assistants
         waits_for = dependencies(assistants)
         self._stages = {
@@ -177,6 +182,16 @@ class Stages:
             first_run_id=self._first_run_id,
             retried=self._retried,
         )
+
+    def small_assignment(self, function_key: str) -> Assignment | None:
+        """The same, to be passed along with the assistant's call; None where its worker must fetch it, since it is
+        large or the pipeline has passed along much already: its history stores all of it."""
+        assignment = self.assignment(function_key)
+        size = sum(map(len, texts_of(assignment)))
+        if size > SMALL_CHARACTERS or self._passed_characters + size > PASSED_CHARACTERS:
+            return None
+        self._passed_characters += size
+        return assignment
 
     def _named_output(self, key: str) -> NamedText:
         stage = self._stages[key]

@@ -342,6 +342,7 @@ class AssistantPipelineWorkflow:
                 project_id=plan.project_id,
                 give_up_after_seconds=start_within,
                 before=before,
+                assignment=self._stages.small_assignment(assistant.function_key),
             ),
             result_type=AssistantResult,
             activity_id=assistant.function_key,

@@ -98,6 +98,7 @@ class Pipeline:
 
     def __init__(self) -> None:
         self.heard: list[tuple[str, int, bool]] = []
+        self.told = asyncio.Event()
         self.taken = False
 
     async def confirm(self) -> None:
@@ -107,6 +108,7 @@ class Pipeline:
 
     async def sending(self, attempt: int) -> None:
         self.heard.append(("sending", attempt, False))
+        self.told.set()
 
     async def failed(self, attempt: int, why: str, *, unsettled: bool) -> None:
         self.heard.append(("failed", attempt, unsettled))

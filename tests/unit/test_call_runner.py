@@ -201,6 +201,24 @@ async def test_a_call_that_is_cut_off_is_counted_or_refused_by_policy(opened: Op
     assert (await process.make()).maybe_paid == 1
 
 
+async def test_only_a_call_that_lasts_is_reported_as_running(
+    opened: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    short, lasting = Pipeline(), Pipeline()
+    await Process(opened(), Provider(at_once=True)).make(pipeline=short)
+    assert short.heard == []
+    monkeypatch.setattr("fleet.execution.call_runner._LASTING_SECONDS", 0.0)
+    provider = Provider(failure(FailureKind.OUTAGE))
+    made = asyncio.create_task(Process(opened(), provider).make(model="gpt-4o-mini", pipeline=lasting))
+    async with asyncio.timeout(10):
+        await lasting.told.wait()
+    assert lasting.heard == [("sending", 1, False)]
+    provider.let.set()
+    with pytest.raises(ProviderError):
+        await made
+    assert [what for what, _, _ in lasting.heard] == ["sending", "failed"]
+
+
 @pytest.mark.parametrize("failure_kind", FailureKind)
 async def test_a_failed_call_is_counted_or_not_sent_again_where_the_table_says_that_it_may_be_billed(
     opened: Opened, failure_kind: FailureKind
@@ -210,7 +228,7 @@ async def test_a_failed_call_is_counted_or_not_sent_again_where_the_table_says_t
     billed = traits_of(failure_kind).billed is not Billed.NO
     with pytest.raises(ProviderError):
         await Process(opened(), provider).make(attempts=attempts, pipeline=pipeline)
-    assert pipeline.heard == [("sending", 1, False), ("failed", 1, billed)]
+    assert pipeline.heard == [("failed", 1, billed)]
     assert attempts.may_have_sent == billed
     provider.error = None
     with pytest.raises(AmbiguousCall) if billed else nullcontext():
