@@ -24,9 +24,10 @@ _forking = multiprocessing.get_context("forkserver")
 _forking.set_forkserver_preload(
     [__name__, *_ENTRY_POINTS.values(), "anyio._backends._asyncio", "certifi", "httpcore"]
     + [
-        f"fleet.{room}.{file.stem}"
+        ".".join(file.relative_to(PROJECT_ROOT).with_suffix("").parts)
         for room in ("cli", "control")
-        for file in PROJECT_ROOT.glob(f"fleet/{room}/*.py")
+        for file in sorted(PROJECT_ROOT.glob(f"fleet/{room}/**/*.py"))
+        if not file.stem.startswith("__")
     ]
 )
 
