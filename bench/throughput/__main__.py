@@ -66,8 +66,8 @@ async def one_round(client: Client, variant: Variant, processes: Processes, pipe
 
 
 def _each(counts: Counter[str], calls: int) -> dict[str, float]:
-    shares = {kind: round(count / calls, 2) for kind, count in counts.most_common()}
-    return {kind: share for kind, share in shares.items() if share}
+    largest_first = sorted(counts.items(), key=lambda item: -item[1])
+    return {kind: round(count / calls, 2) for kind, count in largest_first if count / calls > 0.005}
 
 
 def workers_cpu_of(row: dict[str, Any]) -> float:

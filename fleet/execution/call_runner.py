@@ -36,7 +36,7 @@ _LOOK_AGAIN_SECONDS = 10.0
 _CLOSE_SECONDS = 20.0
 #: A call that is answered sooner is not reported as running: the report would cost the server and the pipeline a
 #: quarter of what the call costs them.
-_LASTING_SECONDS = 2.0
+_LASTING_SECONDS = 0.5
 # An attempt must report before Temporal times it out.
 _REPORTING_SECONDS = 5.0
 
