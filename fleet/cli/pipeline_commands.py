@@ -1,4 +1,4 @@
-"""Commands that look back at pipelines and end them: list, show, results, cancel.
+"""Commands that look at pipelines and end them: explain, list, show, results, cancel.
 
 Each command imports what it needs when it runs: importing everything takes a second of CPU time, even for
 ``--help``.
@@ -18,6 +18,21 @@ from fleet.terminal import write_document
 app = typer.Typer()
 
 WorkflowId = Annotated[str, typer.Argument(metavar="WORKFLOW_ID", help="The pipeline; see `fleet list`.")]
+
+
+@app.command()
+def explain(workflow_id: WorkflowId, as_json: Json = False) -> None:
+    """Say where each assistant of a pipeline stands and why, with the command that would move it."""
+    from fleet.cli import waits
+    from fleet.cli.find_fleet import find_fleet
+    from fleet.cli.show import console_for
+
+    settings, _ = find_fleet()
+    found = asyncio.run(waits.explanation(settings, workflow_id))
+    if as_json:
+        print_json(found.to_json())
+    else:
+        waits.show_explanation(console_for(), found)
 
 
 @app.command(name="list")

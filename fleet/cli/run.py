@@ -26,6 +26,7 @@ from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
 
 from fleet.cli.critical_path import critical_path_seconds
+from fleet.cli.waits import tell_waits
 from fleet.config import Settings
 from fleet.contracts import (
     CSV_MAX_BYTES,
@@ -38,6 +39,7 @@ from fleet.contracts import (
     AssistantState,
     ErrorRecord,
     PipelineResult,
+    PipelineState,
     Progress,
     RetryOf,
     Spent,
@@ -72,6 +74,7 @@ class Started:
 
     client: Client
     handle: WorkflowHandle[Any, Any]
+    settings: Settings
 
     @property
     def workflow_id(self) -> str:
@@ -210,7 +213,7 @@ async def start_pipeline(settings: Settings, inputs: PipelineInputs, priority: i
         )
     except RPCError as error:
         raise OperationError(f"Temporal did not start the pipeline: {error.message}") from None
-    return Started(client, handle)
+    return Started(client, handle, settings)
 
 
 async def _refuse_unusable_project(settings: Settings, project_id: str) -> None:
@@ -248,7 +251,7 @@ async def retry_pipeline(settings: Settings, workflow_id: str) -> Started:
         if error.status is RPCStatusCode.NOT_FOUND:
             raise unknown_pipeline(workflow_id, error) from None
         raise OperationError(f"Temporal did not start {workflow_id} again: {error.message}") from None
-    return Started(client, handle)
+    return Started(client, handle, settings)
 
 
 def _memo(topic: Any = "", project_id: Any = "") -> dict[str, Any]:
@@ -270,19 +273,28 @@ def _refuse_not_failed(workflow_id: str, description: WorkflowExecutionDescripti
 
 
 async def follow(started: Started, show: Show, note: Callable[[str], None]) -> Outcome:
-    """Show the pipeline's progress until it ends; ``note`` gets the reason when progress cannot be shown.
+    """Show the pipeline's progress until it ends; ``note`` gets the reason when an assistant waits, and when
+    progress cannot be shown.
 
     Raises:
         TemporalUnavailable: the server stopped answering; the pipeline continues without the command.
     """
     result = asyncio.create_task(_result(started), name="result")
-    noted = ""
+    noted, latest = "", list[Progress]()
+    telling = asyncio.create_task(
+        tell_waits(started.client, started.settings, started.workflow_id, note, lambda: _waits(latest)),
+        name="waits",
+    )
     try:
         while not result.done():
+            if telling.done():
+                telling.result()  # it ends only by an error
             try:
-                show(await _progress(started))
+                latest[:] = [await _progress(started)]
+                show(latest[0])
                 noted = ""
             except (RPCError, WorkflowQueryFailedError) as error:
+                latest.clear()
                 if not result.done() and noted != (noted := _hindrance(error)):
                     note(noted)
             await asyncio.wait({result}, timeout=_LOOK_SECONDS)
@@ -295,6 +307,14 @@ async def follow(started: Started, show: Show, note: Callable[[str], None]) -> O
         ) from None
     finally:
         result.cancel()
+        telling.cancel()
+
+
+def _waits(latest: list[Progress]) -> bool:
+    """Whether something may have to be explained: an assistant is queued, or the pipeline loads or does not
+    answer."""
+    loads = not latest or latest[0].state is PipelineState.LOADING
+    return loads or any(assistant.state is AssistantState.QUEUED for assistant in latest[0].assistants)
 
 
 async def _progress(started: Started) -> Progress:

@@ -194,7 +194,7 @@ def _pipelines(state: Json) -> RenderableType:
             harmless(progress.get("topic", ""), 40),
             f"{'█' * done}{'░' * max(total - done, 0)} {done}/{total}" if total else "",
             seconds(state["at"] - pipeline["started_at"]),
-            harmless(", ".join(progress.get("running", [])), 40),
+            harmless(", ".join(progress.get("running", [])) or progress.get("why", ""), 120),
         )
     running = found.get("running", 0)
     more = f", the newest {_PIPELINES} of them" if running > _PIPELINES else ""

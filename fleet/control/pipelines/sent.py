@@ -51,7 +51,7 @@ def find_assistant(story: Story, wanted: str) -> Assistant:
             return assistant
     keys = ", ".join(assistant.function_key for assistant in assistants)
     remedy = (
-        f"name one of {keys}" if keys else f"wait until its assistants are loaded: fleet show {story.workflow_id}"
+        f"name one of {keys}" if keys else f"see why they are not loaded with `fleet explain {story.workflow_id}"
     )
     asked = f"no assistant {wanted!r}" if wanted else "several assistants"
     raise InputError(f"{story.workflow_id} has {asked}. Remedy: {remedy}")
@@ -73,7 +73,7 @@ async def sent_to(client: Client, story: Story, wanted: str) -> Sent:
     asked = story.last_asked(key)
     if asked is None or (asked.dropped and asked.sent_at is None):
         raise OperationError(
-            f"{key} of {story.workflow_id} has been sent nothing. Remedy: see where it stands with `fleet show "
+            f"{key} of {story.workflow_id} has been sent nothing. Remedy: see why with `fleet explain "
             f"{story.workflow_id}`; `fleet preview --project PROJECT --assistant {key}` is what it would be"
         )
     return _rebuilt(story, assistant, asked)

@@ -129,7 +129,7 @@ def _for_machines(views: Views) -> list[Route]:
 
 
 def _for_the_page(views: Views) -> list[Route | Mount]:
-    pictures, progresses = views.pictures, Progresses(views.observer)
+    pictures, progresses = views.pictures, Progresses(views.observer, views.settings)
 
     async def page(request: Request) -> FileResponse:
         return FileResponse(PAGE / "index.html")
@@ -155,7 +155,8 @@ def _for_the_page(views: Views) -> list[Route | Mount]:
         try:
             if client is None:
                 raise OperationError("Temporal is away. Remedy: see `fleet status`")
-            found = await detail_of(client, views.settings, asked.get("workflow_id", ""), asked.get("run_id", ""))
+            run, state = (asked.get("workflow_id", ""), asked.get("run_id", "")), await views.snapshot()
+            found = await detail_of(client, views.settings, *run, state.status)
         except OperationError as error:
             return JSONResponse({"error": str(error)}, 404)
         return Response(dumped(found), media_type="application/json")

@@ -15,22 +15,43 @@ from temporalio.service import RPCError
 
 from fleet.config import Settings
 from fleet.contracts import PROGRESS_QUERY, Assistant, Progress
+from fleet.control.health.status import FleetStatus
+from fleet.control.pipelines.explanation import explain, explained, to_line
+from fleet.control.pipelines.queue_reasons import Surroundings
 from fleet.control.pipelines.story import Asked, Story, state_in, story_of
 from fleet.control.web.page_state import Json, ui_of
+from fleet.errors import OperationError
 from fleet.pipeline.assistants import dependencies
 
+_WHY_SECONDS = 5.0
 
-async def detail_of(client: Client, settings: Settings, workflow_id: str, run_id: str = "") -> Json:
-    """Everything that the page and ``fleet show`` show of a pipeline, of its latest run without ``run_id``.
+
+async def detail_of(
+    client: Client, settings: Settings, workflow_id: str, run_id: str = "", status: FleetStatus | None = None
+) -> Json:
+    """Everything that the page and ``fleet show`` show of a pipeline, of its latest run without ``run_id``. With
+    the fleet's ``status`` each stage also says where it stands and why.
 
     Raises:
         OperationError: the server has no such pipeline.
     """
-    return detail_from(settings, await story_of(client, workflow_id, run_id))
+    story = await story_of(client, workflow_id, run_id)
+    detail = _detail(settings, story)
+    if status is not None:
+        told = explained(story, Surroundings(settings, status, client.identity, time.time()))
+        detail |= {"cause": told.cause, "why": told.why, "remedy": told.remedy}
+        for stage, assistant in zip(detail["stages"], told.assistants, strict=True):
+            words = {
+                "explained_state": assistant.state,
+                "cause": assistant.cause,
+                "why": assistant.why,
+                "remedy": assistant.remedy,
+            }
+            stage |= words
+    return detail
 
 
-def detail_from(settings: Settings, story: Story) -> Json:
-    """The same, from a story that has been read."""
+def _detail(settings: Settings, story: Story) -> Json:
     pages, error = ui_of(settings), story.error()
     return {
         "workflow_id": story.workflow_id,
@@ -111,4 +132,15 @@ async def progress_of(client: Client, workflow_id: str, run_id: str, seconds: fl
         "total": len(found.assistants),
         "running": [assistant.name for assistant in found.assistants if assistant.state == "running"],
         "state": found.state,
+        "why": "",
     }
+
+
+async def why_of(client: Client, settings: Settings, status: FleetStatus, workflow_id: str, run_id: str) -> str:
+    """Why the first assistant that waits does, in one line; empty if none does or nobody knows."""
+    try:
+        async with asyncio.timeout(_WHY_SECONDS):
+            told = await explain(client, settings, workflow_id, run_id, status)
+    except (OperationError, RPCError, TimeoutError):
+        return ""
+    return next((to_line(assistant) for assistant in told.stuck()), "")

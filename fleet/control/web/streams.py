@@ -13,7 +13,7 @@ from fleet.control.health.observer import Observer, Snapshot
 from fleet.control.machines.ask_machines import Asking
 from fleet.control.web.history import History
 from fleet.control.web.page_state import Json, pipelines_of, state_of, totals_of, waiting_in
-from fleet.control.web.pipeline_detail import progress_of
+from fleet.control.web.pipeline_detail import progress_of, why_of
 from fleet.control.web.recent_errors import Troubles
 
 EACH_SECONDS = 2.0
@@ -111,8 +111,9 @@ def _event(name: str, data: str) -> str:
 class Progresses:
     """The progress of pipelines, requested a few at a time and cached for a moment."""
 
-    def __init__(self, observer: Observer) -> None:
+    def __init__(self, observer: Observer, settings: Settings) -> None:
         self._observer = observer
+        self._settings = settings
         self._at_once = asyncio.Semaphore(_PROGRESS_AT_ONCE)
         self._known: dict[tuple[str, str], tuple[float, Json | None]] = {}
 
@@ -126,6 +127,9 @@ class Progresses:
             found = None
             if client is not None:
                 found = await progress_of(client, workflow_id, run_id, _PROGRESS_SECONDS)
+                if found is not None and found["state"] == "running" and not found["running"]:
+                    status = (await self._observer.snapshot(EACH_SECONDS)).status
+                    found["why"] = await why_of(client, self._settings, status, workflow_id, run_id)
         if len(self._known) >= _MAX_KEPT:
             logger.debug("forgetting how far {} pipelines were", len(self._known))
             self._known.clear()

@@ -97,8 +97,8 @@ function costOf({ cost_usd: dollars, price_note: note, simulated }) {
   return [note && 'about', money(dollars), simulated && 'simulated'].filter(Boolean).join(' ');
 }
 
-function notesOf({ note, reused, price_note: price, possibly_paid_twice: twice }) {
-  const notes = [note, price];
+function notesOf({ note, state, why, remedy, reused, price_note: price, possibly_paid_twice: twice }) {
+  const notes = why && state !== 'done' ? [why, remedy && `Remedy: ${remedy}`, price] : [note, price];
   if (reused) notes.push('reused: the answer of an earlier run');
   if (twice) notes.push(`possibly paid twice: ${counted(twice, 'call')}`);
   return notes.filter(Boolean).join(' · ');

@@ -1,0 +1,170 @@
+"""Why a task waits in its queue: no process polls it, it is paused or parked, or its limit is reached."""
+
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from fleet.budgets.messages import UNLIMITED, BudgetStatus
+from fleet.config import ProviderSettings, Settings
+from fleet.contracts import PIPELINE_QUEUE
+from fleet.control.health.status import FleetStatus, QueueStatus
+from fleet.process.machine_id import pid_here, place_of
+
+#: A shorter wait is the usual time of a dispatch and needs no reason.
+_USUAL_SECONDS = 1.0
+_REMEDY = "Remedy:"
+
+
+@dataclass(frozen=True)
+class Reason:
+    """A state, its cause for programs, the sentence for people, and what would move it."""
+
+    state: str
+    cause: str
+    why: str
+    remedy: str = ""
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What is known besides the pipeline: ``status`` as this machine sees the fleet, at ``now`` (unix seconds).
+    ``identity`` is this process's at Temporal, by which processes of this machine are known."""
+
+    settings: Settings
+    status: FleetStatus
+    identity: str
+    now: float
+
+    @property
+    def polled_pipeline(self) -> bool:
+        """Whether a process decides what pipelines do next; True while it is not known."""
+        return not self.unpolled(PIPELINE_QUEUE)
+
+    def unpolled(self, queue: str) -> bool:
+        """Whether no process polls the queue."""
+        known = self.queue(queue)
+        return known is not None and known.pollers == 0
+
+    def queue(self, name: str) -> QueueStatus | None:
+        """The queue of that name; None if this machine's settings do not have it."""
+        return next((queue for queue in self.status.queues if queue.queue == name), None)
+
+    def provider_of(self, queue: str) -> ProviderSettings | None:
+        """The provider with that queue, by this machine's settings."""
+        return next((each for each in self.settings.providers.values() if queue in each.limits), None)
+
+    def gone(self, identity: str) -> bool:
+        """Whether the process with that identity was of this machine and is dead."""
+        pid = pid_here(identity, self.identity)
+        return pid is not None and not Path("/proc", str(pid)).exists()
+
+    def nobody_decides(self, state: str) -> Reason:
+        """The reason where no pipeline process runs."""
+        return Reason(
+            state,
+            "no_pollers",
+            f"no process polls the queue {PIPELINE_QUEUE}, so nobody decides what comes next",
+            self.start_program(PIPELINE_QUEUE),
+        )
+
+    def start_program(self, program: str) -> str:
+        """How to start a program's processes."""
+        here = [process for process in self.status.processes if process.program == program]
+        if here:
+            return f"`supervisorctl start {program}:*`, or see why it does not run with `fleet status`"
+        return (
+            f"start {program} processes, here with `fleet up`, or on the machine that has them; see `fleet status`"
+        )
+
+    def of_queue(self, queue: str, model: str | None, since: float) -> Reason:
+        """Why a task waits in a queue since then; ``model``: of the call that waits."""
+        known, provider = self.queue(queue), self.provider_of(queue)
+        name = provider.name if provider else queue.removeprefix("llm-")
+        budget = self.status.budgets.get(queue)
+        reasons = [] if budget is None else _held(budget, name, model, self.now)
+        if self.unpolled(queue):
+            said = f"no process polls the queue {queue}"
+            reasons.append(Reason("in_queue", "no_pollers", said, self.start_program(name)))
+        if reasons:
+            whys = "; and ".join(reason.why for reason in reasons)
+            remedies = "; and ".join(reason.remedy for reason in reasons)
+            return replace(reasons[0], why=whys, remedy=remedies)
+        if known is None or provider is None or self.now - since < _USUAL_SECONDS:
+            return Reason("in_queue", "dispatch", f"it was put on the queue {queue} and is dispatched next")
+        return self._of_served(known, budget, name)
+
+    def _of_served(self, queue: QueueStatus, budget: BudgetStatus | None, name: str) -> Reason:
+        """Why a task waits in a queue that is polled and open."""
+        waiting = _waiting(queue)
+        if budget is None:
+            return Reason(
+                "in_queue",
+                "no_budget",
+                f"{waiting}, and its budget does not answer",
+                self.start_program(PIPELINE_QUEUE),
+            )
+        busy = [vital.queues[queue.queue] for vital in self.status.vitals.values() if queue.queue in vital.queues]
+        if busy and all(polls.full for polls in busy):
+            whose = "its process" if len(busy) == 1 else f"all {len(busy)} of its processes"
+            why = f"{waiting}, since {whose} on this machine cannot take more calls at once"
+            return Reason("in_queue", "busy", why, f"nothing to do, or `fleet scale {name} {len(busy) + 1}`")
+        if budget.rate < UNLIMITED:
+            each = f"{budget.rate:.1f} calls a second" if budget.rate >= 1 else f"a call every {_every(budget)} s"
+            why = f"the limit of {name} is reached: its queue dispatches {each} ({budget.why}); {waiting}"
+            remedy = f"nothing to do: its turn comes; `fleet limits {name}` shows the limit"
+            return Reason("held_by_limit", "limit", why, remedy)
+        return Reason("in_queue", "dispatch", waiting)
+
+
+def _every(budget: BudgetStatus) -> str:
+    return f"{1 / budget.rate:.0f}" if budget.rate > 0 else "?"
+
+
+def _waiting(queue: QueueStatus) -> str:
+    if not queue.backlog:
+        return f"it waits in the queue {queue.queue}"
+    calls = "1 call waits" if queue.backlog == 1 else f"{queue.backlog} calls wait"
+    return f"{calls} in the queue {queue.queue}, the oldest for {queue.backlog_age_seconds or 0:.0f} s"
+
+
+def _held(budget: BudgetStatus, name: str, model: str | None, now: float) -> list[Reason]:
+    """Why the budget lets nothing pass, or only a probe."""
+    why = without_remedy(budget.why)
+    if budget.breaker == "paused":
+        said = f"{name} was paused: {why}"
+        return [Reason("in_queue", "paused", said, f"`fleet resume {name}`")]
+    if budget.breaker == "parked":
+        until = f" until {_moment(budget.until)}" if budget.until else ""
+        mend = remedy_in(budget.why)
+        resume = f"`fleet resume {name}`"
+        remedy = f"{mend}; then {resume}" if mend else resume
+        return [Reason("in_queue", "parked", f"{name} is parked{until}: {why}", remedy)]
+    held = next((each for each in budget.held_models if each.model == model and each.until > now), None)
+    if held is not None:
+        said = f"{held.model} has no quota until {_moment(held.until)}: {without_remedy(held.why)}"
+        remedy = f"wait, or raise the quota and then `fleet resume {name}`"
+        return [Reason("held_by_limit", "model_quota", said, remedy)]
+    if budget.breaker == "probing":
+        said = f"{name} fails ({why}), so only a call every two seconds is dispatched, as a probe"
+        return [Reason("in_queue", "probing", said, f"see the provider's status page, and `fleet limits {name}`")]
+    return []
+
+
+def _moment(unix_seconds: float) -> str:
+    return f"{datetime.fromtimestamp(unix_seconds, UTC):%Y-%m-%d %H:%M} UTC"
+
+
+def process_named(identity: str) -> str:
+    """The process of an identity as people know it: its name and host."""
+    place = place_of(identity)
+    return f"{place.process} on {place.host}" if place else identity or "a worker"
+
+
+def without_remedy(message: str) -> str:
+    """What a message says, without its remedy and the full stop before it."""
+    return message.partition(_REMEDY)[0].strip().rstrip(".")
+
+
+def remedy_in(message: str) -> str:
+    """The remedy of a message; empty if it names none."""
+    return message.partition(_REMEDY)[2].strip().rstrip(".")

@@ -1,0 +1,153 @@
+"""Where an assistant stands, from histories and states that a running fleet shows for moments only."""
+
+import os
+import time
+from dataclasses import replace
+from typing import Any
+
+from temporalio.api.enums.v1 import PendingActivityState, TimeoutType
+from temporalio.api.workflow.v1 import PendingActivityInfo
+
+from fleet.budgets.messages import BudgetStatus
+from fleet.cli.waits import AGAIN_SECONDS, Waits
+from fleet.config import Settings
+from fleet.contracts import ActivityLimits, Assistant, AssistantCall, PipelinePlan
+from fleet.control.health.status import FleetStatus, QueueStatus, Reachable
+from fleet.control.pipelines.explanation import AssistantStatus, Explanation, explained
+from fleet.control.pipelines.queue_reasons import Surroundings
+from fleet.control.pipelines.story import Asked, Story
+from fleet.process.data_converter import data_converter
+
+NOW = 1_800_000_000.0
+HERE = "fleet@host+abc:1"
+STARTED = PendingActivityState.PENDING_ACTIVITY_STATE_STARTED
+SCHEDULED = PendingActivityState.PENDING_ACTIVITY_STATE_SCHEDULED
+WRITER = Assistant("writer", "Writer", 1, "openai", "gpt-4o", "Write.")
+
+
+def pending(
+    state: Any = STARTED, attempt: int = 1, pid: int | None = None, **seconds: float
+) -> PendingActivityInfo:
+    """A pending call; ``seconds`` are points in time before now."""
+    info = PendingActivityInfo(activity_id="writer", state=state, attempt=attempt)
+    info.last_worker_identity = f"openai_00@host+abc:{pid or os.getpid()}"
+    for name, ago in ({"last_started_time": 10.0} | seconds).items():
+        getattr(info, name).FromMilliseconds(int((NOW - ago) * 1000))
+    return info
+
+
+def around(pollers: int = 1, pipeline: int = 1, budget: BudgetStatus | None = None) -> Surroundings:
+    queues = [QueueStatus("pipeline", pipeline, 0, 0.0), QueueStatus("llm-openai", pollers, 3, 7.0)]
+    ok = Reachable("localhost", ok=True)
+    status = FleetStatus(ok, ok, [], queues, budgets={"llm-openai": budget} if budget else {})
+    return Surroundings(Settings(API_BASE_URL="http://localhost:8000"), status, HERE, NOW)
+
+
+def status_of_call(
+    info: PendingActivityInfo | None, sent_ago: float | None = None, **known: Any
+) -> AssistantStatus:
+    call = AssistantCall("writer", "Writer", "openai", "gpt-4o", "project")
+    asked = Asked(call, "llm-openai", NOW - 20, pending=info)
+    asked.sent_at = None if sent_ago is None else NOW - sent_ago
+    plan = PipelinePlan("project", [WRITER], {"openai": "llm-openai"}, ActivityLimits(600, 180, 1, 2))
+    story = Story(workflow_id="p-1", status="running", started_at=NOW - 30, plan=plan, asked={5: asked})
+    (found,) = explained(story, around(**known)).assistants
+    return found
+
+
+def budget(breaker: str = "closed", why: str = "idle", rate: float = 1000.0) -> BudgetStatus:
+    return BudgetStatus("llm-openai", rate, breaker, why, True, 0, 0, 0)
+
+
+def test_a_call_on_its_way_names_its_process_and_its_heartbeat() -> None:
+    found = status_of_call(pending(last_heartbeat_time=4), sent_ago=9)
+    assert (found.state, found.remedy) == ("running", "")
+    assert found.why == "openai_00 on host has sent it to openai/gpt-4o, its last heartbeat came 4 s ago"
+
+
+def test_a_heartbeat_alone_tells_that_the_call_was_sent() -> None:
+    info = pending()
+    details = {"under_way": True, "at": "/state/journal/openai.db", "open_at": "/state/journal/openai.db"}
+    info.heartbeat_details.payloads.extend(data_converter().payload_converter.to_payloads([details]))
+    assert status_of_call(info).state == "running"
+
+
+def test_a_report_of_an_earlier_attempt_does_not_tell_that_this_one_was_sent() -> None:
+    assert status_of_call(pending(last_started_time=1, attempt=2), sent_ago=9).state == "fetching_inputs"
+
+
+def test_a_dead_process_of_this_machine_is_told_with_the_time_of_the_takeover() -> None:
+    found = status_of_call(pending(pid=2**22 + 1, last_heartbeat_time=100), sent_ago=9)
+    assert (found.state, found.cause) == ("between_attempts", "worker_lost")
+    assert "openai_00 on host, which had it, has died; another process takes over by " in found.why
+
+
+def test_an_assistant_whose_inputs_nobody_can_hand_out_names_the_pipeline_program() -> None:
+    found = status_of_call(pending(last_started_time=1), pipeline=0)
+    assert (found.state, found.cause) == ("fetching_inputs", "no_pollers")
+    assert "no process polls the queue pipeline" in found.why and "pipeline processes" in found.remedy
+
+
+def test_a_process_that_has_had_a_call_for_long_and_not_sent_it_holds_it_back() -> None:
+    found = status_of_call(pending(), budget=budget(why="limit of requests"))
+    assert (found.state, found.cause) == ("held_by_limit", "gate")
+    assert "holds it back until the limit has room (limit of requests)" in found.why
+
+
+def test_two_reasons_are_told_together() -> None:
+    found = status_of_call(pending(SCHEDULED), pollers=0, budget=budget("paused", "lunch"))
+    assert found.why == "openai was paused: lunch; and no process polls the queue llm-openai"
+    assert found.remedy.startswith("`fleet resume openai`; and start openai processes")
+
+
+def test_a_reached_limit_names_rate_reason_and_backlog() -> None:
+    found = status_of_call(pending(SCHEDULED), budget=budget(why="limit of requests", rate=0.1))
+    assert found.state == "held_by_limit" and "dispatches a call every 10 s (limit of requests)" in found.why
+    assert "3 calls wait in the queue llm-openai, the oldest for 7 s" in found.why
+
+
+def test_a_lost_heartbeat_is_told_until_the_next_attempt() -> None:
+    info = pending(SCHEDULED, attempt=2, next_attempt_schedule_time=-5)
+    info.last_failure.message = "activity Heartbeat timeout"
+    info.last_failure.timeout_failure_info.timeout_type = TimeoutType.TIMEOUT_TYPE_HEARTBEAT
+    found = status_of_call(info)
+    assert (found.state, found.cause) == (
+        "between_attempts",
+        "worker_lost",
+    ) and "attempt 2 comes in 5 s" in found.why
+
+
+def test_what_was_not_run_says_that_a_retry_runs_it() -> None:
+    plan = PipelinePlan("project", [WRITER], {}, ActivityLimits(600, 180, 1, 2))
+    story = Story(workflow_id="p-1", status="canceled", started_at=NOW - 30, ended_at=NOW, plan=plan)
+    told = explained(story, around())
+    assert (told.state, told.assistants[0].state, told.assistants[0].remedy) == (
+        "canceled",
+        "waiting",
+        "`fleet retry p-1`",
+    )
+
+
+def test_a_wait_is_said_once_again_when_it_changes_and_again_while_it_lasts() -> None:
+    clock, said = [0.0], list[str]()
+    waits = Waits(said.append, lambda: clock[0])
+    paused = AssistantStatus(
+        "a", "A", "in_queue", None, "paused", "openai was paused: lunch", "`fleet resume openai`"
+    )
+    found = Explanation("p-1", "r", "running", "running", "0 of 1", "", [paused, replace(paused, name="B")])
+    waits.tell(found)
+    clock[0] = AGAIN_SECONDS - 1
+    waits.tell(found)
+    assert said == ["A, B in queue: openai was paused: lunch. Remedy: `fleet resume openai`"]
+    clock[0] = AGAIN_SECONDS
+    waits.tell(found)
+    waits.tell(replace(found, assistants=[replace(paused, cause="no_pollers", why="no process polls it")]))
+    waits.tell(replace(found, assistants=[replace(paused, state="running")]))
+    assert len(said) == 3 and said[-1].startswith("A in queue: no process polls it")
+
+
+def test_the_usual_moment_in_a_queue_is_not_told() -> None:
+    said = list[str]()
+    usual = AssistantStatus("a", "A", "in_queue", None, "dispatch", "it is dispatched next", "")
+    Waits(said.append, time.monotonic).tell(Explanation("p-1", "r", "running", "running", "", "", [usual]))
+    assert said == []
