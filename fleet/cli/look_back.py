@@ -1,12 +1,14 @@
 """What ``fleet list``, ``show``, ``results`` and ``cancel`` do and print. Text from outside is made harmless for a
 terminal; a file or another program gets it unchanged."""
 
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from rich import box
 from rich.table import Table
+from temporalio.client import Client
 
 from fleet.cli.console import Console
 from fleet.cli.machine_table import seconds
@@ -40,7 +42,12 @@ async def listed(settings: Settings, wanted: Wanted, limit: int) -> list[Listed]
 
 async def detail(settings: Settings, workflow_id: str) -> Json:
     """Everything that is known of a pipeline, as the page shows it, with what it spent."""
-    found = await detail_of(await connect_once(settings), settings, workflow_id)
+    return await detail_for(await connect_once(settings), settings, workflow_id)
+
+
+async def detail_for(client: Client, settings: Settings, workflow_id: str) -> Json:
+    """The same, with a client that is connected."""
+    found = await detail_of(client, settings, workflow_id)
     return found | {"spent": _spent(found["stages"])}
 
 
@@ -53,6 +60,15 @@ async def sent(settings: Settings, workflow_id: str, assistant: str) -> Sent:
 async def cancelled(settings: Settings, workflow_id: str) -> Cancelled:
     """Cancel a pipeline."""
     return await cancel_pipeline(await connect_once(settings), workflow_id)
+
+
+async def all_cancelled(settings: Settings, project: str) -> list[Cancelled]:
+    """Cancel all running pipelines of a project; those that end meanwhile are left alone."""
+    client, done = await connect_once(settings), list[Cancelled]()
+    for listed in await pipelines_of(client, Wanted("running", project)):
+        with suppress(OperationError):
+            done.append(await cancel_pipeline(client, listed.workflow_id))
+    return done
 
 
 def format_of(text: str) -> Format:
@@ -235,6 +251,16 @@ def show_cancelled(console: Console, done: Cancelled) -> None:
     if done.dropped:
         console.print(f"not sent any more: {shown(', '.join(done.dropped))}", soft_wrap=True)
     console.print(f"see it end: fleet show {shown(done.workflow_id)}", style="dim", soft_wrap=True)
+
+
+def show_all_cancelled(console: Console, done: list[Cancelled], project: str) -> None:
+    """How many, and what is awaited."""
+    awaited = sum(len(each.awaited) for each in done)
+    many = "1 pipeline" if len(done) == 1 else f"{len(done)} pipelines"
+    console.say(
+        f"{many} of {project} being cancelled; {awaited} call{'' if awaited == 1 else 's'} in flight awaited"
+    )
+    console.say(f"see them end: fleet list --project {project} --state running")
 
 
 def _local(moment: datetime) -> str:

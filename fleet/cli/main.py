@@ -19,8 +19,9 @@ from fleet.cli import operator_commands as operating
 from fleet.cli import pipeline_commands as looking_back
 from fleet.cli import provider_commands
 from fleet.cli.output import Json, print_json
+from fleet.cli.pipeline_commands import TopicColumn, TopicsFile, rows_of
 from fleet.devstack.simulated_settings import without_proxy
-from fleet.errors import FleetError, SettingsError
+from fleet.errors import FleetError, InputError, SettingsError
 from fleet.exit_codes import EXIT_BAD_SETTINGS, EXIT_FAILED, EXIT_OK
 from fleet.terminal import harmless, write_error, write_line
 
@@ -124,18 +125,35 @@ def down() -> None:
 
 @app.command()
 def run(
-    topic: Annotated[str, typer.Argument(help="What the pipeline is about.")],
     project: Annotated[str, typer.Option(help="The project whose assistants run, e.g. seo-demo.")],
+    topic: Annotated[str | None, typer.Argument(metavar="TOPIC", help="What the pipeline is about.")] = None,
+    topics: TopicsFile = None,
+    column: TopicColumn = None,
+    max_open: Annotated[
+        int, typer.Option(min=1, max=10_000, help="With --topics: so many pipelines at a time at most.")
+    ] = 100,
     csv: CsvFile = None,
     date: Day = None,
     priority: Annotated[int | None, typer.Option(min=1, max=5, help="1 goes first, 5 last; 3 by default.")] = None,
     no_wait: NoWait = False,
     as_json: Json = False,
 ) -> None:
-    """Run a pipeline; shows its progress, then a table and the output."""
+    """Run a pipeline; shows its progress, then a table and the output. With --topics, run one for each topic."""
     from fleet.cli.find_fleet import find_fleet
     from fleet.cli.run import read_inputs, start_pipeline
 
+    if topics is not None:
+        from fleet.cli.many import run_topics
+
+        rows = rows_of(topics, topic, project, column)
+        inputs = read_inputs(rows[0].topic, project, csv, date)
+        settings, _ = find_fleet()
+        code = run_topics(settings, rows, inputs, priority, max_open, wait=not no_wait, as_json=as_json)
+        raise typer.Exit(code)
+    if topic is None:
+        raise InputError(
+            "no topic is given. Remedy: `fleet run TOPIC --project PROJECT`, or --topics FILE for many"
+        )
     inputs = read_inputs(topic, project, csv, date)
     settings, record = find_fleet()
     _start_and_show(record, start_pipeline(settings, inputs, priority), no_wait=no_wait, as_json=as_json)
@@ -143,7 +161,12 @@ def run(
 
 @app.command()
 def retry(
-    workflow_id: Annotated[str, typer.Argument(help="The pipeline that failed.")],
+    workflow_id: Annotated[
+        str | None, typer.Argument(metavar="WORKFLOW_ID", help="The pipeline that failed.")
+    ] = None,
+    failed: Annotated[bool, typer.Option("--failed", help="All that failed since --since, of --project.")] = False,
+    since: Annotated[str | None, typer.Option(help="With --failed: 10m, 2h, 1d, or a local time.")] = None,
+    project: Annotated[str | None, typer.Option(help="With --failed: of one project.")] = None,
     no_wait: NoWait = False,
     as_json: Json = False,
 ) -> None:
@@ -151,6 +174,13 @@ def retry(
     from fleet.cli.find_fleet import find_fleet
     from fleet.cli.run import retry_pipeline
 
+    if failed:
+        from fleet.cli.many import retry_failed
+
+        settings, _ = find_fleet()
+        raise typer.Exit(retry_failed(settings, workflow_id, since, project, as_json=as_json))
+    if workflow_id is None or since is not None or project is not None:
+        raise InputError("which pipeline? Remedy: `fleet retry WORKFLOW_ID`, or `fleet retry --failed --since 1h`")
     settings, record = find_fleet()
     _start_and_show(record, retry_pipeline(settings, workflow_id), no_wait=no_wait, as_json=as_json)
 

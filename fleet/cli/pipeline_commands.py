@@ -7,17 +7,42 @@ Each command imports what it needs when it runs: importing everything takes a se
 import asyncio
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from fleet.cli.output import Json, print_json
-from fleet.errors import OperationError
+from fleet.errors import InputError, OperationError
 from fleet.terminal import write_document
+
+if TYPE_CHECKING:
+    from fleet.cli.topics import Row
 
 app = typer.Typer()
 
+TopicsFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--topics", metavar="FILE", help="A .csv file with a column of topics, or one topic on each line."
+    ),
+]
+TopicColumn = Annotated[str | None, typer.Option("--column", help="The column of topics in a .csv file; `topic`.")]
 WorkflowId = Annotated[str, typer.Argument(metavar="WORKFLOW_ID", help="The pipeline; see `fleet list`.")]
+
+
+def rows_of(topics: Path, other: str | None, project: str | None, column: str | None) -> "list[Row]":
+    """The rows of a topics file.
+
+    Raises:
+        InputError: the file cannot be used, ``other`` than it was named too, or no project.
+    """
+    from fleet.cli.topics import read_topics
+
+    if other is not None:
+        raise InputError(f"{other!r} and --topics exclude each other. Remedy: leave one of them out")
+    if project is None:
+        raise InputError("the project of --topics is not named. Remedy: add --project PROJECT")
+    return read_topics(topics, project, column)
 
 
 @app.command()
@@ -82,10 +107,12 @@ def show(
 
     settings, _ = find_fleet()
     if output and sent:
-        raise OperationError(f"--output and --input exclude each other. Remedy: fleet show {workflow_id} --output")
+        raise OperationError(
+            f"--output and --input exclude each other. Remedy: `fleet show {workflow_id} --output`"
+        )
     if assistant is not None and not (output or sent):
         raise OperationError(
-            f"what of {assistant!r}? Remedy: fleet show {workflow_id} --output {assistant}, or --input {assistant}"
+            f"what of {assistant!r}? Remedy: `fleet show {workflow_id} --output {assistant}`, or --input"
         )
     if sent:
         found = asyncio.run(look_back.sent(settings, workflow_id, assistant or ""))
@@ -109,14 +136,19 @@ def show(
 
 @app.command()
 def results(
-    workflow_id: WorkflowId,
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="The folder; it is made if it is missing.")],
+    workflow_id: Annotated[
+        str | None, typer.Argument(metavar="WORKFLOW_ID", help="The pipeline; see `fleet list`.")
+    ] = None,
+    topics: TopicsFile = None,
+    column: TopicColumn = None,
+    project: Annotated[str | None, typer.Option(help="With --topics: the project of its pipelines.")] = None,
     form: Annotated[
         str, typer.Option("--format", help="md, json or html; in html every output is text, never a page.")
     ] = "md",
     as_json: Json = False,
 ) -> None:
-    """Write a pipeline's outputs to a file in a folder."""
+    """Write a pipeline's outputs to a file in a folder; with --topics, those of all its pipelines and an index."""
     from fleet.cli import look_back
     from fleet.cli.find_fleet import find_fleet
     from fleet.cli.show import console_for
@@ -124,6 +156,13 @@ def results(
 
     settings, _ = find_fleet()
     wanted = look_back.format_of(form)
+    if topics is not None:
+        from fleet.cli.many_results import write_all
+
+        rows = rows_of(topics, workflow_id, project, column)
+        raise typer.Exit(write_all(settings, rows, wanted, out, as_json=as_json))
+    if workflow_id is None:
+        raise InputError("which pipeline? Remedy: `fleet results WORKFLOW_ID --out DIR`, or --topics FILE")
     detail = asyncio.run(look_back.detail(settings, workflow_id))
     path = write_result(detail, wanted, out)
     done = sum(stage["state"] == "done" for stage in detail["stages"])
@@ -134,13 +173,28 @@ def results(
 
 
 @app.command()
-def cancel(workflow_id: WorkflowId, as_json: Json = False) -> None:
-    """End a running pipeline: calls on their way are awaited and kept, what waits is dropped."""
+def cancel(
+    workflow_id: Annotated[
+        str | None, typer.Argument(metavar="WORKFLOW_ID", help="The pipeline; see `fleet list`.")
+    ] = None,
+    project: Annotated[str | None, typer.Option(help="All running pipelines of a project.")] = None,
+    as_json: Json = False,
+) -> None:
+    """End a running pipeline, or all of a project: calls on their way are kept, what waits is dropped."""
     from fleet.cli import look_back
     from fleet.cli.find_fleet import find_fleet
     from fleet.cli.show import console_for
 
+    if (workflow_id is None) == (project is None):
+        raise InputError("which pipeline? Remedy: `fleet cancel WORKFLOW_ID`, or `fleet cancel --project PROJECT`")
     settings, _ = find_fleet()
+    if workflow_id is None:
+        ended = asyncio.run(look_back.all_cancelled(settings, project or ""))
+        if as_json:
+            print_json({"cancelled": [asdict(each) for each in ended]})
+        else:
+            look_back.show_all_cancelled(console_for(), ended, project or "")
+        return
     done = asyncio.run(look_back.cancelled(settings, workflow_id))
     if as_json:
         print_json(asdict(done))

@@ -20,7 +20,7 @@ from temporalio.client import (
     WorkflowHandle,
     WorkflowQueryFailedError,
 )
-from temporalio.common import Priority
+from temporalio.common import Priority, WorkflowIDReusePolicy
 from temporalio.converter import value_to_type
 from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
@@ -197,32 +197,48 @@ async def start_pipeline(settings: Settings, inputs: PipelineInputs, priority: i
         TemporalUnavailable: the server cannot be reached.
         OperationError: the server refused to start the pipeline.
     """
-    await _refuse_unusable_project(settings, inputs.project_id)
+    await refuse_unusable_project(settings, inputs.project_id)
     client = await connect_once(settings)
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", inputs.project_id)[:60]
     workflow_id = f"{name}-{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
-    arguments = [inputs.topic, inputs.project_id, inputs.csv_text, inputs.current_date]
     try:
-        handle = await client.start_workflow(
-            WORKFLOW_TYPE,
-            args=arguments,
-            id=workflow_id,
-            task_queue=PIPELINE_QUEUE,
-            memo=_memo(inputs.topic, inputs.project_id),
-            priority=Priority(priority_key=priority),
-        )
+        handle = await begin_workflow(client, inputs, workflow_id, priority)
     except RPCError as error:
         raise OperationError(f"Temporal did not start the pipeline: {error.message}") from None
     return Started(client, handle, settings)
 
 
-async def _refuse_unusable_project(settings: Settings, project_id: str) -> None:
+async def refuse_unusable_project(settings: Settings, project_id: str) -> None:
     """Refuse a project that does not exist or has no assistants before a pipeline is started. A backend that is
     away is no reason, since pipelines wait for it; and only workers know all providers."""
     async with health_client(settings) as backend:
         with suppress(BackendUnavailable, BackendAnswerError, AssistantDamaged):
             load = await backend.assistants(project_id)
             parse_assistants(load, project_id, default_temperature=0, default_max_tokens=None, provider_name=str)
+
+
+async def begin_workflow(
+    client: Client,
+    inputs: PipelineInputs,
+    workflow_id: str,
+    priority: int | None,
+    reuse: WorkflowIDReusePolicy = WorkflowIDReusePolicy.ALLOW_DUPLICATE,
+) -> WorkflowHandle[Any, Any]:
+    """Start a pipeline under that id.
+
+    Raises:
+        WorkflowAlreadyStartedError: there is one that ``reuse`` does not let be followed.
+        RPCError: the server refused, or does not answer.
+    """
+    return await client.start_workflow(
+        WORKFLOW_TYPE,
+        args=[inputs.topic, inputs.project_id, inputs.csv_text, inputs.current_date],
+        id=workflow_id,
+        task_queue=PIPELINE_QUEUE,
+        id_reuse_policy=reuse,
+        memo=_memo(inputs.topic, inputs.project_id),
+        priority=Priority(priority_key=priority),
+    )
 
 
 async def retry_pipeline(settings: Settings, workflow_id: str) -> Started:
@@ -279,7 +295,7 @@ async def follow(started: Started, show: Show, note: Callable[[str], None]) -> O
     Raises:
         TemporalUnavailable: the server stopped answering; the pipeline continues without the command.
     """
-    result = asyncio.create_task(_result(started), name="result")
+    result = asyncio.create_task(result_of(started), name="result")
     noted, latest = "", list[Progress]()
     telling = asyncio.create_task(
         tell_waits(started.client, started.settings, started.workflow_id, note, lambda: _waits(latest)),
@@ -327,7 +343,12 @@ def _hindrance(error: Exception) -> str:
     return f"no progress to show: does a pipeline worker run (`fleet status`)? Temporal says: {error}"
 
 
-async def _result(started: Started) -> Outcome:
+async def result_of(started: Started) -> Outcome:
+    """The result of a pipeline, once it has ended.
+
+    Raises:
+        RPCError: the server does not answer.
+    """
     handle = started.handle
     error: ErrorRecord | None = None
     try:

@@ -74,7 +74,7 @@ def test_every_command_that_a_message_names_can_be_typed(file: str, command: str
     parse(command.split())
 
 
-@pytest.mark.parametrize("command", ["resume", "retry", "run", "logs --providr x", "nothing", "scale openai"])
+@pytest.mark.parametrize("command", ["resume", "show", "run", "logs --providr x", "nothing", "scale openai"])
 def test_a_command_without_its_argument_or_with_a_wrong_one_is_found(command: str) -> None:
     with pytest.raises(TyperException):
         parse(command.split())

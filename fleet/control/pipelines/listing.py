@@ -27,13 +27,14 @@ _PAGE = 200
 
 @dataclass(frozen=True)
 class Wanted:
-    """Which pipelines: in that state, of that project, started since then, with that text in id or topic. None or
-    empty: any."""
+    """Which pipelines: in that state, of that project, started or ended since then, with that text in id or topic.
+    None or empty: any."""
 
     state: str | None = None
     project: str | None = None
     since: datetime | None = None
     text: str = ""
+    ended_since: datetime | None = None
 
     def query(self) -> str:
         """The part that the server can filter.
@@ -49,6 +50,8 @@ class Wanted:
             parts.append(f"ExecutionStatus = '{STATES[state]}'")
         if self.since is not None:
             parts.append(f"StartTime > '{self.since.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}'")
+        if self.ended_since is not None:
+            parts.append(f"CloseTime > '{self.ended_since.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}'")
         return " AND ".join(parts)
 
 

@@ -29,10 +29,22 @@ def write_result(detail: Json, form: Format, folder: Path) -> Path:
     Raises:
         OperationError: the folder cannot be written to.
     """
-    path = folder / f"{file_name(detail['workflow_id'])}.{form.value}"
+    return _write(folder / f"{file_name(detail['workflow_id'])}.{form.value}", rendered(detail, form))
+
+
+def write_index(folder: Path, text: str) -> Path:
+    """Write the index of many results, ``<folder>/index.csv``.
+
+    Raises:
+        OperationError: the folder cannot be written to.
+    """
+    return _write(folder / "index.csv", text)
+
+
+def _write(path: Path, text: str) -> Path:
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, rendered(detail, form))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, text)
     except OSError as error:
         raise OperationError(
             f"{path} cannot be written ({error.strerror or error}). Remedy: name another folder with --out"

@@ -51,7 +51,7 @@ def find_assistant(story: Story, wanted: str) -> Assistant:
             return assistant
     keys = ", ".join(assistant.function_key for assistant in assistants)
     remedy = (
-        f"name one of {keys}" if keys else f"see why they are not loaded with `fleet explain {story.workflow_id}"
+        f"name one of {keys}" if keys else f"see why they are not loaded with `fleet explain {story.workflow_id}`"
     )
     asked = f"no assistant {wanted!r}" if wanted else "several assistants"
     raise InputError(f"{story.workflow_id} has {asked}. Remedy: {remedy}")
