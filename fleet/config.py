@@ -129,6 +129,7 @@ def _kind(value: str) -> str:
     return value
 
 
+OptionalFile = Annotated[Path | None, BeforeValidator(_none_if_empty)]
 Kind = Annotated[str, AfterValidator(_kind)]
 Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
 HttpUrl = Annotated[str, AfterValidator(_http_url)]
@@ -206,7 +207,7 @@ class ProviderSettings(BaseModel):
     api: Literal["responses", "chat"] | None = None
     sdk: Literal["google-genai", "google-generativeai"] = "google-genai"
     needs_key: bool = True
-    api_key_file: Annotated[Path | None, BeforeValidator(_none_if_empty)] = None
+    api_key_file: OptionalFile = None
     background: bool = False
     enabled: bool = True
     simulate: bool | None = None
@@ -306,21 +307,21 @@ class Settings(BaseSettings):
     temporal_config: bool = True
     """Whether the `temporal` command's own configuration is used: TEMPORAL_ADDRESS, TEMPORAL_TLS*,
     TEMPORAL_API_KEY, TEMPORAL_PROFILE, `temporal.toml`. An embedded Temporal is used without it."""
-    temporal_api_key_file: Path | None = None
+    temporal_api_key_file: OptionalFile = None
     """File that contains the API key for Temporal; wins over TEMPORAL_API_KEY."""
     backend_allow_http: bool = False
     """Whether the Backend API may be on another machine without TLS; API keys can then be read on the way."""
     api_base_url: HttpUrl = Field(validation_alias="API_BASE_URL")
     """Base address of the Backend API. Required."""
-    backend_token: SecretStr | None = Field(None, min_length=8)
+    backend_token: Annotated[SecretStr | None, BeforeValidator(_none_if_empty)] = Field(None, min_length=8)
     """Token for the Backend API, sent as `Authorization: Bearer`."""
-    backend_token_file: Path | None = None
+    backend_token_file: OptionalFile = None
     """File that contains the token; wins over FLEET_BACKEND_TOKEN."""
-    backend_ca_file: Path | None = None
+    backend_ca_file: OptionalFile = None
     """PEM file of the authority that signed the backend's certificate; unset: the system's authorities."""
-    backend_client_cert_file: Path | None = None
+    backend_client_cert_file: OptionalFile = None
     """PEM file of the client certificate for the Backend API."""
-    backend_client_key_file: Path | None = None
+    backend_client_key_file: OptionalFile = None
     """PEM file of its private key; unset: it is in the certificate's file."""
     log_level: Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR"], BeforeValidator(_upper)] = Field(
         "INFO", validation_alias="LOG_LEVEL"

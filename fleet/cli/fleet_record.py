@@ -19,6 +19,7 @@ class FleetRecord:
 
     ``simulator`` is the simulator's address, None if no provider is simulated; ``simulated`` are the names of the
     providers whose calls it answers. ``ui`` is the address of Temporal's pages, None if Temporal is not embedded.
+    ``backend_token_file`` is the path of the embedded backend's token; empty if it has none.
     """
 
     temporal: str
@@ -29,6 +30,7 @@ class FleetRecord:
     ui: str | None
     processes: list[ProcessRecord]
     simulated: list[str] = field(default_factory=list)
+    backend_token_file: str = ""
 
     @classmethod
     def load(cls, state: Path) -> Self | None:
@@ -77,9 +79,24 @@ class FleetRecord:
     def overrides(self) -> dict[str, Any]:
         """The settings that reach this fleet."""
         port = int(self.control.rpartition(":")[2])
-        return {
+        reached = {
             "TEMPORAL_HOST": self.temporal,
             "TEMPORAL_NAMESPACE": self.namespace,
             "API_BASE_URL": self.backend,
             "control_port": port,
-        } | ({"temporal_config": False} if self.embedded else {})
+        }
+        return reached | ({"temporal_config": False} | self._of_backend() if self.embedded else {})
+
+    def variables(self) -> dict[str, str]:
+        """The variables of an embedded stack that replace what the user has set for servers of his own."""
+        if not self.embedded:
+            return {}
+        backend = {f"FLEET_{name.upper()}": value or "" for name, value in self._of_backend().items()}
+        return backend | {"FLEET_TEMPORAL_UI": self.ui or "", "FLEET_TEMPORAL_CONFIG": "false"}
+
+    def _of_backend(self) -> dict[str, str | None]:
+        """What the embedded backend asks for: a token at most."""
+        nothing = dict.fromkeys(
+            ("backend_token", "backend_ca_file", "backend_client_cert_file", "backend_client_key_file")
+        )
+        return {**nothing, "backend_token_file": self.backend_token_file or None}

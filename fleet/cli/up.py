@@ -167,6 +167,7 @@ def _start(stack: Stack, options: UpOptions, settings: Settings, home: Home, say
         ui=None if options.external else f"http://127.0.0.1:{ports.ui}",
         processes=processes,
         simulated=sorted(_simulated(options, settings)),
+        backend_token_file=str(stack.token_file or ""),
     )
     try:
         write_programs(home, settings)
@@ -184,15 +185,17 @@ def _environment(settings: Settings, home: Home, record: FleetRecord) -> dict[st
     """The environment of supervisord and its processes: the user's, overridden by this fleet's addresses; with an
     embedded Temporal without what is meant for another one."""
     own = without_temporal(os.environ) if record.embedded else dict(os.environ)
-    environment = own | {
-        "TEMPORAL_HOST": record.temporal,
-        "TEMPORAL_NAMESPACE": record.namespace,
-        "API_BASE_URL": record.backend,
-        "FLEET_STATE_DIR": str(home.state),
-        "FLEET_CONTROL_PORT": record.control.rpartition(":")[2],
-    }
-    if record.ui is not None:
-        environment |= {"FLEET_TEMPORAL_UI": record.ui, "FLEET_TEMPORAL_CONFIG": "false"}
+    environment = (
+        own
+        | record.variables()
+        | {
+            "TEMPORAL_HOST": record.temporal,
+            "TEMPORAL_NAMESPACE": record.namespace,
+            "API_BASE_URL": record.backend,
+            "FLEET_STATE_DIR": str(home.state),
+            "FLEET_CONTROL_PORT": record.control.rpartition(":")[2],
+        }
+    )
     if record.simulator is not None:
         simulated = (settings.provider(name) for name in record.simulated)
         environment |= simulated_providers(record.simulator, simulated)

@@ -4,6 +4,7 @@ A restart of supervisord must not end the Temporal server, so nothing here is su
 """
 
 import os
+import secrets
 import shutil
 import socket
 import sys
@@ -22,6 +23,7 @@ from fleet.errors import OperationError
 ALL_PARTS = frozenset({"temporal", "backend", "simulator"})
 
 _READY_SECONDS = 60.0
+_TOKEN_BYTES = 24
 _POLL_SECONDS = 0.1
 
 
@@ -75,7 +77,7 @@ class Stack:
     """Which parts of the stack to run, where they listen, and where they store their files.
 
     The backend holds a simulator's key for each of ``key_providers``; with ``real_keys`` it returns those of its
-    environment for all others.
+    environment for all others, to whoever knows the token in ``token_file``.
     """
 
     folder: Path
@@ -84,6 +86,11 @@ class Stack:
     parts: frozenset[str] = ALL_PARTS
     key_providers: tuple[str, ...] = field(default_factory=lambda: tuple(KINDS))
     real_keys: bool = False
+
+    @property
+    def token_file(self) -> Path | None:
+        """The file of the backend's token; None if it has no real keys."""
+        return self.folder / "backend-token" if self.real_keys and "backend" in self.parts else None
 
     @property
     def listening(self) -> dict[str, int]:
@@ -101,6 +108,10 @@ class Stack:
         commands = {name: command for name, command in self._commands().items() if name in self.parts}
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.logs.mkdir(parents=True, exist_ok=True)
+        if self.token_file is not None:
+            self.token_file.touch()
+            self.token_file.chmod(0o600)
+            self.token_file.write_text(secrets.token_urlsafe(_TOKEN_BYTES), "ascii")
         records: list[ProcessRecord] = []
         try:
             for name, command in commands.items():
@@ -118,7 +129,7 @@ class Stack:
     def _commands(self) -> dict[str, list[str]]:
         backend = [sys.executable, "-P", "-m", "fleet.devstack.backend", "--port", str(self.ports.backend)]
         backend += ["--database", str(self.folder / "backend.db"), "--seed-sample"]
-        backend += ["--real-keys"] if self.real_keys else []
+        backend += ["--real-keys-for", str(self.token_file)] if self.token_file else []
         backend += ["--key-for", *self.key_providers]
         simulator = [sys.executable, "-P", "-m", "fleet.devstack.simulator", "--port", str(self.ports.simulator)]
         temporal = self._temporal() if "temporal" in self.parts else []

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from starlette.applications import Starlette
 from starlette.requests import Request
@@ -15,6 +16,7 @@ from starlette.routing import Route
 from fleet.devstack.threaded_server import served
 from tests.fleet import Fleet, json_of, running_fleet
 
+REAL_KEY = "a-real-key-of-the-user-0123"
 ANSWER = "Napsal vlastní model."
 
 
@@ -54,11 +56,15 @@ def mixed(tmp_path_factory: pytest.TempPathFactory, server: tuple[OwnServer, str
         "FLEET_PROVIDERS__MINE__BASE_URL": f"{server[1]}/v1",
         "FLEET_PROVIDERS__MINE__NEEDS_KEY": "false",
         "FLEET_PROVIDERS__MINE__PRICES": "0",
+        "FLEET_PROVIDERS__KEYED__BASE_URL": f"{server[1]}/v1",
+        "KEYED_API_KEY": REAL_KEY,
+        "FLEET_BACKEND_TOKEN_FILE": "/nowhere/token",  # of another backend
         "FLEET_PROVIDERS__GROQ__BASE_URL": "https://api.groq.invalid/openai/v1",
         "FLEET_PROVIDERS__GEMINI__ENABLED": "false",
     }
     with running_fleet(tmp_path_factory.mktemp("mixed") / "state", environment) as fleet:
         fleet.add_project("mine", {"model_provider": "mine", "model": "qwen3:0.6b"})
+        fleet.add_project("keyed", {"model_provider": "keyed", "model": "qwen3:0.6b"})
         fleet.add_project("groq", {"model_provider": "groq", "model": "llama-3.3-70b"})
         yield fleet
 
@@ -80,6 +86,26 @@ def test_a_server_on_loopback_is_called_itself_without_a_key_and_costs_nothing(
     assert (result["assistant"]["simulated"], result["assistant"]["cost_usd"]) == (False, 0.0)
     (headers,) = own.headers
     assert not {"authorization", "x-api-key"} & headers.keys()
+
+
+def test_a_real_key_is_given_to_the_fleets_own_processes_alone(
+    mixed: Fleet, server: tuple[OwnServer, str]
+) -> None:
+    own, _ = server
+    own.headers.clear()
+    assert run(mixed, "keyed")["final_output"] == ANSWER
+    assert own.headers[0]["authorization"] == f"Bearer {REAL_KEY}"
+    address = f"http://127.0.0.1:{mixed.port_base + 2}/api-keys/keyed"
+    stranger = httpx.get(address, trust_env=False)
+    assert stranger.status_code == 401 and REAL_KEY not in stranger.text
+    token_file = mixed.state / "devstack" / "backend-token"
+    assert token_file.stat().st_mode & 0o077 == 0
+    token = {"Authorization": f"Bearer {token_file.read_text('ascii')}"}
+    assert httpx.get(address, headers=token, trust_env=False).json() == {"api_key": REAL_KEY}
+    rebound = httpx.get(address, headers=token | {"Host": "evil.example"}, trust_env=False)
+    assert rebound.status_code == 400 and REAL_KEY not in rebound.text
+    tried = mixed.fleet("provider", "test", "keyed", "--json")
+    assert tried.returncode == 0, tried.stderr
 
 
 def test_an_added_provider_elsewhere_stays_simulated(mixed: Fleet) -> None:

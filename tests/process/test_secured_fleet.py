@@ -46,7 +46,7 @@ def behind_tls(
         assert down.returncode == 0, down.stderr
 
 
-def test_a_fleet_works_over_tls(behind_tls: Fleet) -> None:
+def test_a_fleet_works_over_tls(behind_tls: Fleet, secured: SecuredTemporal) -> None:
     done = behind_tls.fleet(*RUN)
     assert done.returncode == 0, done.stderr
     result = json_of(done.stdout)
@@ -54,6 +54,7 @@ def test_a_fleet_works_over_tls(behind_tls: Fleet) -> None:
     assert behind_tls.status()["problems"] == []
     scaled = behind_tls.fleet("scale", "openai", "2")
     assert scaled.returncode == 0, scaled.stderr
+    secured.authority.sign("client")  # renewed, under the same names
     rolled = behind_tls.fleet("roll", "anthropic")
     assert rolled.returncode == 0, rolled.stderr
     limits = behind_tls.fleet("limits")

@@ -1,13 +1,14 @@
 """Settings from the configuration of Temporal's own tools."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from fleet.config import Settings, load_settings
+from fleet.config import PROJECT_ROOT, Settings, load_settings
 from fleet.errors import SettingsError
 from fleet.process.temporal_credentials import TemporalCredentials
 from fleet.redaction import redact
@@ -114,3 +115,14 @@ def test_the_sdk_is_not_loaded_where_nothing_is_configured() -> None:
         [sys.executable, "-c", probe], env=environment, capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == "False"
+
+
+def test_every_process_and_command_connects_in_one_place() -> None:
+    rooms = (PROJECT_ROOT / room for room in ("fleet", "workers"))
+    connecting = [
+        str(path.relative_to(PROJECT_ROOT))
+        for room in rooms
+        for path in room.rglob("*.py")
+        if re.search(r"(Client|ServiceClient)\.connect\(", path.read_text("utf-8"))
+    ]
+    assert connecting == ["fleet/process/temporal_connection.py"]

@@ -22,16 +22,21 @@ def main() -> None:
         "--key-for", nargs="*", default=[], metavar="PROVIDER", help="add a simulator's key for it"
     )
     parser.add_argument(
-        "--real-keys",
-        action="store_true",
-        help="for all other providers, give out PROVIDER_API_KEY of the environment and no stored key",
+        "--real-keys-for",
+        type=Path,
+        metavar="FILE",
+        help="for all other providers, give out PROVIDER_API_KEY of the environment and no stored key, to whoever "
+        "sends the token in FILE",
     )
     options = parser.parse_args()
     with closing(connect(options.database)) as connection:
         if options.seed_sample:
             seed_sample(connection)
         seed_keys(connection, options.key_for)
-    app = create_app(options.database, real_key if options.real_keys else None, stored_for=options.key_for)
+    app = create_app(options.database, stored_for=options.key_for)
+    if options.real_keys_for is not None:
+        token = options.real_keys_for.read_text("ascii")
+        app = create_app(options.database, real_key, stored_for=options.key_for, token=token)
     uvicorn.run(app, host=options.host, port=options.port, access_log=False)
 
 
