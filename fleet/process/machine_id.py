@@ -22,33 +22,41 @@ _FILE, _LOCK = "machine.json", "machine.lock"
 class Marks:
     """What distinguishes one machine from another. ``system`` is the installation's id, which a clone may share;
     ``networks`` are the addresses of its network cards, which a clone does not share; ``boot`` is the id of its
-    current boot."""
+    current boot, which all containers of a host share; ``folder`` is the inode of the state folder, which a copy
+    does not share, 0 if that is not known."""
 
     system: str
     networks: tuple[str, ...]
     boot: str = ""
+    folder: int = 0
 
     @classmethod
-    def here(cls) -> "Marks":
-        """The marks of this machine. Sources: machine-id(5), sysfs, random(4)."""
+    def here(cls, state_dir: Path) -> "Marks":
+        """The marks of this machine. Sources: machine-id(5), sysfs, random(4), inode(7)."""
         cards = [path.parent for path in Path("/sys/class/net").glob("*/address") if path.parent.name != "lo"]
         real = [card for card in cards if (card / "device").exists()] or cards
         networks = {_text(card / "address") for card in real} - {"", "00:00:00:00:00:00"}
-        return cls(_text(Path("/etc/machine-id")), tuple(sorted(networks)), boot_id())
+        try:
+            folder = state_dir.stat().st_ino
+        except OSError:
+            folder = 0
+        return cls(_text(Path("/etc/machine-id")), tuple(sorted(networks)), boot_id(), folder)
 
     def may_be(self, other: "Marks") -> bool:
         """Whether both may be marks of one machine, whose network cards may have changed in the meantime."""
-        if self.boot and self.boot == other.boot:
-            return True
         known = self.networks and other.networks
-        return self.system == other.system and (not known or bool({*self.networks} & {*other.networks}))
+        same_networks = not known or bool({*self.networks} & {*other.networks})
+        if self.boot and self.boot == other.boot:
+            copied = self.folder and other.folder and self.folder != other.folder
+            return same_networks or not copied
+        return self.system == other.system and same_networks
 
 
 @cache
 def machine_id(state_dir: Path) -> str:
     """Twelve hexadecimal digits, created at this machine's first start and kept in its state folder; created again
     if the folder was copied from another machine. Empty if the id can be neither read nor created."""
-    return kept_id(state_dir, Marks.here())
+    return kept_id(state_dir, Marks.here(state_dir))
 
 
 def known_id(state_dir: Path) -> str:
@@ -82,7 +90,10 @@ def _kept(path: Path) -> tuple[str, Marks] | None:
     try:
         found = json.loads(path.read_text("utf-8"))
         return str(found["id"]), Marks(
-            str(found["system"]), tuple(map(str, found["networks"])), str(found["boot"])
+            str(found["system"]),
+            tuple(map(str, found["networks"])),
+            str(found["boot"]),
+            int(found.get("folder", 0)),
         )
     except (FileNotFoundError, ValueError, KeyError, TypeError):
         return None

@@ -15,9 +15,9 @@ HERE = Marks("4f1c", ("52:54:00:00:00:01",), "boot 1")
 
 
 def test_a_machine_keeps_its_id(tmp_path: Path) -> None:
-    made = kept_id(tmp_path / "state", Marks.here())
+    made = kept_id(tmp_path / "state", Marks.here(tmp_path / "state"))
     assert len(made) == 12 and int(made, 16) >= 0
-    assert kept_id(tmp_path / "state", Marks.here()) == made
+    assert kept_id(tmp_path / "state", Marks.here(tmp_path / "state")) == made
 
 
 def test_a_command_makes_no_id(tmp_path: Path) -> None:
@@ -55,6 +55,32 @@ def test_a_state_folder_that_was_copied_to_another_machine_gets_an_id_of_its_own
     shutil.copytree(tmp_path / "here", tmp_path / "there")
     assert (kept_id(tmp_path / "there", there) == made) is same
     assert kept_id(tmp_path / "here", HERE) == made
+
+
+@pytest.mark.parametrize(
+    ("folder", "networks", "same"),
+    [
+        (2, ("02:42:ac:11:00:03",), False),
+        (1, ("02:42:ac:11:00:03",), True),
+        (2, ("02:42:ac:11:00:02",), True),
+        (2, (), True),
+        (0, ("02:42:ac:11:00:03",), True),
+    ],
+    ids=["with a copied volume", "made anew with its volume", "moved to another volume", "no card", "not known"],
+)
+def test_a_container_of_the_same_host_is_another_machine_if_card_and_folder_are_others(
+    tmp_path: Path, folder: int, networks: tuple[str, ...], same: bool
+) -> None:
+    made = kept_id(tmp_path, Marks("", ("02:42:ac:11:00:02",), "boot 1", folder=1))
+    assert (kept_id(tmp_path, Marks("", networks, "boot 1", folder)) == made) is same
+
+
+def test_a_file_of_a_release_that_knew_no_folder_keeps_its_id(tmp_path: Path) -> None:
+    known = {"id": "0123456789ab", "system": "4f1c", "networks": ["52:54:00:00:00:01"], "boot": "boot 1"}
+    (tmp_path / "machine.json").write_text(json.dumps(known), "utf-8")
+    here = Marks("4f1c", ("52:54:00:00:00:77",), "boot 1", Marks.here(tmp_path).folder)
+    assert kept_id(tmp_path, here) == known["id"]
+    assert json.loads((tmp_path / "machine.json").read_text("utf-8"))["folder"] == tmp_path.stat().st_ino
 
 
 @pytest.mark.parametrize("damaged", ["", "null", "[]", "{}", '{"id": "x", "system": "4f1c", "networks": 1}'])
