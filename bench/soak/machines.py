@@ -12,6 +12,7 @@ from random import Random
 from bench.soak.kills import RESTART_SECONDS
 from fleet.control.supervision.supervisord_client import Supervisor, SupervisorAway
 from fleet.control.supervision.supervisord_home import Home
+from fleet.process.wall_clock import CLOCK_AHEAD
 from tests.fleet import Fleet, second_machine
 from tests.relay import Relay
 from tests.waiting import wait_for
@@ -22,7 +23,6 @@ CLOCKS_AHEAD = (20.0, -20.0)
 CUTS_SECONDS = (8.0, 45.0, 20.0)
 #: When each cut begins, and the roll, as shares of the time.
 CUTS_AT, ROLL_AT = (0.1, 0.3, 0.75), 0.6
-_SKEW = Path(__file__).with_name("skew")
 
 
 @dataclass
@@ -93,8 +93,7 @@ def _further_machine(
     environment = {
         **first.environment,
         "TEMPORAL_HOST": f"127.0.0.1:{relay.port}",
-        "PYTHONPATH": str(_SKEW),
-        "SOAK_CLOCK_AHEAD": str(ahead),
+        CLOCK_AHEAD: str(ahead),
     }
     with closing(relay), second_machine(first, state, environment) as fleet:
         say(f"machine {number} is up, its clock {ahead:+.0f} s")

@@ -25,6 +25,7 @@ from fleet.execution.journal import Ambiguous, Answered, Asked, CallName, Send, 
 from fleet.execution.recorded_answer import Recorded
 from fleet.failures import FailureKind
 from fleet.process.metrics import CUT_OFF, Metrics
+from fleet.process.wall_clock import unix_time
 from fleet.providers.base import LlmAnswer, LlmRequest, ResumeHandle, answer_kept
 from fleet.providers.prices import cost_of
 from fleet.providers.session import ProviderSession
@@ -345,9 +346,9 @@ async def _excused(error: ProviderError, attempts: Attempts, admission: Admissio
     if not (error.retryable and error.traits.counts):
         return False
     if error.before_sending:
-        return attempts.excuse(time.time())
+        return attempts.excuse(unix_time())
     budget_status = await admission.budget_status()
-    return budget_status is not None and budget_status.breaker != "closed" and attempts.excuse(time.time())
+    return budget_status is not None and budget_status.breaker != "closed" and attempts.excuse(unix_time())
 
 
 def _is_to_end() -> bool:

@@ -1,9 +1,10 @@
 """Whether a task reached its process long after Temporal had dispatched it, so that another worker may have it by
 now."""
 
-import time
 from collections import deque
 from collections.abc import Callable
+
+from fleet.process.wall_clock import unix_time
 
 _LATE_SECONDS = 5.0
 _REMEMBERED = 50
@@ -16,7 +17,7 @@ class Arrivals:
     also adapts to a clock that is set meanwhile.
     """
 
-    def __init__(self, clock: Callable[[], float] = time.time) -> None:
+    def __init__(self, clock: Callable[[], float] = unix_time) -> None:
         self._clock = clock
         self._seconds: deque[float] = deque(maxlen=_REMEMBERED)
 

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
 
+from fleet.process.wall_clock import unix_time
 from fleet.providers.response_bodies import details_of, error_of
 
 _LONGEST_WAIT = 7 * 86_400.0
@@ -33,7 +34,7 @@ def _number(text: str | None) -> float | None:
 def time_there(headers: Mapping[str, str]) -> datetime:
     """The time by the clock of the server that answered, which its timestamps refer to; this machine's time if the
     answer has no date."""
-    return _moment(headers.get("date")) or datetime.now(UTC)
+    return _moment(headers.get("date")) or datetime.fromtimestamp(unix_time(), UTC)
 
 
 def _moment(text: str | None) -> datetime | None:

@@ -10,6 +10,7 @@ from fleet.budgets.worker.report_rate import Haste
 from fleet.contracts import Limited
 from fleet.errors import ProviderError
 from fleet.failures import FailureKind
+from fleet.process.wall_clock import unix_time
 
 _LITTLE_LEFT_SECONDS = 1.0
 # A change of a limit by more than this share is reported urgently.
@@ -171,7 +172,7 @@ class News:
             largest={what: round(amount, 2) for what, amount in self.largest.items()},
             readings=[heard.told(now) for heard in self.heard.values()],
             troubles=list(self.troubles.values()),
-            sent_at=round(time.time(), 3),
+            sent_at=round(unix_time(), 3),
             in_flight=in_flight,
             held=self.held,
             sent=[[round(now - moment, 2), calls] for moment, calls in self.moments],

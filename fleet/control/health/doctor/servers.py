@@ -25,6 +25,7 @@ from fleet.errors import FleetError
 from fleet.execution.backend_client import Backend
 from fleet.execution.provider_keys import provider_key
 from fleet.process.temporal_connection import connect_once
+from fleet.process.wall_clock import unix_time
 
 #: The name of the check of the Backend API.
 BACKEND = "Backend API and its database"
@@ -160,10 +161,10 @@ async def _key(backend: Backend, provider: ProviderSettings) -> Check:
 
 async def _clock(backend: Backend) -> Check:
     """Compare this machine's clock with the backend's."""
-    sent_at = time.time()
+    sent_at = unix_time()
     try:
         told = await backend.date()
-        return compared_clock(sent_at, time.time(), parsedate_to_datetime(told).timestamp())
+        return compared_clock(sent_at, unix_time(), parsedate_to_datetime(told).timestamp())
     except (FleetError, ValueError, TypeError):
         return _own_clock()
 
