@@ -4,8 +4,10 @@
 #   scripts/machines.sh up N [--same-name] [--bare]   boots N of them; --same-name: clones, one host name and machine id
 #                                                     --bare: with a checkout in /root/checkout, but nothing installed
 #   scripts/machines.sh exec K COMMAND...             runs a command on machine K (1 to N), as root
-#   scripts/machines.sh cut K [PORT] | join K         loses all that K and this host, or a port of it, send each other,
-#                                                     or no longer
+#   scripts/machines.sh cut K [PORT]                  loses all that K and this host, or a port of it, send each other
+#   scripts/machines.sh delay K MS [PORT]             delays all that K sends to a server of this host, or of that port,
+#                                                     and each answer, by MS milliseconds; its connections are reset
+#   scripts/machines.sh join K                        no longer cuts or delays
 #   scripts/machines.sh kill K | start K | reboot K   takes its power away; boots it; has it shut down and boot anew
 #   scripts/machines.sh list                          number, host name, address, state
 #   scripts/machines.sh down                          ends them all and leaves nothing of them
@@ -20,7 +22,9 @@ folder=$(realpath -m "${FLEET_MACHINES_DIR:-build/machines}")
 base=$PWD/build/base
 packages=bash,ca-certificates,curl,dbus,git,iproute2,procps,python3,python3-venv,sudo,systemd,systemd-sysv
 suite=bookworm
-BOOT_SECONDS=60 SHUTDOWN_SECONDS=180
+# The last commit of 0.1, in each machine's checkout as the tag `release-before`: updates from it are tested.
+release_before=b90cf7d14d7f403bb05ce3e81b732de5c3bba591
+BOOT_SECONDS=180 SHUTDOWN_SECONDS=180 RELAY_SECONDS=20
 
 fail() { # fail WHAT REMEDY
     echo "machines.sh: $1. Remedy: $2" >&2
@@ -65,16 +69,26 @@ make_system() { # Debian, from where this host has it from
     : >"$1/etc/machine-id"
 }
 
+locks() { # what the present release installs, and the one before
+    cat requirements/build.txt requirements/base.txt
+    git show "$release_before:requirements/build.txt" "$release_before:requirements/base.txt" ||
+        fail "this checkout has no history" "git fetch --unshallow"
+}
+
 # This host's pip fetches them, with whatever settings it has here; a machine has them only.
 make_wheels() {
-    local python
+    local python lock locks
     python=$(chroot "$system" python3 -c 'import sys; print("%d.%d" % sys.version_info[:2])')
     source scripts/environment.sh
     make_environment .venv dev
     mkdir -p "$1/srv/wheels" "$1/etc"
-    .venv/bin/python -m pip download -qq --disable-pip-version-check --no-deps --require-hashes \
-        --no-build-isolation --python-version "$python" -d "$1/srv/wheels" \
-        -r requirements/build.txt -r requirements/base.txt
+    locks=$(mktemp -d)
+    for lock in build base; do git show "$release_before:requirements/$lock.txt" >"$locks/$lock.txt"; done
+    for lock in requirements "$locks"; do
+        .venv/bin/python -m pip download -qq --disable-pip-version-check --no-deps --require-hashes \
+            --no-build-isolation --python-version "$python" -d "$1/srv/wheels" -r "$lock/build.txt" -r "$lock/base.txt"
+    done
+    rm -r "$locks"
     printf '[global]\nno-index = true\nfind-links = /srv/wheels\n' >"$1/etc/pip.conf"
 }
 
@@ -84,6 +98,7 @@ make_checkout() {
     git clone -q --bare --no-hardlinks . "$1/root/origin"
     git -C "$1/root/origin" update-ref refs/heads/main "$(git rev-parse HEAD)"
     git -C "$1/root/origin" symbolic-ref HEAD refs/heads/main
+    git -C "$1/root/origin" tag release-before "$release_before"
     git clone -q --no-hardlinks "$1/root/origin" "$1/root/checkout"
     git -C "$1/root/checkout" remote set-url origin /root/origin
 }
@@ -103,7 +118,7 @@ make_base() { # sets system, wheels, checkout, installed
     need mmdebstrap:mmdebstrap systemd-container:systemd-nspawn iproute2:ip iptables:iptables git:git
     head=$(git rev-parse --short=12 HEAD)
     system=$base/system-$(echo "$suite $packages" | key)
-    wheels=$base/wheels-$(cat requirements/build.txt requirements/base.txt | key)
+    wheels=$base/wheels-$(locks | key)
     checkout=$base/checkout-$head installed=$base/installed-$head
     make_once "$system" make_system
     make_once "$wheels" make_wheels
@@ -161,6 +176,38 @@ forget_rules() { # forget_rules [WORD]: those of this set, or of one of its mach
                 iptables -w -t "$table" $line
             done || true
     done
+}
+
+end_relay() { # end_relay K
+    local pid
+    pid=$(cat "$folder/$1/relay.pid" 2>/dev/null) || return 0
+    ! grep -qsF delaying_relay.py "/proc/$pid/cmdline" || kill -KILL "$pid" 2>/dev/null || true
+    rm -f "$folder/$1/relay.pid" "$folder/$1/relay.port"
+}
+
+delay() { # delay K MS [PORT]
+    local address=$net.$((10 + $1)) place=$folder/$1 python relay given_up=$((SECONDS + RELAY_SECONDS))
+    [[ ${2:-} =~ ^[1-9][0-9]*$ ]] || fail "delay needs milliseconds" "scripts/machines.sh delay $1 200"
+    # shellcheck source=scripts/environment.sh
+    source scripts/environment.sh
+    python=$(find_python)
+    forget_rules "$address/32"
+    end_relay "$1"
+    setsid "$python" scripts/delaying_relay.py "$2" "$place/relay.port" </dev/null >"$place/relay.log" 2>&1 &
+    echo $! >"$place/relay.pid"
+    while [ ! -s "$place/relay.port" ]; do
+        [ $SECONDS -lt $given_up ] || fail "the relay does not start" "see $place/relay.log"
+        sleep 0.05
+    done
+    relay=$(cat "$place/relay.port")
+    # shellcheck disable=SC2086
+    rule nat PREROUTING -s "$address" -d "$net.1" -p tcp ${3:+--dport $3} -j DNAT --to-destination "127.0.0.1:$relay"
+    # Connections of before are not redirected: they are reset, and made again through the relay.
+    if [ -n "${3:-}" ]; then
+        rule filter INPUT -s "$address" -d 127.0.0.1 -p tcp --dport "$3" -j REJECT --reject-with tcp-reset
+    else
+        rule filter INPUT -s "$address" -d 127.0.0.1 -p tcp ! --dport "$relay" -j REJECT --reject-with tcp-reset
+    fi
 }
 
 make_link() { # make_link K
@@ -292,6 +339,7 @@ down() {
     need iproute2:ip iptables:iptables
     for one in $(numbers); do
         take_power "$one"
+        end_relay "$one"
         ! mountpoint -q "$folder/$one/root" || umount "$folder/$one/root"
     done
     if [ -s "$folder/network" ]; then
@@ -319,9 +367,14 @@ cut)
     # shellcheck disable=SC2086
     rule filter OUTPUT -d "$net.$((10 + $2))" ${3:+-p tcp --sport $3} -j DROP
     ;;
+delay)
+    machine "${2:-}"
+    delay "${@:2}"
+    ;;
 join)
     machine "${2:-}"
     forget_rules "$net.$((10 + $2))/32"
+    end_relay "$2"
     ;;
 kill)
     machine "${2:-}"

@@ -17,6 +17,7 @@ from fleet.devstack.detached_processes import ProcessRecord, end_processes
 from fleet.devstack.simulated_settings import simulated_providers
 from fleet.devstack.stack import Ports, Stack
 from fleet.process.machine_id import Place, known_id, place_of
+from fleet.process.wall_clock import CLOCK_AHEAD
 from tests.commands import Command
 from tests.end_with_parent import done_if_killed
 from tests.evidence import last_lines, ledger_lines
@@ -26,6 +27,7 @@ from tests.waiting import wait_for
 
 STEP_SECONDS = 300
 SERVICE = "seo-worker"
+CLOCK_AHEAD_SECONDS = 20.0
 _SCRIPT = str(PROJECT_ROOT / "scripts" / "machines.sh")
 #: A killed worker is known soon; see tests/fleet.py. The added providers of there are not for here.
 QUICK_TO_NOTICE = {name: value for name, value in ENVIRONMENT.items() if "PROVIDERS" not in name} | {
@@ -98,7 +100,12 @@ class Machine:
         """From now on all is lost that it and this host, or that port of it, send each other."""
         _machines(self.folder, "cut", str(self.number), *([] if port is None else [str(port)]))
 
+    def delay(self, milliseconds: int) -> None:
+        """From now on all that it and the servers of this host send each other comes so much later."""
+        _machines(self.folder, "delay", str(self.number), str(milliseconds))
+
     def join(self) -> None:
+        """End cuts and delays."""
         _machines(self.folder, "join", str(self.number))
 
     def kill(self) -> None:
@@ -279,14 +286,16 @@ class TwoMachines:
 
 @contextmanager
 def running_two_machines(folder: Path, clones: bool = False) -> Iterator[TwoMachines]:
-    """Two machines at work until the block ends. A clone has the first one's host name, state and logs."""
+    """Two machines at work until the block ends, the second with its clock ahead. A clone has the first one's host
+    name, state and logs."""
     with (
         running_servers(folder / "servers") as servers,
         running_machines(folder / "machines", 2, *(["--same-name"] if clones else [])) as (first, second),
     ):
         two = TwoMachines(servers, first, second)
-        for machine in two.both:
-            machine.configure(addresses("host", servers.port_base) | QUICK_TO_NOTICE)
+        settings = addresses("host", servers.port_base) | QUICK_TO_NOTICE
+        first.configure(settings)
+        second.configure(settings | {CLOCK_AHEAD: str(CLOCK_AHEAD_SECONDS)})
         if clones:
             first.does(f"systemctl start {SERVICE}")
             first.wait_until_well()

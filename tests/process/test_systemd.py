@@ -3,10 +3,12 @@ removed."""
 
 import hashlib
 import os
+import tomllib
 from collections.abc import Iterator
 
 import pytest
 
+from fleet.config import PROJECT_ROOT
 from tests.commands import Command
 from tests.fleet import json_of
 from tests.machines import (
@@ -22,6 +24,8 @@ from tests.waiting import wait_for
 #: Its first test waits for machines too.
 pytestmark = [pytest.mark.debian, pytest.mark.timeout(600)]
 
+#: Three of them last as long as an update, whose roll waits for the one that is on its way.
+SECONDS_OF_A_CALL = 8.0
 FOLDERS = ("etc/seo-worker", "var/lib/seo-worker", "var/log/seo-worker")
 
 
@@ -111,19 +115,41 @@ def test_a_killed_supervisord_is_back_by_itself_and_costs_no_call(machine: Machi
 
 
 def test_an_update_in_the_middle_of_a_pipeline_renews_all_processes(machine: Machine, servers: Servers) -> None:
-    before, release, main = machine.pids(), machine.current, machine.unit("MainPID")
     who = "-c user.name=t -c user.email=t@example.org"
     machine.does(
         f"git clone -q /root/origin /root/author && cd /root/author && git {who} commit -q --allow-empty -m n"
     )
     machine.does("cd /root/author && git push -q origin HEAD:main")
-    run = begin(servers)
-    said = machine.does("sudo scripts/update.sh --ref main")
-    assert completed_with(run) == [1, 1, 1]
+    update_in_the_middle_of_a_pipeline(machine, servers, "main")
+
+
+def test_an_update_from_the_release_before_and_one_back_to_it_renew_all_processes(
+    machine: Machine, servers: Servers
+) -> None:
+    for ref, version in (("release-before", "0.1.0"), ("main", present_version())):
+        update_in_the_middle_of_a_pipeline(machine, servers, ref)
+        machine.wait_until_well()
+        assert machine.current.partition("-")[0] == version
+        done = json_of(machine.does("sudo fleet run Kávovar --project seo-demo --json"))
+        assert done["status"] == "completed"
+
+
+def update_in_the_middle_of_a_pipeline(machine: Machine, servers: Servers, ref: str) -> None:
+    before, release, main = machine.pids(), machine.current, machine.unit("MainPID")
+    with servers.latency("openai", SECONDS_OF_A_CALL):
+        run = begin(servers)
+        said = machine.does(f"sudo scripts/update.sh --ref {ref}")
+        assert completed_with(run) == [1, 1, 1]
+    assert [call["outcome"] for call in servers.simulator.ledger()] == ["answered"] * 3
     assert machine.current != release and f"updated from {release}" in said
     after = machine.pids()
     assert after.keys() == before.keys() and not {*after.values()} & {*before.values()}
     assert machine.unit("MainPID") == main, "supervisord is renewed by a restart only"
+
+
+def present_version() -> str:
+    found: str = tomllib.loads((PROJECT_ROOT / "pyproject.toml").read_text("utf-8"))["project"]["version"]
+    return found
 
 
 def test_after_a_reboot_and_after_a_power_cut_it_is_there_again(machine: Machine, servers: Servers) -> None:

@@ -1,6 +1,10 @@
-"""Two machines on one Temporal server: told apart also where one is a clone of the other; one of them cut off."""
+"""Two machines on one Temporal server: told apart also where one is a clone of the other; one of them cut off, or
+slow to reach and with its clock ahead."""
 
+import re
+from collections import Counter
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -8,7 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tests.commands import Command
 from tests.fleet import json_of
-from tests.machines import Machine, TwoMachines, running_two_machines
+from tests.machines import CLOCK_AHEAD_SECONDS, Machine, Servers, TwoMachines, running_two_machines
 from tests.waiting import wait_for
 
 #: Its first test waits for machines too.
@@ -18,6 +22,9 @@ WAITS = "may have sent this call"
 #: The server hands pipelines' tasks and queries, too, to polls that it has of a machine which is cut off: each of
 #: them takes one, which comes back after some 15 s.
 MAX_SECONDS = 240
+#: Calls of a pipeline that a limit holds back, and how many of them may be refused.
+CALLS, MAX_REFUSED = 20, 1
+DELAY_MS = 200
 DISTINCT, CLONES = "distinct host names", "clones"
 each_kind = pytest.mark.parametrize("two_machines", [DISTINCT, CLONES], indirect=True)
 distinct = pytest.mark.parametrize("two_machines", [DISTINCT], indirect=True)
@@ -31,6 +38,7 @@ def two_machines(
         for name in ("cut", "still"):
             two.servers.add_project(name, {})
         two.servers.add_project("many", *[{"input_keys": "[]"}] * 8)
+        two.servers.add_project("steady", *[{"input_keys": "[]"}] * CALLS)
         yield two
 
 
@@ -84,6 +92,52 @@ def completed(run: Command) -> list[int]:
     out, err = run.communicate(timeout=MAX_SECONDS)
     assert run.returncode == 0, err
     return [assistant["attempts"] for assistant in json_of(out)["assistants"]]
+
+
+@distinct
+def test_a_budget_holds_with_a_machine_that_is_slow_to_reach_and_whose_clock_is_ahead(
+    two_machines: TwoMachines,
+) -> None:
+    servers, (here, slow) = two_machines.servers, two_machines.both
+    assert seconds_ahead(slow) >= CLOCK_AHEAD_SECONDS > seconds_ahead(here)
+    slow.delay(DELAY_MS)
+    try:
+        both_ways = 2 * DELAY_MS / 1000
+        assert seconds_to_reach(here, servers) < both_ways <= seconds_to_reach(slow, servers)
+        slow.wait_until_well()
+        wait_for("both poll", two_machines.both_poll, 60)
+        with limited(servers, rpm=60, burst_seconds=5), servers.latency("openai", 0.8):
+            servers.simulator.clear()
+            assert completed(servers.start("run", "Kávovar", "--project", "steady", "--json")) == [1] * CALLS
+        answers = Counter(call["status"] for call in servers.simulator.ledger())
+        assert answers[200] == CALLS and answers[429] <= MAX_REFUSED
+        assert all(machine.calls("steady") for machine in two_machines.both)
+        (told,) = (told for told in status(here)["machines"] if told["machine"] == slow.id)
+        assert told["heard_seconds"] < 60, "its clock makes its reports neither old nor of the future"
+    finally:
+        slow.join()
+    slow.wait_until_well()
+
+
+def seconds_ahead(machine: Machine) -> float:
+    """What the doctor says of a machine's clock."""
+    (told,) = re.findall(r"([+-]\d+\.\d) s from the backend's", machine.run("fleet doctor").stdout)
+    return float(told)
+
+
+def seconds_to_reach(machine: Machine, servers: Servers) -> float:
+    address = f"http://host:{servers.port_base + 2}/health"
+    return float(machine.does(f"curl -fsS -o /dev/null -w '%{{time_total}}' {address}"))
+
+
+@contextmanager
+def limited(servers: Servers, **limit: float) -> Iterator[None]:
+    """OpenAI has such limits until the block ends."""
+    servers.simulator.put("limits", provider="openai", **limit)
+    try:
+        yield
+    finally:
+        servers.simulator.put("limits", provider="openai", rpm=10_000, burst_seconds=60)
 
 
 @distinct
