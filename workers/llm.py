@@ -38,67 +38,103 @@ from fleet.providers.session import ProviderSession
 async def life(settings: Settings, name: str, liveness: Liveness, metrics: Metrics, provider_name: str) -> int:
     """Serve the queues of one provider."""
     provider = settings.provider(provider_name)
-    backend = Backend.from_settings(settings)
-    with loading():
-        factory = provider_factory(provider, settings.sdk_variables)
-        load_prices()
-    session = ProviderSession(
-        provider, factory, lambda fresh: provider_key(backend, provider, fresh=fresh), metrics
-    )
-    journal = AsyncJournal(Journal.of(settings, provider.name))
+    worker = ProviderWorker(settings, provider, name, liveness, metrics)
     for queue in provider.limits:
         metrics.serves(provider.name, queue)
     with loading():
-        await prepared(session)
-    admissions: dict[str, Admission] = {}
-    runner = CallRunner(settings, provider, session, journal, admissions, metrics)
-    arrivals = Arrivals()
-    reach = reach_of(provider, journal, session)
-    reporters: list[Reporter] = []
-    cost = first_cost(provider.kind)
-    process = process_on(machine_id(settings.state_dir), name)
-    home = MachineHome(machine_name(settings.state_dir), version("assistant-fleet"), settings.control_address)
+        await prepared(worker.session)
+    beside = [worker.recover, worker.report]
+    return await WorkerProcess(
+        settings, name, liveness, worker.build, worker.prepare, beside, worker.close, reach=worker.reach
+    ).run()
 
-    async def prepare(client: Client) -> None:
-        reporters[:] = [
-            Reporter(client, queue, limits, process, cost, provider.timeout_seconds, session.present_key, home)
-            for queue, limits in provider.limits.items()
+
+class ProviderWorker:
+    """What one process of a provider consists of; :class:`fleet.process.runtime.WorkerProcess` calls the methods.
+
+    A queue keeps its admission when the workers are built anew."""
+
+    def __init__(
+        self, settings: Settings, provider: ProviderSettings, name: str, liveness: Liveness, metrics: Metrics
+    ) -> None:
+        self.settings, self.provider, self.liveness, self.metrics = settings, provider, liveness, metrics
+        self.backend = backend = Backend.from_settings(settings)
+        with loading():
+            factory = provider_factory(provider, settings.sdk_variables)
+            load_prices()
+        self.session = ProviderSession(
+            provider, factory, lambda fresh: provider_key(backend, provider, fresh=fresh), metrics
+        )
+        self.journal = AsyncJournal(Journal.of(settings, provider.name))
+        self.admissions: dict[str, Admission] = {}
+        self.runner = CallRunner(settings, provider, self.session, self.journal, self.admissions, metrics)
+        self.arrivals = Arrivals()
+        self.reach = reach_of(provider, self.journal, self.session)
+        self.reporters: list[Reporter] = []
+        self.process = process_on(machine_id(settings.state_dir), name)
+        self.home = MachineHome(
+            machine_name(settings.state_dir), version("assistant-fleet"), settings.control_address
+        )
+
+    async def prepare(self, client: Client) -> None:
+        """Make sure that each queue has a rate and a budget."""
+        key, cost, timeout = (
+            self.session.present_key,
+            first_cost(self.provider.kind),
+            self.provider.timeout_seconds,
+        )
+        self.reporters[:] = [
+            Reporter(client, queue, limits, self.process, cost, timeout, key, self.home)
+            for queue, limits in self.provider.limits.items()
         ]
-        for reporter in reporters:
+        for reporter in self.reporters:
             await reporter.open()
 
-    def build(client: Client) -> list[Worker]:
-        costs = Costs(provider.kind)
-        for reporter in reporters:
-            admissions[reporter.queue] = admissions.get(reporter.queue) or Admission(
-                Gate(), costs, reporter, lambda: session.used_key, of_one_model=reporter.queue != provider.queue
-            )
-        execute = ExecuteActivities(settings, provider, journal, runner, client, metrics, reach, arrivals).execute
+    def build(self, client: Client) -> list[Worker]:
+        """A worker for each queue."""
+        costs = Costs(self.provider.kind)
+        for reporter in self.reporters:
+            if reporter.queue not in self.admissions:
+                self.admissions[reporter.queue] = self._admission(reporter, costs)
+        activities = ExecuteActivities(
+            self.settings,
+            self.provider,
+            self.journal,
+            self.runner,
+            client,
+            self.metrics,
+            self.reach,
+            self.arrivals,
+        )
         return [
             Worker(
                 client,
                 task_queue=queue,
-                activities=[execute],
-                max_concurrent_activities=provider.concurrency,
-                **worker_options(settings),
+                activities=[activities.execute],
+                max_concurrent_activities=self.provider.concurrency,
+                **worker_options(self.settings),
             )
-            for queue in admissions
+            for queue in self.admissions
         ]
 
-    async def report(client: Client) -> None:
-        await asyncio.gather(*(reporter.run_reports() for reporter in reporters))
+    def _admission(self, reporter: Reporter, costs: Costs) -> Admission:
+        of_one_model = reporter.queue != self.provider.queue
+        return Admission(Gate(), costs, reporter, lambda: self.session.used_key, of_one_model=of_one_model)
 
-    async def recover(client: Client) -> None:
-        await Recovery(client, provider, journal, lambda: liveness.doubts).run()
+    async def report(self, client: Client) -> None:
+        """Send the budgets reports. Never returns."""
+        await asyncio.gather(*(reporter.run_reports() for reporter in self.reporters))
 
-    async def close() -> None:
-        await runner.close()
-        await journal.close()
-        await session.close()
-        await backend.aclose()
+    async def recover(self, client: Client) -> None:
+        """Deliver what the journal has from processes that are gone. Never returns."""
+        await Recovery(client, self.provider, self.journal, lambda: self.liveness.doubts).run()
 
-    beside = [recover, report]
-    return await WorkerProcess(settings, name, liveness, build, prepare, beside, close, reach=reach).run()
+    async def close(self) -> None:
+        """Release what all of it used."""
+        await self.runner.close()
+        await self.journal.close()
+        await self.session.close()
+        await self.backend.aclose()
 
 
 async def prepared(session: ProviderSession) -> None:
