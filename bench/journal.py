@@ -13,7 +13,8 @@ import time
 from pathlib import Path
 from statistics import median, quantiles
 
-from fleet.execution.journal import Asked, CallName, Journal, Task
+from fleet.execution.journal import Journal
+from fleet.execution.journal_records import Asked, CallName, Task
 
 CALLS, ROUNDS = 300, 3
 ANSWER = "x" * 3000

@@ -146,7 +146,7 @@ class Machine:
         return {line[0].rpartition(":")[2]: int(line[3].rstrip(",")) for line in lines if line[1] == "RUNNING"}
 
     def calls(self, project: str, provider: str = "openai") -> list[str]:
-        """The states of a project's calls that its journal has; see :class:`fleet.execution.journal.State`."""
+        """The states (:class:`fleet.execution.journal_records.State`) of a project's calls in its journal."""
         path = self.state / f"journal/{provider}.db"
         if not path.exists():
             return []

@@ -34,7 +34,7 @@ from fleet.execution.async_journal import AsyncJournal
 from fleet.execution.attempts import current_attempts
 from fleet.execution.backend_client import Backend
 from fleet.execution.call_runner import Call, CallRunner
-from fleet.execution.journal import Asked, CallName, Task
+from fleet.execution.journal_records import Asked, CallName, Task
 from fleet.execution.load_assistants import load_assistants
 from fleet.execution.pipeline_client import PipelineLink
 from fleet.execution.requests import request_for

@@ -13,7 +13,8 @@ from typing import TypeVar
 from loguru import logger
 
 from fleet.errors import JournalUnavailable
-from fleet.execution.journal import Answered, Asked, BudgetStatus, CallName, Journal, Left, Send, Task
+from fleet.execution.journal import Journal
+from fleet.execution.journal_records import Answered, Asked, CallName, CallState, Left, Send, Task
 
 # By then the end of a task has been reported, if Temporal can be reached at all.
 _REPORTED_SECONDS = 60.0
@@ -179,7 +180,7 @@ class AsyncJournal:
         maybe_paid: int,
         send_ambiguous: bool,
         asked: Asked,
-    ) -> BudgetStatus:
+    ) -> CallState:
         """The state of a call that must be over within ``seconds``.
 
         If this is cancelled meanwhile, the intent is withdrawn: nothing was sent, and other attempts would wait
@@ -203,9 +204,9 @@ class AsyncJournal:
             return await asyncio.shield(beginning)
         except asyncio.CancelledError:
             await asyncio.wait({beginning})
-            if beginning.exception() is None and isinstance(budget_status := beginning.result(), Send):
+            if beginning.exception() is None and isinstance(call_state := beginning.result(), Send):
                 # The id of a call that still runs at the provider is kept.
-                await self.failed(name, unsure=budget_status.response_id is not None)
+                await self.failed(name, unsure=call_state.response_id is not None)
             raise
 
     async def resumable(self, name: CallName, response_id: str | None) -> None:

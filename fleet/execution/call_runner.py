@@ -21,7 +21,7 @@ from fleet.config import ProviderSettings, Settings
 from fleet.errors import AmbiguousCall, BackendError, OpenElsewhere, ProviderError
 from fleet.execution.async_journal import AsyncJournal
 from fleet.execution.attempts import Attempts, seconds_used
-from fleet.execution.journal import Ambiguous, Answered, Asked, CallName, Send, Wait
+from fleet.execution.journal_records import Ambiguous, Answered, Asked, CallName, Send, Wait
 from fleet.execution.recorded_answer import Recorded
 from fleet.failures import FailureKind
 from fleet.process.metrics import CUT_OFF, Metrics
@@ -175,14 +175,14 @@ class CallRunner:
         """The recorded answer, a call in flight that is sent now, or None while another process makes the call."""
         seconds = self._seconds_left()
         goes_on = attempts.response_id or None
-        budget_status = await self._journal.begin(
+        call_state = await self._journal.begin(
             call.name,
             seconds=seconds,
             maybe_paid=attempts.maybe_paid,
             send_ambiguous=call.send_ambiguous,
             asked=call.asked,
         )
-        match budget_status:
+        match call_state:
             case Answered() as known:  # answered meanwhile
                 return _known(known)
             case Wait(owner):

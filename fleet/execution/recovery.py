@@ -34,7 +34,7 @@ from fleet.errors import JournalUnavailable
 from fleet.execution.assistant_results import About, result_of
 from fleet.execution.async_journal import AsyncJournal
 from fleet.execution.attempts import Attempts
-from fleet.execution.journal import CallName, Left
+from fleet.execution.journal_records import CallName, Left
 from fleet.execution.recorded_answer import Recorded
 
 _STARTED = PendingActivityState.PENDING_ACTIVITY_STATE_STARTED

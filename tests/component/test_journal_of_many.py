@@ -8,7 +8,8 @@ from pathlib import Path
 MANY = """
 import sys, time
 from pathlib import Path
-from fleet.execution.journal import Asked, CallName, Journal, Task
+from fleet.execution.journal import Journal
+from fleet.execution.journal_records import Asked, CallName, Task
 number = sys.argv[2]
 with Journal(Path(sys.argv[1]), max_bytes=10**8, keep_seconds=3600) as journal:
     for call in range(10):

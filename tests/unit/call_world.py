@@ -19,7 +19,8 @@ from fleet.execution.assistant_results import About
 from fleet.execution.async_journal import AsyncJournal
 from fleet.execution.attempts import Attempts
 from fleet.execution.call_runner import Call, CallRunner
-from fleet.execution.journal import Asked, CallName, Journal, Task
+from fleet.execution.journal import Journal
+from fleet.execution.journal_records import Asked, CallName, Task
 from fleet.execution.recorded_answer import Recorded
 from fleet.process.metrics import Metrics
 from fleet.providers.base import LlmAnswer, LlmRequest, ResumeHandle

@@ -9,7 +9,8 @@ import pytest
 
 from fleet.errors import JournalUnavailable
 from fleet.execution.async_journal import AsyncJournal
-from fleet.execution.journal import BudgetStatus, Journal, Task
+from fleet.execution.journal import Journal
+from fleet.execution.journal_records import CallState, Task
 from tests.unit.call_world import ASKED, NAME, TASK, Opened, Process, Provider, opened
 
 __all__ = ["opened"]
@@ -21,7 +22,7 @@ async def test_an_attempt_that_is_cancelled_while_the_journal_begins_leaves_no_i
     journal, asked, let = opened(), threading.Event(), threading.Event()
     begin = journal.begin
 
-    def slow(*arguments: Any, **options: Any) -> BudgetStatus:
+    def slow(*arguments: Any, **options: Any) -> CallState:
         budget_status = begin(*arguments, **options)
         asked.set()
         let.wait(10)

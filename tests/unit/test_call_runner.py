@@ -17,7 +17,7 @@ from fleet.errors import (
     ProviderError,
     TaskTaken,
 )
-from fleet.execution.journal import CallName
+from fleet.execution.journal_records import CallName
 from fleet.failures import Billed, FailureKind, traits_of
 from fleet.providers.base import LlmAnswer, LlmRequest, ResumeHandle
 from tests.unit.call_world import ANSWER, NAME, TASK, Attempting, Opened, Pipeline, Process, Provider, opened

@@ -14,18 +14,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from fleet.errors import JournalUnavailable, ProviderError
-from fleet.execution.journal import (
-    ANSWER_ROOM_BYTES,
-    Ambiguous,
-    Answered,
-    Asked,
-    CallName,
-    Journal,
-    Left,
-    Send,
-    Task,
-    Wait,
-)
+from fleet.execution.journal import ANSWER_ROOM_BYTES, Journal
+from fleet.execution.journal_records import Ambiguous, Answered, Asked, CallName, Left, Send, Task, Wait
 from fleet.failures import FailureKind
 from fleet.process.process_id import Owner, boot_id, start_ticks
 

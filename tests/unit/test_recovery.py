@@ -20,7 +20,8 @@ from fleet.config import load_settings
 from fleet.contracts import AssistantResult
 from fleet.execution import recovery
 from fleet.execution.async_journal import AsyncJournal
-from fleet.execution.journal import CallName, Journal
+from fleet.execution.journal import Journal
+from fleet.execution.journal_records import CallName
 from fleet.execution.recorded_answer import Recorded
 from fleet.execution.recovery import Recovery
 from fleet.execution.safe_activity import safe_activity

@@ -11,7 +11,8 @@ import pytest
 
 from bench.soak.answers import ANSWER_SECONDS, Kill, SentAgain, Told, open_calls, sent_again, told_by
 from bench.soak.poller_gaps import Presence, Span, longest_gaps
-from fleet.execution.journal import CallName, Journal
+from fleet.execution.journal import Journal
+from fleet.execution.journal_records import CallName
 from fleet.process.liveness import LivenessRecord, liveness_file
 
 CALL = ("soak-1", "seo_writer")

@@ -20,7 +20,8 @@ from fleet.control.health.observer import Snapshot
 from fleet.control.health.pipeline_runs import Runs
 from fleet.control.health.status import FleetStatus
 from fleet.errors import JournalUnavailable
-from fleet.execution.journal import Counts, Journal
+from fleet.execution.journal import Journal
+from fleet.execution.journal_records import Counts
 from fleet.process.liveness import LivenessRecord
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
