@@ -1,6 +1,8 @@
-"""docs/monitoring.md speaks of what is there."""
+"""docs/monitoring.md and its Czech version speak of what is there."""
 
 import re
+
+import pytest
 
 from fleet.config import PROJECT_ROOT
 from tests.fleet import Fleet, json_of
@@ -8,7 +10,8 @@ from tests.monitoring.expressions import alerts
 from tests.monitoring.scrape import Scrape
 from tests.waiting import wait_for
 
-TEXT = (PROJECT_ROOT / "docs" / "monitoring.md").read_text("utf-8")
+TEXT, CZECH = ((PROJECT_ROOT / "docs" / name).read_text("utf-8") for name in ("monitoring.md", "monitoring.cs.md"))
+in_both = pytest.mark.parametrize("text", [TEXT, CZECH], ids=["english", "czech"])
 ONLY_WHEN_ASKED = {"fleet_project_cost_usd_total", "fleet_project_simulated_cost_usd_total"}
 SUFFIXES = re.compile(r"_(?:bucket|sum|count)$")
 
@@ -25,10 +28,16 @@ def test_every_metric_is_in_the_document_and_the_other_way_round(fleet: Fleet) -
     assert documented == {SUFFIXES.sub("", name) for name in told}
 
 
-def test_every_alert_is_in_the_document() -> None:
-    assert set(re.findall(r"\bFleet[A-Z]\w+", TEXT)) == set(alerts())
+def test_the_czech_document_names_no_metric_that_is_not_there() -> None:
+    assert set(re.findall(r"`(fleet_\w+\w)`", CZECH)) <= set(re.findall(r"`(fleet_\w+)`", TEXT))
 
 
-def test_every_picture_is_there() -> None:
-    pictures = re.findall(r"\((images/[\w-]+\.png)\)", TEXT)
+@in_both
+def test_every_alert_is_in_the_document(text: str) -> None:
+    assert set(re.findall(r"\bFleet[A-Z]\w+", text)) == set(alerts())
+
+
+@in_both
+def test_every_picture_is_there(text: str) -> None:
+    pictures = re.findall(r"\((images/[\w-]+\.png)\)", text)
     assert pictures and all((PROJECT_ROOT / "docs" / picture).stat().st_size > 10_000 for picture in pictures)
