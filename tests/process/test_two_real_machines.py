@@ -106,7 +106,7 @@ def test_a_budget_holds_with_a_machine_that_is_slow_to_reach_and_whose_clock_is_
         assert seconds_to_reach(here, servers) < both_ways <= seconds_to_reach(slow, servers)
         slow.wait_until_well()
         wait_for("both poll", two_machines.both_poll, 60)
-        with limited(servers, rpm=60, burst_seconds=5), servers.latency("openai", 0.8):
+        with limited(servers, 60), servers.latency("openai", 0.8):
             servers.simulator.clear()
             assert completed(servers.start("run", "Kávovar", "--project", "steady", "--json")) == [1] * CALLS
         answers = Counter(call["status"] for call in servers.simulator.ledger())
@@ -131,12 +131,14 @@ def seconds_to_reach(machine: Machine, servers: Servers) -> float:
 
 
 @contextmanager
-def limited(servers: Servers, **limit: float) -> Iterator[None]:
-    """OpenAI has such limits until the block ends."""
-    servers.simulator.put("limits", provider="openai", **limit)
+def limited(servers: Servers, rpm: int) -> Iterator[None]:
+    """OpenAI takes so many requests a minute until the block ends, and five at once; the fleet knows it."""
+    servers.simulator.put("limits", provider="openai", rpm=rpm, burst_seconds=5)
+    assert servers.fleet("limits", "openai", "--rpm", str(rpm)).returncode == 0
     try:
         yield
     finally:
+        servers.fleet("limits", "openai", "--reset")
         servers.simulator.put("limits", provider="openai", rpm=10_000, burst_seconds=60)
 
 
