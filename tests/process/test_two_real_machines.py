@@ -99,7 +99,7 @@ def test_a_budget_holds_with_a_machine_that_is_slow_to_reach_and_whose_clock_is_
     two_machines: TwoMachines,
 ) -> None:
     servers, (here, slow) = two_machines.servers, two_machines.both
-    assert seconds_ahead(slow) >= CLOCK_AHEAD_SECONDS > seconds_ahead(here)
+    assert seconds_ahead(slow) > CLOCK_AHEAD_SECONDS / 2 > seconds_ahead(here)
     slow.delay(DELAY_MS)
     try:
         both_ways = 2 * DELAY_MS / 1000
@@ -120,9 +120,9 @@ def test_a_budget_holds_with_a_machine_that_is_slow_to_reach_and_whose_clock_is_
 
 
 def seconds_ahead(machine: Machine) -> float:
-    """What the doctor says of a machine's clock."""
-    (told,) = re.findall(r"([+-]\d+\.\d) s from the backend's", machine.run("fleet doctor").stdout)
-    return float(told)
+    """How much its clock is ahead of the backend's, as far as its doctor can tell; 0 if it is not."""
+    said = re.search(r"at least (\d+\.\d) s ahead of the backend's", machine.run("fleet doctor").stdout)
+    return float(said[1]) if said else 0.0
 
 
 def seconds_to_reach(machine: Machine, servers: Servers) -> float:
