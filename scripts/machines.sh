@@ -202,12 +202,8 @@ delay() { # delay K MS [PORT]
     relay=$(cat "$place/relay.port")
     # shellcheck disable=SC2086
     rule nat PREROUTING -s "$address" -d "$net.1" -p tcp ${3:+--dport $3} -j DNAT --to-destination "127.0.0.1:$relay"
-    # Connections of before are not redirected: they are reset, and made again through the relay.
-    if [ -n "${3:-}" ]; then
-        rule filter INPUT -s "$address" -d 127.0.0.1 -p tcp --dport "$3" -j REJECT --reject-with tcp-reset
-    else
-        rule filter INPUT -s "$address" -d 127.0.0.1 -p tcp ! --dport "$relay" -j REJECT --reject-with tcp-reset
-    fi
+    # Open connections are not redirected: they are reset, and made again through the relay.
+    ip netns exec "$bridge-$1" ss -HtK "dst $net.1 ${3:+and dport = :$3}" >/dev/null
 }
 
 make_link() { # make_link K
