@@ -12,7 +12,8 @@
 #   scripts/machines.sh list                          number, host name, address, state
 #   scripts/machines.sh down                          ends them all and leaves nothing of them
 #   scripts/machines.sh base                          makes what all sets of machines begin with, and prints its folders
-# A machine reaches the servers on this host's loopback address under the name `host`, e.g. TEMPORAL_HOST=host:7233.
+# A machine reaches the servers on this host's loopback address under the names `host`, e.g. TEMPORAL_HOST=host:7233,
+# and `host.localhost`, to which the fleet allows plain http: what is sent there does not leave this host.
 # A set of machines is in FLEET_MACHINES_DIR (build/machines); several sets can be up side by side. What is made once
 # for all of them is in build/base.
 set -euo pipefail
@@ -229,7 +230,7 @@ make_machine() { # make_machine K HOSTNAME
         fail "$place cannot hold an overlay" "FLEET_MACHINES_DIR on another file system, such as ext4"
     fi
     echo "$2" >"$place/root/etc/hostname"
-    printf '127.0.0.1 localhost\n127.0.1.1 %s\n%s.1 host\n' "$2" "$net" >"$place/root/etc/hosts"
+    printf '127.0.0.1 localhost\n127.0.1.1 %s\n%s.1 host host.localhost\n' "$2" "$net" >"$place/root/etc/hosts"
     [ -z "$same" ] || echo "$same" >"$place/root/etc/machine-id"
     show_own_boot "$place/root"
 }

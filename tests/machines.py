@@ -28,6 +28,8 @@ from tests.waiting import wait_for
 STEP_SECONDS = 300
 SERVICE = "seo-worker"
 CLOCK_AHEAD_SECONDS = 20.0
+#: This host, as the machines name it: under localhost, so that plain http is allowed by each release.
+HOST = "host.localhost"
 _SCRIPT = str(PROJECT_ROOT / "scripts" / "machines.sh")
 #: A killed worker is known soon; see tests/fleet.py. The added providers of there are not for here.
 QUICK_TO_NOTICE = {name: value for name, value in ENVIRONMENT.items() if "PROVIDERS" not in name} | {
@@ -197,7 +199,6 @@ def addresses(host: str, port_base: int) -> dict[str, str]:
     providers = load_settings(API_BASE_URL="http://localhost").providers.values()
     return {
         "API_BASE_URL": f"http://{host}:{port_base + 2}",
-        "FLEET_BACKEND_ALLOW_HTTP": "true",
         "TEMPORAL_HOST": f"{host}:{port_base}",
         **simulated_providers(f"http://{host}:{port_base + 3}", providers),
     }
@@ -293,7 +294,7 @@ def running_two_machines(folder: Path, clones: bool = False) -> Iterator[TwoMach
         running_machines(folder / "machines", 2, *(["--same-name"] if clones else [])) as (first, second),
     ):
         two = TwoMachines(servers, first, second)
-        settings = addresses("host", servers.port_base) | QUICK_TO_NOTICE
+        settings = addresses(HOST, servers.port_base) | QUICK_TO_NOTICE
         first.configure(settings)
         second.configure(settings | {CLOCK_AHEAD: str(CLOCK_AHEAD_SECONDS)})
         if clones:

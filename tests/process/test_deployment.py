@@ -12,7 +12,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.fleet import ENVIRONMENT, Fleet, json_of, running_fleet
-from tests.machines import STEP_SECONDS, Machine, addresses, running_machines
+from tests.machines import HOST, STEP_SECONDS, Machine, addresses, running_machines
 from tests.process.guides import GUIDES, blocks, commands
 from tests.waiting import wait_for
 
@@ -62,7 +62,7 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
 @pytest.fixture(scope="module")
 def machine(fleet: Fleet, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
     with running_machines(tmp_path_factory.mktemp("set") / "machines", 1) as (machine,):
-        machine.configure(addresses("host", fleet.port_base))
+        machine.configure(addresses(HOST, fleet.port_base))
         machine.does("sudo systemctl enable --now seo-worker")
         machine.wait_until_well()
         yield machine

@@ -12,6 +12,7 @@ from fleet.config import PROJECT_ROOT
 from tests.commands import Command
 from tests.fleet import json_of
 from tests.machines import (
+    HOST,
     QUICK_TO_NOTICE,
     Machine,
     Servers,
@@ -44,7 +45,7 @@ def machine(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> Itera
         (machine.checkout / "notes.txt").write_text("a developer's own\n", "utf-8")
         said = machine.does("sudo scripts/install.sh")
         assert "now set API_BASE_URL" in said and "systemctl enable --now seo-worker" in said
-        machine.configure(addresses("host", servers.port_base) | QUICK_TO_NOTICE)
+        machine.configure(addresses(HOST, servers.port_base) | QUICK_TO_NOTICE)
         machine.does("sudo systemctl enable --now seo-worker")
         machine.wait_until_well()
         yield machine
@@ -175,7 +176,7 @@ def test_a_key_that_only_root_can_read_is_passed_on_by_systemd(machine: Machine,
         f">{drop_in}/keys.conf && chmod 644 {drop_in}/keys.conf && systemctl daemon-reload"
     )
     keyed = {"FLEET_PROVIDERS__OPENAI__API_KEY_FILE": passed_on}
-    machine.configure(addresses("host", servers.port_base) | QUICK_TO_NOTICE | keyed)
+    machine.configure(addresses(HOST, servers.port_base) | QUICK_TO_NOTICE | keyed)
     servers.backend("DELETE FROM ApiKey WHERE provider = 'openai'")
     machine.does("systemctl restart seo-worker")
     machine.wait_until_well()
