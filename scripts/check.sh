@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# What a reviewer would otherwise have to look for: format, lint, types, import direction, rendered files, shell.
+# What a reviewer would otherwise have to look for: format, lint, types, import direction, licences, rendered files, shell.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 source scripts/environment.sh
@@ -9,5 +9,6 @@ make_environment .venv dev
 .venv/bin/mypy
 .venv/bin/lint-imports
 .venv/bin/python scripts/check_words.py
+.venv/bin/python scripts/check_licences.py
 scripts/render.sh --check
 for script in scripts/*.sh .ci/run; do bash -n "$script"; done

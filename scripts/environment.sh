@@ -56,3 +56,18 @@ install_into() { # install_into FOLDER ARGUMENT...
     shift
     "$folder/bin/python" -m pip install -qq --disable-pip-version-check --no-build-isolation "$@"
 }
+
+locks() { # the names of all locks
+    local file
+    for file in requirements/*.txt; do basename "$file" .txt; done | tr '\n' ' '
+}
+
+make_tools() { # make_tools FOLDER LOCK: an environment of programs alone, without the fleet
+    local folder=$1 lock=$2
+    if [ "$(cat "$folder/.installed" 2>/dev/null)" = "$(sha256sum <"requirements/$lock.txt")" ]; then
+        return
+    fi
+    "$(find_python)" -m venv --clear "$folder"
+    install_into "$folder" --no-deps --require-hashes -r "requirements/$lock.txt" >&2
+    sha256sum <"requirements/$lock.txt" >"$folder/.installed"
+}
