@@ -1,4 +1,4 @@
-"""``python -m workers.guardian``: replaces frozen processes; runs as an event listener of supervisord.
+"""``python -m workers.guardian``: replaces frozen processes and logs deaths; an event listener of supervisord.
 
 Source: supervisord.org/events.html. Standard output is reserved for supervisord's protocol.
 """
@@ -9,6 +9,7 @@ import sys
 from supervisor import childutils
 
 from fleet.config import Settings
+from fleet.control.supervision.deaths import Deaths
 from fleet.control.supervision.healing import GUARDIAN, Healer
 from fleet.control.supervision.supervisord_home import Home
 from fleet.exit_codes import EXIT_OK
@@ -19,9 +20,11 @@ from fleet.process.metrics import Metrics
 
 async def life(settings: Settings, name: str, liveness: Liveness, metrics: Metrics) -> int:
     """Check the processes at each tick, until supervisord exits."""
-    healer = Healer.of(Home.of(settings), lambda process: process.program != GUARDIAN)
+    home = Home.of(settings)
+    healer, deaths = Healer.of(home, lambda process: process.program != GUARDIAN), Deaths(home)
     liveness.serving()
     while await asyncio.to_thread(_tick):
+        await asyncio.to_thread(deaths.look)
         await asyncio.to_thread(healer.look)
         childutils.listener.ok(sys.stdout)  # type: ignore[no-untyped-call]
     return EXIT_OK

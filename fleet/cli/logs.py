@@ -4,6 +4,7 @@ import re
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from fleet.cli.named_provider import provider_named
@@ -47,11 +48,11 @@ def level(text: str) -> str:
     return text.upper()
 
 
-def refuse_unknown(settings: Settings, wanted: Wanted) -> None:
-    """Refuse a provider or a process that neither the settings nor the logs know.
+def known(settings: Settings, wanted: Wanted) -> Wanted:
+    """What is wanted, with the provider's own name in place of an alias, and with its queues.
 
     Raises:
-        OperationError: there is none of that name; the message lists those that there are.
+        OperationError: neither the settings nor the logs know its provider or process.
     """
     there = processes_in(settings.logs)
     if wanted.process is not None and there and wanted.process not in there:
@@ -60,9 +61,11 @@ def refuse_unknown(settings: Settings, wanted: Wanted) -> None:
             f"{settings.logs} has no log of a process {wanted.process!r}{near}. Remedy: name one of "
             f"{', '.join(there)}"
         )
-    removed = {process.rpartition("_")[0] for process in there}  # a provider that is no longer configured
-    if wanted.provider is not None and wanted.provider not in removed:
-        provider_named(settings, wanted.provider)
+    removed = {process.rpartition("_")[0] for process in there} - settings.providers.keys()
+    if wanted.provider is None or wanted.provider in removed:  # a provider that is no longer configured
+        return wanted
+    provider = provider_named(settings, wanted.provider)
+    return replace(wanted, provider=provider.name, queues=tuple(provider.limits))
 
 
 def past(settings: Settings, wanted: Wanted, last: int | None) -> tuple[list[LogRecord], list[Reader]]:

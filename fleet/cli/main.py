@@ -296,6 +296,7 @@ def demo(
         settings, _ = find_fleet()
         show_addresses(console, record, settings.providers.values())
         outcome = _run(record, start_pipeline(settings, demonstration.demo_inputs()), console)
+        status = _show(outcome, record, console, as_json=as_json, look_again=keep)
     except BaseException:
         demonstration.demo_down(record, console.say)
         raise
@@ -303,7 +304,7 @@ def demo(
         console.say("The fleet stays up: `fleet status`, `fleet run TOPIC --project seo-demo`, `fleet down`.")
     else:
         demonstration.demo_down(record, console.say)
-    raise typer.Exit(_show(outcome, record, console, as_json=as_json, look_again=keep))
+    raise typer.Exit(status)
 
 
 def _complain(message: str) -> None:

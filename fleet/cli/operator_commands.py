@@ -218,8 +218,7 @@ def logs(
 
     settings = settings_for_embedded()
     begin = logbook.moment(since) if since is not None else None
-    wanted = Wanted(workflow, provider, process, logbook.level(level), begin)
-    logbook.refuse_unknown(settings, wanted)
+    wanted = logbook.known(settings, Wanted(workflow, provider, process, logbook.level(level), begin))
 
     def show(record: "LogRecord") -> None:
         if as_json:

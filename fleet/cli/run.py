@@ -314,6 +314,8 @@ async def follow(started: Started, show: Show, note: Callable[[str], None]) -> O
                 if not result.done() and noted != (noted := _hindrance(error)):
                     note(noted)
             await asyncio.wait({result}, timeout=_LOOK_SECONDS)
+        with suppress(RPCError, WorkflowQueryFailedError):  # what ended since the last look
+            show(await _progress(started))
         return await result
     except RPCError as error:
         raise TemporalUnavailable(

@@ -13,6 +13,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from fleet.cli.console import Console
+from fleet.cli.counted import counted
 from fleet.contracts import AssistantState, Progress, Spent, StageRecord
 from fleet.terminal import harmless, harmless_lines
 
@@ -114,7 +115,7 @@ def show_outcome(console: Console, outcome: Outcome) -> None:
     for warning in outcome.warnings:
         console.print(f"warning: {shown(warning)}", style="yellow")
     path = outcome.critical_path_seconds
-    against = f"; its critical path, by the simulator's ledger, is {path:.2f} s" if path else ""
+    against = f", {path:.2f} s of that for calls that had to wait for each other" if path else ""
     if outcome.stages:
         console.print(f"cost: {_spent(outcome.spent)}")
     word = "completed" if outcome.completed else "failed"
@@ -147,7 +148,7 @@ def _spent(spent: Spent) -> str:
     """The paid amount first; simulated amounts are marked as not paid."""
     parts = [f"${spent.cost_usd:.4f}"]
     if spent.unpriced_calls:
-        parts.append(f"{spent.unpriced_calls} call(s) of unknown price")
+        parts.append(f"{counted(spent.unpriced_calls, 'call')} of unknown price")
     if spent.simulated_cost_usd:
         parts.append(f"${spent.simulated_cost_usd:.4f} simulated, not paid")
     return " + ".join(parts)

@@ -3,6 +3,7 @@
 import select
 import sys
 import termios
+import textwrap
 import time
 import tty
 from collections.abc import Iterator
@@ -164,7 +165,7 @@ def _providers(state: Json) -> Table:
             _number(provider["hour"]["failed"]),
             seconds(provider["hour"]["median_seconds"]),
             sparks(provider["series"]["answered"]),
-            harmless(provider["why"], 80),
+            _shortened(provider["why"], 80),
         )
     return table
 
@@ -172,12 +173,14 @@ def _providers(state: Json) -> Table:
 def _today(state: Json) -> Text:
     today = state["today"]
     tokens = today["input_tokens"] + today["output_tokens"]
-    unpriced = f" (+ {today['unpriced_calls']:.0f} calls of unknown price)" if today["unpriced_calls"] else ""
+    unpriced = (
+        f" (+ {counted(today['unpriced_calls'], 'call')} of unknown price)" if today["unpriced_calls"] else ""
+    )
     not_paid = today.get("simulated_cost_usd", 0.0)  # a control process of 0.1.0 does not report it
     simulated = f" + ${not_paid:.4f} simulated, not paid" if not_paid else ""
     return Text(
         f"today  ${today['cost_usd']:.4f}{unpriced}{simulated}  "
-        f"{tokens:,.0f} tokens  {today['answered']:,.0f} answers  "
+        f"{counted(tokens, 'token')}  {counted(today['answered'], 'answer')}  "
         f"pipelines {today['completed']:.0f} completed, {today['failed']:.0f} failed",
         "bold",
     )
@@ -191,14 +194,14 @@ def _pipelines(state: Json) -> RenderableType:
         done, total = progress.get("done", 0), progress.get("total", 0)
         table.add_row(
             harmless(pipeline["workflow_id"]),
-            harmless(progress.get("topic", ""), 40),
+            _shortened(progress.get("topic", ""), 40),
             f"{'█' * done}{'░' * max(total - done, 0)} {done}/{total}" if total else "",
             seconds(state["at"] - pipeline["started_at"]),
-            harmless(", ".join(progress.get("running", [])) or progress.get("why", ""), 120),
+            _shortened(", ".join(progress.get("running", [])) or progress.get("why", ""), 120),
         )
     running = found.get("running", 0)
     more = f", the newest {_PIPELINES} of them" if running > _PIPELINES else ""
-    head = Text(f"{running} pipelines run{more}", "bold")
+    head = Text(f"{counted(running, 'pipeline')} {'runs' if running == 1 else 'run'}{more}", "bold")
     return Group(head, table) if running else head
 
 
@@ -241,12 +244,19 @@ def _run(pipeline: Json) -> str:
     return f"{pipeline['workflow_id']}~{pipeline['run_id']}"
 
 
+def _shortened(text: str, most: int) -> str:
+    """Harmless text of at most so many characters, cut between words where there are any."""
+    clean = harmless(text)
+    cut = textwrap.shorten(clean, most, placeholder=" …")
+    return cut if cut.strip() != "…" else f"{harmless(text, most - 1)}…"
+
+
 def _rate(rate: float | None) -> str:
     return "?" if rate is None else "no limit" if rate >= 1000 else f"{rate:.1f}"
 
 
 def _limit(limits: list[Json]) -> str:
-    return " ".join(f"{limit['per_minute']:,.0f} {limit['what'][:3]}" for limit in limits[:2])
+    return "\n".join(f"{limit['per_minute']:,.0f} {limit['what'].replace('_', ' ')}" for limit in limits)
 
 
 def _number(value: float | None) -> str:

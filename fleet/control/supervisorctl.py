@@ -9,13 +9,14 @@ from typing import Any
 
 from supervisor.supervisorctl import ControllerPluginBase
 
+from fleet.config import Settings, load_settings
 from fleet.control.supervision.interrupt_handling import Interrupted, interruptible
 from fleet.control.supervision.machine_processes import Machine
 from fleet.control.supervision.rolling import roll
 from fleet.control.supervision.scaling import operating, scale
 from fleet.control.supervision.supervisord_home import Home
-from fleet.errors import OperationError
-from fleet.terminal import harmless_lines
+from fleet.errors import OperationError, SettingsError
+from fleet.terminal import harmless_lines, write_error
 
 _SOCKET = "unix://"
 
@@ -70,6 +71,26 @@ class FleetPlugin(ControllerPluginBase):
         return Home.at(state.parent if state.samefile(state.parent) else state)
 
 
+def _find_fleet(options: Any) -> None:
+    """Without ``-c`` and ``-s``, supervisorctl in a checkout would look at the checkout's own state folder. If the
+    settings name another one, look at that, and say so."""
+    own, state = Home.at(Settings.model_fields["state_dir"].default), _state_folder()
+    if state is None or options.serverurl != f"{_SOCKET}{own.socket}" or Home.at(state) == own:
+        return
+    home = Home.at(state)
+    options.serverurl = f"{_SOCKET}{home.socket}"
+    write_error(f"supervisorctl: this is the fleet of FLEET_STATE_DIR, {home.state}")
+
+
+def _state_folder() -> Path | None:
+    """The state folder of the settings; None if they are wrong, which other commands report."""
+    try:
+        return load_settings(API_BASE_URL="http://localhost").state_dir
+    except SettingsError:
+        return None
+
+
 def make_plugin(ctl: Any, **config: Any) -> FleetPlugin:
     """The factory that supervisord.conf names."""
+    _find_fleet(ctl.options)
     return FleetPlugin(ctl)  # type: ignore[no-untyped-call]

@@ -193,7 +193,7 @@ class CallRunner:
                 raise AmbiguousCall(call.name.workflow_id, call.name.function_key, why)
             case Send(maybe_paid, response_id):
                 if maybe_paid:
-                    logger.warning("sent again although {} earlier call(s) may have been paid", maybe_paid)
+                    logger.warning("sent again; earlier calls that may have been paid: {}", maybe_paid)
                 number = attempts.made + 1
                 attempts.sending(maybe_paid)
                 admitted.take()

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from fleet.config import PROJECT_ROOT
+from tests.commands import Command
 from tests.fleet import Fleet, json_of
 from tests.waiting import wait_for
 
@@ -177,10 +179,32 @@ def test_a_paused_queue_is_in_status_and_top_with_the_command_that_resumes_it(fl
         status = fleet.fleet("status")
         assert status.returncode == 0 and f"note: {said}" in status.stdout, status.stdout
         wait_for("top tells it", lambda: said in fleet.fleet("top", "--once").stdout)
+        wait_for(
+            "the log of the provider has what its budget said",
+            lambda: "PROVIDER PAUSED: llm-gemini: the bill" in fleet.fleet("logs", "--provider", "google").stdout,
+        )
+        assert "llm-gemini: the bill" not in fleet.fleet("logs", "--provider", "openai", "-n", "1000").stdout
         assert ", 1 queue paused" in fleet.fleet("top", "--once").stdout
     finally:
         assert fleet.fleet("resume", "gemini").returncode == 0
     assert "paused" not in fleet.fleet("status").stdout
+
+
+def test_logs_say_which_process_died_and_by_what_signal(fleet: Fleet) -> None:
+    pids = wait_for("every program runs", fleet.all_run)
+    os.kill(pids["openai"], signal.SIGKILL)
+    said = f"PROCESS DIED: openai_00 (pid {pids['openai']}): terminated by SIGKILL at "
+    wait_for("the log has it", lambda: said in fleet.fleet("logs", "--provider", "openai").stdout)
+    wait_for("every program runs", fleet.all_run)
+    assert fleet.fleet("logs", "-n", "10000").stdout.count(said) == 1
+
+
+def test_supervisorctl_in_a_checkout_finds_the_fleet_of_the_state_folder(
+    fleet: Fleet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(PROJECT_ROOT)
+    done = Command("supervisorctl", "status", environment=fleet.variables).end(30)
+    assert "openai:openai_00" in done.stdout and f"FLEET_STATE_DIR, {fleet.state}" in done.stderr
 
 
 def test_logs_are_one_story_in_order_of_time(fleet: Fleet) -> None:

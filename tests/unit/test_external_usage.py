@@ -65,3 +65,14 @@ def test_refill_that_was_lost_in_a_full_bucket_was_taken_by_nobody() -> None:
         usage.observe(float(second), 100.0 if second % 20 == 0 else 50.0, 10.0, 100.0, 1.0)
         usage.balance(float(second), 10.0, [], 1.0)
     assert usage.share == 0.0
+
+
+def test_a_rate_above_the_limit_is_explained() -> None:
+    world = world_of(10.0, 1.0, LOADS["after a long rest"], headers=True)
+    said = set()
+    for _ in range(150):
+        world.run(1.0)
+        status = describe(world.budget)
+        if status.why.startswith("limit of") and status.rate > 1.1 * 10.0:
+            said.add(status.why)
+    assert said == {"limit of requests, faster for now since more is left than has to be kept back"}

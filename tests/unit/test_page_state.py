@@ -255,3 +255,14 @@ def test_the_other_machines_are_shown_with_what_they_told_and_one_that_is_gone_s
 
 def test_a_series_is_a_row_of_blocks() -> None:
     assert sparks([None, None, 0.0, 0.0, 1.0, 1.0, 8.0, 8.0]) == "  ▁█"
+
+
+def test_nothing_in_the_terminal_is_cut_in_the_middle_of_a_word_or_counted_wrongly(state: dict[str, Any]) -> None:
+    state["providers"][0]["limits"] = [{"what": "input_tokens", "per_minute": 10_000_000.0}]
+    state["providers"][0]["why"] = "finding out how much the provider takes, " * 4
+    state["pipelines"] = {"running": 1, "listed": [], "ended": []}
+    state["progress"] = {}
+    written = io.StringIO()
+    Console(file=written, width=240).print(picture(state))
+    text = written.getvalue()
+    assert "10,000,000 input tokens" in text and "1 pipeline runs" in text and "provider …" in text

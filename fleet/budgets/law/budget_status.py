@@ -7,6 +7,8 @@ from fleet.budgets.law.budget import Budget
 from fleet.budgets.messages import BudgetStatus, HeldModel, LimitStatus
 
 _WORTH_TELLING = 0.1
+#: A rate above the refill by this factor is explained: it looks as if the limit would be exceeded.
+_FASTER = 1.1
 
 
 def describe(budget: Budget) -> BudgetStatus:
@@ -69,4 +71,6 @@ def _why(budget: Budget) -> str:
     what = min(budget.buckets, key=lambda name: budget.buckets[name].rate())
     others = budget.buckets[what].others.share
     taken = f", about {others:.0%} of it taken by others" if others > _WORTH_TELLING else ""
-    return f"limit of {what.replace('_', ' ')}{taken}"
+    faster = budget.rate() > _FASTER * budget.buckets[what].pace
+    ahead = ", faster for now since more is left than has to be kept back" if faster else ""
+    return f"limit of {what.replace('_', ' ')}{taken}{ahead}"

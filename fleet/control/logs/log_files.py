@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Any, BinaryIO, Self
 
@@ -274,13 +275,21 @@ def _records(file: BinaryIO, process: str, offset: int, *, whole: bool) -> Itera
 
 @dataclass(frozen=True)
 class Wanted:
-    """Which records are shown. ``least`` is the lowest level, ``since`` is local time."""
+    """Which records are shown. ``least`` is the lowest level, ``since`` is local time. Of a ``provider`` are the
+    records of its processes and calls, and those of other processes that name one of its ``queues`` or processes:
+    what its budget and its breaker said, and which of its processes died."""
 
     workflow: str | None = None
     provider: str | None = None
     process: str | None = None
     least: str = "DEBUG"
     since: datetime | None = None
+    queues: tuple[str, ...] = ()
+
+    @cached_property
+    def _named(self) -> re.Pattern[str]:
+        names = "|".join([*map(re.escape, self.queues), rf"{re.escape(self.provider or '')}_\d\d"])
+        return re.compile(rf"(?<![\w.-])(?:{names})(?![\w-])")
 
     def takes(self, record: LogRecord) -> bool:
         """Whether a record is shown."""
@@ -290,12 +299,13 @@ class Wanted:
             return False
         if self.workflow is not None and self.workflow not in record.context.get("workflow_id", ""):
             return False
-        if self.provider is not None and self.provider not in (
-            record.context.get("provider"),
-            record.process.rpartition("_")[0],
-        ):
+        if self.provider is not None and not self._is_of_provider(record):
             return False
         return self.process is None or record.process == self.process
+
+    def _is_of_provider(self, record: LogRecord) -> bool:
+        own = (record.context.get("provider"), record.process.rpartition("_")[0])
+        return self.provider in own or self._named.search(record.message) is not None
 
 
 def merged(readers: list[Reader], until: datetime = _NOT_YET) -> Iterator[LogRecord]:
