@@ -31,6 +31,7 @@ LONGEST_FILES = (
     # Up to here most share a fleet.
     "tests/process/test_systemd.py",
     "tests/process/test_docker.py",
+    "tests/process/test_first_hour.py",
     "tests/monitoring/test_alerts.py",
     "tests/faults/test_healing.py",
     "tests/faults/test_black_hole.py",

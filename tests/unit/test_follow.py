@@ -1,9 +1,12 @@
 """What ``fleet run`` shows of a pipeline that ends between two looks."""
 
+import asyncio
 from dataclasses import asdict
 from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any, cast
+
+import pytest
 
 from fleet.cli.run import Started, follow
 from fleet.contracts import AssistantProgress, AssistantState, PipelineResult, PipelineState, Progress
@@ -36,8 +39,12 @@ class Handle:
         return SimpleNamespace(start_time=NOON, close_time=NOON)
 
 
-async def test_the_last_assistant_is_shown_as_done() -> None:
+async def test_the_last_assistant_is_shown_as_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def nothing_waits(*arguments: Any) -> None:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr("fleet.cli.run.tell_waits", nothing_waits)
     shown: list[AssistantState] = []
-    started = Started(cast(Any, None), cast(Any, Handle()))
+    started = Started(*cast(Any, (None, Handle(), None)))
     outcome = await follow(started, lambda progress: shown.append(progress.assistants[0].state), print)
     assert outcome.completed and shown == [AssistantState.RUNNING, AssistantState.DONE]
