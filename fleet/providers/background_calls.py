@@ -17,6 +17,8 @@ from fleet.providers.base import ResumeHandle
 from fleet.providers.response_bodies import text_in
 
 FIRST_LOOK_SECONDS, LONGEST_LOOK_SECONDS = 0.5, 5.0
+# Refusals in a row after which polling is useless: the key may start calls and not read them.
+_FORBIDDEN_LOOKS = 3
 #: The statuses, the same at OpenAI and Gemini, of a call that continues, and of one that failed.
 GOING_ON, FAILED = ("queued", "in_progress"), ("failed", "cancelled")
 
@@ -44,7 +46,8 @@ async def carried_out(resume_handle: ResumeHandle, begin: Begin, look: Look) -> 
     """Start a call, or pick up the one that the resume handle names, and poll it until it is done, successful or
     not.
 
-    A failed poll says nothing about the call itself: polling continues until the caller's deadline.
+    A failed poll says nothing about the call itself: polling continues until the caller's deadline, unless the
+    provider forbids it several times in a row.
 
     Raises:
         ProviderError: the call could not be started; polling is useless until an operator acts (the call
@@ -52,6 +55,7 @@ async def carried_out(resume_handle: ResumeHandle, begin: Begin, look: Look) -> 
     """
     shown: Shown | None = None
     wait = 0.0
+    forbidden = 0
     if resume_handle.response_id is None:
         shown = await begin()
         await resume_handle.begun(text_in(shown.body, "id"))
@@ -61,21 +65,25 @@ async def carried_out(resume_handle: ResumeHandle, begin: Begin, look: Look) -> 
         wait = min(max(wait * 1.5, FIRST_LOOK_SECONDS), LONGEST_LOOK_SECONDS)
         try:
             shown = await look(resume_handle.response_id or "")
+            forbidden = 0
         except ProviderError as failure:
             shown = None
-            wait = max(wait, await _wait_after(failure, resume_handle))
+            forbidden = forbidden + 1 if failure.failure_kind is FailureKind.FORBIDDEN else 0
+            useless = forbidden >= _FORBIDDEN_LOOKS
+            wait = max(wait, await _wait_after(failure, resume_handle, useless=useless))
     if shown.status in FAILED:
         await resume_handle.gone()  # the next attempt starts another call
     return shown
 
 
-async def _wait_after(failure: ProviderError, resume_handle: ResumeHandle) -> float:
-    """Seconds that the provider asks to wait after a failed poll."""
+async def _wait_after(failure: ProviderError, resume_handle: ResumeHandle, *, useless: bool) -> float:
+    """Seconds that the provider asks to wait after a failed poll; ``useless``: it would not be answered later
+    either."""
     if failure.failure_kind is FailureKind.NOT_FOUND:
         detail = f"call {resume_handle.response_id} was started and no longer exists"
         await resume_handle.gone()
         raise ProviderError(FailureKind.LOST_AFTER_SENDING, failure.provider, detail) from failure
-    if failure.traits.parks or failure.traits.holds_model:
+    if failure.traits.parks or failure.traits.holds_model or useless:
         failure.goes_on = True
         raise failure
     logger.debug("looking at call {} failed: {}", resume_handle.response_id, failure)

@@ -169,6 +169,21 @@ async def test_while_no_key_is_accepted_the_call_stays_known(endpoint: Endpoint)
     assert attempts.response_id == "r/1" and attempts.may_have_sent
 
 
+FORBIDDEN = (403, {"error": {"code": 403, "status": "PERMISSION_DENIED", "message": "not for this key"}})
+
+
+async def test_a_look_that_stays_forbidden_ends_at_once_and_the_call_stays_known(endpoint: Endpoint) -> None:
+    endpoint.looks = [FORBIDDEN] * 10
+    failure = await endpoint.failure()
+    assert failure.failure_kind is FailureKind.FORBIDDEN and failure.goes_on and len(endpoint.looks) == 7
+    assert endpoint.told == ["r/1"]
+
+
+async def test_a_look_that_was_forbidden_twice_says_nothing_about_the_call(endpoint: Endpoint) -> None:
+    endpoint.looks = [FORBIDDEN, FORBIDDEN]
+    assert (await endpoint.answer()).text == "ano"
+
+
 async def test_one_that_is_not_there_any_more_may_have_been_paid(endpoint: Endpoint) -> None:
     endpoint.looks = [(404, {"error": {"code": "not_found", "message": "no such call"}})]
     failure = await endpoint.failure()
