@@ -66,6 +66,14 @@ def test_a_death_while_nobody_looked_is_told_once_also_over_a_rotation(home: Hom
     assert [line.split()[4] for line in said] == ["openai_00:", "gemini_00:"]
 
 
+def test_a_process_that_was_started_before_the_first_look_has_its_pid(home: Home, said: list[str]) -> None:
+    supervisord_says(home, SPAWNED)
+    Deaths(home).look()
+    supervisord_says(home, KILLED, SPAWNED.replace("42", "43"))
+    Deaths(home).look()
+    assert len(said) == 1 and "openai_00 (pid 42): terminated by SIGKILL" in said[0]
+
+
 def test_half_a_line_waits_for_its_other_half(home: Home, said: list[str]) -> None:
     deaths = Deaths(home)
     deaths.look()

@@ -62,7 +62,9 @@ class Deaths:
         """The complete lines since the last look, over one rotation, and the place after them."""
         known, now = self._known(), self._log.stat()
         if known is None:
-            return [], Place(now.st_ino, now.st_size)
+            known = Place(now.st_ino, now.st_size)
+        if not self._pids:
+            self._learn_pids(known.offset)
         begin, old = known.offset, b""
         if known.inode != now.st_ino or known.offset > now.st_size:
             old, begin = self._rest_of_rotated(known), 0
@@ -70,6 +72,13 @@ class Deaths:
         new = new[: new.rfind(b"\n") + 1]
         text = (old + new).decode("utf-8", "replace")
         return text.splitlines(), Place(now.st_ino, begin + len(new))
+
+    def _learn_pids(self, until: int) -> None:
+        """The pids of the processes that were started before the first look."""
+        begin = max(until - _MAX_BYTES, 0)
+        text = _read(self._log, begin)[: until - begin].decode("utf-8", "replace")
+        spawned = filter(None, map(_LINE.match, text.splitlines()))
+        self._pids = {match["spawned"]: match["pid"] for match in spawned if match["spawned"]}
 
     def _rest_of_rotated(self, known: Place) -> bytes:
         rotated = self._log.with_name(f"{self._log.name}.1")
