@@ -399,7 +399,7 @@ def test_a_provider_that_was_configured_after_the_start_is_no_damage_to_supervis
     tmp_path: Path,
 ) -> None:
     (tmp_path / "supervisord.conf").write_text((PROJECT_ROOT / "supervisord.conf").read_text("utf-8"), "utf-8")
-    groq = {"kind": "openai", "base_url": "http://groq:1"}
+    groq = {"kind": "openai", "base_url": "https://groq:1"}
     settings = load_settings(
         API_BASE_URL="https://backend:1", state_dir=tmp_path, log_dir=tmp_path, providers={"groq": groq}
     )
