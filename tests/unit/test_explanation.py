@@ -11,7 +11,7 @@ from temporalio.api.workflow.v1 import PendingActivityInfo
 from fleet.budgets.messages import BudgetStatus
 from fleet.cli.waits import AGAIN_SECONDS, Waits
 from fleet.config import Settings
-from fleet.contracts import ActivityLimits, Assistant, AssistantCall, PipelinePlan
+from fleet.contracts import ActivityLimits, Assignment, Assistant, AssistantCall, PipelinePlan
 from fleet.control.health.status import FleetStatus, QueueStatus, Reachable
 from fleet.control.pipelines.explanation import AssistantStatus, Explanation, explained
 from fleet.control.pipelines.queue_reasons import Surroundings
@@ -44,9 +44,12 @@ def around(pollers: int = 1, pipeline: int = 1, budget: BudgetStatus | None = No
 
 
 def status_of_call(
-    info: PendingActivityInfo | None, sent_ago: float | None = None, **known: Any
+    info: PendingActivityInfo | None,
+    sent_ago: float | None = None,
+    assignment: Assignment | None = None,
+    **known: Any,
 ) -> AssistantStatus:
-    call = AssistantCall("writer", "Writer", "openai", "gpt-4o", "project")
+    call = AssistantCall("writer", "Writer", "openai", "gpt-4o", "project", assignment=assignment)
     asked = Asked(call, "llm-openai", NOW - 20, pending=info)
     asked.sent_at = None if sent_ago is None else NOW - sent_ago
     plan = PipelinePlan("project", [WRITER], {"openai": "llm-openai"}, ActivityLimits(600, 180, 1, 2))
@@ -70,6 +73,12 @@ def test_a_heartbeat_alone_tells_that_the_call_was_sent() -> None:
     details = {"under_way": True, "at": "/state/journal/openai.db", "open_at": "/state/journal/openai.db"}
     info.heartbeat_details.payloads.extend(data_converter().payload_converter.to_payloads([details]))
     assert status_of_call(info).state == "running"
+
+
+def test_a_call_that_has_its_inputs_with_it_fetches_none() -> None:
+    assignment = Assignment(WRITER, "Kávovar", None, None, [])
+    found = status_of_call(pending(last_started_time=1), assignment=assignment)
+    assert (found.state, found.cause) == ("running", "begun")
 
 
 def test_a_report_of_an_earlier_attempt_does_not_tell_that_this_one_was_sent() -> None:

@@ -15,8 +15,9 @@ from fleet.errors import BackendUnavailable, HeldBack, ProviderError
 _STARTED = PendingActivityState.PENDING_ACTIVITY_STATE_STARTED
 _CANCELLING = PendingActivityState.PENDING_ACTIVITY_STATE_CANCEL_REQUESTED
 _BENIGN = ApplicationErrorCategory.APPLICATION_ERROR_CATEGORY_BENIGN
-#: A process that has had a task for longer and has not sent it holds it back.
-_FETCHING_SECONDS = 3.0
+#: A process that has had a task for longer and has not reported that it sent it holds it back; calls are reported
+#: two seconds after they were sent.
+_FETCHING_SECONDS = 4.0
 
 
 def reason_of_call(asked: Asked, story: Story, around: Surroundings) -> tuple[Reason, float | None]:
@@ -79,7 +80,7 @@ def _with_a_process(asked: Asked, info: PendingActivityInfo, story: Story, aroun
         beat = f", its last heartbeat came {max(around.now - heard, 0):.0f} s ago"
         cancelled = "" if story.cancelled_at is None else "; the pipeline was cancelled, and the answer is awaited"
         return Reason("running", "sent", f"{process} has sent it to {model}{beat}{cancelled}" + _after(info))
-    if not around.polled_pipeline:
+    if not around.polled_pipeline and asked.call.assignment is None:
         nobody = around.nobody_decides("fetching_inputs")
         said = f"{process} has it and asks the pipeline for its inputs; {nobody.why}"
         return Reason(nobody.state, nobody.cause, said, nobody.remedy)
@@ -88,6 +89,10 @@ def _with_a_process(asked: Asked, info: PendingActivityInfo, story: Story, aroun
         why = f"{process} has it and holds it back until the limit has room ({without_remedy(budget.why)})"
         return Reason(
             "held_by_limit", "gate", why, f"nothing to do; `fleet limits {asked.call.provider}` shows it"
+        )
+    if asked.call.assignment is not None:
+        return Reason(
+            "running", "begun", f"{process} has it, with its inputs, and sends it to {model}" + _after(info)
         )
     return Reason("fetching_inputs", "fetching", f"{process} has it and asks the pipeline for its inputs")
 

@@ -1,8 +1,8 @@
 """What an assistant was sent, rebuilt from its pipeline's history.
 
-The history has the pipeline's arguments, its assistants with their prompts, and every output. The code that made
-the worker's request (:class:`fleet.pipeline.stages.Stages`, :func:`fleet.execution.requests.request_for`) makes it
-of them again, so no worker has to run for it.
+The history has what the call was passed, or the pipeline's arguments, its assistants with their prompts, and every
+output. The code that made the worker's request (:class:`fleet.pipeline.stages.Stages`,
+:func:`fleet.execution.requests.request_for`) makes it of them again, so no worker has to run for it.
 """
 
 from dataclasses import asdict, dataclass
@@ -86,7 +86,8 @@ def _rebuilt(story: Story, assistant: Assistant, asked: Asked) -> Sent:
     for each in stages.inputs_of(assistant.function_key):
         if (result := story.result_of(each)) is not None:
             stages.reuse(result)
-    request = request_for(stages.assignment(assistant.function_key), asked.call.model)
+    assignment = asked.call.assignment or stages.assignment(assistant.function_key)
+    request = request_for(assignment, asked.call.model)
     was_sent = asked.sent_at is not None or asked.result is not None or asked.failed
     return Sent(
         story.workflow_id,
