@@ -214,6 +214,7 @@ def _next_commands(detail: Json) -> list[str]:
         lines.append(f"an output: fleet show {name} --output [ASSISTANT]")
         lines.append(f"what an assistant was sent: fleet show {name} --input ASSISTANT")
     if detail["status"] == "running":
+        lines.append(f"where it stands and why: fleet explain {name}")
         lines.append(f"end it: fleet cancel {name}")
     elif detail["status"] != "completed":
         lines.append(f"go on from here: fleet retry {name}")

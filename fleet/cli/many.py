@@ -2,8 +2,8 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 from temporalio.client import Client
@@ -24,7 +24,9 @@ from fleet.cli.run import (
 )
 from fleet.cli.show import console_for
 from fleet.cli.topics import Row
+from fleet.cli.waits import Waits
 from fleet.config import Settings
+from fleet.control.pipelines.explanation import explain
 from fleet.control.pipelines.listing import Wanted, pipelines_of
 from fleet.errors import InputError, OperationError
 from fleet.exit_codes import EXIT_FAILED, EXIT_OK
@@ -40,27 +42,32 @@ _FINAL = (
     RPCStatusCode.UNAUTHENTICATED,
 )
 _AGAIN_SECONDS = 2.0
-_LINE_SECONDS = 10.0
+_LINE_SECONDS, _WHY_SECONDS = 10.0, 5.0
 Done = TypeVar("Done")
 
 
 @dataclass
 class Tally:
     """How far a file's pipelines are. ``started`` counts those that this command started; ``open`` those that have
-    been started, by whatever command, and have not ended."""
+    been started, by whatever command, and have not ended; ``open_ids`` are theirs, the oldest first."""
 
     total: int
     started: int = 0
-    open: int = 0
     completed: int = 0
     failed: int = 0
     cost_usd: float = 0.0
     simulated_cost_usd: float = 0.0
     unpriced_calls: int = 0
+    open_ids: dict[str, None] = field(default_factory=dict)
+
+    @property
+    def open(self) -> int:
+        """How many are open."""
+        return len(self.open_ids)
 
     def ended(self, outcome: Outcome) -> None:
         """A pipeline ended."""
-        self.open -= 1
+        self.open_ids.pop(outcome.workflow_id, None)
         self.completed += outcome.completed
         self.failed += not outcome.completed
         self.cost_usd += outcome.spent.cost_usd
@@ -130,16 +137,28 @@ class Many:
             for row in rows:  # shared: each worker takes the next one
                 await self._one(client, row, tally, hindered)
 
+        telling = asyncio.create_task(self._tell_why(client, tally, say), name="waits")
         try:
             async with asyncio.TaskGroup() as group:
                 for _ in range(min(self.max_open, len(self.rows))):
                     group.create_task(work())
         except* OperationError as failed:
             raise failed.exceptions[0] from None
+        finally:
+            telling.cancel()
+
+    async def _tell_why(self, client: Client, tally: Tally, say: Callable[[str], None]) -> None:
+        """Say why the pipeline that has been open for longest waits; the others mostly wait for the same."""
+        waits = Waits(say)
+        while True:
+            await asyncio.sleep(_WHY_SECONDS)
+            if (oldest := next(iter(tally.open_ids), None)) is not None:
+                with suppress(OperationError, RPCError):  # whoever follows it says that Temporal is away
+                    waits.tell(await explain(client, self.settings, oldest))
 
     async def _one(self, client: Client, row: Row, tally: Tally, hindered: Callable[[str], None]) -> None:
         started = await _patiently(lambda: self._started(client, row, tally), hindered)
-        tally.open += 1
+        tally.open_ids[row.workflow_id] = None
         if self.wait:
             tally.ended(await _patiently(lambda: result_of(started), hindered))
 

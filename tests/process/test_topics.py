@@ -3,6 +3,7 @@
 import csv
 import os
 import signal
+import threading
 import uuid
 from pathlib import Path
 from typing import Any
@@ -84,6 +85,23 @@ def test_what_failed_is_retried_together(fleet: Fleet, tmp_path: Path) -> None:
     assert len(retried["retried"]) == 3
     followed = json_of(fleet.fleet("run", "--topics", file, "--project", name, "--json").stdout)
     assert (followed["started"], followed["completed"], followed["failed"]) == (0, 3, 0)
+
+
+def test_a_command_whose_pipelines_all_wait_says_why(fleet: Fleet, tmp_path: Path) -> None:
+    name, file = project(fleet, model_provider="groq", model="llama-3.3-70b"), topics(tmp_path, 3)
+    assert fleet.fleet("pause", "groq", "--why", "lunch").returncode == 0
+    lines: list[str] = []
+    try:
+        run = fleet.start("run", "--topics", file, "--project", name, "--json")
+        reading = threading.Thread(target=lambda: [lines.append(line) for line in run.stderr], daemon=True)
+        reading.start()
+        wait_for("it says why", lambda: any("paused" in line for line in lines))
+    finally:
+        fleet.fleet("resume", "groq")
+    reading.join(60)
+    with run.stdout, run.stderr:
+        assert json_of(run.stdout.read())["completed"] == 3
+    assert "Assistant 1 in queue: groq was paused: lunch. Remedy: `fleet resume groq`" in "".join(lines)
 
 
 def test_all_pipelines_of_a_project_are_cancelled_together(fleet: Fleet, tmp_path: Path) -> None:
