@@ -7,6 +7,7 @@ code as it is; files of earlier releases stay.
 import asyncio
 import json
 import os
+import re
 import signal
 import socket
 import sys
@@ -62,6 +63,20 @@ async def carried_on(client: Client) -> str:
     return budget.id
 
 
+async def cancelled_in_flight(client: Client, fleet: Fleet) -> WorkflowHandle[Any, Any]:
+    """A pipeline that was cancelled with a call in flight, which is kept, and one in a queue, which is dropped."""
+    fleet.add_project("three", {}, {"input_keys": '["topic"]', "model_provider": "gemini"}, {})
+    fleet.fleet("pause", "gemini")
+    with fleet.latency("openai", 5.0):
+        cancelled = await pipeline(client, "cancelled-in-flight", "three")
+        wait_for("it was sent", lambda: fleet.in_flight("openai"))
+        await asyncio.sleep(3)  # until the pipeline has heard of it
+        await cancelled.cancel()
+        await ended(cancelled)
+    fleet.fleet("resume", "gemini")
+    return cancelled
+
+
 async def record(fleet: Fleet, release: str) -> None:
     client = await fleet.client()
     fleet.add_project("one", {"fallback": FALLBACK})
@@ -79,9 +94,10 @@ async def record(fleet: Fleet, release: str) -> None:
     cancelled = await pipeline(client, "cancelled", "one")
     await cancelled.cancel()
     await ended(cancelled)
+    await ended(await cancelled_in_flight(client, fleet))
     names = {
         f"pipeline-{name}": name
-        for name in ("completed", "csv", "failed", "worker-killed", "fallback", "cancelled")
+        for name in ("completed", "csv", "failed", "worker-killed", "fallback", "cancelled", "cancelled-in-flight")
     }
     names |= {
         f"budget-{provider}": budget_id(llm_queue(provider)) for provider in ("openai", "anthropic", "gemini")
@@ -89,7 +105,7 @@ async def record(fleet: Fleet, release: str) -> None:
     names["budget-carried-on"] = await carried_on(client)
     for name, workflow_id in names.items():
         history = await client.get_workflow_handle(workflow_id).fetch_history()
-        text = history.to_json().replace(f"@{socket.gethostname()}:", "@host:")
+        text = re.sub(rf"@{re.escape(socket.gethostname())}(\+\w+)?:", "@host:", history.to_json())
         text = text.replace(f"{fleet.state}/", "state/").replace(f"{PROJECT_ROOT}/", "")
         (HISTORIES / f"{release}-{name}.json").write_text(text + "\n", "utf-8")
 
