@@ -41,7 +41,7 @@ from fleet.execution.requests import request_for
 from fleet.execution.safe_activity import safe_activity
 from fleet.execution.task_age import Arrivals
 from fleet.pipeline.inputs import parse_csv
-from fleet.pipeline.past_runs import finished_results
+from fleet.pipeline.past_runs import finished_results, refuse_foreign
 from fleet.process.metrics import Metrics
 from fleet.process.payload_size import payload_bytes
 from fleet.process.reachability import Reach
@@ -111,8 +111,17 @@ class LoadActivities:
     @safe_activity
     async def collect(self, failed: RetryOf) -> list[AssistantResult]:
         """The answers of a failed run's assistants, marked as reused and without cost: the first ``skip`` are
-        skipped, then as many as Temporal carries at once."""
+        skipped, then as many as Temporal carries at once.
+
+        Raises:
+            InputError: it is not an earlier run of the same pipeline.
+            AssignmentUnavailable: a history cannot be read.
+        """
+        info = activity.info()
         try:
+            await refuse_foreign(
+                self._temporal, RetryOf(info.workflow_id or "", info.workflow_run_id or ""), failed
+            )
             found = await finished_results(self._temporal, failed)
         except RPCError as error:
             raise AssignmentUnavailable(

@@ -7,6 +7,7 @@ from temporalio.api.history.v1 import HistoryEvent
 from temporalio.client import Client, WorkflowHandle
 
 from fleet.contracts import COLLECT_FINISHED, EXECUTE_ASSISTANT, RETRY_MEMO, AssistantResult, RetryOf
+from fleet.errors import InputError
 
 
 async def finished_results(client: Client, run: RetryOf) -> list[AssistantResult]:
@@ -20,7 +21,7 @@ async def finished_results(client: Client, run: RetryOf) -> list[AssistantResult
     completed = await _completed_activities(_handle(client, run))
     # The run may have ended before it had taken over all answers of the run that it retried.
     earlier = (await beginning_of(client, run)).retry_of
-    if earlier is not None:
+    if earlier is not None and earlier.workflow_id == run.workflow_id:
         results |= {result.function_key: result for result in await finished_results(client, earlier)}
     for kind, payloads in completed:
         hint: Any = list[AssistantResult] if kind == COLLECT_FINISHED else AssistantResult
@@ -30,15 +31,55 @@ async def finished_results(client: Client, run: RetryOf) -> list[AssistantResult
     return list(results.values())
 
 
+async def refuse_foreign(client: Client, own: RetryOf, failed: RetryOf) -> None:
+    """Check that ``failed`` is an earlier run of the run ``own``: whoever starts a workflow writes its memo, and
+    could name any run to get its outputs.
+
+    Raises:
+        InputError: it is another pipeline's, another project's, or claims another pipeline's calls.
+        RPCError: a history cannot be read.
+    """
+    if failed.workflow_id != own.workflow_id:
+        raise _foreign(own, failed, f"{failed.workflow_id} is another pipeline")
+    now, before = await beginning_of(client, own), await beginning_of(client, failed)
+    if _project_of(now) != _project_of(before):
+        raise _foreign(own, failed, f"its run {failed.run_id} was of another project")
+    if failed.first_run_id and failed.first_run_id != await _first_run_of(client, failed, before):
+        raise _foreign(own, failed, f"its run {failed.run_id} does not belong to {failed.first_run_id}")
+
+
+async def _first_run_of(client: Client, run: RetryOf, beginning: "Beginning") -> str:
+    """The id of the first run of a run's pipeline by the histories themselves: what a run's memo says of its first
+    run is believed only if the runs before it confirm it."""
+    while (earlier := beginning.retry_of) is not None and earlier.first_run_id:
+        if earlier.workflow_id != run.workflow_id:
+            break
+        beginning = await beginning_of(client, earlier)
+    return beginning.own_first_run_id
+
+
+def _foreign(own: RetryOf, failed: RetryOf, why: str) -> InputError:
+    return InputError(
+        f"{own.workflow_id} cannot reuse the outputs that its memo {RETRY_MEMO} names: {why}. Remedy: start it "
+        f"without that memo, or with `fleet retry {failed.workflow_id}`"
+    )
+
+
+def _project_of(beginning: "Beginning") -> str:
+    return str(beginning.arguments[1]) if len(beginning.arguments) > 1 else ""
+
+
 @dataclass(frozen=True)
 class Beginning:
     """How a run was started: ``arguments``, the run that it retries, its ``priority`` (1 to 5, 0 where none was
-    set), and the id of its pipeline's first run, by which its calls are identified."""
+    set), and the id of its pipeline's first run, by which its calls are identified. In a retry, that one is what the
+    memo says, and ``own_first_run_id`` the id of the retry itself."""
 
     arguments: list[Any]
     retry_of: RetryOf | None
     priority: int
     first_run_id: str
+    own_first_run_id: str
 
 
 async def beginning_of(client: Client, run: RetryOf) -> Beginning:
@@ -57,8 +98,9 @@ async def beginning_of(client: Client, run: RetryOf) -> Beginning:
             retry_of=retry_of,
             priority=started.priority.priority_key,
             first_run_id=(retry_of and retry_of.first_run_id) or started.first_execution_run_id,
+            own_first_run_id=started.first_execution_run_id,
         )
-    return Beginning([], None, 0, "")
+    return Beginning([], None, 0, "", "")
 
 
 def _handle(client: Client, run: RetryOf) -> WorkflowHandle[Any, Any]:

@@ -98,10 +98,10 @@ async def working_on(address: str, project: Project) -> AsyncIterator[Client]:
 
 
 async def started(
-    client: Client, workflow_id: str, csv_data: str = "", **options: Any
+    client: Client, workflow_id: str, csv_data: str = "", project_id: str = "project", **options: Any
 ) -> WorkflowHandle[Any, dict[str, Any]]:
     return await client.start_workflow(
-        WORKFLOW_TYPE, args=["topic", "project", csv_data], id=workflow_id, task_queue=PIPELINE_QUEUE, **options
+        WORKFLOW_TYPE, args=["topic", project_id, csv_data], id=workflow_id, task_queue=PIPELINE_QUEUE, **options
     )
 
 
@@ -186,3 +186,55 @@ async def test_a_failed_run_of_large_outputs_is_tried_again_and_none_is_asked_fo
         result = await asyncio.wait_for(again.result(), 30)
     assert project.asked == ["last"]
     assert [stage["metadata"]["reused_from"] is not None for stage in result["stages"]] == [True] * 7 + [False]
+
+
+@pytest.mark.parametrize(
+    ("same_pipeline", "project_id", "first_run", "said"),
+    [
+        (False, "project", "", "is another pipeline"),
+        (True, "other-project", "", "was of another project"),
+        (True, "project", "forged", "does not belong to forged"),
+    ],
+)
+async def test_a_run_of_another_pipeline_or_project_is_not_reused(
+    address: str, same_pipeline: bool, project_id: str, first_run: str, said: str
+) -> None:
+    project, workflow_id = Project([10], "key_0"), f"p-{uuid.uuid4()}"
+    async with working_on(address, project) as client:
+        first = await started(client, workflow_id)
+        await failure_of(first)
+        project.mended = True
+        project.asked.clear()
+        failed = RetryOf(workflow_id, first.first_execution_run_id or "", first_run)
+        own_id = workflow_id if same_pipeline else f"p-{uuid.uuid4()}"
+        again = await started(client, own_id, project_id=project_id, memo={RETRY_MEMO: failed})
+        record, _ = await failure_of(again)
+    assert record["code"] == "bad_input" and said in record["message"]
+    assert f"`fleet retry {workflow_id}`" in record["message"] and project.asked == []
+
+
+async def test_a_forged_first_run_stays_forged_when_its_run_is_tried_again(address: str) -> None:
+    project, workflow_id = Project([10], "key_0"), f"p-{uuid.uuid4()}"
+    async with working_on(address, project) as client:
+        run = await started(client, workflow_id)
+        for _ in range(2):
+            await failure_of(run)
+            project.asked.clear()
+            failed = RetryOf(workflow_id, run.first_execution_run_id or "", "forged")
+            run = await started(client, workflow_id, memo={RETRY_MEMO: failed})
+        record, _ = await failure_of(run)
+    assert "does not belong to forged" in record["message"] and project.asked == []
+
+
+async def test_a_retry_of_a_retry_reuses_what_the_first_run_finished(address: str) -> None:
+    project, workflow_id = Project([10], "key_0"), f"p-{uuid.uuid4()}"
+    async with working_on(address, project) as client:
+        run = await started(client, workflow_id)
+        first_run_id = run.first_execution_run_id or ""
+        for mended in (False, True):
+            await failure_of(run)
+            project.mended = mended
+            failed = RetryOf(workflow_id, run.first_execution_run_id or "", first_run_id)
+            run = await started(client, workflow_id, memo={RETRY_MEMO: failed})
+        await asyncio.wait_for(run.result(), 30)
+    assert project.asked == ["key_0", "last", "last", "last"]
