@@ -72,8 +72,9 @@ def _project_of(beginning: "Beginning") -> str:
 @dataclass(frozen=True)
 class Beginning:
     """How a run was started: ``arguments``, the run that it retries, its ``priority`` (1 to 5, 0 where none was
-    set), and the id of its pipeline's first run, by which its calls are identified. In a retry, that one is what the
-    memo says, and ``own_first_run_id`` the id of the retry itself."""
+    set), and the id of its pipeline's first run, by which its calls are identified.
+
+    In a retry the memo says which run was the first; ``own_first_run_id`` is then the id of the retry itself."""
 
     arguments: list[Any]
     retry_of: RetryOf | None
