@@ -9,7 +9,9 @@ def provider_named(settings: Settings, name: str) -> ProviderSettings:
 
     Raises:
         OperationError: there is no such provider; the message lists those that there are.
+        SettingsError: it is disabled.
     """
+    settings.refuse_disabled(PROVIDER_ALIASES.get(name, name))
     known = settings.providers.get(PROVIDER_ALIASES.get(name, name))
     if known is None:
         there = sorted(settings.providers)
