@@ -14,6 +14,7 @@ from temporalio.client import WorkflowHistory
 from temporalio.service import RPCError, RPCStatusCode
 
 from fleet.config import Settings
+from fleet.contracts import WORKFLOW_TYPE
 from fleet.control.web.pipeline_detail import detail_of
 from fleet.errors import OperationError
 
@@ -50,6 +51,7 @@ def recorded(name: str, status: str, until: int | None = None) -> FakeHandle:
     described = DescribeWorkflowExecutionResponse()
     described.workflow_execution_info.status = WorkflowExecutionStatus.Value(f"WORKFLOW_EXECUTION_STATUS_{status}")
     described.workflow_execution_info.execution.run_id = "run-1"
+    described.workflow_execution_info.type.name = WORKFLOW_TYPE
     return FakeHandle(described, list(history.events)[:until])
 
 
@@ -128,3 +130,21 @@ async def test_a_pipeline_that_the_server_no_longer_has_is_said_so() -> None:
 
     with pytest.raises(OperationError, match=r"knows no pipeline 'seo-1'. Remedy:"):
         await opened(Gone())
+
+
+async def test_another_workflow_is_not_opened_and_its_history_not_read() -> None:
+    handle = recorded("pipeline-completed", "COMPLETED")
+    handle.described.workflow_execution_info.type.name = "PayrollWorkflow"
+    handle.events = [HistoryEvent()]
+    with pytest.raises(OperationError, match=r"seo-1 is a PayrollWorkflow. Remedy: "):
+        await opened(handle)
+
+
+@pytest.mark.parametrize("bound", ["history_length", "history_size_bytes"])
+async def test_a_history_that_is_too_large_is_not_read(bound: str) -> None:
+    handle = recorded("pipeline-completed", "COMPLETED")
+    setattr(handle.described.workflow_execution_info, bound, 60_000_000)
+    with pytest.raises(
+        OperationError, match=r"too large to be shown.* Remedy: read it with `temporal workflow show"
+    ):
+        await opened(handle)

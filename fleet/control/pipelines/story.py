@@ -14,7 +14,7 @@ from temporalio.api.history.v1 import (
     WorkflowExecutionSignaledEventAttributes,
     WorkflowExecutionStartedEventAttributes,
 )
-from temporalio.api.workflow.v1 import PendingActivityInfo
+from temporalio.api.workflow.v1 import PendingActivityInfo, WorkflowExecutionInfo
 from temporalio.client import Client, WorkflowHandle
 from temporalio.converter import PayloadConverter
 from temporalio.service import RPCError, RPCStatusCode
@@ -25,6 +25,7 @@ from fleet.contracts import (
     EXECUTE_ASSISTANT,
     LOAD_ASSISTANTS,
     RETRY_MEMO,
+    WORKFLOW_TYPE,
     AssistantCall,
     AssistantMoved,
     AssistantResult,
@@ -38,6 +39,9 @@ from fleet.control.health.pipeline_runs import unix
 from fleet.errors import OperationError
 from fleet.process.data_converter import data_converter
 
+#: What is read at most. A Temporal server ends a workflow at 51,200 events or 50 MB, unless it is told otherwise.
+MAX_EVENTS = 20_000
+MAX_HISTORY_BYTES = 50_000_000
 _STARTED = PendingActivityState.PENDING_ACTIVITY_STATE_STARTED
 
 
@@ -127,12 +131,13 @@ async def story_of(client: Client, workflow_id: str, run_id: str = "") -> Story:
     """The story of a pipeline's run; of its latest one without ``run_id``.
 
     Raises:
-        OperationError: the server has no such pipeline.
+        OperationError: the server has no such pipeline, or its history is too large to be read.
     """
     handle: WorkflowHandle[Any, Any] = client.get_workflow_handle(workflow_id, run_id=run_id or None)
     try:
         described = (await handle.describe()).raw_description
         info = described.workflow_execution_info
+        _refuse_unreadable(workflow_id, info)
         handle = client.get_workflow_handle(workflow_id, run_id=info.execution.run_id)
         events = [event async for event in handle.fetch_history_events()]
     except RPCError as error:
@@ -143,6 +148,18 @@ async def story_of(client: Client, workflow_id: str, run_id: str = "") -> Story:
     story.status = WorkflowExecutionStatus.Name(info.status).removeprefix("WORKFLOW_EXECUTION_STATUS_").lower()
     _add_pending(story, described.pending_activities)
     return story
+
+
+def _refuse_unreadable(workflow_id: str, info: WorkflowExecutionInfo) -> None:
+    """Refuse other workflows, whose inputs and outputs are not the fleet's to show, and a history that would not
+    fit into the memory of the process that shows it to everybody."""
+    if info.type.name != WORKFLOW_TYPE:
+        raise OperationError(f"{workflow_id} is a {info.type.name}. Remedy: name a {WORKFLOW_TYPE} (`fleet list`)")
+    if info.history_length > MAX_EVENTS or info.history_size_bytes > MAX_HISTORY_BYTES:
+        raise OperationError(
+            f"the history of {workflow_id} is too large to be shown: {info.history_length:,} events, "
+            f"{info.history_size_bytes:,} bytes. Remedy: read it with `temporal workflow show -w {workflow_id}`"
+        )
 
 
 def unknown_pipeline(workflow_id: str, error: RPCError) -> OperationError:
