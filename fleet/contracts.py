@@ -91,6 +91,9 @@ class Assistant:
     ``max_tokens`` None: the model's own maximum. ``input_keys`` None: the default inputs, which are the date and
     the output of the previous assistant by ``order``, or the topic for the first one. ``on_ambiguous`` is
     ``send``, ``fail``, or None for the setting of that name.
+
+    ``user_template`` is the template of the user message; None: it is built from the inputs.
+    ``system_template``: ``system_prompt`` is a template too. See :mod:`fleet.pipeline.templates`.
     """
 
     function_key: str
@@ -105,6 +108,8 @@ class Assistant:
     input_keys: list[str] | None = None
     fallback: list[ModelChoice] = field(default_factory=list)
     on_ambiguous: str | None = None
+    user_template: str | None = None
+    system_template: bool = False
 
 
 @dataclass(frozen=True)
@@ -124,13 +129,15 @@ class PipelinePlan:
     """What ``load_assistants_from_database`` returns to the workflow.
 
     ``assistants`` are sorted by ``order``. ``queues`` maps each provider in use to its task queue, and each
-    ``provider/model`` that has its own task queue to that queue.
+    ``provider/model`` that has its own task queue to that queue. ``fingerprint`` identifies the content of the
+    project; empty in plans of 0.2.0 and before.
     """
 
     project_id: str
     assistants: list[Assistant]
     queues: dict[str, str]
     limits: ActivityLimits
+    fingerprint: str = ""
 
     def queue_of(self, choice: ModelChoice) -> str:
         """The task queue of a model's calls."""
@@ -363,7 +370,8 @@ def _sum(amounts: Iterable[float | None]) -> float:
 @dataclass(frozen=True)
 class PipelineResult:
     """Result of the workflow; where ``error`` is set, the details of its failure. ``warnings`` are things that the
-    user should know although the pipeline continued. ``spent`` is None in results of 0.1.0."""
+    user should know although the pipeline continued. ``spent`` is None in results of 0.1.0.
+    ``project_fingerprint`` is that of the plan."""
 
     topic: str
     project_id: str
@@ -377,6 +385,7 @@ class PipelineResult:
     error: ErrorRecord | None = None
     warnings: list[str] = field(default_factory=list)
     spent: Spent | None = None
+    project_fingerprint: str = ""
 
 
 @dataclass(frozen=True)

@@ -50,9 +50,10 @@ async def preview(settings: Settings, inputs: PipelineInputs, wanted: str) -> Pr
         assistants = await load_assistants(backend, settings, inputs.project_id)
     assistant = _find(assistants, wanted, inputs.project_id)
     assignment = _with_placeholders(Stages(assistants, inputs).assignment(assistant.function_key))
-    message = request_for(assignment, assistant.model).user_message
+    request = request_for(assignment, assistant.model)
+    system_prompt, message = request.system_prompt, request.user_message
     provider = settings.provider(assistant.provider)
-    tokens = estimate_tokens(assistant.system_prompt) + estimate_tokens(message)
+    tokens = estimate_tokens(system_prompt) + estimate_tokens(message)
     most = assistant.max_tokens or profile_of(provider.kind, assistant.model).max_output_tokens
     return Preview(
         name=assistant.name,
@@ -60,7 +61,7 @@ async def preview(settings: Settings, inputs: PipelineInputs, wanted: str) -> Pr
         provider=assistant.provider,
         model=assistant.model,
         reads=[output.key for output in assignment.outputs],
-        system_prompt=assistant.system_prompt,
+        system_prompt=system_prompt,
         user_message=message,
         input_tokens=tokens,
         max_output_tokens=most,

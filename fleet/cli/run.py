@@ -99,6 +99,7 @@ class Outcome:
     error: ErrorRecord | None = None
     warnings: list[str] = field(default_factory=list)
     critical_path_seconds: float | None = None
+    project_fingerprint: str = ""
 
     def with_critical_path(self, seconds: float | None) -> "Outcome":
         """A copy with this critical path."""
@@ -135,6 +136,7 @@ class Outcome:
             **asdict(self.spent),
             "final_output": self.final_output,
             "warnings": self.warnings,
+            "project_fingerprint": self.project_fingerprint,
         }
         if self.error is not None:
             answer["error"] = vars(self.error)
@@ -367,6 +369,7 @@ async def result_of(started: Started) -> Outcome:
         final_output=result.final_output if result else "",
         error=error,
         warnings=result.warnings if result else [],
+        project_fingerprint=result.project_fingerprint if result else "",
     )
 
 

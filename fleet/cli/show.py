@@ -119,6 +119,8 @@ def show_outcome(console: Console, outcome: Outcome) -> None:
     if outcome.stages:
         console.print(f"cost: {_spent(outcome.spent)}")
     word = "completed" if outcome.completed else "failed"
+    if outcome.project_fingerprint:
+        console.print(f"project: fingerprint {shown(outcome.project_fingerprint)}", highlight=False)
     console.print(f"{outcome.workflow_id} {word} in {outcome.seconds:.2f} s{against}", soft_wrap=True)
 
 
@@ -231,7 +233,8 @@ def show_addresses(console: Console, record: FleetRecord, providers: Iterable[Pr
     from fleet.cli.provider_lines import provider_lines
 
     console.print(f"Temporal  {record.temporal}" + (f"   pages: {record.ui}" if record.ui else ""))
-    console.print(f"backend   {record.backend}")
+    projects = f"   projects: {shown(record.projects)}" if record.projects else ""
+    console.print(f"backend   {record.backend}{projects}", soft_wrap=True)
     console.print(f"control   {record.control}/status")
     if record.simulator:
         console.print(f"simulator {record.simulator}   none of its calls is paid, none of its texts is a model's")

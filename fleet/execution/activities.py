@@ -35,7 +35,7 @@ from fleet.execution.attempts import current_attempts
 from fleet.execution.backend_client import Backend
 from fleet.execution.call_runner import Call, CallRunner
 from fleet.execution.journal_records import Asked, CallName, Task
-from fleet.execution.load_assistants import load_assistants
+from fleet.execution.load_assistants import load_project
 from fleet.execution.pipeline_client import PipelineLink
 from fleet.execution.requests import request_for
 from fleet.execution.safe_activity import safe_activity
@@ -77,12 +77,16 @@ class LoadActivities:
         A provider for which the backend has no key fails the pipeline here, before anything is paid.
         """
         settings = self.settings
-        assistants = await load_assistants(self._backend, settings, project_id)
+        loaded = await load_project(self._backend, settings, project_id)
+        assistants = loaded.assistants
         providers = [settings.provider(name) for name in sorted(_providers_in(assistants))]
         await asyncio.gather(
             *(self._backend.see_key(provider.name) for provider in providers if provider.key_from_backend)
         )
-        logger.info("project {}: {} assistants over {}", project_id, len(assistants), [p.name for p in providers])
+        names = [provider.name for provider in providers]
+        logger.info(
+            "project {} ({}): {} assistants over {}", project_id, loaded.fingerprint, len(assistants), names
+        )
         plan = PipelinePlan(
             project_id=project_id,
             assistants=assistants,
@@ -94,6 +98,7 @@ class LoadActivities:
                 backoff_coefficient=settings.backoff_coefficient,
                 fallback_after_seconds=settings.fallback_after_seconds,
             ),
+            fingerprint=loaded.fingerprint,
         )
         if (size := payload_bytes(plan)) > PAYLOAD_MAX_BYTES:
             what = f"the {len(assistants)} assistants of project {project_id!r}, with their prompts"

@@ -2,7 +2,7 @@
 that show it."""
 
 from fleet.contracts import Assignment
-from fleet.pipeline.prompts import build_user_message
+from fleet.pipeline.prompts import build_system_prompt, build_user_message
 from fleet.providers.base import LlmRequest
 
 
@@ -11,7 +11,7 @@ def request_for(assignment: Assignment, model: str, idempotency_key: str = "") -
     assistant = assignment.assistant
     return LlmRequest(
         model=model,
-        system_prompt=assistant.system_prompt,
+        system_prompt=build_system_prompt(assignment),
         user_message=build_user_message(assignment),
         temperature=assistant.temperature,
         top_p=assistant.top_p,

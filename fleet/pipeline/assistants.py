@@ -9,6 +9,7 @@ from typing import Any
 
 from fleet.contracts import CSV_KEY, DATE_KEY, PIPELINE_KEYS, TOPIC_KEY, Assistant, ModelChoice
 from fleet.errors import AssistantDamaged, NoAssistants, SettingsError
+from fleet.pipeline.templates import TemplateError, names_in
 from fleet.redaction import excerpt
 
 ProviderName = Callable[[str], str]
@@ -52,6 +53,7 @@ def parse_assistants(
     _refuse_twins(assistants)
     _refuse_unknown_inputs(assistants, {row.label for row in rows if not row.active()})
     _refuse_cycle(dependencies(assistants))
+    _refuse_templates(assistants)
     return assistants
 
 
@@ -94,6 +96,8 @@ class _Row:
             input_keys=self._input_keys(),
             fallback=self._fallback(),
             on_ambiguous=self._on_ambiguous(),
+            user_template=self._user_template(),
+            system_template=self._system_template(),
         )
 
     def _damaged(self, what: str, remedy: str) -> AssistantDamaged:
@@ -173,6 +177,18 @@ class _Row:
             )
         return None if value is None else str(value)
 
+    def _user_template(self) -> str | None:
+        template = self._entry.get("user_template")
+        if template is None:
+            return None
+        if not isinstance(template, str) or not template.strip():
+            raise self._damaged("user_template is not a text", "set user_template to a template, or to NULL")
+        return template
+
+    def _system_template(self) -> bool:
+        value = self._entry.get("system_template")
+        return value is not None and bool(self._checked("system_template", value, bool))
+
     def _fallback(self) -> list[ModelChoice]:
         choices = self._entry.get("fallback") or []
         remedy = 'write fallback as [{"model_provider": "…", "model": "…"}] or set it to NULL'
@@ -228,6 +244,29 @@ def _refuse_cycle(waits_for: Mapping[str, list[str]]) -> None:
             f"input_keys form a cycle: {', '.join(sorted(left))} wait for each other. Remedy: remove one of "
             "these inputs"
         )
+
+
+def templates_of(assistant: Assistant) -> dict[str, str]:
+    """The assistant's texts that are templates, by the name of their field."""
+    found = {"system_prompt": assistant.system_prompt} if assistant.system_template else {}
+    return found if assistant.user_template is None else found | {"user_template": assistant.user_template}
+
+
+def _refuse_templates(assistants: list[Assistant]) -> None:
+    """Raise AssistantDamaged for a template that cannot be used, or that names what its assistant does not
+    read."""
+    for assistant in assistants:
+        read = reads(assistant, assistants)
+        for field, template in templates_of(assistant).items():
+            try:
+                unread = [name for name in names_in(template) if name not in read]
+            except TemplateError as error:
+                raise AssistantDamaged(f"assistant {assistant.function_key}: {field}, {error}") from None
+            if unread:
+                raise AssistantDamaged(
+                    f"assistant {assistant.function_key}: {field} names {unread[0]!r}, which it does not read. "
+                    f"Remedy: add it to input_keys, or name one of {', '.join(read)}"
+                )
 
 
 def reads(assistant: Assistant, assistants: list[Assistant]) -> list[str]:

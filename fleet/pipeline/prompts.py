@@ -1,11 +1,13 @@
-"""The user message that is sent for an assistant, built in one place. Pure.
+"""The two messages that are sent for an assistant, built in one place. Pure.
 
-The order is fixed: date, topic, CSV, then the outputs of earlier assistants as ``input_keys`` names them. An
-assistant without ``input_keys`` gets its one text without a heading.
+The order of the user message is fixed: date, topic, CSV, then the outputs of earlier assistants as ``input_keys``
+names them. An assistant without ``input_keys`` gets its one text without a heading. An assistant with a template
+gets what the template says instead.
 """
 
-from fleet.contracts import Assignment
+from fleet.contracts import CSV_KEY, DATE_KEY, TOPIC_KEY, Assignment
 from fleet.pipeline.inputs import CsvTable, parse_csv
+from fleet.pipeline.templates import render_template
 
 #: A CSV of up to this many rows and characters is sent as a whole table, a larger one as a digest.
 TABLE_MAX_ROWS = 100
@@ -19,6 +21,8 @@ CHARACTERS_PER_TOKEN = 3.2
 
 def build_user_message(assignment: Assignment) -> str:
     """The user message of one assistant."""
+    if assignment.assistant.user_template is not None:
+        return render_template(assignment.assistant.user_template, _values(assignment))
     with_headings = assignment.assistant.input_keys is not None
     parts = []
     if assignment.current_date:
@@ -31,6 +35,23 @@ def build_user_message(assignment: Assignment) -> str:
         text = output.text
         parts.append(_section(f"Output of {output.name} ({output.key})", text) if with_headings else text)
     return "\n\n".join(parts)
+
+
+def build_system_prompt(assignment: Assignment) -> str:
+    """The system prompt of one assistant."""
+    assistant = assignment.assistant
+    if not assistant.system_template:
+        return assistant.system_prompt
+    return render_template(assistant.system_prompt, _values(assignment))
+
+
+def _values(assignment: Assignment) -> dict[str, str]:
+    """The inputs of an assistant by name, as its template places them."""
+    return {
+        TOPIC_KEY: assignment.topic or "",
+        DATE_KEY: assignment.current_date or "",
+        CSV_KEY: render_csv(parse_csv(assignment.csv_data)) if assignment.csv_data else "",
+    } | {output.key: output.text for output in assignment.outputs}
 
 
 def _section(heading: str, text: str) -> str:

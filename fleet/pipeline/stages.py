@@ -221,7 +221,8 @@ class Stages:
 
 def texts_of(assignment: Assignment) -> list[str]:
     """The parts of an assignment that may be large."""
-    given = (assignment.topic, assignment.csv_data, assignment.assistant.system_prompt)
+    assistant = assignment.assistant
+    given = (assignment.topic, assignment.csv_data, assistant.system_prompt, assistant.user_template)
     return [*(text for text in given if text), *(output.text for output in assignment.outputs)]
 
 

@@ -82,6 +82,7 @@ class AssistantPipelineWorkflow:
         self._inputs = PipelineInputs(topic="", project_id="", csv_text="", current_date="")
         self._stages = Stages([], self._inputs)
         self._total = 0
+        self._fingerprint = ""
         self._error: ErrorRecord | None = None
         self._warnings: list[str] = []
         self._cancelled = False
@@ -111,6 +112,7 @@ class AssistantPipelineWorkflow:
         first_run_id = (retry_of and retry_of.first_run_id) or workflow.info().first_execution_run_id
         self._stages = Stages(plan.assistants, self._inputs, first_run_id, retried=retry_of is not None)
         self._total = len(plan.assistants)
+        self._fingerprint = plan.fingerprint
         self._state = PipelineState.RUNNING
         if self._inputs.csv_text and not reads_csv(plan.assistants):
             self._warnings.append(
@@ -404,6 +406,7 @@ class AssistantPipelineWorkflow:
                 error=self._error,
                 warnings=self._warnings,
                 spent=Spent.on(stages),
+                project_fingerprint=self._fingerprint,
             )
         )
 

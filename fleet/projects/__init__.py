@@ -1,0 +1,1 @@
+"""Projects as folders: one Dotprompt file per assistant, read, checked, written and served."""

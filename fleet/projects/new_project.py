@@ -1,0 +1,60 @@
+"""The files of a new project: three assistants with comments, which run as they are."""
+
+DEFAULT_MODEL = "openai/gpt-4o-mini"
+
+_BRIEF = """\
+# One assistant: its settings stand between the two lines ---, its prompt below them. The file's name says the
+# rest: 10 is its place in the order, "brief" the name by which other assistants read its output.
+# Every field: docs/projects.md. Check the project with: fleet project check {name}
+---
+# PROVIDER/MODEL. Providers: openai, anthropic, gemini, and those that you add, such as a model server of your own.
+model: {model}
+config:
+  temperature: 0.7
+  maxOutputTokens: 1000
+# What this assistant reads, in its message: the topic, the date and the CSV of `fleet run`, or other assistants'
+# outputs by their names. Without this line it reads the output of the assistant before it.
+fleet.inputs: [date, topic, csv]
+---
+You are a content strategist. From the topic, and from the keywords if there are any, write a short brief: who
+reads it, what they want to know, an outline, and the tone.
+"""
+
+_DRAFT = """\
+# Reads the brief, which is named in its template below.
+---
+model: {model}
+config:
+  temperature: 0.7
+  maxOutputTokens: 3000
+---
+You are an experienced editor. Write an article with headings and a conclusion. Follow the brief closely.
+
+{{{{role "user"}}}}
+{{{{! This is the message that is sent. Without such a part it is made of the inputs. }}}}
+Topic: {{{{topic}}}}
+
+The brief:
+{{{{brief}}}}
+"""
+
+_REVIEW = """\
+# The last assistant's output is the output of the pipeline.
+---
+model: {model}
+config:
+  temperature: 0.2
+  maxOutputTokens: 3000
+fleet.inputs: [brief, draft]
+# If the model is away or refuses: other models, tried in this order.
+# fleet.fallback: [anthropic/claude-sonnet-4-5]
+---
+You are the editor in chief. Compare the draft with the brief, correct what is wrong or missing, and return the
+whole corrected article and nothing else.
+"""
+
+
+def new_project_files(name: str, model: str) -> dict[str, str]:
+    """The text of each file, by its name; ``model`` is PROVIDER/MODEL."""
+    texts = {"10-brief.prompt": _BRIEF, "20-draft.prompt": _DRAFT, "30-review.prompt": _REVIEW}
+    return {file: text.format(name=name, model=model) for file, text in texts.items()}
