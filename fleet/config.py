@@ -50,7 +50,7 @@ from fleet.temporal_profile import load_profile
 NO_BACKEND = "API_BASE_URL není nastavena (API_BASE_URL is not set)"
 PROJECT_ROOT = Path(__file__).resolve().parents[1]
 NAME_PATTERN = re.compile(r"[a-z][a-z0-9_-]{0,30}")
-RESERVED_PROGRAMS = frozenset({"pipeline", "assistants", "control", "logs", "guardian"})
+RESERVED_PROGRAMS = frozenset({"pipeline", "assistants", "control", "logs", "guardian", "backend"})
 
 #: Spellings of a provider that databases contain beside its name.
 PROVIDER_ALIASES = {"claude": "anthropic", "google": "gemini"}
@@ -312,7 +312,7 @@ class Settings(BaseSettings):
     backend_allow_http: bool = False
     """Whether the Backend API may be on another machine without TLS; API keys can then be read on the way."""
     api_base_url: HttpUrl = Field(validation_alias="API_BASE_URL")
-    """Base address of the Backend API. Required."""
+    """Base address of the Backend API. Required, unless FLEET_PROJECTS_DIR is set."""
     backend_token: Annotated[SecretStr | None, BeforeValidator(_none_if_empty)] = Field(None, min_length=8)
     """Token for the Backend API, sent as `Authorization: Bearer`."""
     backend_token_file: OptionalFile = None
@@ -370,6 +370,11 @@ class Settings(BaseSettings):
     fallback_after_seconds: Seconds = 60.0
     """How long an assistant with a `fallback` waits to be started before it moves to the next provider's queue."""
 
+    projects_dir: Annotated[Path | None, BeforeValidator(_none_if_empty)] = None
+    """Folder of projects that the program `backend` serves on this machine, where there is no other Backend API;
+    API_BASE_URL wins."""
+    projects_port: int = Field(8000, ge=1, le=65_535)
+    """Port, on loopback, of the program `backend`."""
     backend_timeout_seconds: Seconds = 10.0
     """Timeout of one call to the Backend API."""
     backend_patience_seconds: Seconds = 900.0
@@ -471,6 +476,17 @@ class Settings(BaseSettings):
                 section["queue"] = section.get("queue") or llm_queue(name)
         return values | {"providers": sections}
 
+    @model_validator(mode="before")
+    @classmethod
+    def _own_backend(cls, values: Any) -> Any:
+        """Without an API_BASE_URL, the Backend API is the program that serves the folder of projects."""
+        if not isinstance(values, dict) or not values.get("projects_dir"):
+            return values
+        if values.get("API_BASE_URL") or values.get("api_base_url"):
+            return values
+        port = values.get("projects_port") or cls.model_fields["projects_port"].default
+        return values | {"API_BASE_URL": f"http://127.0.0.1:{port}"}
+
     @model_validator(mode="after")
     def _leave_out_disabled(self) -> Self:
         """Nothing of a disabled provider is used, so nothing but its name is kept."""
@@ -548,6 +564,11 @@ class Settings(BaseSettings):
         return [self.providers[name] for name in sorted(self.providers) if name not in _BUILT_IN]
 
     @property
+    def serves_projects(self) -> bool:
+        """Whether the program ``backend`` runs on this machine and is its Backend API."""
+        return self.projects_dir is not None and self.api_base_url == f"http://127.0.0.1:{self.projects_port}"
+
+    @property
     def control_address(self) -> str:
         """Where other machines reach this one's control process; empty where they cannot."""
         if self.control_url is not None:
@@ -619,7 +640,8 @@ def _explain(error: ValidationError) -> str:
         if variable == "API_BASE_URL" and item["type"] == "missing":
             lines.append(
                 f"{NO_BACKEND}. Remedy: set it to the address of the "
-                "Backend API in the environment or in .env, e.g. API_BASE_URL=http://localhost:8000"
+                "Backend API in the environment or in .env, e.g. API_BASE_URL=http://localhost:8000; or set "
+                "FLEET_PROJECTS_DIR to a folder of projects"
             )
         elif item["type"] == "missing":
             lines.append(f"{variable} is not set")

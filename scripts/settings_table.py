@@ -24,7 +24,7 @@ CZECH = {
         "TEMPORAL_PROFILE, `temporal.toml`. Vestavěný Temporal ji nepoužívá."
     ),
     "FLEET_TEMPORAL_API_KEY_FILE": "Soubor s klíčem API pro Temporal; má přednost před TEMPORAL_API_KEY.",
-    "API_BASE_URL": "Základní adresa Backend API. Povinná.",
+    "API_BASE_URL": "Základní adresa Backend API. Povinná, pokud není nastavena FLEET_PROJECTS_DIR.",
     "FLEET_BACKEND_ALLOW_HTTP": (
         "Zda smí být Backend API na jiném stroji bez TLS; klíče API lze pak cestou přečíst."
     ),
@@ -66,6 +66,11 @@ CZECH = {
     "FLEET_ATTEMPT_SPACING_SECONDS": (
         "Selhání jako při výpadku (5xx, ztracené spojení) do této doby po započítaném patří k témuž pokusu."
     ),
+    "FLEET_PROJECTS_DIR": (
+        "Složka s projekty, které na tomto stroji podává program `backend`, není-li jiné Backend API; "
+        "API_BASE_URL má přednost."
+    ),
+    "FLEET_PROJECTS_PORT": "Port programu `backend` na loopbacku.",
     "FLEET_BACKEND_TIMEOUT_SECONDS": "Časový limit jednoho volání Backend API.",
     "FLEET_BACKEND_PATIENCE_SECONDS": "Jak dlouho pipeline čeká na nedostupné Backend API, než selže.",
     "FLEET_API_KEY_CACHE_SECONDS": "Jak dlouho se klíč API drží v paměti, než se načte znovu.",

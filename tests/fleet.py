@@ -237,14 +237,14 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
 
 
 @contextmanager
-def running_fleet(state: Path, environment: Mapping[str, str]) -> Iterator[Fleet]:
-    """A fleet that is up until the block ends, with quick answers."""
+def running_fleet(state: Path, environment: Mapping[str, str], *options: str) -> Iterator[Fleet]:
+    """A fleet that is up until the block ends, with quick answers; ``options`` are further ones of `fleet up`."""
     with pytest.MonkeyPatch.context() as patch:
         for name in [name for name in os.environ if name.startswith(("FLEET_", "TEMPORAL_", "API_BASE_URL"))]:
             patch.delenv(name)
         running = Fleet(state, free_port_base(), environment)
         with done_if_killed([str(BIN / "fleet"), "down"], running.variables):
-            up = running.fleet("up", "--detach", "--port-base", str(running.port_base))
+            up = running.fleet("up", "--detach", "--port-base", str(running.port_base), *options)
             assert up.returncode == 0, up.stderr
             quick = {"median_seconds": QUICK_SECONDS, "seconds_per_output_token": 0}
             for provider in ("openai", "anthropic", "gemini", "groq", "lasting"):

@@ -117,7 +117,10 @@ class _Given(Settings):
 
 
 def _usable(**overrides: Any) -> Settings:
-    return _without_wrong({"API_BASE_URL": _UNKNOWN["API_BASE_URL"]} | _sources() | overrides)
+    values = {"API_BASE_URL": _UNKNOWN["API_BASE_URL"]} | _sources() | overrides
+    if values.get("projects_dir") and values["API_BASE_URL"] in ("", _UNKNOWN["API_BASE_URL"]):
+        del values["API_BASE_URL"]  # the fleet's own program is the backend
+    return _without_wrong(values)
 
 
 def _without_wrong(values: dict[str, Any]) -> Settings:

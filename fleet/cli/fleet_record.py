@@ -20,6 +20,7 @@ class FleetRecord:
     ``simulator`` is the simulator's address, None if no provider is simulated; ``simulated`` are the names of the
     providers whose calls it answers. ``ui`` is the address of Temporal's pages, None if Temporal is not embedded.
     ``backend_token_file`` is the path of the embedded backend's token; empty if it has none.
+    ``projects`` is the folder whose projects the embedded backend serves.
     """
 
     temporal: str
@@ -31,6 +32,7 @@ class FleetRecord:
     processes: list[ProcessRecord]
     simulated: list[str] = field(default_factory=list)
     backend_token_file: str = ""
+    projects: str | None = None
 
     @classmethod
     def load(cls, state: Path) -> Self | None:
@@ -95,8 +97,14 @@ class FleetRecord:
         return backend | {"FLEET_TEMPORAL_UI": self.ui or "", "FLEET_TEMPORAL_CONFIG": "false"}
 
     def _of_backend(self) -> dict[str, str | None]:
-        """What the embedded backend asks for: a token at most."""
+        """What the embedded backend asks for: a token at most. It serves a folder of projects itself."""
         nothing = dict.fromkeys(
-            ("backend_token", "backend_ca_file", "backend_client_cert_file", "backend_client_key_file")
+            (
+                "backend_token",
+                "backend_ca_file",
+                "backend_client_cert_file",
+                "backend_client_key_file",
+                "projects_dir",
+            )
         )
         return {**nothing, "backend_token_file": self.backend_token_file or None}

@@ -28,6 +28,7 @@ from fleet.devstack.stack import Ports, Stack, refuse_taken_ports
 from fleet.errors import OperationError
 from fleet.execution.backend_client import Backend
 from fleet.process.temporal_connection import connect_once
+from fleet.projects.folder import problems_in, projects_in, refuse_no_projects
 
 _READY_SECONDS = 120.0
 _POLL_SECONDS = 0.4
@@ -39,12 +40,14 @@ Say = Callable[[str], None]
 @dataclass(frozen=True)
 class UpOptions:
     """``external``: Temporal and backend are the user's own. ``real_providers``: calls go to the providers
-    themselves and are paid. ``all_simulated``: none does, not even to a model server on a loopback address."""
+    themselves and are paid. ``all_simulated``: none does, not even to a model server on a loopback address.
+    ``projects``: a folder whose projects the embedded backend serves."""
 
     port_base: int | None = None
     external: bool = False
     real_providers: bool = False
     all_simulated: bool = False
+    projects: Path | None = None
 
     def simulates(self, provider: ProviderSettings) -> bool:
         """Whether a provider's calls go to the simulator."""
@@ -64,13 +67,14 @@ def bring_up(options: UpOptions, say: Say) -> FleetRecord:
         say(warning)
     for says, remedy in unknown_variables():
         say(f"warning: {says}. Remedy: {remedy}")
+    options = replace(options, projects=_projects(options, settings, say))
     home = Home.of(settings)
     home.prepare()
     with _alone(home):
         _refuse_second(home)
         ports = _ports(options, settings)
         stack = _stack(options, settings, home, ports)
-        refuse_taken_ports(stack.listening | {"control": ports.control})
+        refuse_taken_ports(stack.listening | {"control": ports.control} | _own_backend(options, settings))
         if options.external:
             asyncio.run(_see_servers(settings))
         elif options.real_providers:
@@ -120,9 +124,20 @@ def _ports(options: UpOptions, settings: Settings) -> Ports:
     return Ports.from_base(options.port_base)
 
 
+def _own_backend(options: UpOptions, settings: Settings) -> dict[str, int]:
+    """The port of the program ``backend``, if the fleet will have one; raises OperationError if its folder has no
+    projects."""
+    if not options.external or not settings.serves_projects or settings.projects_dir is None:
+        return {}
+    refuse_no_projects(settings.projects_dir)
+    return {"backend": settings.projects_port}
+
+
 async def _see_servers(settings: Settings) -> None:
     """Check that the user's own servers answer before anything is started."""
     await connect_once(settings)
+    if settings.serves_projects:
+        return  # it is one of the programs that are yet to be started
     async with Backend.from_settings(settings) as backend:
         await backend.health()
 
@@ -139,13 +154,43 @@ def _see_keys(settings: Settings, options: UpOptions) -> None:
         )
 
 
+def _projects(options: UpOptions, settings: Settings, say: Say) -> Path | None:
+    """The folder of projects for the embedded backend; its problems are told, and do not keep the fleet down."""
+    if options.external:
+        if options.projects is not None:
+            raise OperationError(
+                "--projects is for the embedded stack. Remedy: leave out --external; or set FLEET_PROJECTS_DIR "
+                "and leave API_BASE_URL unset, so that a program of the fleet serves the folder"
+            )
+        return None
+    folder = options.projects or settings.projects_dir
+    if folder is None:
+        return None
+    for problem in problems_in(folder):
+        say(f"problem: {problem}")
+    return folder.absolute()
+
+
+def example_project(record: FleetRecord) -> str:
+    """The id of a project that can be run: the first of the user's own, or the sample."""
+    own = projects_in(Path(record.projects)) if record.projects else []
+    return own[0].name if own else "PROJECT" if record.ui is None else "seo-demo"
+
+
 def _stack(options: UpOptions, settings: Settings, home: Home, ports: Ports) -> Stack:
     """The embedded stack with the parts that the options need."""
     parts = frozenset() if options.external else frozenset({"temporal", "backend"})
     simulated = tuple(sorted(_simulated(options, settings)))
     parts |= {"simulator"} if simulated else frozenset()
-    real_keys = len(simulated) < len(settings.providers)
-    return Stack(home.state / "devstack", home.logs, ports, parts, simulated, real_keys=real_keys)
+    return Stack(
+        home.state / "devstack",
+        home.logs,
+        ports,
+        parts,
+        simulated,
+        real_keys=len(simulated) < len(settings.providers),
+        projects=options.projects,
+    )
 
 
 def _simulated(options: UpOptions, settings: Settings) -> list[str]:
@@ -168,6 +213,7 @@ def _start(stack: Stack, options: UpOptions, settings: Settings, home: Home, say
         processes=processes,
         simulated=sorted(_simulated(options, settings)),
         backend_token_file=str(stack.token_file or ""),
+        projects=str(options.projects) if options.projects else None,
     )
     try:
         write_programs(home, settings)
@@ -197,8 +243,10 @@ def _environment(settings: Settings, home: Home, record: FleetRecord) -> dict[st
         }
     )
     if record.simulator is not None:
-        simulated = (settings.provider(name) for name in record.simulated)
+        simulated = [settings.provider(name) for name in record.simulated]
         environment |= simulated_providers(record.simulator, simulated)
+        if record.ui is None and settings.serves_projects:
+            environment |= {key_variables(name)[0]: f"sim-{name}-key" for name in record.simulated}
     return environment
 
 

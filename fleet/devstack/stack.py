@@ -77,7 +77,8 @@ class Stack:
     """Which parts of the stack to run, where they listen, and where they store their files.
 
     The backend holds a simulator's key for each of ``key_providers``; with ``real_keys`` it returns those of its
-    environment for all others, to whoever knows the token in ``token_file``.
+    environment for all others, to whoever knows the token in ``token_file``. It also serves the projects in the
+    folder ``projects``, if there is one.
     """
 
     folder: Path
@@ -86,6 +87,7 @@ class Stack:
     parts: frozenset[str] = ALL_PARTS
     key_providers: tuple[str, ...] = field(default_factory=lambda: tuple(KINDS))
     real_keys: bool = False
+    projects: Path | None = None
 
     @property
     def token_file(self) -> Path | None:
@@ -131,6 +133,7 @@ class Stack:
         backend += ["--database", str(self.folder / "backend.db"), "--seed-sample"]
         backend += ["--real-keys-for", str(self.token_file)] if self.token_file else []
         backend += ["--key-for", *self.key_providers]
+        backend += ["--projects", str(self.projects)] if self.projects else []
         simulator = [sys.executable, "-P", "-m", "fleet.devstack.simulator", "--port", str(self.ports.simulator)]
         temporal = self._temporal() if "temporal" in self.parts else []
         return {"temporal": temporal, "backend": backend, "simulator": simulator}

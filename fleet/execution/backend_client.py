@@ -14,7 +14,14 @@ from loguru import logger
 from pydantic import SecretStr
 
 from fleet.config import Settings
-from fleet.errors import ApiKeyMissing, BackendAnswerError, BackendUnavailable, ProjectNotFound, SettingsError
+from fleet.errors import (
+    ApiKeyMissing,
+    AssistantDamaged,
+    BackendAnswerError,
+    BackendUnavailable,
+    ProjectNotFound,
+    SettingsError,
+)
 from fleet.execution.backend_connection import NO_CREDENTIALS, BackendCredentials
 from fleet.redaction import protect
 
@@ -34,6 +41,15 @@ class _Known:
     given_at: float
     asked_at: float
     missing_since: float | None = None
+
+
+@dataclass(frozen=True)
+class ToldProject:
+    """A project that a backend serves from a folder. ``problems`` are those of its files now, one line each; while
+    there are some, the version of ``fingerprint`` stays in use, or none if that is empty."""
+
+    fingerprint: str
+    problems: list[str]
 
 
 class Backend:
@@ -84,8 +100,9 @@ class Backend:
         if self._client is not None:
             await self._client.aclose()
 
-    async def health(self) -> None:
-        """Return if the backend and its database are up.
+    async def health(self) -> "dict[str, ToldProject]":
+        """Return if the backend and its database are up: what it tells of the projects that it serves from a
+        folder, by id.
 
         Raises:
             BackendUnavailable, BackendAnswerError: they are not.
@@ -93,6 +110,7 @@ class Backend:
         response = await self._get("/health")
         if response.status_code != httpx.codes.OK:
             raise self._unexpected(response, "/health")
+        return _told_projects(response)
 
     async def date(self) -> str:
         """The backend's time, as its ``Date`` header has it; empty if it has none.
@@ -108,6 +126,7 @@ class Backend:
 
         Raises:
             ProjectNotFound: the project does not exist.
+            AssistantDamaged: the backend says what is wrong with the project (HTTP 422).
             BackendUnavailable, BackendAnswerError: no usable answer.
         """
         path = f"/api/assistant/{quote(project_id, safe='')}"
@@ -117,6 +136,8 @@ class Backend:
                 f"project {project_id!r} does not exist in the backend at {self._base_url}. Remedy: check the "
                 "project id, or create the project"
             )
+        if response.status_code == httpx.codes.UNPROCESSABLE_ENTITY:
+            raise AssistantDamaged(f"project {project_id!r} cannot be used: {_detail(response)}")
         payload = self._json(response, path)
         if not isinstance(payload, list):
             raise self._wrong_shape(path, "a list", payload)
@@ -278,3 +299,29 @@ class Backend:
             f"the backend at {self._base_url} answered {got} to {path}, where {wanted} belongs. Remedy: check "
             "that API_BASE_URL names the Backend API and that both are of one version"
         )
+
+
+def _detail(response: httpx.Response) -> str:
+    """What a backend says is wrong: ``{"detail": "…"}``."""
+    try:
+        detail = json.loads(response.content)["detail"]
+    except (ValueError, RecursionError, TypeError, KeyError):
+        detail = None
+    return detail if isinstance(detail, str) and detail else "the backend does not say why. Remedy: read its log"
+
+
+def _told_projects(response: httpx.Response) -> dict[str, ToldProject]:
+    """The part ``projects`` of a backend's health; what is not of that form is left out."""
+    try:
+        projects = json.loads(response.content)["projects"]
+    except (ValueError, RecursionError, TypeError, KeyError):
+        return {}
+    if not isinstance(projects, dict):
+        return {}
+    return {
+        project_id: ToldProject(
+            str(told.get("fingerprint", "")), [str(line) for line in told.get("problems") or []]
+        )
+        for project_id, told in projects.items()
+        if isinstance(told, dict)
+    }

@@ -1,9 +1,12 @@
 """The Backend API's contract over HTTP: its three endpoints, for projects from a folder and any other source."""
 
 from collections.abc import Callable
+from secrets import compare_digest
 from typing import Any
 
 from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
@@ -15,9 +18,12 @@ KeySource = Callable[[str], str | None]
 Answer = Callable[[str], Response]
 
 
-def contract_app(health: Callable[[], Response], assistants: Answer, key_of: KeySource) -> Starlette:
-    """The ASGI application; ``assistants`` answers for a project id, ``key_of`` returns a provider's key or
-    None."""
+def contract_app(
+    health: Callable[[], Response], assistants: Answer, key_of: KeySource, token: str = ""
+) -> Starlette:
+    """The ASGI application; ``assistants`` answers for a project id, ``key_of`` returns a provider's key or None.
+    With a ``token``, keys are only given to requests that bear it, and requests for other hosts than this one are
+    refused: a web page could have a browser send them (DNS rebinding)."""
 
     def healthy(request: Request) -> Response:
         return health()
@@ -26,18 +32,23 @@ def contract_app(health: Callable[[], Response], assistants: Answer, key_of: Key
         return assistants(request.path_params["project_id"])
 
     def api_key(request: Request) -> Response:
+        given = request.headers.get("authorization", "").encode()
+        if token and not compare_digest(given, f"Bearer {token}".encode()):
+            return JSONResponse({"detail": "the token of this fleet is required"}, 401)
         return JSONResponse({"api_key": key_of(request.path_params["provider"]) or "Not found"})
 
+    hosts = [Middleware(TrustedHostMiddleware, allowed_hosts=["127.0.0.1", "localhost"])]
     return Starlette(
         routes=[
             Route("/health", healthy),
             Route("/api/assistant/{project_id}", of_project),
             Route("/api-keys/{provider}", api_key),
-        ]
+        ],
+        middleware=hosts if token else [],
     )
 
 
-def create_app(projects: ServedProjects, key_of: KeySource) -> Starlette:
+def create_app(projects: ServedProjects, key_of: KeySource, token: str = "") -> Starlette:
     """The application for the projects of a folder."""
 
     def health() -> Response:
@@ -46,7 +57,7 @@ def create_app(projects: ServedProjects, key_of: KeySource) -> Starlette:
     def assistants(project_id: str) -> Response:
         return answer_for(projects.project(project_id)) or not_found()
 
-    return contract_app(health, assistants, key_of)
+    return contract_app(health, assistants, key_of, token)
 
 
 def told(projects: ServedProjects) -> dict[str, Any]:

@@ -323,3 +323,26 @@ def test_the_variables_that_an_sdk_may_read_are_named_by_commas(monkeypatch: pyt
     assert settings().sdk_variables == ()
     monkeypatch.setenv("FLEET_SDK_VARIABLES", "HTTPS_PROXY, OPENAI_ORG_ID")
     assert settings().sdk_variables == ("HTTPS_PROXY", "OPENAI_ORG_ID")
+
+
+def test_a_folder_of_projects_stands_in_for_the_backend(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("FLEET_PROJECTS_DIR", str(tmp_path))
+    ours = load_settings()
+    assert ours.serves_projects and ours.api_base_url == "http://127.0.0.1:8000"
+    monkeypatch.setenv("FLEET_PROJECTS_PORT", "8123")
+    assert load_settings().api_base_url == "http://127.0.0.1:8123"
+    monkeypatch.setenv("API_BASE_URL", "")
+    assert load_settings().serves_projects, "an empty variable is as none"
+
+
+def test_a_backend_of_ones_own_wins_over_the_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("FLEET_PROJECTS_DIR", str(tmp_path))
+    monkeypatch.setenv("API_BASE_URL", BACKEND)
+    ours = load_settings()
+    assert ours.api_base_url == BACKEND and not ours.serves_projects
+
+
+def test_an_empty_folder_setting_is_as_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FLEET_PROJECTS_DIR", "")
+    with pytest.raises(SettingsError, match="API_BASE_URL není nastavena"):
+        load_settings()

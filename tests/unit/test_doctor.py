@@ -4,7 +4,7 @@ import json
 import socket
 import sqlite3
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from importlib.metadata import PackageNotFoundError
@@ -25,9 +25,12 @@ from fleet.control.health.doctor import settings as given
 from fleet.control.health.doctor.host import machine_checks
 from fleet.control.health.doctor.pipelines import Failed, failures_among, verdict
 from fleet.control.health.doctor.processes import process_checks
+from fleet.control.health.doctor.projects import project_checks, unlike_projects
 from fleet.control.health.doctor.servers import compared_clock, limits_settable
 from fleet.control.health.status import FleetStatus, QueueStatus, Reachable
+from fleet.control.machines.other_machines import OtherMachine, Told
 from fleet.control.supervision.supervisord_client import ProcessStatus
+from fleet.execution.backend_client import ToldProject
 
 PROVIDERS = ("anthropic", "gemini", "openai")
 EVERY_LINE = {
@@ -65,7 +68,7 @@ def nobody(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> int:
     return port
 
 
-def by_name(checks: list[Check]) -> dict[str, Check]:
+def by_name(checks: Iterable[Check]) -> dict[str, Check]:
     return {check.what: check for check in checks}
 
 
@@ -432,3 +435,33 @@ async def test_whether_limits_can_be_set_is_asked_by_an_order_that_changes_nothi
     client = cast(Client, SimpleNamespace(namespace="default", workflow_service=service))
     assert await limits_settable(client, "llm-openai") is settable
     assert [request.HasField("update_queue_rate_limit") for request in asked] == [False]
+
+
+def test_projects_from_a_folder_are_told_with_their_mistakes(tmp_path: Path) -> None:
+    told = {
+        "well": ToldProject("abc", []),
+        "ill": ToldProject("def", ["ill/1-a.prompt:2: modle is not supported. Remedy: correct it"]),
+        "never": ToldProject("", ["never: it has no file. Remedy: add one"]),
+    }
+    checks = by_name(project_checks(load_settings(projects_dir=tmp_path), told))
+    assert checks["project well"].ok and checks["project well"].says == "fingerprint abc"
+    assert not checks["project ill"].ok and checks["project ill"].remedy == "correct it"
+    assert checks["project ill"].says == "version def stays in use: ill/1-a.prompt:2: modle is not supported"
+    assert checks["project never"].says == "it cannot be used: never: it has no file"
+
+
+def test_a_folder_of_projects_that_is_not_served_is_told(tmp_path: Path) -> None:
+    (check,) = project_checks(load_settings(projects_dir=tmp_path, api_base_url="http://backend:1"), {})
+    assert "API_BASE_URL is set too and wins" in check.says and check.remedy
+    (check,) = project_checks(load_settings(projects_dir=tmp_path / "nowhere"), {})
+    assert not check.ok and "is not a folder" in check.says
+
+
+def test_machines_that_serve_different_versions_of_a_project_are_told() -> None:
+    here = Reachable("b", ok=True, projects={"my": ToldProject("abc", []), "same": ToldProject("def", [])})
+    there = OtherMachine("vm2", "m2", told=Told(projects={"my": "xyz", "same": "def", "other": "uvw"}))
+    silent = OtherMachine("vm3", "m3")
+    status = replace(WELL, backend=here, machines=[there, silent])
+    (check,) = unlike_projects(status)
+    assert not check.ok and check.says == "project my is abc here and xyz on vm2+m2" and check.remedy
+    assert check.says in status.problems()

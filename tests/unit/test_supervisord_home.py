@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from fleet.config import PROJECT_ROOT, Settings, load_settings
-from fleet.control.supervision.programs import processes_of, write_programs
+from fleet.control.supervision.programs import processes_of, program_section, programs_of, write_programs
 from fleet.control.supervision.supervisord_home import Home
 from fleet.errors import OperationError
 
@@ -100,3 +100,15 @@ def test_the_tracked_file_has_no_numprocs_and_stops_later_than_workers_drain() -
     text = (PROJECT_ROOT / "supervisord.conf").read_text("utf-8")
     assert "numprocs=" not in text and text.count("stopwaitsecs=630") == 6
     assert load_settings(api_base_url="http://localhost:8000").drain_seconds < 630
+
+
+def test_the_program_backend_is_there_only_for_a_folder_of_projects(tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    ours = load_settings(state_dir=state, projects_dir=tmp_path)
+    home = Home.of(ours)
+    home.prepare()
+    write_programs(home, ours)
+    assert "backend" in programs_of(ours)
+    assert program_section(home, "backend")["command"].endswith("-m workers.backend")
+    write_programs(home, settings(state))
+    assert "backend" not in programs_of(settings(state)) and not (home.programs / "backend.conf").exists()

@@ -29,7 +29,7 @@ from fleet.control.supervision.process_health import Vitals, complaint, record_o
 from fleet.control.supervision.supervisord_client import ProcessStatus, Supervisor
 from fleet.control.supervision.supervisord_home import Home
 from fleet.errors import FleetError, OperationError, TemporalUnavailable
-from fleet.execution.backend_client import Backend
+from fleet.execution.backend_client import Backend, ToldProject
 from fleet.process.machine_id import known_id, process_on
 from fleet.process.temporal_connection import connect_once
 
@@ -44,11 +44,13 @@ Connect = Callable[[], Awaitable[Client]]
 
 @dataclass(frozen=True)
 class Reachable:
-    """A server that the fleet needs. ``problem`` is empty if there is none."""
+    """A server that the fleet needs. ``problem`` is empty if there is none. ``projects`` are those that a backend
+    serves from a folder, by id."""
 
     address: str
     ok: bool
     problem: str = ""
+    projects: dict[str, ToldProject] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -91,6 +93,12 @@ class FleetStatus:
             for process in self.processes
             if not _well(process)
         ]
+        found += [
+            f"project {project_id}: {problem}"
+            for project_id, told in self.backend.projects.items()
+            for problem in told.problems
+        ]
+        found += self.unlike_projects()
         found += self.complaints
         found += self._unpolled()
         troubled = [budget for budget in self.budgets.values() if budget.breaker in ("parked", "probing")]
@@ -113,6 +121,17 @@ class FleetStatus:
 
     def _resume(self, budget: BudgetStatus) -> str:
         return f"`fleet resume {self.providers.get(budget.queue, budget.queue.removeprefix('llm-'))}`"
+
+    def unlike_projects(self) -> list[str]:
+        """One line for each project that another machine serves from a folder with another content than this one;
+        machines that were not asked are not known."""
+        here = {name: told.fingerprint for name, told in self.backend.projects.items() if told.fingerprint}
+        found = []
+        for machine in self.machines:
+            for name, there in (machine.told.projects if machine.told else {}).items():
+                if there and name in here and here[name] != there:
+                    found.append(f"project {name} is {here[name]} here and {there} on {machine.name}")
+        return found
 
     def not_ready(self) -> list[str]:
         """What would keep a pipeline started now from running."""
@@ -224,10 +243,10 @@ def health_client(settings: Settings) -> Backend:
 async def _backend(settings: Settings, backend: Backend | None) -> Reachable:
     try:
         async with nullcontext(backend) if backend else health_client(settings) as asked:
-            await asked.health()
+            projects = await asked.health()
     except FleetError as error:
         return Reachable(settings.api_base_url, ok=False, problem=str(error))
-    return Reachable(settings.api_base_url, ok=True)
+    return Reachable(settings.api_base_url, ok=True, projects=projects)
 
 
 async def _temporal(

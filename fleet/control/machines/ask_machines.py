@@ -19,7 +19,7 @@ from fleet.terminal import harmless
 
 _ANSWER_SECONDS = 3.0
 _MAX_BYTES = 1_000_000
-_MAX_PROCESSES, _MAX_PROBLEMS, _MAX_TEXT = 200, 20, 300
+_MAX_PROCESSES, _MAX_PROBLEMS, _MAX_PROJECTS, _MAX_TEXT = 200, 20, 1000, 300
 _MAX_AT_ONCE = 20
 _LISTENS_HERE_ALONE = "its control process listens on its own machine alone (FLEET_CONTROL_HOST)"
 _HERE = ("localhost", "127.0.0.1", "::1")
@@ -120,7 +120,20 @@ def told_by(answer: bytes, machine: str) -> Told:
         max((age for age in ages if age is not None), default=None),
         processes,
         [_text(problem) for problem in problems[:_MAX_PROBLEMS]] if isinstance(problems, list) else [],
+        _fingerprints(found.get("backend")),
     )
+
+
+def _fingerprints(backend: Any) -> dict[str, str]:
+    """The fingerprints of the projects that the machine's backend serves from a folder, by id."""
+    projects = backend.get("projects") if isinstance(backend, dict) else None
+    if not isinstance(projects, dict):
+        return {}
+    return {
+        _text(project_id): _text(told.get("fingerprint"))
+        for project_id, told in list(projects.items())[:_MAX_PROJECTS]
+        if isinstance(told, dict)
+    }
 
 
 def _text(value: Any) -> str:

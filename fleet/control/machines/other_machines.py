@@ -20,12 +20,14 @@ _MAX_NAME = 200
 @dataclass(frozen=True)
 class Told:
     """What a machine's control process answered. ``uptime_seconds`` is that of its oldest process; ``processes``
-    are all its processes with their supervisord state."""
+    are all its processes with their supervisord state, ``projects`` the fingerprints of those that its backend
+    serves from a folder."""
 
     version: str = ""
     uptime_seconds: int | None = None
     processes: dict[str, str] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
+    projects: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

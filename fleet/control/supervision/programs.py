@@ -8,12 +8,14 @@ since that many processes are running.
 import configparser
 from pathlib import Path
 
-from fleet.config import ProviderSettings, Settings
+from fleet.config import Settings
 from fleet.control.supervision.supervisord_home import CONFIGURATION, Home
 from fleet.errors import OperationError
 from fleet.process.atomic_file import write_atomically
 
 TRACKED_PROGRAMS = ("pipeline", "assistants", "openai", "anthropic", "gemini", "control")
+#: The program that serves FLEET_PROJECTS_DIR; there is none where the Backend API is another one.
+BACKEND = "backend"
 _HEADER = "; Written by fleet. Changes made by hand are lost.\n"
 _MODEL = "program:openai"
 
@@ -21,7 +23,8 @@ _MODEL = "program:openai"
 def programs_of(settings: Settings) -> list[str]:
     """Every program that the settings require."""
     tracked = [name for name in TRACKED_PROGRAMS if name not in settings.disabled_providers]
-    return [*tracked, *(provider.name for provider in settings.added_providers)]
+    own = [BACKEND] if settings.serves_projects else []
+    return [*tracked, *(provider.name for provider in settings.added_providers), *own]
 
 
 def write_programs(home: Home, settings: Settings) -> None:
@@ -33,7 +36,9 @@ def write_programs(home: Home, settings: Settings) -> None:
     Raises:
         OperationError: a file of the folder cannot be read.
     """
-    added = {provider.name: provider for provider in settings.added_providers}
+    added = {provider.name: f"workers.llm {provider.name}" for provider in settings.added_providers}
+    if settings.serves_projects:
+        added[BACKEND] = "workers.backend"
     for name in programs_of(settings):
         path = home.programs / f"{name}.conf"
         section = {"numprocs": str(processes_of(path, name) or 1)}  # 0 is of a time when it was disabled
@@ -91,8 +96,8 @@ def write_count(home: Home, program: str, count: int) -> None:
     _write(path, program, section | {"numprocs": str(count)})
 
 
-def _added_program(home: Home, provider: ProviderSettings) -> dict[str, str]:
-    """The whole section of an added provider, made from that of a built-in one in the tracked file."""
+def _added_program(home: Home, module: str) -> dict[str, str]:
+    """The whole section of a program that runs this module, made from that of a provider in the tracked file."""
     parser = configparser.RawConfigParser()
     parser.read(home.configuration, "utf-8")
     if not parser.has_section(_MODEL):
@@ -101,7 +106,7 @@ def _added_program(home: Home, provider: ProviderSettings) -> dict[str, str]:
         )
     # In an included file %(here)s is that file's own folder.
     section = {key: value.replace("%(here)s", str(home.folder)) for key, value in parser.items(_MODEL)}
-    return section | {"command": section["command"].replace("workers.llm openai", f"workers.llm {provider.name}")}
+    return section | {"command": section["command"].replace("workers.llm openai", module)}
 
 
 def _write(path: Path, program: str, section: dict[str, str]) -> None:

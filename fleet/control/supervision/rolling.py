@@ -16,7 +16,7 @@ from fleet.control.supervision.supervisord_client import ProcessStatus, Supervis
 from fleet.errors import OperationError
 
 #: These are rolled last, since they keep the others running.
-_LAST = ("control", "logs", "guardian")
+_LAST = ("backend", "control", "logs", "guardian")
 _ALONE = frozenset(_LAST)
 
 

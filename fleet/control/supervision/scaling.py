@@ -17,7 +17,7 @@ from fleet.control.supervision.supervisord_home import Home
 from fleet.errors import OperationError
 
 MAX_PROCESSES = 64
-_UNSCALABLE = frozenset({"control", "guardian", "logs"})
+_UNSCALABLE = frozenset({"backend", "control", "guardian", "logs"})
 
 
 @contextmanager

@@ -1,12 +1,8 @@
-"""The control process's HTTP server: uvicorn with the fleet's own signal handling."""
+"""The control process: its HTTP server, and what runs beside it."""
 
 import asyncio
-import socket
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
-import uvicorn
 from loguru import logger
 
 from fleet.config import Settings
@@ -15,20 +11,11 @@ from fleet.control.supervision.healing import run_guardian_healing
 from fleet.control.supervision.supervisord_home import Home
 from fleet.control.web.app import Views, create_app
 from fleet.control.web.streams import Pictures
-from fleet.errors import SettingsError
 from fleet.exit_codes import EXIT_FAILED, EXIT_OK
+from fleet.process.http_server import Server, listen_on
 from fleet.process.liveness import Liveness
 from fleet.process.metrics import Metrics
 from fleet.process.stop_signals import stop_on_signal
-
-_GRACE_SECONDS = 5
-
-
-class _Server(uvicorn.Server):
-    @contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Do nothing: :func:`serve` handles the signals."""
-        yield
 
 
 async def serve(settings: Settings, name: str, liveness: Liveness, metrics: Metrics) -> int:
@@ -40,15 +27,10 @@ async def serve(settings: Settings, name: str, liveness: Liveness, metrics: Metr
     stop = asyncio.Event()
     observer = Observer(settings)
     pictures = Pictures(settings, observer)
-    config = uvicorn.Config(
-        create_app(Views(settings, observer, pictures)),
-        access_log=False,
-        log_config=None,
-        lifespan="off",
-        timeout_graceful_shutdown=_GRACE_SECONDS,
-    )
-    server = _Server(config)
-    with stop_on_signal(stop), _listening(settings) as listening:
+    server = Server(create_app(Views(settings, observer, pictures)))
+    remedy = "free the port, or set FLEET_CONTROL_PORT and FLEET_CONTROL_HOST"
+    listening = listen_on(settings.control_host, settings.control_port, "control", remedy)
+    with stop_on_signal(stop), listening:
         liveness.serving()
         beside: set[asyncio.Task[Any]] = {
             asyncio.create_task(run_guardian_healing(Home.of(settings)), name="heal"),
@@ -71,15 +53,3 @@ async def serve(settings: Settings, name: str, liveness: Liveness, metrics: Metr
         await serving
     logger.info("{} has ended", name)
     return EXIT_OK
-
-
-def _listening(settings: Settings) -> socket.socket:
-    host, port = settings.control_host, settings.control_port
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        return socket.create_server((host, port), family=family)
-    except OSError as error:
-        raise SettingsError(
-            f"the control process cannot listen on {host}:{port} ({error.strerror}). Remedy: free the port, or "
-            "set FLEET_CONTROL_PORT and FLEET_CONTROL_HOST"
-        ) from None

@@ -9,6 +9,7 @@ import uvicorn
 from fleet.devstack.backend.app import create_app
 from fleet.devstack.backend.database import connect, seed_keys, seed_sample
 from fleet.devstack.backend.keys import real_key
+from fleet.projects.served_projects import ServedProjects
 
 
 def main() -> None:
@@ -28,15 +29,18 @@ def main() -> None:
         help="for all other providers, give out PROVIDER_API_KEY of the environment and no stored key, to whoever "
         "sends the token in FILE",
     )
+    parser.add_argument("--projects", type=Path, metavar="DIR", help="serve the projects in this folder too")
     options = parser.parse_args()
     with closing(connect(options.database)) as connection:
         if options.seed_sample:
             seed_sample(connection)
         seed_keys(connection, options.key_for)
-    app = create_app(options.database, stored_for=options.key_for)
+    kept = options.database.parent / "projects"
+    projects = ServedProjects(options.projects, kept) if options.projects else None
+    app = create_app(options.database, stored_for=options.key_for, projects=projects)
     if options.real_keys_for is not None:
         token = options.real_keys_for.read_text("ascii")
-        app = create_app(options.database, real_key, stored_for=options.key_for, token=token)
+        app = create_app(options.database, real_key, options.key_for, projects, token)
     uvicorn.run(app, host=options.host, port=options.port, access_log=False)
 
 

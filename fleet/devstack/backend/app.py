@@ -1,62 +1,49 @@
-"""The backend's three endpoints."""
+"""The embedded backend: the Backend API's contract from a database, and from a folder of projects."""
 
 import sqlite3
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from contextlib import closing
 from pathlib import Path
-from secrets import compare_digest
 
 from starlette.applications import Starlette
-from starlette.middleware import Middleware
-from starlette.middleware.trustedhost import TrustedHostMiddleware
-from starlette.requests import Request
-from starlette.responses import JSONResponse
-from starlette.routing import Route
+from starlette.responses import JSONResponse, Response
 
 from fleet.devstack.backend.database import api_key_of, assistants_of, connect
-
-KeySource = Callable[[str], str | None]
+from fleet.projects.backend_app import KeySource, answer_for, contract_app, not_found, told
+from fleet.projects.served_projects import ServedProjects
 
 
 def create_app(
-    database: Path, keys: KeySource | None = None, stored_for: Collection[str] = (), token: str = ""
+    database: Path,
+    keys: KeySource | None = None,
+    stored_for: Collection[str] = (),
+    projects: ServedProjects | None = None,
+    token: str = "",
 ) -> Starlette:
     """The ASGI application on a database file; ``keys`` replaces the keys in the database, but not those of the
-    providers in ``stored_for``. With a ``token``, keys are only given to requests that bear it, and requests for
-    other hosts than this one are refused: a web page could have a browser send them (DNS rebinding)."""
+    providers in ``stored_for``. A project of ``projects`` wins over one of the same id in the database. For
+    ``token`` see :func:`fleet.projects.backend_app.contract_app`."""
 
-    def health(request: Request) -> JSONResponse:
+    def health() -> Response:
         try:
             with closing(connect(database)) as connection:
                 connection.execute("SELECT count(*) FROM Project").fetchone()
         except sqlite3.Error as error:
             return JSONResponse({"status": "error", "database": str(error)}, 503)
-        return JSONResponse({"status": "ok"})
+        return JSONResponse({"status": "ok"} | ({"projects": told(projects)} if projects else {}))
 
-    def assistants(request: Request) -> JSONResponse:
+    def assistants(project_id: str) -> Response:
+        if projects and (answer := answer_for(projects.project(project_id))):
+            return answer
         with closing(connect(database)) as connection:
-            found = assistants_of(connection, request.path_params["project_id"])
-        return JSONResponse({"detail": "Project not found"}, 404) if found is None else JSONResponse(found)
+            found = assistants_of(connection, project_id)
+        return not_found() if found is None else JSONResponse(found)
 
     def stored_key(provider: str) -> str | None:
         with closing(connect(database)) as connection:
             return api_key_of(connection, provider)
 
-    def api_key(request: Request) -> JSONResponse:
-        if token and not compare_digest(
-            request.headers.get("authorization", "").encode(), f"Bearer {token}".encode()
-        ):
-            return JSONResponse({"detail": "the token of this fleet is required"}, 401)
-        provider = request.path_params["provider"]
-        key = keys(provider) if keys and provider not in stored_for else stored_key(provider)
-        return JSONResponse({"api_key": key or "Not found"})
+    def key_of(provider: str) -> str | None:
+        return keys(provider) if keys and provider not in stored_for else stored_key(provider)
 
-    hosts = [Middleware(TrustedHostMiddleware, allowed_hosts=["127.0.0.1", "localhost"])]
-    return Starlette(
-        routes=[
-            Route("/health", health),
-            Route("/api/assistant/{project_id}", assistants),
-            Route("/api-keys/{provider}", api_key),
-        ],
-        middleware=hosts if token else [],
-    )
+    return contract_app(health, assistants, key_of, token)

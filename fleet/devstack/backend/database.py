@@ -3,10 +3,16 @@
 import json
 import sqlite3
 from collections.abc import Iterable
-from importlib.resources import files
+from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Any
 
+from fleet.projects.folder import Project, read_project
+from fleet.projects.problems import ProjectDamaged
+
+#: The sample project, a folder of fleet/devstack/sample, and the same without declared inputs.
+_SAMPLE, _CLASSIC = "seo-demo", "seo-classic"
+_SAMPLE_NAME = "SEO ukázka"
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS Project (id TEXT PRIMARY KEY, name TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS ApiKey (provider TEXT PRIMARY KEY, api_key TEXT NOT NULL);
@@ -56,12 +62,21 @@ def api_key_of(connection: sqlite3.Connection, provider: str) -> str | None:
 
 def seed_sample(connection: sqlite3.Connection) -> None:
     """Add the sample project; existing rows are not changed."""
-    sample = json.loads(files("fleet.devstack.sample").joinpath("seo-demo.json").read_text("utf-8"))
+    assistants = sample_project().assistants
     with connection:
-        for project_id, with_inputs in (("seo-demo", True), ("seo-classic", False)):
-            found = connection.execute("INSERT OR IGNORE INTO Project VALUES (?, ?)", (project_id, sample["name"]))
+        for project_id, with_inputs in ((_SAMPLE, True), (_CLASSIC, False)):
+            found = connection.execute("INSERT OR IGNORE INTO Project VALUES (?, ?)", (project_id, _SAMPLE_NAME))
             if found.rowcount:
-                _insert_assistants(connection, project_id, sample["assistants"], with_inputs=with_inputs)
+                _insert_assistants(connection, project_id, assistants, with_inputs=with_inputs)
+
+
+def sample_project() -> Project:
+    """The sample project, from its folder."""
+    with as_file(files("fleet.devstack.sample").joinpath(_SAMPLE)) as folder:
+        project, problems = read_project(folder)
+    if project is None:
+        raise ProjectDamaged.by(problems)
+    return project
 
 
 def seed_keys(connection: sqlite3.Connection, providers: Iterable[str]) -> None:
@@ -78,8 +93,7 @@ def _insert_assistants(
         row = {
             "id": f"{project_id}-{position}",
             "project_id": project_id,
-            **{name: value for name, value in assistant.items() if name != "input_keys"},
-            "order": position,
+            **{name: value for name, value in assistant.items() if name not in ("id", "input_keys")},
             "input_keys": json.dumps(assistant["input_keys"]) if with_inputs else None,
         }
         columns = ", ".join(f'"{name}"' for name in row)

@@ -21,13 +21,17 @@ async def examine(settings: Settings, wrong: Sequence[str] = ()) -> list[Check]:
     # Imported here, since every command imports NOT_SET and few make all checks.
     from fleet.control.health.doctor.host import machine_checks
     from fleet.control.health.doctor.processes import process_checks
+    from fleet.control.health.doctor.projects import unlike_projects
     from fleet.control.health.doctor.servers import BACKEND, server_checks
     from fleet.control.health.doctor.settings import environment_checks
     from fleet.control.health.status import status_of
 
     here = asyncio.to_thread(lambda: [*environment_checks(wrong, settings.warnings), *machine_checks(settings)])
-    found, status, elsewhere = await asyncio.gather(here, status_of(settings), server_checks(settings))
-    checks = [*found, *await asyncio.to_thread(process_checks, settings, status), *elsewhere]
+    found, status, elsewhere = await asyncio.gather(
+        here, status_of(settings, others_too=True), server_checks(settings)
+    )
+    ours = await asyncio.to_thread(process_checks, settings, status)
+    checks = [*found, *ours, *elsewhere, *unlike_projects(status)]
     away = {check.what for check in checks if not check.ok} >= {"supervisord", "Temporal", BACKEND}
     return fleet_down(checks, settings) if away else checks
 

@@ -4,7 +4,7 @@ clock."""
 import asyncio
 import ctypes
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Iterable
 from datetime import timedelta
 from email.utils import parsedate_to_datetime
 
@@ -20,6 +20,7 @@ from fleet.config import ProviderSettings, Settings
 from fleet.control.health.doctor.certificates import certificate_checks
 from fleet.control.health.doctor.check import NOT_SET, Check, from_error, unseen
 from fleet.control.health.doctor.pipelines import pipeline_checks
+from fleet.control.health.doctor.projects import project_checks
 from fleet.control.health.status import providers_by_queue
 from fleet.errors import FleetError
 from fleet.execution.backend_client import Backend
@@ -126,12 +127,15 @@ async def limits_settable(client: Client, queue: str) -> bool:
 
 
 async def _backend(settings: Settings, backend: Backend) -> list[Check]:
-    what = BACKEND
     wanting = [provider for _, provider in sorted(settings.providers.items()) if provider.needs_key]
-    if NOT_SET in settings.api_base_url:
-        health = unseen(what, "API_BASE_URL is not known")
-    else:
-        health = await _tried(what, backend.health, settings.api_base_url)
+    health, told = unseen(BACKEND, "API_BASE_URL is not known"), {}
+    if NOT_SET not in settings.api_base_url:
+        try:
+            told = await backend.health()
+            health = Check(BACKEND, True, settings.api_base_url)
+        except FleetError as error:
+            health = from_error(BACKEND, error)
+    checks = [health, *project_checks(settings, told)]
     if not health.ok:
         keys = [
             unseen(_key_of(provider.name), "the backend is away", BACKEND)
@@ -139,9 +143,9 @@ async def _backend(settings: Settings, backend: Backend) -> list[Check]:
             else await _key(backend, provider)
             for provider in wanting
         ]
-        return [health, *keys, _own_clock()]
+        return [*checks, *keys, _own_clock()]
     found = await asyncio.gather(*(_key(backend, provider) for provider in wanting))
-    return [health, *found, await _clock(backend)]
+    return [*checks, *found, await _clock(backend)]
 
 
 def _key_of(provider: str) -> str:
@@ -190,11 +194,3 @@ def _own_clock() -> Check:
         return Check("clock", False, says, "timedatectl set-ntp true")
     says = "the kernel keeps it synchronised" if state >= 0 else "nothing is known of it"
     return Check("clock", state >= 0, says, "" if state >= 0 else "compare `date -u` with another machine's")
-
-
-async def _tried(what: str, act: Callable[[], Awaitable[None]], says: str) -> Check:
-    try:
-        await act()
-    except FleetError as error:
-        return from_error(what, error)
-    return Check(what, True, says)
