@@ -17,7 +17,7 @@ from typer.exceptions import TyperException
 
 from fleet.cli import operator_commands as operating
 from fleet.cli import pipeline_commands as looking_back
-from fleet.cli import provider_commands
+from fleet.cli import project_commands, provider_commands
 from fleet.cli.output import Json, print_json
 from fleet.cli.pipeline_commands import TopicColumn, TopicsFile, rows_of
 from fleet.devstack.simulated_settings import without_proxy
@@ -43,6 +43,7 @@ app = typer.Typer(
 app.add_typer(operating.app)
 app.add_typer(looking_back.app)
 app.add_typer(provider_commands.app, name="provider")
+app.add_typer(project_commands.app, name="project")
 
 
 def _print_version(wanted: bool) -> None:
@@ -85,20 +86,24 @@ def up(
         bool,
         typer.Option("--real-providers", help="Send all calls to the providers themselves; they are paid."),
     ] = False,
+    projects: Annotated[
+        Path | None, typer.Option("--projects", metavar="DIR", help="Serve the projects in this folder too.")
+    ] = None,
 ) -> None:
     """Start the fleet, by default on an embedded stack with simulated providers."""
     from fleet.cli.down import take_down
     from fleet.cli.find_fleet import settings_for_embedded
     from fleet.cli.foreground import stay_until_signal
     from fleet.cli.show import console_for, show_addresses
-    from fleet.cli.up import UpOptions, bring_up
+    from fleet.cli.up import UpOptions, bring_up, example_project
     from fleet.control.supervision.supervisord_home import Home
 
     console = console_for()
-    record = bring_up(UpOptions(port_base, external, real_providers), console.say)
+    record = bring_up(UpOptions(port_base, external, real_providers, projects=projects), console.say)
     show_addresses(console, record, settings_for_embedded().providers.values())
     if detach:
-        console.say("The fleet is up: `fleet status`, `fleet run TOPIC --project seo-demo`, `fleet down`.")
+        example = example_project(record)
+        console.say(f"The fleet is up: `fleet status`, `fleet run TOPIC --project {example}`, `fleet down`.")
         return
     console.say("The fleet is up; Ctrl-C ends it.")
     try:

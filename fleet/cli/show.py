@@ -120,7 +120,7 @@ def show_outcome(console: Console, outcome: Outcome) -> None:
         console.print(f"cost: {_spent(outcome.spent)}")
     word = "completed" if outcome.completed else "failed"
     if outcome.project_fingerprint:
-        console.print(f"project: fingerprint {shown(outcome.project_fingerprint)}", highlight=False)
+        console.say(f"project: fingerprint {outcome.project_fingerprint}")
     console.print(f"{outcome.workflow_id} {word} in {outcome.seconds:.2f} s{against}", soft_wrap=True)
 
 

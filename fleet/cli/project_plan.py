@@ -1,0 +1,116 @@
+"""What a project will do: its steps, its longest chain, its estimated tokens and cost. No call is made."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import cache
+from typing import Any
+
+from fleet.config import Settings
+from fleet.contracts import Assistant
+from fleet.pipeline.assistants import dependencies, parse_assistants, reads
+from fleet.pipeline.inputs import PipelineInputs
+from fleet.pipeline.prompts import CHARACTERS_PER_TOKEN, build_system_prompt, build_user_message, estimate_tokens
+from fleet.pipeline.stages import Stages
+from fleet.providers.prices import usd_for
+
+#: The length of an answer that nothing bounds, and of a topic, for estimates.
+ASSUMED_OUTPUT_TOKENS = 1000
+_TOPIC = PipelineInputs(topic="x" * 60, project_id="", csv_text="", current_date="2025-01-31")
+
+
+@dataclass(frozen=True)
+class PlannedAssistant:
+    """One assistant: ``step`` is 1 for those that wait for nobody. Tokens are estimates from the length of texts,
+    ``output_tokens`` the most that it may answer; dollars are None if a price is not known."""
+
+    function_key: str
+    name: str
+    order: int
+    model: str
+    reads: list[str]
+    step: int
+    input_tokens: int
+    output_tokens: int
+    usd: float | None
+
+
+@dataclass(frozen=True)
+class ProjectPlan:
+    """A project's assistants by ``order``; ``critical_path`` is the chain that takes longest."""
+
+    project_id: str
+    fingerprint: str
+    assistants: list[PlannedAssistant]
+    critical_path: list[str]
+
+    @property
+    def usd(self) -> float | None:
+        """The cost of one pipeline; None if a price is not known."""
+        costs = [assistant.usd for assistant in self.assistants]
+        return None if None in costs else sum(cost for cost in costs if cost is not None)
+
+    def to_json(self) -> dict[str, Any]:
+        """As ``--json`` prints it."""
+        return asdict(self) | {"usd": self.usd}
+
+
+def plan_of(settings: Settings, project_id: str, fingerprint: str, rows: Sequence[Any]) -> ProjectPlan:
+    """The plan for assistants as the Backend API's contract has them.
+
+    Raises:
+        BackendError: they cannot be used.
+    """
+    assistants = parse_assistants(
+        list(rows),
+        project_id,
+        default_temperature=settings.default_temperature,
+        default_max_tokens=settings.default_max_tokens,
+        provider_name=lambda name: settings.provider(name).name,
+    )
+    waits_for = dependencies(assistants)
+    answers = {assistant.function_key: assistant.max_tokens or ASSUMED_OUTPUT_TOKENS for assistant in assistants}
+
+    @cache
+    def chain(key: str) -> tuple[int, list[str]]:
+        """The longest chain that ends with this assistant, and its tokens."""
+        before = max((chain(needed) for needed in waits_for[key]), default=(0, []), key=lambda found: found[0])
+        return before[0] + answers[key], [*before[1], key]
+
+    @cache
+    def step(key: str) -> int:
+        return 1 + max((step(needed) for needed in waits_for[key]), default=0)
+
+    stages = Stages(assistants, _TOPIC)
+    planned = [_planned(settings, stages, assistant, assistants, answers, step) for assistant in assistants]
+    longest = max((chain(assistant.function_key) for assistant in assistants), key=lambda found: found[0])
+    return ProjectPlan(project_id, fingerprint, planned, longest[1])
+
+
+def _planned(
+    settings: Settings,
+    stages: Stages,
+    assistant: Assistant,
+    assistants: list[Assistant],
+    answers: dict[str, int],
+    step: Any,
+) -> PlannedAssistant:
+    key = assistant.function_key
+    assignment = stages.assignment(key)
+    outputs = [
+        replace(output, text="x" * round(answers[output.key] * CHARACTERS_PER_TOKEN))
+        for output in assignment.outputs
+    ]
+    assignment = replace(assignment, outputs=outputs)
+    tokens = estimate_tokens(build_system_prompt(assignment)) + estimate_tokens(build_user_message(assignment))
+    provider = settings.provider(assistant.provider)
+    return PlannedAssistant(
+        function_key=key,
+        name=assistant.name,
+        order=assistant.order,
+        model=f"{assistant.provider}/{assistant.model}",
+        reads=reads(assistant, assistants),
+        step=step(key),
+        input_tokens=tokens,
+        output_tokens=answers[key],
+        usd=usd_for(provider, assistant.model, tokens, answers[key]),
+    )

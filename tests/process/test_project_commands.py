@@ -1,0 +1,90 @@
+"""``fleet project`` without a fleet: what it makes, shows and refuses."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.fleet import Fleet, json_of
+
+
+@pytest.fixture
+def made(idle: Fleet, tmp_path: Path) -> Path:
+    done = idle.fleet("project", "new", "my", "--dir", str(tmp_path / "projects"))
+    assert done.returncode == 0 and "fleet up --detach --projects" in done.stdout, done.stderr
+    return tmp_path / "projects" / "my"
+
+
+def test_a_new_project_is_three_files_and_sound(idle: Fleet, made: Path) -> None:
+    assert sorted(path.name for path in made.iterdir()) == [
+        "10-brief.prompt",
+        "20-draft.prompt",
+        "30-review.prompt",
+    ]
+    done = idle.fleet("project", "check", str(made))
+    assert done.returncode == 0 and "my is sound." in done.stdout
+    assert "critical path: brief -> draft -> review" in done.stdout and "one pipeline costs about $" in done.stdout
+    (plan,) = json_of(idle.fleet("project", "check", str(made.parent), "--json").stdout)["projects"]
+    assert [assistant["step"] for assistant in plan["assistants"]] == [1, 2, 3] and plan["usd"] > 0
+    (shown,) = json_of(idle.fleet("project", "show", str(made), "--json").stdout)["projects"]
+    assert shown == plan
+    (listed,) = json_of(idle.fleet("project", "list", "--dir", str(made.parent), "--json").stdout)["projects"]
+    assert listed == {"project": "my", "assistants": 3, "fingerprint": plan["fingerprint"], "problems": []}
+
+
+def test_a_model_of_ones_own_may_be_named(idle: Fleet, tmp_path: Path) -> None:
+    idle.fleet("project", "new", "my", "--dir", str(tmp_path), "--model", "local/small")
+    done = idle.fleet("project", "check", str(tmp_path / "my"))
+    assert done.returncode == 1 and "my/10-brief.prompt:6: unknown provider 'local'" in done.stderr
+    assert "Remedy: correct model, or add the provider" in done.stderr
+
+
+def test_each_mistake_has_one_line_and_the_exit_status_is_1(idle: Fleet, made: Path) -> None:
+    (made / "10-brief.prompt").write_text("---\nmodel: gpt\nmodle: a\n---\nWrite.\n", "utf-8")
+    done = idle.fleet("project", "check", str(made))
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    lines = done.stderr.splitlines()
+    assert [line.split(": ")[1] for line in lines] == ["my/10-brief.prompt:3", "my/10-brief.prompt:2"]
+    assert all(". Remedy: " in line for line in lines)
+
+
+REFUSED = [
+    (("new", "my project"), "project_id 'my project' cannot be used"),
+    (("new", ".my"), "'.my' cannot be a project's name"),
+    (("new", "my", "--model", "gpt-4o"), "--model 'gpt-4o' is not a model"),
+    (("check", "nowhere"), "nowhere is not a folder"),
+    (("list", "--dir", "nowhere"), "nowhere is not a folder"),
+    (("export", "nowhere"), "nowhere is not a folder"),
+    (("show", "nowhere"), "no fleet is up"),
+    (("import", "nowhere"), "no fleet is up"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "said"), REFUSED, ids=[said for _, said in REFUSED])
+def test_what_cannot_be_done_is_one_line_with_a_remedy(
+    idle: Fleet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...], said: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = idle.fleet("project", *arguments)
+    assert done.returncode == 1 and said in done.stderr and "Remedy: " in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_project_is_not_written_over(idle: Fleet, made: Path) -> None:
+    done = idle.fleet("project", "new", "my", "--dir", str(made.parent))
+    assert done.returncode == 1 and "is not empty. Remedy" in done.stderr
+
+
+def test_a_folder_is_exported_as_the_backend_has_it(idle: Fleet, made: Path, tmp_path: Path) -> None:
+    out = tmp_path / "my.json"
+    assert idle.fleet("project", "export", str(made), "--out", str(out)).returncode == 0
+    rows = json.loads(out.read_text("utf-8"))
+    assert [row["functionKey"] for row in rows] == ["brief", "draft", "review"]
+    assert json.loads(idle.fleet("project", "export", str(made)).stdout) == rows
+
+
+@pytest.mark.parametrize("arguments", [("--projects", "nowhere"), ("--external", "--projects", ".")])
+def test_up_refuses_what_is_no_folder_of_projects(idle: Fleet, arguments: tuple[str, ...]) -> None:
+    idle.environment = {"API_BASE_URL": "http://127.0.0.1:1"}
+    done = idle.fleet("up", "--detach", "--port-base", str(idle.port_base), *arguments)
+    assert done.returncode == 1 and "Remedy: " in done.stderr and not (idle.state / "fleet.json").exists()
