@@ -451,7 +451,7 @@ def test_projects_from_a_folder_are_told_with_their_mistakes(tmp_path: Path) -> 
 
 
 def test_a_folder_of_projects_that_is_not_served_is_told(tmp_path: Path) -> None:
-    (check,) = project_checks(load_settings(projects_dir=tmp_path, api_base_url="http://backend:1"), {})
+    (check,) = project_checks(load_settings(projects_dir=tmp_path, api_base_url="https://backend"), {})
     assert "API_BASE_URL is set too and wins" in check.says and check.remedy
     (check,) = project_checks(load_settings(projects_dir=tmp_path / "nowhere"), {})
     assert not check.ok and "is not a folder" in check.says
