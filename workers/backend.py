@@ -7,6 +7,7 @@ from loguru import logger
 from fleet.config import Settings
 from fleet.devstack.backend.keys import real_key
 from fleet.errors import SettingsError
+from fleet.execution.backend_connection import BackendCredentials
 from fleet.exit_codes import EXIT_FAILED, EXIT_OK
 from fleet.process.http_server import Server, listen_on
 from fleet.process.lifecycle import run_process, wait_for_event
@@ -28,7 +29,8 @@ async def life(settings: Settings, name: str, liveness: Liveness, metrics: Metri
     projects = ServedProjects(settings.projects_dir.absolute(), settings.state_dir.absolute() / "projects")
     remedy = "free the port, or set FLEET_PROJECTS_PORT"
     listening = listen_on(_LOOPBACK, settings.projects_port, "backend", remedy)
-    server = Server(create_app(projects, real_key))
+    bearer = BackendCredentials.of(settings).headers().get("Authorization", "")
+    server = Server(create_app(projects, real_key, bearer.removeprefix("Bearer ")))
     with stop_on_signal(stop), listening:
         serving = asyncio.create_task(server.serve(sockets=[listening]), name="serve")
         logger.info("{} serves {} at http://{}:{}", name, settings.projects_dir, _LOOPBACK, settings.projects_port)

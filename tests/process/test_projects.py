@@ -46,6 +46,7 @@ def served(stack: int, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fle
         "TEMPORAL_HOST": f"127.0.0.1:{stack}",
         "FLEET_PROJECTS_DIR": str(folder),
         "FLEET_PROJECTS_PORT": str(base + 2),
+        "FLEET_BACKEND_TOKEN": "token-of-this-fleet",
         **simulated_providers(f"http://127.0.0.1:{stack + 3}", providers),
         **keys,
     }
@@ -97,6 +98,8 @@ def test_a_machine_without_a_backend_serves_its_folder_itself(served: Fleet) -> 
     assert ran["status"] == "completed"
     health = httpx.get(f"http://127.0.0.1:{served.port_base + 2}/health", trust_env=False).json()
     assert health["projects"]["my"]["problems"] == []
+    key = httpx.get(f"http://127.0.0.1:{served.port_base + 2}/api-keys/openai", trust_env=False)
+    assert key.status_code == 401, "keys are for the fleet alone"
     scaled = served.fleet("scale", "backend", "2")
     assert scaled.returncode == 1 and "backend" in scaled.stderr
     rolled = served.fleet("roll", "backend")
