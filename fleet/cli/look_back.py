@@ -158,13 +158,16 @@ def show_detail(console: Console, detail: Json) -> None:
 
 
 def _stages(detail: Json) -> Table:
-    names = ("assistant", "key", "provider/model", "state", "tries", "waited", "ran", "tokens", "cost", "note")
-    table = Table(*names, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
+    table.add_column("assistant", no_wrap=True)  # its key, which other commands take
+    table.add_column("provider/model", overflow="fold")
+    for name in ("state", "tries", "waited", "ran", "tokens", "cost"):
+        table.add_column(name, no_wrap=True)
+    table.add_column("note", overflow="fold")
     until = detail["ended_at"] or detail["at"]
     for stage in detail["stages"]:
         done = stage["state"] == "done"
         table.add_row(
-            shown(stage["name"]),
             shown(stage["function_key"]),
             f"{shown(stage['provider'])}/{shown(stage['model'])}",
             f"[{_STYLES[stage['state']]}]{'reused' if stage['reused'] else stage['state']}",

@@ -46,7 +46,7 @@ def test_a_finished_pipeline_is_found_and_its_outputs_are_read_again(fleet: Flee
     first = json_of(fleet.fleet("show", done["workflow_id"], "--output", "assistant_1", "--json").stdout)
     assert first["output"] == detail["stages"][0]["output"] != done["final_output"]
     table = fleet.fleet("show", done["workflow_id"])
-    assert table.returncode == 0 and "Assistant 2" in table.stdout and "simulated, not paid" in table.stdout
+    assert table.returncode == 0 and "assistant_2" in table.stdout and "simulated, not paid" in table.stdout
 
 
 def test_a_pipeline_of_another_client_is_found_by_its_arguments(fleet: Fleet) -> None:

@@ -122,7 +122,8 @@ def _of_pipeline(story: Story, around: Surroundings) -> Reason:
 def _ended(story: Story) -> Reason:
     retry = f"`fleet retry {story.workflow_id}`, which pays only for the rest"
     if story.status == "completed":
-        return Reason("completed", "completed", "it has completed", f"`fleet show {story.workflow_id} --output`")
+        show = f"`fleet show {story.workflow_id} --output`"
+        return Reason("completed", "completed", "all its assistants have answered", show)
     if (error := story.error()) is not None:
         first = remedy_in(error.message)
         remedy = f"{first}; then {retry}" if first else retry
