@@ -328,6 +328,8 @@ class Settings(BaseSettings):
     )
     """Lowest level that is logged; DEBUG adds the assistants' inputs and outputs."""
 
+    log_content: bool = True
+    """Whether DEBUG logs the assistants' inputs and outputs; `false` keeps them out of the logs at every level."""
     log_format: Literal["text", "json"] = "text"
     """Format of the log files: `text` for people, `json` for machines."""
     log_dir: Path | None = None

@@ -36,6 +36,9 @@ CZECH = {
     "FLEET_BACKEND_CLIENT_CERT_FILE": "Soubor PEM s klientským certifikátem pro Backend API.",
     "FLEET_BACKEND_CLIENT_KEY_FILE": "Soubor PEM s jeho soukromým klíčem; jinak je klíč v souboru certifikátu.",
     "LOG_LEVEL": "Nejnižší úroveň, která se loguje; DEBUG přidá vstupy a výstupy asistentů.",
+    "FLEET_LOG_CONTENT": (
+        "Zda DEBUG loguje vstupy a výstupy asistentů; `false` je z logů vynechá na každé úrovni."
+    ),
     "FLEET_LOG_FORMAT": "Podoba logů: `text` pro lidi, `json` pro stroje.",
     "FLEET_LOG_DIR": "Složka s logy; jinak `logs` vedle výchozí stavové složky, nebo `<state>/logs` v jiné.",
     "FLEET_LOG_ROTATION_MB": "Velikost v MB, při které se log rotuje.",

@@ -23,6 +23,7 @@ from fleet.cli.pipeline_commands import TopicColumn, TopicsFile, rows_of
 from fleet.devstack.simulated_settings import without_proxy
 from fleet.errors import FleetError, InputError, SettingsError
 from fleet.exit_codes import EXIT_BAD_SETTINGS, EXIT_FAILED, EXIT_OK
+from fleet.process.file_rights import withhold_from_others
 from fleet.terminal import harmless, write_error, write_line
 
 if TYPE_CHECKING:
@@ -323,6 +324,7 @@ def main() -> NoReturn:
     Exits through ``os._exit``: a short-lived Temporal client has been seen to crash the interpreter during
     shutdown, after all work was done.
     """
+    withhold_from_others()
     os.environ.update(without_proxy(os.environ))
     code = _guarded()
     for stream in (sys.stdout, sys.stderr):

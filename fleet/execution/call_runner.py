@@ -270,7 +270,8 @@ class CallRunner:
         """The call under its single deadline, between the REQUEST and RESPONSE markers."""
         name = self._provider.name
         logger.info("🤖 LLM REQUEST: {}/{}", name, request.model)
-        logger.debug("LLM INPUT: system: {} user: {}", request.system_prompt, request.user_message)
+        if self._settings.log_content:
+            logger.debug("LLM INPUT: system: {} user: {}", request.system_prompt, request.user_message)
         began = time.monotonic()
         try:
             async with asyncio.timeout(seconds):
@@ -286,7 +287,8 @@ class CallRunner:
             raise
         took = time.monotonic() - began
         logger.info("📨 LLM RESPONSE: {} ({} chars in {:.1f}s)", name, len(answer.text), took)
-        logger.debug("LLM OUTPUT: {}", answer.text)
+        if self._settings.log_content:
+            logger.debug("LLM OUTPUT: {}", answer.text)
         if answer.finish_reason == "length":
             logger.warning("the answer of {} was cut off at max_tokens", answer.model)
         return answer

@@ -16,6 +16,7 @@ from loguru import logger
 from fleet.config import Settings, load_settings
 from fleet.errors import FleetError, SettingsError
 from fleet.exit_codes import EXIT_BAD_SETTINGS, EXIT_FAILED, EXIT_OK
+from fleet.process.file_rights import withhold_from_others
 from fleet.process.liveness import Liveness
 from fleet.process.logging import setup_logging
 from fleet.process.metrics import Metrics
@@ -94,6 +95,7 @@ def run_process(program: str, life: Life, metrics_of_sdk: "Callable[[], MetricBu
     """
     gc.freeze()  # objects created by imports are never freed
     gc.enable()
+    withhold_from_others()
     try:
         # What does not use Temporal need not load its SDK to know where it is.
         settings = load_settings() if metrics_of_sdk is not None else load_settings(temporal_config=False)

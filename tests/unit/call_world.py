@@ -139,8 +139,8 @@ def opened(tmp_path: Path) -> Iterator[Opened]:
 class Process:
     """One process that makes the provider's calls."""
 
-    def __init__(self, journal: Journal, provider: object) -> None:
-        settings = load_settings(api_base_url="http://localhost:1")
+    def __init__(self, journal: Journal, provider: object, **changed: object) -> None:
+        settings = load_settings(api_base_url="http://localhost:1", **changed)
         self.journal = AsyncJournal(journal)
         self.reporter = QuietReporter()
         self.gate = Gate()

@@ -7,6 +7,7 @@ from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
+from loguru import logger
 
 from fleet.errors import (
     AmbiguousCall,
@@ -20,7 +21,18 @@ from fleet.errors import (
 from fleet.execution.journal_records import CallName
 from fleet.failures import Billed, FailureKind, traits_of
 from fleet.providers.base import LlmAnswer, LlmRequest, ResumeHandle
-from tests.unit.call_world import ANSWER, NAME, TASK, Attempting, Opened, Pipeline, Process, Provider, opened
+from tests.unit.call_world import (
+    ANSWER,
+    NAME,
+    REQUEST,
+    TASK,
+    Attempting,
+    Opened,
+    Pipeline,
+    Process,
+    Provider,
+    opened,
+)
 
 __all__ = ["opened"]
 
@@ -408,3 +420,19 @@ async def test_a_call_whose_task_another_worker_has_by_now_is_not_sent(opened: O
     with pytest.raises(TaskTaken):
         await process.make(pipeline=pipeline, model="in doubt")
     assert provider.asked == 1
+
+
+@pytest.mark.parametrize("log_content", [True, False])
+async def test_inputs_and_outputs_stay_out_of_the_log_at_debug_too_if_told_so(
+    opened: Opened, log_content: bool
+) -> None:
+    lines: list[str] = []
+    sink = logger.add(lambda message: lines.append(str(message)), level="DEBUG")
+    try:
+        await Process(opened(), Provider(at_once=True), log_content=log_content).make()
+    finally:
+        logger.remove(sink)
+    text = "".join(lines)
+    assert "LLM REQUEST" in text
+    shown = [part in text for part in (REQUEST.system_prompt, REQUEST.user_message, ANSWER.text)]
+    assert shown == [log_content] * 3
