@@ -84,8 +84,8 @@ def address() -> Iterator[str]:
 
 
 @asynccontextmanager
-async def working_on(address: str, project: Project) -> AsyncIterator[Client]:
-    client = await Client.connect(address, data_converter=data_converter())
+async def working_on(address: str, project: Project, namespace: str = "default") -> AsyncIterator[Client]:
+    client = await Client.connect(address, namespace=namespace, data_converter=data_converter())
     settings = load_settings(api_base_url="http://localhost:1")
     backend: Any = SimpleNamespace(assistants=project.assistants, see_key=project.api_key)
     loading = LoadActivities(settings, backend, client, Metrics())
