@@ -84,7 +84,7 @@ def test_the_terminal_labels_each_simulated_cost_and_sums_what_is_paid() -> None
     assert line_of(text, "simulated").endswith(" $0.5000 simulated")
     assert line_of(text, "unknown").endswith(" unknown")
     assert line_of(text, "flex").endswith(" about $0.2500")
-    total = "cost: $0.5000 + 1 call(s) of unknown price + $0.5000 simulated, not paid"
+    total = "cost: $0.5000 + 1 call of unknown price + $0.5000 simulated, not paid"
     assert line_of(text, "cost:") == total
 
 
