@@ -16,7 +16,7 @@ from fleet.pipeline.inputs import PipelineInputs
 TOPIC = "Jak vybrat kávovar do malé kanceláře"
 PROJECT = "seo-demo"
 # How variables begin that would make a demo use the user's own servers or accounts.
-_NOT_FOR_DEMO = ("TEMPORAL_", "API_BASE_URL")
+_NOT_FOR_DEMO = ("TEMPORAL_", "API_BASE_URL", "FLEET_PROJECTS_DIR")
 
 Say = Callable[[str], None]
 

@@ -11,7 +11,7 @@ import pytest
 
 from fleet.config import Settings, load_settings
 from fleet.control.machines import ask_machines as asking
-from fleet.control.machines.ask_machines import Asking, ask_machines
+from fleet.control.machines.ask_machines import Asking, ask_machines, told_by
 from fleet.control.machines.other_machines import OtherMachine, Told
 
 STATUS = {
@@ -180,3 +180,10 @@ async def test_those_who_look_share_one_question(monkeypatch: pytest.MonkeyPatch
         (machine,) = await shared.told([peer.machine()])
         assert machine.told is not None, "what is known is shown while it is asked again"
         assert await shared.told([]) == []
+
+
+def test_a_machine_tells_the_fingerprints_of_its_projects() -> None:
+    projects = {"my": {"fingerprint": "abc", "problems": []}, "wrong": 7, "none": {"fingerprint": 3}}
+    status = {"processes": [], "machine": "vm+1", "backend": {"address": "b", "ok": True, "projects": projects}}
+    assert told_by(json.dumps(status).encode(), "vm+1").projects == {"my": "abc", "none": ""}
+    assert told_by(json.dumps(status | {"backend": None}).encode(), "vm+1").projects == {}
