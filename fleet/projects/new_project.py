@@ -12,7 +12,7 @@ model: {model}
 config:
   temperature: 0.7
   maxOutputTokens: 1000
-# What this assistant reads, in its message: the topic, the date and the CSV of `fleet run`, or other assistants'
+# What this assistant reads, in its message: the topic, the date and the CSV of its pipeline, or other assistants'
 # outputs by their names. Without this line it reads the output of the assistant before it.
 fleet.inputs: [date, topic, csv]
 ---

@@ -2,6 +2,7 @@
 
 import ast
 import re
+import shlex
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -71,7 +72,7 @@ def parse(words: list[str]) -> None:
 
 @pytest.mark.parametrize(("file", "command"), sorted(set(commands())))
 def test_every_command_that_a_message_names_can_be_typed(file: str, command: str) -> None:
-    parse(command.split())
+    parse(shlex.split(command))
 
 
 @pytest.mark.parametrize("command", ["resume", "show", "run", "logs --providr x", "nothing", "scale openai"])

@@ -158,7 +158,7 @@ def _refuse_unreadable(workflow_id: str, info: WorkflowExecutionInfo) -> None:
     if info.history_length > MAX_EVENTS or info.history_size_bytes > MAX_HISTORY_BYTES:
         raise OperationError(
             f"the history of {workflow_id} is too large to be shown: {info.history_length:,} events, "
-            f"{info.history_size_bytes:,} bytes. Remedy: read it with `temporal workflow show -w {workflow_id}`"
+            f"{info.history_size_bytes:,} bytes. Remedy: read it in the Temporal UI"
         )
 
 

@@ -16,6 +16,7 @@ def project_checks(settings: Settings, told: Mapping[str, ToldProject]) -> Itera
     elif settings.projects_dir is not None and not settings.projects_dir.is_dir():
         says = f"{settings.projects_dir} is not a folder"
         yield Check("FLEET_PROJECTS_DIR", False, says, "make it, or correct FLEET_PROJECTS_DIR")
+    check = f"run `fleet project check {settings.projects_dir or 'DIR'}`"
     for project_id, project in told.items():
         what = f"project {project_id}"
         if not project.problems:
@@ -23,7 +24,7 @@ def project_checks(settings: Settings, told: Mapping[str, ToldProject]) -> Itera
         in_use = f"version {project.fingerprint} stays in use" if project.fingerprint else "it cannot be used"
         for problem in project.problems:
             says, _, remedy = problem.partition(". Remedy: ")
-            yield Check(what, False, f"{in_use}: {says}", remedy or "run `fleet project check`")
+            yield Check(what, False, f"{in_use}: {says}", remedy or check)
 
 
 def unlike_projects(status: FleetStatus) -> Iterator[Check]:
