@@ -68,6 +68,8 @@ class Newcomer:
         base = self._fleet.port_base
         command = command.replace(":8010", f":{base + 3}").replace("localhost:7233", f"localhost:{self._servers}")
         command = command.replace("localhost:8000", f"localhost:{self._servers + 2}")
+        for before in ("--dir ", "check ", "--projects "):
+            command = command.replace(f"{before}projects", f"{before}{self._fleet.state.parent / 'projects'}")
         command = command.replace("up --detach", f"up --detach --port-base {base}")
         return command.replace("WORKFLOW_ID", self._latest()) if "WORKFLOW_ID" in command else command
 
