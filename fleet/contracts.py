@@ -90,7 +90,8 @@ class Assistant:
 
     ``max_tokens`` None: the model's own maximum. ``input_keys`` None: the default inputs, which are the date and
     the output of the previous assistant by ``order``, or the topic for the first one. ``on_ambiguous`` is
-    ``send``, ``fail``, or None for the setting of that name.
+    ``send``, ``fail``, or None for the setting of that name. ``output_schema`` is the JSON Schema that the output
+    matches; None: the output is text.
 
     ``user_template`` is the template of the user message; None: it is built from the inputs.
     ``system_template``: ``system_prompt`` is a template too. See :mod:`fleet.pipeline.templates`.
@@ -110,6 +111,17 @@ class Assistant:
     on_ambiguous: str | None = None
     user_template: str | None = None
     system_template: bool = False
+    output_schema: dict[str, Any] | None = None
+
+    @property
+    def needs(self) -> list[str]:
+        """The fields that a worker must know to execute this assistant, among those that not every release knows.
+        A worker that does not know one would ignore it silently."""
+        return [name for name in LATER_FIELDS if getattr(self, name)]
+
+
+#: Fields of :class:`Assistant` that releases up to 0.2.0 do not know.
+LATER_FIELDS = ("output_schema", "user_template", "system_template")
 
 
 @dataclass(frozen=True)
@@ -154,7 +166,9 @@ class AssistantCall:
 
     ``give_up_after_seconds`` is how long the call may wait until it is first sent; after that another model takes
     it. None: no bound. ``before`` holds the last heartbeat details of an earlier execution whose call this one
-    continues; see :class:`fleet.execution.attempts.Attempts`.
+    continues; see :class:`fleet.execution.attempts.Attempts`. ``needs`` are the assistant's
+    :attr:`Assistant.needs`: where there are any, the query must say which of them the worker understands, so that
+    one of an earlier release is refused.
     """
 
     function_key: str
@@ -165,11 +179,12 @@ class AssistantCall:
     give_up_after_seconds: float | None = None
     before: dict[str, Any] | None = None
     assignment: "Assignment | None" = None
+    needs: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
 class NamedText:
-    """The output of an earlier assistant, under its functionKey."""
+    """The output of an earlier assistant, under its functionKey; or one field of it, under ``key.field``."""
 
     key: str
     name: str
@@ -326,6 +341,7 @@ class StageRecord:
 
     ``status`` is an ``AssistantState``; ``started`` is None and ``duration`` 0 for one that never ran.
     ``metadata`` has the fields of :class:`StageMetadata`; records of older releases lack some of them.
+    ``output_json`` is the output as JSON where the assistant has an ``output_schema``.
     """
 
     stage: str
@@ -336,6 +352,7 @@ class StageRecord:
     duration: float
     output: str
     metadata: dict[str, Any]
+    output_json: Any = None
 
 
 @dataclass(frozen=True)

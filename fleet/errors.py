@@ -210,6 +210,14 @@ class HeldBack(FleetError):
         self.wait_seconds = wait_seconds
 
 
+class OutputBroken(FleetError):
+    """No answer matches the assistant's output_schema."""
+
+    code = "output_broken"
+    #: When the last of the calls was sent (ISO 8601).
+    last_asked: str = ""
+
+
 class AttemptsExhausted(FleetError):
     """A provider failed the maximum number of times."""
 

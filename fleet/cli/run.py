@@ -157,13 +157,18 @@ def _assistant_json(stage: StageRecord) -> dict[str, Any]:
         "simulated",
         "possibly_paid_twice",
     )
-    return {
-        "name": stage.stage,
-        "function_key": stage.function_key,
-        "status": _SHOWN[stage.status],
-        "seconds": stage.duration,
-        "reused": stage.metadata.get("reused_from") is not None,
-    } | {name: stage.metadata.get(name) for name in names}
+    structured = {} if stage.output_json is None else {"output_json": stage.output_json}
+    return (
+        {
+            "name": stage.stage,
+            "function_key": stage.function_key,
+            "status": _SHOWN[stage.status],
+            "seconds": stage.duration,
+            "reused": stage.metadata.get("reused_from") is not None,
+        }
+        | {name: stage.metadata.get(name) for name in names}
+        | structured
+    )
 
 
 def read_inputs(topic: str, project: str, csv_file: Path | None, day: str | None) -> PipelineInputs:

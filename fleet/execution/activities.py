@@ -3,9 +3,8 @@ assistant."""
 
 import asyncio
 import hashlib
-import json
 from contextlib import AbstractAsyncContextManager, nullcontext
-from dataclasses import asdict, replace
+from dataclasses import replace
 
 from loguru import logger
 from temporalio import activity
@@ -28,7 +27,7 @@ from fleet.contracts import (
     PipelinePlan,
     RetryOf,
 )
-from fleet.errors import AssignmentUnavailable, TooLarge
+from fleet.errors import AssignmentUnavailable, OutputBroken, TooLarge
 from fleet.execution.assistant_results import About, result_of
 from fleet.execution.async_journal import AsyncJournal
 from fleet.execution.attempts import current_attempts
@@ -37,8 +36,10 @@ from fleet.execution.call_runner import Call, CallRunner
 from fleet.execution.journal_records import Asked, CallName, Task
 from fleet.execution.load_assistants import load_project
 from fleet.execution.pipeline_client import PipelineLink
-from fleet.execution.requests import request_for
+from fleet.execution.recorded_answer import Recorded
+from fleet.execution.requests import identity_of, request_for
 from fleet.execution.safe_activity import safe_activity
+from fleet.execution.second_ask import answer_that_matches
 from fleet.execution.task_age import Arrivals
 from fleet.pipeline.inputs import parse_csv
 from fleet.pipeline.past_runs import finished_results, refuse_foreign
@@ -46,6 +47,9 @@ from fleet.process.metrics import Metrics
 from fleet.process.payload_size import payload_bytes
 from fleet.process.reachability import Reach
 from fleet.providers.base import LlmRequest
+
+# Of the time of an attempt; after that, a second call gets an attempt of its own.
+_SHARE_FOR_FIRST = 0.2
 
 
 class LoadActivities:
@@ -214,19 +218,38 @@ class ExecuteActivities:
         # A person who retries a pipeline has accepted what may have been paid before.
         send_again = policy == "send" or (assignment.retried and not attempts.may_have_sent)
         info = activity.info()
-        about = About(call.model, request.idempotency_key, attempts.calls + 1)
-        to_make = Call(
-            name=_call_name(call, assignment, request),
-            queue=info.task_queue,
-            request=request,
-            hold_seconds=_hold_seconds(call),
-            send_ambiguous=send_again,
-            asked=Asked(info.workflow_run_id or "", about.to_json()),
-            started_at=info.started_time.timestamp(),
-            late=late,
-            project_id=call.project_id,
-        )
-        recorded = await self._runner.run(to_make, attempts, pipeline)
+        about = About(call.model, request.idempotency_key, attempts.calls + 1, request.output_schema)
+
+        def to_make(request: LlmRequest, of_run: str = "") -> Call:
+            return Call(
+                name=_call_name(call, assignment, request, of_run),
+                queue=info.task_queue,
+                request=request,
+                hold_seconds=_hold_seconds(call),
+                send_ambiguous=send_again,
+                asked=Asked(info.workflow_run_id or "", about.to_json()),
+                started_at=info.started_time.timestamp(),
+                late=late,
+                project_id=call.project_id,
+            )
+
+        async def matching(of_run: str = "") -> Recorded:
+            return await answer_that_matches(
+                call.name,
+                lambda request: to_make(request, of_run),
+                request,
+                lambda made: self._runner.run(made, attempts, pipeline),
+                attempts,
+                self.settings.activity_timeout_seconds * _SHARE_FOR_FIRST,
+            )
+
+        try:
+            recorded = await matching()
+        except OutputBroken as broken:
+            if not assignment.retried or broken.last_asked >= info.scheduled_time.isoformat():
+                raise
+            # The journal has the answers for which an earlier run failed: a retry asks anew.
+            recorded = await matching(info.workflow_run_id or "")
         about = replace(about, calls=attempts.calls)
         return result_of(self._provider, call.function_key, about, recorded, attempts.maybe_paid)
 
@@ -240,11 +263,18 @@ def _hold_seconds(call: AssistantCall) -> float:
     return min(max(call.give_up_after_seconds - waited, 0.0), LONGEST_HOLD_SECONDS)
 
 
-def _call_name(call: AssistantCall, assignment: Assignment, request: LlmRequest) -> CallName:
-    """The identity of a call: pipeline, assistant, and what is asked of which model."""
+def _call_name(call: AssistantCall, assignment: Assignment, request: LlmRequest, of_run: str = "") -> CallName:
+    """The identity of a call: pipeline, assistant, and what is asked of which model; with ``of_run`` of this run
+    alone."""
     info = activity.info()
-    asked = {name: value for name, value in asdict(request).items() if name != "idempotency_key"}
-    parts = (info.workflow_id or "", assignment.first_run_id, call.function_key, call.provider, json.dumps(asked))
+    parts = [
+        info.workflow_id or "",
+        assignment.first_run_id,
+        call.function_key,
+        call.provider,
+        identity_of(request),
+    ]
+    parts += [of_run] if of_run else []
     key = hashlib.sha256("\x1f".join(parts).encode("utf-8", "surrogatepass")).hexdigest()
     return CallName(key, info.workflow_id or "", call.function_key)
 

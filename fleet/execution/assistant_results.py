@@ -2,34 +2,53 @@
 
 import json
 from dataclasses import asdict, dataclass
+from typing import Any
 
 from loguru import logger
 
 from fleet.config import ProviderSettings
 from fleet.contracts import OUTPUT_ESCAPED_MAX_BYTES, OUTPUT_MAX_BYTES, AssistantResult
 from fleet.execution.recorded_answer import Recorded
+from fleet.pipeline.structured_outputs import answer_problem
 from fleet.process.payload_size import cut_to_fit
+from fleet.providers.base import LlmAnswer
 from fleet.providers.prices import cost_of
 
 
 @dataclass(frozen=True)
 class About:
     """What is delivered with an answer in addition to the recorded data: the ``model`` that was asked for, and how
-    many ``calls`` were sent, including this one."""
+    many ``calls`` were sent, including this one. An answer is only delivered if it matches ``output_schema``."""
 
     model: str
     idempotency_key: str
     calls: int = 1
+    output_schema: dict[str, Any] | None = None
 
     def to_json(self) -> str:
-        """As JSON for the journal."""
-        return json.dumps(asdict(self))
+        """As JSON for the journal.
+
+        A release up to 0.2.0 would deliver an answer without looking at its schema, so with one it must find
+        nothing that it can read: it then leaves the task to Temporal's heartbeat timeout.
+        """
+        values = asdict(self)
+        return json.dumps({"checked": values} if self.output_schema is not None else values)
 
     @classmethod
     def from_json(cls, text: str) -> "About":
         """From the journal, written by any release."""
         found = json.loads(text)
-        return cls(str(found["model"]), str(found["idempotency_key"]), int(found.get("calls", 1)))
+        found = found.get("checked", found)
+        return cls(
+            str(found["model"]),
+            str(found["idempotency_key"]),
+            int(found.get("calls", 1)),
+            found.get("output_schema"),
+        )
+
+    def takes(self, answer: LlmAnswer) -> bool:
+        """Whether an answer may be delivered."""
+        return self.output_schema is None or answer_problem(answer.text, self.output_schema) is None
 
 
 def result_of(

@@ -150,6 +150,12 @@ class Attempts:
         if not self.response_id:
             self.maybe_paid, self.open_at = self.maybe_paid + 1, ""
 
+    def answered_in_vain(self, maybe_paid: int) -> None:
+        """The call was answered, and paid, but the answer cannot be used: another one is asked for. ``maybe_paid``
+        counts the calls so far that were or may have been paid; it may be noted again by every attempt."""
+        self.maybe_paid, self.sent = max(self.maybe_paid, maybe_paid), True
+        self.response_id = ""
+
     def count_elsewhere(self) -> None:
         """Count the call that another machine may have sent as one that may have been paid."""
         self.maybe_paid, self.sent, self.open_at, self.untold = self.maybe_paid + 1, True, "", False

@@ -375,17 +375,19 @@ def _left(connection: sqlite3.Connection, task: Task, now: float) -> Left:
         return Left(task, untold=True)
     rows = connection.execute(
         "SELECT calls.*, asked.about FROM calls JOIN asked USING (key) WHERE workflow_id = ? AND function_key = ? "
-        "AND run_id = ? ORDER BY updated",
+        "AND run_id = ? ORDER BY updated DESC",
         (task.workflow_id, task.function_key, task.run_id),
     ).fetchall()
     maybe_paid, response_id = 0, ""
-    for row in rows:
+    for row in rows:  # the latest first: an answer that cannot be used is followed by another call
         state, owner = State(row["state"]), Owner(row["pid"], row["started"], row["boot"])
         if state is State.ANSWERED:
-            return Left(task, row["answer"], row["about"], int(row["maybe_paid"]))
+            earlier = int(row["maybe_paid"])
+            in_all = max(maybe_paid, earlier + 1)
+            return Left(task, row["answer"], row["about"], earlier, response_id, paid_in_all=in_all)
         if state is State.INTENT and owner.alive and now < row["deadline"]:
             return Left(task, running=True)
-        goes_on = row["response_id"] if state is not State.FAILED else None
+        goes_on: str | None = row["response_id"] if state is not State.FAILED else None
         maybe_paid += int(row["maybe_paid"]) + (state is not State.FAILED and goes_on is None)
-        response_id = goes_on or response_id
+        response_id = response_id or goes_on or ""
     return Left(task, maybe_paid=maybe_paid, response_id=response_id)

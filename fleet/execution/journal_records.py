@@ -96,7 +96,8 @@ class Left:
     ``maybe_paid`` counts the calls that were or may have been paid, in addition to the answered one.
     ``response_id`` is that of a call which still runs at the provider. ``running``: a living process makes the
     call. ``untold``: the journal does not know which assistant the task belongs to. ``orphaned``: the process that
-    held the task is dead.
+    held the task is dead. ``paid_in_all`` counts the answered call and those after it too, for an answer that
+    cannot be used.
     """
 
     task: Task
@@ -107,3 +108,4 @@ class Left:
     running: bool = False
     untold: bool = False
     orphaned: bool = False
+    paid_in_all: int = 0

@@ -13,6 +13,7 @@ from temporalio.service import RPCError, RPCStatusCode
 from fleet.contracts import (
     ASSIGNMENT_QUERY,
     ASSISTANT_SIGNAL,
+    LATER_FIELDS,
     Assignment,
     AssistantCall,
     AssistantMoved,
@@ -44,9 +45,11 @@ class PipelineLink:
         if self._call.assignment is not None:
             return self._call.assignment
         try:
+            # A pipeline of 0.2.0 takes the functionKey alone, and needs nothing.
+            understood = [list(LATER_FIELDS)] if self._call.needs else []
             assignment: Assignment = await self._pipeline.query(
                 ASSIGNMENT_QUERY,
-                self._call.function_key,
+                args=[self._call.function_key, *understood],
                 result_type=Assignment,
                 rpc_timeout=timedelta(seconds=_ASK_SECONDS),
             )

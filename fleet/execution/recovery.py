@@ -110,7 +110,7 @@ class Recovery:
     async def _answer_for(self, left: Left) -> bool:
         """Report a task's outcome and let the task go; False where Temporal does not answer."""
         try:
-            if left.answer:
+            if left.answer and _may_deliver(left):
                 await self._deliver(left)
             elif left.orphaned:
                 await self._hand_back(left)
@@ -152,7 +152,8 @@ class Recovery:
                 return  # it was reported, or is waiting for its retry already
             if (last := await self._last_details(pending)) or pending.attempt <= 1:
                 place = await self.journal.place()
-                details = [Attempts.handed_back(last, place, left.maybe_paid, left.response_id)]
+                maybe_paid = max(left.maybe_paid, left.paid_in_all)
+                details = [Attempts.handed_back(last, place, maybe_paid, left.response_id)]
         task = self.client.get_async_activity_handle(task_token=left.task.token)
         await task.fail(error, last_heartbeat_details=details, rpc_timeout=_RPC)
         logger.warning("a process died: what it worked on is dispatched again")
@@ -188,6 +189,11 @@ class Recovery:
         except RPCError as error:
             return set() if error.status is RPCStatusCode.NOT_FOUND else None
         return {activity.activity_id for activity in _pending_in(description)}
+
+
+def _may_deliver(left: Left) -> bool:
+    """Whether the answer is one that its assistant takes: another attempt asks again otherwise."""
+    return About.from_json(left.about).takes(Recorded.from_json(left.answer, left.maybe_paid).answer)
 
 
 def _pending_in(description: WorkflowExecutionDescription) -> list[PendingActivityInfo]:

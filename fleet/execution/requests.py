@@ -1,9 +1,21 @@
 """What a provider is asked for an assistant: built in one place, for the worker that calls and for the commands
 that show it."""
 
-from fleet.contracts import Assignment
+import json
+from dataclasses import asdict
+
+from fleet.contracts import LATER_FIELDS, Assignment
 from fleet.pipeline.prompts import build_system_prompt, build_user_message
 from fleet.providers.base import LlmRequest
+
+
+def identity_of(request: LlmRequest) -> str:
+    """What makes a request the same call as another: everything but its key, as JSON. Fields that earlier releases
+    do not know count only where they are set, so that the calls that those know keep their identity."""
+    asked = {name: value for name, value in asdict(request).items() if name != "idempotency_key"}
+    return json.dumps(
+        {name: value for name, value in asked.items() if name not in LATER_FIELDS or value is not None}
+    )
 
 
 def request_for(assignment: Assignment, model: str, idempotency_key: str = "") -> LlmRequest:
@@ -17,4 +29,5 @@ def request_for(assignment: Assignment, model: str, idempotency_key: str = "") -
         top_p=assistant.top_p,
         max_tokens=assistant.max_tokens,
         idempotency_key=idempotency_key,
+        output_schema=assistant.output_schema,
     )

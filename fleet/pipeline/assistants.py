@@ -4,11 +4,12 @@ Nothing is guessed and no assistant is skipped: one that lacks something ends th
 Pure, since the workflow uses it too.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from fleet.contracts import CSV_KEY, DATE_KEY, PIPELINE_KEYS, TOPIC_KEY, Assistant, ModelChoice
 from fleet.errors import AssistantDamaged, NoAssistants, SettingsError
+from fleet.pipeline.structured_outputs import declared_fields, schema_problem
 from fleet.pipeline.templates import TemplateError, names_in
 from fleet.redaction import excerpt
 
@@ -98,6 +99,7 @@ class _Row:
             on_ambiguous=self._on_ambiguous(),
             user_template=self._user_template(),
             system_template=self._system_template(),
+            output_schema=self._output_schema(),
         )
 
     def _damaged(self, what: str, remedy: str) -> AssistantDamaged:
@@ -189,6 +191,15 @@ class _Row:
         value = self._entry.get("system_template")
         return value is not None and bool(self._checked("system_template", value, bool))
 
+    def _output_schema(self) -> dict[str, Any] | None:
+        schema = self._entry.get("output_schema")
+        if schema is None:
+            return None
+        if problem := schema_problem(schema):
+            remedy = 'write it as {"type": "object", "properties": {…}, "required": […]}, or set it to NULL'
+            raise self._damaged(f"output_schema cannot be used: {problem}", remedy)
+        return dict(schema)
+
     def _fallback(self) -> list[ModelChoice]:
         choices = self._entry.get("fallback") or []
         remedy = 'write fallback as [{"model_provider": "…", "model": "…"}] or set it to NULL'
@@ -222,16 +233,48 @@ def _refuse_twins(assistants: list[Assistant]) -> None:
 
 
 def _refuse_unknown_inputs(assistants: list[Assistant], inactive: set[str]) -> None:
-    known = {assistant.function_key for assistant in assistants} | PIPELINE_KEYS
+    by_key = {assistant.function_key: assistant for assistant in assistants}
+    known = by_key.keys() | PIPELINE_KEYS
     for assistant in assistants:
         for key in assistant.input_keys or []:
             if key in known:
+                continue
+            owner, path = source_of(key, by_key)
+            if path:
+                _refuse_unknown_field(assistant, key, by_key[owner], path)
                 continue
             why = "is inactive" if key in inactive else "does not exist"
             raise AssistantDamaged(
                 f"assistant {assistant.function_key}: its input {key!r} {why}. "
                 f"Remedy: correct input_keys; this project has {', '.join(sorted(known))}"
             )
+
+
+def _refuse_unknown_field(assistant: Assistant, key: str, owner: Assistant, path: list[str]) -> None:
+    what = f"assistant {assistant.function_key}: its input {key!r}"
+    if owner.output_schema is None:
+        raise AssistantDamaged(
+            f"{what} is a field of {owner.function_key}, which has no output_schema. Remedy: give it one, or read "
+            f"{owner.function_key!r} as a whole"
+        )
+    for depth in range(len(path)):
+        there = declared_fields(owner.output_schema, path[:depth]) or []
+        if path[depth] not in there:
+            place = ".".join([owner.function_key, *path[:depth]])
+            raise AssistantDamaged(
+                f"{what}: the output_schema of {owner.function_key} has no property {path[depth]!r} there. "
+                f"Remedy: read one of {', '.join(f'{place}.{name}' for name in there) or place}, or add it to the "
+                "schema"
+            )
+
+
+def source_of(key: str, function_keys: Collection[str]) -> tuple[str, list[str]]:
+    """The functionKey that an input names, and the path of the field within its output; an empty path is the
+    whole output. A functionKey may itself contain dots."""
+    if key in function_keys:
+        return key, []
+    owner = max((known for known in function_keys if key.startswith(f"{known}.")), key=len, default=None)
+    return (key, []) if owner is None else (owner, key[len(owner) + 1 :].split("."))
 
 
 def _refuse_cycle(waits_for: Mapping[str, list[str]]) -> None:
@@ -270,7 +313,7 @@ def _refuse_templates(assistants: list[Assistant]) -> None:
 
 
 def reads(assistant: Assistant, assistants: list[Assistant]) -> list[str]:
-    """The inputs of an assistant, in order: functionKeys, and topic, csv, date.
+    """The inputs of an assistant, in order: functionKeys, fields of them (``key.field``), and topic, csv, date.
 
     Default inputs, where ``input_keys`` is None: the date, then the output of the previous assistant by ``order``,
     or the topic for the first one. ``assistants`` are all of the pipeline, sorted by ``order``.
@@ -283,8 +326,13 @@ def reads(assistant: Assistant, assistants: list[Assistant]) -> list[str]:
 
 def dependencies(assistants: list[Assistant]) -> dict[str, list[str]]:
     """For each functionKey, the functionKeys that it waits for."""
+    known = {assistant.function_key for assistant in assistants}
     return {
-        assistant.function_key: [key for key in reads(assistant, assistants) if key not in PIPELINE_KEYS]
+        assistant.function_key: list(
+            dict.fromkeys(
+                source_of(key, known)[0] for key in reads(assistant, assistants) if key not in PIPELINE_KEYS
+            )
+        )
         for assistant in assistants
     }
 

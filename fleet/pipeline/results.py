@@ -19,6 +19,10 @@ def fit_payload_limit(result: PipelineResult) -> PipelineResult:
     """
     if payload_bytes(result) <= PAYLOAD_MAX_BYTES:
         return result
+    if any(stage.output_json is not None for stage in result.stages):  # the outputs hold the same as text
+        return fit_payload_limit(
+            replace(result, stages=[replace(stage, output_json=None) for stage in result.stages])
+        )
     room = PAYLOAD_MAX_BYTES - payload_bytes(
         replace(result, stages=[_without_output(stage) for stage in result.stages])
     )

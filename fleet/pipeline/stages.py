@@ -1,11 +1,14 @@
 """The state of a running pipeline: what each assistant waits for, does and has answered. No I/O, no clock."""
 
+import json
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 from fleet.contracts import (
     CSV_KEY,
     DATE_KEY,
+    PIPELINE_KEYS,
     TOPIC_KEY,
     Assignment,
     Assistant,
@@ -20,8 +23,9 @@ from fleet.contracts import (
     StageRecord,
 )
 from fleet.errors import InputError
-from fleet.pipeline.assistants import dependencies, reads
+from fleet.pipeline.assistants import dependencies, reads, source_of
 from fleet.pipeline.inputs import PipelineInputs
+from fleet.pipeline.structured_outputs import field_text, json_in
 
 #: What an assistant works with is passed along with its call up to this size, and for all calls of a pipeline
 #: together up to the second one.
@@ -178,7 +182,7 @@ class Stages:
             topic=self._inputs.topic if TOPIC_KEY in read else None,
             current_date=self._inputs.current_date or None if DATE_KEY in read else None,
             csv_data=self._inputs.csv_text or None if CSV_KEY in read else None,
-            outputs=[self._named_output(key) for key in stage.inputs],
+            outputs=[self._named_output(key) for key in read if key not in PIPELINE_KEYS],
             first_run_id=self._first_run_id,
             retried=self._retried,
         )
@@ -194,8 +198,10 @@ class Stages:
         return assignment
 
     def _named_output(self, key: str) -> NamedText:
-        stage = self._stages[key]
-        return NamedText(key, stage.assistant.name, stage.result.output if stage.result else "")
+        owner, path = source_of(key, self._stages)
+        stage = self._stages[owner]
+        output = stage.result.output if stage.result else ""
+        return NamedText(key, stage.assistant.name, field_text(output, path) if path and output else output)
 
     def progress(self, now: float, *, with_outputs: bool) -> list[AssistantProgress]:
         """The state of each assistant."""
@@ -222,7 +228,8 @@ class Stages:
 def texts_of(assignment: Assignment) -> list[str]:
     """The parts of an assignment that may be large."""
     assistant = assignment.assistant
-    given = (assignment.topic, assignment.csv_data, assistant.system_prompt, assistant.user_template)
+    schema = None if assistant.output_schema is None else json.dumps(assistant.output_schema)
+    given = (assignment.topic, assignment.csv_data, assistant.system_prompt, assistant.user_template, schema)
     return [*(text for text in given if text), *(output.text for output in assignment.outputs)]
 
 
@@ -238,7 +245,17 @@ def _record(stage: Stage) -> StageRecord:
         duration=stage.seconds(stage.queued_at or 0.0),
         output=stage.result.output if stage.result is not None else "",
         metadata=asdict(_metadata(stage)),
+        output_json=_output_json(stage),
     )
+
+
+def _output_json(stage: Stage) -> Any:
+    if stage.assistant.output_schema is None or stage.result is None:
+        return None
+    try:
+        return json_in(stage.result.output)
+    except ValueError:  # cut to what Temporal carries
+        return None
 
 
 def _metadata(stage: Stage) -> StageMetadata:

@@ -171,9 +171,20 @@ class AssistantPipelineWorkflow:
         return fit_outputs(self._stages.outputs(function_keys))
 
     @workflow.query(name=ASSIGNMENT_QUERY)
-    def assignment(self, function_key: str) -> Assignment:
-        """Everything that one assistant works with; queried by its worker."""
-        return self._stages.assignment(function_key)
+    def assignment(self, function_key: str, understood: list[str] | None = None) -> Assignment:
+        """Everything that one assistant works with; queried by its worker. ``understood``: which of the
+        assistant's :attr:`~fleet.contracts.Assistant.needs` the worker knows.
+
+        Raises:
+            InputError: it does not know one of them, so it would execute the assistant without it.
+        """
+        assignment = self._stages.assignment(function_key)
+        if unknown := [name for name in assignment.assistant.needs if name not in (understood or ())]:
+            raise InputError(
+                f"the worker's release does not know {', '.join(unknown)}. Remedy: update the workers of its "
+                "queue; the call waits for one that does"
+            )
+        return assignment
 
     @workflow.signal(name=ASSISTANT_SIGNAL)
     def assistant_moved(self, moved: AssistantMoved) -> None:
@@ -345,6 +356,7 @@ class AssistantPipelineWorkflow:
                 give_up_after_seconds=start_within,
                 before=before,
                 assignment=self._stages.small_assignment(assistant.function_key),
+                needs=assistant.needs,
             ),
             result_type=AssistantResult,
             activity_id=assistant.function_key,

@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 from loguru import logger
 
@@ -14,7 +14,8 @@ SIMULATOR_HEADER = "x-simulator"
 
 @dataclass(frozen=True, slots=True)
 class LlmRequest:
-    """One call. ``max_tokens`` None means the maximum of the model."""
+    """One call. ``max_tokens`` None means the maximum of the model. ``output_schema`` is the JSON Schema of the
+    answer; None for text."""
 
     model: str
     system_prompt: str
@@ -23,6 +24,7 @@ class LlmRequest:
     top_p: float | None
     max_tokens: int | None
     idempotency_key: str
+    output_schema: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)

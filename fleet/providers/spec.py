@@ -18,11 +18,13 @@ class ModelProfile:
 
     ``max_output_tokens`` is the value sent for "unlimited"; None omits the field, which means the model's maximum
     if the provider does not require the field. ``sampling`` says whether the model accepts temperature and top_p
-    together, only one of the two, or none.
+    together, only one of the two, or none. ``takes_schema``: it can be bound to a JSON Schema; otherwise the
+    schema stands in its system prompt.
     """
 
     max_output_tokens: int | None = None
     sampling: Sampling = "both"
+    takes_schema: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -177,7 +177,7 @@ def test_what_is_known_of_a_tasks_calls_is_told(path: Path) -> None:
         ours.failed(NAME)
         assert left() == Left(ours_alone)
         ours.answered(NAME, "text")
-        assert left() == Left(ours_alone, answer="text", about="about")
+        assert left() == Left(ours_alone, answer="text", about="about", paid_in_all=1)
         ours.hold(task(b"a new run", "another run"))
         assert ours.left([b"a new run"]) == [Left(task(b"a new run", "another run"))]
         assert ours.answer(NAME, Asked("another run", "about")) == Answered("text", 0)

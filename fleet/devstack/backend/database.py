@@ -20,10 +20,10 @@ CREATE TABLE IF NOT EXISTS Assistant (
     id TEXT PRIMARY KEY, project_id TEXT NOT NULL REFERENCES Project (id), functionKey TEXT, name TEXT,
     "order" INTEGER, active INTEGER NOT NULL DEFAULT 1, model_provider TEXT, model TEXT, system_prompt TEXT,
     temperature REAL, top_p REAL, max_tokens INTEGER, input_keys TEXT, fallback TEXT,
-    on_ambiguous TEXT
+    on_ambiguous TEXT, output_schema TEXT
 );
 """
-_JSON_COLUMNS = ("input_keys", "fallback")
+_JSON_COLUMNS = ("input_keys", "fallback", "output_schema")
 
 
 def connect(database: Path) -> sqlite3.Connection:
@@ -32,6 +32,9 @@ def connect(database: Path) -> sqlite3.Connection:
     connection.row_factory = sqlite3.Row
     connection.execute("PRAGMA journal_mode=WAL")
     connection.executescript(_SCHEMA)
+    columns = {row["name"] for row in connection.execute("PRAGMA table_info(Assistant)")}
+    if "output_schema" not in columns:  # a database of 0.2.0
+        connection.execute("ALTER TABLE Assistant ADD COLUMN output_schema TEXT")
     return connection
 
 

@@ -1,7 +1,9 @@
 """Writes the answers: text of an article's kind that says, first of all, that a simulator wrote it."""
 
+import json
 import random
 
+from fleet.devstack.simulator.answer_json import matching_value
 from fleet.devstack.simulator.calls import CHARACTERS_PER_TOKEN, Answer, Call, Finish, tokens_of
 from fleet.devstack.simulator.latency import Latency
 
@@ -36,7 +38,10 @@ def write_answer(call: Call, latency: Latency, seed: int) -> Answer:
     """The answer to a call, the same for the same call and seed."""
     chance = random.Random(call.seed(seed))
     wanted = round(_TYPICAL_TOKENS * chance.lognormvariate(0.0, 0.25))
-    text = _text(call, wanted, chance)
+    if call.schema is not None:
+        text = json.dumps(matching_value(call.schema, f"{MARK} {call.provider}/{call.model}"), ensure_ascii=False)
+    else:
+        text = _text(call, wanted, chance)
     tokens = tokens_of(text)
     finish: Finish = "stop"
     if call.max_tokens is not None and tokens > call.max_tokens:
@@ -55,6 +60,12 @@ def cut_short(answer: Answer) -> Answer:
     """The same answer, ended by its token limit half-way."""
     half = answer.text[: len(answer.text) // 2]
     return Answer(half, "length", tokens_of(half), answer.seconds)
+
+
+def not_matching(answer: Answer) -> Answer:
+    """JSON that does not match, as a model writes it that is not bound to the schema."""
+    text = json.dumps({"simulator": f"{MARK} this does not match the schema"})
+    return Answer(text, "stop", tokens_of(text), answer.seconds)
 
 
 def pieces(text: str, count: int = _STREAM_PIECES) -> list[str]:

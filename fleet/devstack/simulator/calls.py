@@ -24,7 +24,8 @@ def key_mark(key: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One call, taken apart. ``max_tokens`` None means that the request set no limit."""
+    """One call, taken apart. ``max_tokens`` None means that the request set no limit; ``schema`` is the JSON
+    Schema that the answer is bound to, None for text."""
 
     provider: str
     api: str
@@ -35,6 +36,7 @@ class Call:
     user: str
     max_tokens: int | None
     stream: bool = False
+    schema: dict[str, Any] | None = None
 
     @property
     def input_tokens(self) -> int:

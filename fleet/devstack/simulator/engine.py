@@ -21,7 +21,7 @@ from fleet.devstack.simulator.transports import reset
 
 CLIENT_GONE = 499
 #: Faults of the answer's text alone.
-_OF_TEXT = ("refusal", "length", "empty")
+_OF_TEXT = ("refusal", "length", "empty", "broken_json")
 #: Any key is taken but one that contains this.
 REVOKED = "revoked"
 _HTML = "<!DOCTYPE html><html><body><h1>Welcome</h1><p>[SIMULATOR] This is not the API.</p></body></html>"
@@ -114,6 +114,8 @@ class Engine:
         answer = writer.write_answer(call, latency, self.seed)
         if fault is not None and fault.kind == "length":
             return writer.cut_short(answer)
+        if fault is not None and fault.kind == "broken_json":
+            return writer.not_matching(answer)
         if fault is not None and fault.kind == "empty":
             return Answer("", "stop", 0, answer.seconds)
         return answer

@@ -27,7 +27,7 @@ REFUSALS = (
 #: Broken on the way.
 BROKEN = ("hang", "drip", "truncate", "reset")
 #: Answered with status 200 and something that is of no use, or with a redirect.
-UNUSABLE = ("html", "empty", "empty_json", "refusal", "length", "redirect")
+UNUSABLE = ("html", "empty", "empty_json", "broken_json", "refusal", "length", "redirect")
 KINDS = (*REFUSALS, *BROKEN, *UNUSABLE)
 
 

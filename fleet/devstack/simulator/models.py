@@ -10,10 +10,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """``sampling``: which of temperature and top_p it takes: "both", "one" (not together) or "none"."""
+    """``sampling``: which of temperature and top_p it takes: "both", "one" (not together) or "none". ``schema``:
+    whether its answers can be bound to a JSON Schema."""
 
     max_output_tokens: int
     sampling: str = "both"
+    schema: bool = True
 
 
 _ANY = Model(32_768)

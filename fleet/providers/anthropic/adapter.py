@@ -6,16 +6,17 @@ on all current models "unlimited" could.
 
 import anthropic
 import httpx2
-from anthropic.types import Message
+from anthropic.types import Message, OutputConfigParam
 
 from fleet.config import ProviderSettings
 from fleet.providers.anthropic.spec import SPEC
 from fleet.providers.base import FinishReason, LlmAnswer, LlmRequest, ResumeHandle
 from fleet.providers.connections import NO_KEY, client_options
 from fleet.providers.error_mapping import answered_with_error, not_answered, not_the_api
-from fleet.providers.model_profiles import profile_of, sampling_of
+from fleet.providers.model_profiles import profile_of, sampling_of, system_prompt_for
 from fleet.providers.prices import billed_in, tier_of
 from fleet.providers.response_bodies import count_in
+from fleet.providers.spec import ModelProfile
 
 _SAFE_MAX_TOKENS = 4_096
 _FINISH: dict[str, FinishReason] = {
@@ -69,19 +70,29 @@ class AnthropicProvider:
         return {name: value for name, value in wanted.items() if value is not None}
 
     async def _stream(self, request: LlmRequest, timeout_seconds: float) -> LlmAnswer:
-        most = profile_of("anthropic", request.model).max_output_tokens or _SAFE_MAX_TOKENS
+        profile = profile_of("anthropic", request.model)
+        most = profile.max_output_tokens or _SAFE_MAX_TOKENS
         async with self._client.messages.stream(
             model=request.model,
             max_tokens=request.max_tokens or most,
-            system=request.system_prompt,
+            system=system_prompt_for(request, takes_schema=profile.takes_schema),
             messages=[{"role": "user", "content": request.user_message}],
             extra_headers={"Idempotency-Key": request.idempotency_key},
             extra_body=self._sampling(request),
+            output_config=_output_config(request, profile),
             timeout=timeout_seconds,
         ) as stream:
             message = await stream.get_final_message()
             headers = dict(stream.response.headers)
         return _answer(message, headers)
+
+
+def _output_config(request: LlmRequest, profile: ModelProfile) -> OutputConfigParam | anthropic.Omit:
+    """The schema, with the constraints that the API does not take as descriptions."""
+    if request.output_schema is None or not profile.takes_schema:
+        return anthropic.omit
+    schema = anthropic.transform_schema(request.output_schema)
+    return {"format": {"type": "json_schema", "schema": schema}}
 
 
 def _answer(message: Message, headers: dict[str, str]) -> LlmAnswer:

@@ -73,6 +73,8 @@ class GeminiProvider:
             temperature=temperature,
             top_p=top_p,
             max_output_tokens=request.max_tokens or profile.max_output_tokens,
+            response_mime_type=None if request.output_schema is None else "application/json",
+            response_json_schema=request.output_schema,
             http_options=types.HttpOptions(
                 timeout=int(timeout_seconds * 1000),
                 headers={"Idempotency-Key": request.idempotency_key},

@@ -101,7 +101,11 @@ def _new_interaction(request: LlmRequest) -> dict[str, Any]:
     temperature, top_p = sampling_of(profile, request.temperature, request.top_p)
     limit = request.max_tokens or profile.max_output_tokens
     wanted = {"temperature": temperature, "top_p": top_p, "max_output_tokens": limit}
-    return {
+    bound: dict[str, Any] = {}
+    if request.output_schema is not None:
+        text = {"type": "text", "mime_type": "application/json", "schema": request.output_schema}
+        bound = {"response_format": text}
+    return bound | {
         "model": request.model.removeprefix("models/"),  # generateContent accepts names with and without it
         "system_instruction": request.system_prompt,
         "input": request.user_message,

@@ -23,7 +23,7 @@ from fleet.providers.base import LlmAnswer, LlmRequest, ResumeHandle
 from fleet.providers.error_mapping import answered_with_error, not_answered, not_the_api
 from fleet.providers.gemini.answers import FINISH, TIER_HEADER
 from fleet.providers.gemini.spec import SPEC
-from fleet.providers.model_profiles import profile_of, sampling_of
+from fleet.providers.model_profiles import profile_of, sampling_of, system_prompt_for
 from fleet.providers.prices import tier_of
 
 
@@ -56,7 +56,9 @@ class LegacyGeminiProvider:
 
     def _complete(self, request: LlmRequest, timeout_seconds: float) -> LlmAnswer:
         name = self._settings.name
-        model = legacy.GenerativeModel(request.model, system_instruction=request.system_prompt)
+        # This SDK knows no JSON Schema.
+        prompt = system_prompt_for(request, takes_schema=False)
+        model = legacy.GenerativeModel(request.model, system_instruction=prompt)
         try:
             response = model.generate_content(
                 request.user_message,
@@ -91,6 +93,7 @@ class LegacyGeminiProvider:
             "temperature": temperature,
             "top_p": top_p,
             "max_output_tokens": request.max_tokens or profile.max_output_tokens,
+            "response_mime_type": None if request.output_schema is None else "application/json",
         }
         return {name: value for name, value in wanted.items() if value is not None}
 

@@ -19,7 +19,8 @@ from fleet.providers.background_calls import FAILED, Shown, carried_out
 from fleet.providers.base import FinishReason, LlmAnswer, LlmRequest, ResumeHandle
 from fleet.providers.connections import NO_KEY, client_options
 from fleet.providers.error_mapping import answered_with_error, not_answered, not_the_api
-from fleet.providers.model_profiles import profile_of, sampling_of
+from fleet.providers.model_profiles import profile_of, sampling_of, system_prompt_for
+from fleet.providers.openai.response_format import chat_format, responses_format
 from fleet.providers.openai.spec import SPEC
 from fleet.providers.prices import billed_in, tier_of
 from fleet.providers.response_bodies import count_in, object_answered, object_in, objects_in, text_in
@@ -78,7 +79,13 @@ class OpenAIProvider:
         return {"model": request.model, **{name: value for name, value in wanted.items() if value is not None}}
 
     def _new_response(self, request: LlmRequest) -> dict[str, Any]:
-        texts = {"instructions": request.system_prompt, "input": request.user_message}
+        takes_schema = profile_of("openai", request.model).takes_schema
+        texts: dict[str, Any] = {
+            "instructions": system_prompt_for(request, takes_schema=takes_schema),
+            "input": request.user_message,
+        }
+        if request.output_schema is not None and takes_schema:
+            texts |= {"text": responses_format(request.output_schema)}
         return texts | self._body(request, "max_output_tokens")
 
     async def _post(
@@ -160,11 +167,14 @@ class OpenAIProvider:
 
     async def _chat(self, request: LlmRequest, timeout_seconds: float) -> LlmAnswer:
         limit_field = "max_completion_tokens" if self._settings.name == "openai" else "max_tokens"
+        takes_schema = profile_of("openai", request.model).takes_schema
         messages = [
-            {"role": "system", "content": request.system_prompt},
+            {"role": "system", "content": system_prompt_for(request, takes_schema=takes_schema)},
             {"role": "user", "content": request.user_message},
         ]
-        body = {"messages": messages} | self._body(request, limit_field)
+        body: dict[str, Any] = {"messages": messages} | self._body(request, limit_field)
+        if request.output_schema is not None and takes_schema:
+            body["response_format"] = chat_format(request.output_schema)
         raw = await self._post("/chat/completions", body, request, timeout_seconds)
         completion = self._object_in(raw)
         choices = objects_in(completion, "choices")

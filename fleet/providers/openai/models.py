@@ -4,8 +4,10 @@ from fleet.providers.spec import ModelProfile
 
 # Reasoning models, which are every gpt-N from 5 on and the o series, do not accept sampling parameters.
 MODELS = {
-    "gpt-3.5": ModelProfile(),
-    "gpt-4": ModelProfile(),
+    "gpt-3.5": ModelProfile(takes_schema=False),
+    "gpt-4": ModelProfile(takes_schema=False),
+    "gpt-4o": ModelProfile(),
+    "gpt-4.": ModelProfile(),
     "gpt-5": ModelProfile(sampling="none"),
     "gpt-5-chat": ModelProfile(),
     "gpt-6": ModelProfile(sampling="none"),

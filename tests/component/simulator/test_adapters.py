@@ -11,6 +11,7 @@ from fleet.config import ProviderSettings, load_settings
 from fleet.devstack.simulator.testing import RunningSimulator
 from fleet.errors import ProviderError
 from fleet.failures import Billed, FailureKind
+from fleet.pipeline.structured_outputs import answer_problem
 from fleet.process.metrics import Metrics
 from fleet.providers.base import LlmAnswer, LlmRequest, Provider, ResumeHandle
 from fleet.providers.gemini.adapter import GeminiProvider
@@ -303,3 +304,38 @@ async def test_the_tier_of_an_answer_of_geminis_is_in_a_header() -> None:
     answer = client._answer(request("gemini-2.5-flash"), response)
     await client.close()
     assert answer.tier == "flex" and not answer.simulated
+
+
+SCHEMA: dict[str, object] = {
+    "type": "object",
+    "properties": {
+        "title": {"type": "string", "minLength": 5, "maxLength": 60},
+        "keywords": {"type": "array", "items": {"type": "string"}, "minItems": 2},
+        "score": {"type": "integer", "minimum": 0, "maximum": 10},
+    },
+    "required": ["title", "keywords", "score"],
+    "additionalProperties": False,
+}
+#: A schema that strict modes do not take: it must be asked for in another way.
+LOOSE = {"type": "object", "properties": {"title": {"type": "string"}, "note": {"type": "string"}}}
+
+
+@pytest.mark.parametrize("schema", [SCHEMA, LOOSE], ids=["strict", "loose"])
+@pytest.mark.parametrize("case", PROVIDERS)
+async def test_every_provider_is_bound_to_a_schema_in_its_own_way(
+    simulator: RunningSimulator, case: str, schema: dict[str, object]
+) -> None:
+    async with provider(case, simulator) as client:
+        answer = await client.complete(request(PROVIDERS[case][0], output_schema=schema), timeout_seconds=10)
+    assert answer_problem(answer.text, schema) is None, answer.text
+
+
+@pytest.mark.parametrize(
+    ("case", "model"), [("openai", "gpt-4-turbo"), ("anthropic", "claude-3-5-haiku-20241022")]
+)
+async def test_a_model_that_cannot_be_bound_to_a_schema_gets_it_in_its_prompt(
+    simulator: RunningSimulator, case: str, model: str
+) -> None:
+    async with provider(case, simulator) as client:
+        answer = await client.complete(request(model, output_schema=SCHEMA), timeout_seconds=10)
+    assert answer.text.startswith("[SIMULATOR]")  # it was sent, and the simulator follows no prompt

@@ -16,18 +16,18 @@ from fleet.devstack.simulator.vendors import Address, SimulatedVendor, model_of
 from fleet.devstack.simulator.waits import retry_after_headers, rfc3339
 
 _MODELS = {
-    "claude-3-haiku-20240307": Model(4_096),
-    "claude-3-opus-20240229": Model(4_096),
-    "claude-3-opus-latest": Model(4_096),
-    "claude-3-5-sonnet": Model(8_192),
-    "claude-3-5-haiku": Model(8_192),
-    "claude-3-7-sonnet": Model(64_000),
-    "claude-sonnet-4-0": Model(64_000),
-    "claude-sonnet-4-20250514": Model(64_000),
+    "claude-3-haiku-20240307": Model(4_096, schema=False),
+    "claude-3-opus-20240229": Model(4_096, schema=False),
+    "claude-3-opus-latest": Model(4_096, schema=False),
+    "claude-3-5-sonnet": Model(8_192, schema=False),
+    "claude-3-5-haiku": Model(8_192, schema=False),
+    "claude-3-7-sonnet": Model(64_000, schema=False),
+    "claude-sonnet-4-0": Model(64_000, schema=False),
+    "claude-sonnet-4-20250514": Model(64_000, schema=False),
     "claude-sonnet-4-5": Model(64_000, "one"),
     "claude-haiku-4-5": Model(64_000, "one"),
-    "claude-opus-4-0": Model(32_000),
-    "claude-opus-4-20250514": Model(32_000),
+    "claude-opus-4-0": Model(32_000, schema=False),
+    "claude-opus-4-20250514": Model(32_000, schema=False),
     "claude-opus-4-1": Model(32_000, "one"),
     "claude-opus-4-5": Model(64_000, "one"),
     "claude-sonnet-4-6": Model(128_000, "one"),
@@ -86,7 +86,59 @@ def parse(body: Any, headers: Mapping[str, str]) -> Call:
         user=_messages_text(body.get("messages")),
         max_tokens=_max_tokens(body, model, known.max_output_tokens),
         stream=bool(body.get("stream")),
+        schema=_schema(body, model, takes_schema=known.schema),
     )
+
+
+#: Keywords that are refused, by type. Source: Anthropic "Structured outputs", JSON Schema limitations.
+_NOT_TAKEN = {
+    "integer": ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"),
+    "number": ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"),
+    "string": ("minLength", "maxLength"),
+    "array": ("maxItems", "uniqueItems"),
+}
+
+
+def _schema(body: Mapping[str, Any], model: str, *, takes_schema: bool) -> dict[str, Any] | None:
+    config = body.get("output_config") or {}
+    if not isinstance(config, dict):
+        raise _bad("output_config: Input should be a valid dictionary")
+    wanted = config.get("format")
+    if wanted is None:
+        return None
+    if not takes_schema:
+        raise _bad(f"'{model}' does not support output format.")
+    if not isinstance(wanted, dict) or wanted.get("type") != "json_schema":
+        raise _bad("output_config.format.type: Input should be 'json_schema'")
+    schema = wanted.get("schema")
+    if not isinstance(schema, dict):
+        raise _bad("output_config.format.schema: Field required")
+    _check_schema(schema)
+    return schema
+
+
+def _check_schema(schema: Any) -> None:
+    if isinstance(schema, list):
+        for part in schema:
+            _check_schema(part)
+    if not isinstance(schema, dict):
+        return
+    kind = schema.get("type")
+    if kind == "object" and schema.get("additionalProperties") is not False:
+        raise _bad(
+            "output_config.format.schema: For 'object' type, 'additionalProperties' must be explicitly set to "
+            "false"
+        )
+    refused = [name for name in _NOT_TAKEN.get(str(kind), ()) if name in schema]
+    if refused:
+        raise _bad(
+            f"output_config.format.schema: For '{kind}' type, properties {', '.join(refused)} are not supported"
+        )
+    for name in ("properties", "$defs", "definitions"):
+        for part in (schema.get(name) or {}).values():
+            _check_schema(part)
+    for name in ("items", "anyOf", "allOf"):
+        _check_schema(schema.get(name))
 
 
 def _max_tokens(body: Mapping[str, Any], model: str, most: int) -> int:

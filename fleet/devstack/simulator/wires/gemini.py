@@ -9,6 +9,7 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
+from fleet.devstack.simulator.answer_json import is_schema
 from fleet.devstack.simulator.answer_text import pieces
 from fleet.devstack.simulator.background import Backgrounds, Form, wants_background
 from fleet.devstack.simulator.calls import Answer, Call, tokens_of
@@ -55,7 +56,26 @@ def parse(model: str, body: Any, headers: Mapping[str, str], query: Mapping[str,
         user=_contents_text(body.get("contents")),
         max_tokens=_max_tokens(config, known.max_output_tokens),
         stream=stream,
+        schema=_schema(config),
     )
+
+
+def _schema(config: Mapping[str, Any]) -> dict[str, Any] | None:
+    schema = _field(config, "responseJsonSchema")
+    kind = _field(config, "responseMimeType")
+    if schema is None:
+        return None
+    if kind != "application/json":
+        raise error(
+            400,
+            "* GenerateContentRequest.generation_config.response_json_schema: only allowed when "
+            "response_mime_type is 'application/json'\n",
+        )
+    if _field(config, "responseSchema") is not None:
+        raise error(400, "response_schema and response_json_schema cannot both be set.")
+    if not is_schema(schema):
+        raise error(400, 'Invalid value at "generation_config.response_json_schema".')
+    return dict(schema)
 
 
 def _field(body: Mapping[str, Any], name: str) -> Any:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
+from fleet.devstack.simulator.answer_json import is_schema
 from fleet.devstack.simulator.calls import Answer, Call, Refusal, tokens_of
 from fleet.devstack.simulator.limits import OverLimit
 from fleet.devstack.simulator.vendors import model_of
@@ -52,7 +53,21 @@ def parse(body: Any, headers: Mapping[str, str], query: Mapping[str, str]) -> Ca
         system=str(body.get("system_instruction") or ""),
         user=body["input"],
         max_tokens=_max_tokens(body.get("generation_config") or {}, known.max_output_tokens),
+        schema=_schema(body.get("response_format")),
     )
+
+
+def _schema(wanted: Any) -> dict[str, Any] | None:
+    if wanted is None:
+        return None
+    if not isinstance(wanted, dict) or wanted.get("type") != "text":
+        raise error(400, "[SIMULATOR] The response_format must be one of text here.")
+    schema = wanted.get("schema")
+    if schema is None:
+        return None
+    if wanted.get("mime_type") != "application/json" or not is_schema(schema):
+        raise error(400, "response_format.schema must be a JSON Schema, with the mime_type application/json.")
+    return dict(schema)
 
 
 def _max_tokens(config: Mapping[str, Any], most: int) -> int | None:

@@ -18,13 +18,14 @@ from fleet.devstack.simulator.limits import Kind, OverLimit, Reading
 from fleet.devstack.simulator.models import Model
 from fleet.devstack.simulator.vendors import Address, SimulatedVendor, model_of
 from fleet.devstack.simulator.waits import go_duration, retry_after_headers
-from fleet.devstack.simulator.wires import openai_chat
+from fleet.devstack.simulator.wires import openai_chat, openai_formats
+from fleet.devstack.simulator.wires.openai_formats import error
 
 Api = Literal["responses", "chat"]
 _MODELS = {
-    "gpt-3.5-turbo": Model(4_096),
-    "gpt-4": Model(8_192),
-    "gpt-4-turbo": Model(4_096),
+    "gpt-3.5-turbo": Model(4_096, schema=False),
+    "gpt-4": Model(8_192, schema=False),
+    "gpt-4-turbo": Model(4_096, schema=False),
     "gpt-4o": Model(16_384),
     "gpt-4o-mini": Model(16_384),
     "gpt-4.1": Model(32_768),
@@ -46,11 +47,6 @@ _MODELS = {
     "o3-mini": Model(100_000, "none"),
     "o4-mini": Model(100_000, "none"),
 }
-
-
-def error(status: int, message: str, kind: str, code: str | None = None, param: str | None = None) -> Refusal:
-    """An error in OpenAI's form."""
-    return Refusal(status, {"error": {"message": message, "type": kind, "param": param, "code": code}})
 
 
 def key_of(headers: Mapping[str, str]) -> str:
@@ -92,6 +88,7 @@ def parse(api: Api, provider: str, body: Any, headers: Mapping[str, str]) -> Cal
         user=user,
         max_tokens=_max_tokens(api, provider, body, known.max_output_tokens),
         stream=bool(body.get("stream")),
+        schema=openai_formats.schema_in(api, body, model, takes_schema=known.schema),
     )
 
 
