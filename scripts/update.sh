@@ -2,7 +2,7 @@
 # Updates an installed fleet without losing a call:
 #   scripts/update.sh [--ref REF] [--root DIR]    REF: fetched and checked out first; DIR as in install.sh
 # The new release is made beside the old one; recorded histories and those of open pipelines are replayed on it, and it
-# is refused if one fails; then `current` is switched and the processes are rolled one at a time. If something is wrong
+# is refused if one fails; then `current` is switched and the processes are rolled. If something is wrong
 # afterwards that was not before, the old release comes back the same way: the programs that had been renewed are rolled
 # once more. One that was interrupted is finished by the next, or undone by it.
 set -euo pipefail

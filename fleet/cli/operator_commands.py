@@ -147,7 +147,7 @@ def scale(
 def roll(
     programs: Annotated[list[str] | None, typer.Argument(help="All of them without it.")] = None,
 ) -> None:
-    """Replace processes one at a time, after an update or a change of settings, without a pause or a lost call."""
+    """Replace processes after an update or a change of settings, without a pause or a lost call."""
     from fleet.cli import scale_and_roll
     from fleet.cli.find_fleet import find_fleet
     from fleet.cli.show import console_for

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from fleet.config import Settings
 from fleet.control.supervision.interrupt_handling import Interrupted, interruptible
 from fleet.control.supervision.machine_processes import Machine
-from fleet.control.supervision.rolling import leave_out, roll
+from fleet.control.supervision.rolling import leave_out, roll, room
 from fleet.control.supervision.scaling import operating
 from fleet.control.supervision.scaling import scale as change_count
 from fleet.control.supervision.supervisord_home import Home
@@ -49,7 +49,7 @@ async def replay_all(settings: Settings) -> "Replayed":
 
 
 def renew(settings: Settings, programs: list[str], say: Say) -> None:
-    """Renew processes one at a time; those of providers that were disabled meanwhile end.
+    """Renew processes, several programs side by side; those of providers that were disabled meanwhile end.
 
     Raises:
         OperationError: a process did not come up; the remaining ones were not touched.
@@ -59,7 +59,7 @@ def renew(settings: Settings, programs: list[str], say: Say) -> None:
         settings.refuse_disabled(program)
     with _operated(settings, say) as machine:
         ended = leave_out(machine, settings.disabled_providers)
-        done = roll(machine, programs)
+        done = roll(machine, programs, room())
     say(f"renewed: {', '.join(done)}" + (f"; ended, as disabled: {', '.join(ended)}" if ended else ""))
 
 

@@ -45,7 +45,7 @@ class FleetPlugin(ControllerPluginBase):
 
     def help_roll(self) -> None:
         """Shown by ``supervisorctl help roll``."""
-        self.ctl.output("roll [<program> ...]\tRenew processes one at a time, never a queue without a poller")
+        self.ctl.output("roll [<program> ...]\tRenew processes, never a queue without a poller")
 
     def _run(self, act: Callable[[Machine], object]) -> None:
         home = self._home()

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -84,6 +85,61 @@ def test_a_stand_in_stays_while_nobody_else_polls_and_the_next_roll_takes_it_out
     world.broken = set()
     assert roll(world.machine(), []) == ["openai_00"]
     assert world.fewest["openai"] == 1 and world.in_order("openai")
+
+
+def test_programs_are_rolled_side_by_side_and_those_that_keep_them_running_last(tmp_path: Path) -> None:
+    names = ("anthropic", "assistants", "control", "gemini", "guardian", "openai", "pipeline")
+    took = []
+    for side_by_side in (1, 5):
+        world = World(tmp_path / str(side_by_side), **dict.fromkeys(names, 1))
+        before = world.pids()
+        done = roll(world.machine(), [], side_by_side)
+        assert sorted(done) == [f"{name}_00" for name in names] and set(done[-2:]) == {"control_00", "guardian_00"}
+        assert all(map(world.in_order, names)) and not set(world.pids().values()) & set(before.values())
+        assert min(world.fewest[name] for name in names if name not in ("control", "guardian")) == 1
+        took.append(world.now)
+    assert took[1] < took[0] / 3
+
+
+def test_no_process_ends_where_a_stand_in_does_not_come_up(tmp_path: Path) -> None:
+    world = World(tmp_path, anthropic=1, openai=1, pipeline=2)
+    world.broken = {"openai_01"}
+    before = world.pids()
+    with pytest.raises(OperationError, match=r"renewed: none\. openai_01 does not come up"):
+        roll(world.machine(), [], 3)
+    assert world.pids() == before and all(map(world.in_order, ("anthropic", "openai", "pipeline")))
+
+
+def test_what_is_being_renewed_beside_a_failure_comes_to_its_end(tmp_path: Path) -> None:
+    world = World(tmp_path, anthropic=1, openai=1, pipeline=4)
+    world.broken = {"openai_00"}
+    before = world.pids()
+    with pytest.raises(OperationError, match="openai_00 does not come up"):
+        roll(world.machine(), [], 3)
+    after = world.pids()
+    assert min(world.fewest.values()) >= 1 and world.in_order("anthropic") and world.in_order("pipeline")
+    assert len([name for name in before if name.startswith("pipeline") and after[name] != before[name]]) == 1
+
+
+@pytest.mark.parametrize("what", [ask, vanish])
+def test_rolls_side_by_side_that_are_interrupted_or_killed_leave_nothing_for_good(
+    tmp_path: Path, what: Callable[[World], None]
+) -> None:
+    ended = 0
+    for moment in MOMENTS:
+        world = World(tmp_path, openai=1, gemini=2, pipeline=1)
+        world.at = [(moment, lambda world=world: what(world))]
+        try:
+            roll(world.machine(), [], 3)
+        except Interrupted:
+            ended += 1
+        except OperatorGone:
+            ended += 1
+            world.gone = False
+            roll(world.machine(), [], 3)
+        assert all(map(world.in_order, ("openai", "gemini", "pipeline"))), f"after {moment} s"
+        assert min(world.fewest.values()) >= 1
+    assert ended > 5
 
 
 @pytest.mark.parametrize("number", [1, 2])

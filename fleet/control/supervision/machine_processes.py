@@ -1,12 +1,15 @@
-"""Adds, renews and drains the processes of one machine one by one, while the others keep running.
+"""Adds, renews and drains the processes of one machine, while the others keep running.
 
 A process may die at any moment, and supervisord starts it again: the operations here wait for that, and give up
 only on a process that does not come up.
+
+What takes time is an iterator of steps, so that several operations can be carried out side by side: each step
+looks at the processes once, and :meth:`Machine.pause` comes between two looks.
 """
 
 import signal
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -23,6 +26,7 @@ _LOOK_SECONDS = 0.2
 _AT_REST = frozenset({"STOPPED", "FATAL", "UNKNOWN"})
 
 Say = Callable[[str], None]
+Steps = Iterator[None]
 
 
 class Machine:
@@ -102,22 +106,31 @@ class Machine:
         self.supervisor.start(process)
         return process
 
-    def revive(self, process: ProcessStatus) -> None:
-        """Start a process, also one that is stopping; returns before it serves."""
+    def pause(self) -> None:
+        """Wait until it is worth looking again."""
+        self._sleep(_LOOK_SECONDS)
+
+    def carry_out(self, steps: Steps) -> None:
+        """Carry out an operation alone."""
+        for _ in steps:
+            self.pause()
+
+    def revive(self, process: ProcessStatus) -> Steps:
+        """Start a process, also one that is stopping; ends before it serves."""
         if process.state == "STOPPING":
-            self.wait_until_stopped([process])
+            yield from self.stopped([process])
         self.supervisor.start(process)
 
-    def drain(self, processes: Collection[ProcessStatus]) -> None:
+    def drain(self, processes: Collection[ProcessStatus]) -> Steps:
         """Have processes finish their calls, in parallel, and remove them from their groups."""
         for process in processes:
             self.say(f"draining {process.process} ...")
             self.supervisor.stop(process)
-        self.wait_until_stopped(processes)
+        yield from self.stopped(processes)
         for process in processes:
             self.supervisor.remove_process(process)
 
-    def renew(self, process: ProcessStatus) -> None:
+    def renew(self, process: ProcessStatus) -> Steps:
         """Drain a process, start it again, and wait until it serves.
 
         Raises:
@@ -125,11 +138,11 @@ class Machine:
         """
         self.say(f"renewing {process.process} ...")
         self.supervisor.stop(process)
-        self.wait_until_stopped([process])
+        yield from self.stopped([process])
         self.supervisor.start(process)
-        self.wait_until_serving(process.program, [process.process])
+        yield from self.serving(process.program, [process.process])
 
-    def wait_until_stopped(self, processes: Collection[ProcessStatus]) -> None:
+    def stopped(self, processes: Collection[ProcessStatus]) -> Steps:
         """Wait until these processes have ended for good; supervisord kills one that has not ended after
         ``stopwaitsecs``.
 
@@ -146,15 +159,14 @@ class Machine:
                     self.supervisor.stop(process)
                 elif missed_its_signal(self.home, process):
                     self.supervisor.signal(process, "TERM")
-            self._sleep(_LOOK_SECONDS)
+            yield
 
-    def wait_until_serving(self, program: str, names: Collection[str], *, interruptible: bool = False) -> None:
+    def serving(self, program: str, names: Collection[str], go_on: Callable[[], None] = lambda: None) -> Steps:
         """Wait until these processes poll their queues, or probe whether calls can be sent; a process that dies is
-        waited for.
+        waited for. ``go_on`` is called at each look, and raises where the wait may end early.
 
         Raises:
             OperationError: one does not within a minute, or supervisord has given it up.
-            Interrupted: a signal has requested the end, and ``interruptible`` allows it.
         """
         given_up = self._clock() + _READY_SECONDS
         while True:
@@ -162,12 +174,11 @@ class Machine:
             missing = [name for name in names if name not in found or not self.is_up(found[name])]
             if not missing:
                 return
-            if interruptible:
-                self.interruption.check()
+            go_on()
             broken = [name for name in missing if name in found and found[name].state == "FATAL"]
             if broken or self._clock() > given_up:
                 raise self._stays_away((broken or missing)[0], found)
-            self._sleep(_LOOK_SECONDS)
+            yield
 
     def _stays_away(self, name: str, found: dict[str, ProcessStatus]) -> OperationError:
         how = f"{found[name].state} {found[name].said}".rstrip() if name in found else "it is gone"

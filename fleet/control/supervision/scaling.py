@@ -67,8 +67,8 @@ def scale(machine: Machine, program: str, count: int) -> None:
                 machine.add(program, number)
         for process in processes:
             if process.process in names:
-                machine.revive(process)
-        machine.wait_until_serving(program, names, interruptible=True)
+                machine.carry_out(machine.revive(process))
+        machine.carry_out(machine.serving(program, names, machine.interruption.check))
         _write(machine.home, program, count)
     except OperationError as error:
         _undo(machine, program, known)
@@ -76,7 +76,7 @@ def scale(machine: Machine, program: str, count: int) -> None:
         if isinstance(error, Interrupted):
             raise Interrupted(f"{said}. Remedy: run the command again", error.number) from None
         raise OperationError(said) from None
-    machine.drain([process for process in processes if process.process not in names])
+    machine.carry_out(machine.drain([process for process in processes if process.process not in names]))
 
 
 def _refuse(program: str, count: int) -> None:
@@ -102,4 +102,5 @@ def _write(home: Home, program: str, count: int) -> None:
 def _undo(machine: Machine, program: str, known: Collection[str]) -> None:
     """Remove the processes that were added."""
     with suppress(SupervisorAway):
-        machine.drain([process for process in machine.processes_of(program) if process.process not in known])
+        added = [process for process in machine.processes_of(program) if process.process not in known]
+        machine.carry_out(machine.drain(added))
