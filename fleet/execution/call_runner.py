@@ -37,7 +37,7 @@ _LOOK_AGAIN_SECONDS = 10.0
 _CLOSE_SECONDS = 20.0
 #: A call that is answered sooner is not reported as running: the report would cost the server and the pipeline a
 #: quarter of what the call costs them.
-_LASTING_SECONDS = 0.5
+_LASTING_SECONDS = 0.25
 # An attempt must report before Temporal times it out.
 _REPORTING_SECONDS = 5.0
 
