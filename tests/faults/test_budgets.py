@@ -95,8 +95,8 @@ def test_limits_of_the_operator_hold_until_they_are_reset(fleet: Fleet) -> None:
 
 WRONG = [
     (("limits", "--rpm", "5"), "whose limits?", 1),
-    (("limits", "nobody"), "nobody", 78),
-    (("pause", "nobody"), "nobody", 78),
+    (("limits", "nobody"), "nobody", 1),
+    (("pause", "nobody"), "nobody", 1),
     (("limits", "openai", "--model", "gpt-5", "--rpm", "5"), "no limits of its own for 'gpt-5'", 1),
     (("limits", "openai", "--rpm", "0"), "0.1", 2),
 ]

@@ -117,7 +117,7 @@ def test_a_roll_that_fails_leaves_the_old_poller_and_the_others(scaled: Fleet) -
 
 def test_an_interrupted_roll_says_how_far_it_came_and_leaves_nothing_over(scaled: Fleet) -> None:
     before = {process["process"]: process["pid"] for process in scaled.status()["processes"]}
-    rolling = scaled.start("roll", "anthropic", "openai")
+    rolling = scaled.start("roll")
     assert rolling.stdout is not None
     wait_for("a process is being renewed", lambda: "renewing" in rolling.stdout.readline())
     rolling.send_signal(signal.SIGINT)
@@ -127,7 +127,7 @@ def test_an_interrupted_roll_says_how_far_it_came_and_leaves_nothing_over(scaled
     assert after.keys() == before.keys() and all(after.values())
     renewed = {name for name in before if after[name] != before[name]}
     told = re.search(r"renewed: (.+)\. Remedy: roll again", said)
-    assert told and set(told[1].split(", ")) == renewed and renewed <= {"anthropic_00", "openai_00", "openai_01"}
+    assert told and set(told[1].split(", ")) == renewed and 0 < len(renewed) < len(before)
 
 
 def test_metrics_tell_of_processes_queues_and_budgets(fleet: Fleet) -> None:

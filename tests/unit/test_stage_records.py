@@ -51,6 +51,7 @@ def test_a_stage_that_is_done_tells_how_its_output_came_about() -> None:
         ("duration", 4.0),
         ("output", "A brief."),
         ("metadata", record["metadata"]),
+        ("output_json", None),
     ]
     assert list(record["metadata"].items()) == [
         ("provider", "openai"),

@@ -42,7 +42,11 @@ from fleet.process.data_converter import data_converter
 #: What is read at most. A Temporal server ends a workflow at 51,200 events or 50 MB, unless it is told otherwise.
 MAX_EVENTS = 20_000
 MAX_HISTORY_BYTES = 50_000_000
-_STARTED = PendingActivityState.PENDING_ACTIVITY_STATE_STARTED
+#: A worker has it; also one that is told to cancel, which it does not if the call is in flight.
+_WITH_WORKER = (
+    PendingActivityState.PENDING_ACTIVITY_STATE_STARTED,
+    PendingActivityState.PENDING_ACTIVITY_STATE_CANCEL_REQUESTED,
+)
 
 
 @dataclass
@@ -293,7 +297,7 @@ def _add_pending(story: Story, pending: Sequence[PendingActivityInfo]) -> None:
         else:
             asked.pending, asked.attempt = info, info.attempt
             asked.failure = info.last_failure.message
-            if info.state == _STARTED:
+            if info.state in _WITH_WORKER and info.last_started_time.seconds:
                 asked.started_at = unix(info.last_started_time)
 
 

@@ -126,6 +126,7 @@ class _Wave:
                 while not self.covered.issuperset(programs):
                     self._go_on()
                     yield
+                self._go_on()  # the last one may have failed instead
                 yield from machine.renew(process)
                 self.done.append(process.process)
             yield from machine.serving(program, [process_name(program, number) for number in range(count)])
