@@ -118,6 +118,8 @@ class _Wave:
         machine, count = self.machine, self.machine.count_of(program)
         try:
             processes = self._in_order(program, count)
+            if not processes:
+                self.covered.add(program)
             for process in processes:
                 self._go_on()
                 if program not in _LAST:
@@ -126,7 +128,6 @@ class _Wave:
                 while not self.covered.issuperset(programs):
                     self._go_on()
                     yield
-                self._go_on()  # the last one may have failed instead
                 yield from machine.renew(process)
                 self.done.append(process.process)
             yield from machine.serving(program, [process_name(program, number) for number in range(count)])
@@ -135,8 +136,6 @@ class _Wave:
             with suppress(SupervisorAway):
                 yield from _tidy(machine, program, count)
             raise
-        finally:
-            self.covered.add(program)
 
     def _in_order(self, program: str, count: int) -> list[ProcessStatus]:
         """The processes that the program should have; a missing one, as after an interrupted scale, is added."""
