@@ -341,7 +341,7 @@ class Settings(BaseSettings):
     """Rotated log files that are kept per process."""
 
     state_dir: Path = PROJECT_ROOT / "state"
-    """Folder for everything that a fleet writes except its logs: socket, programs.d, the embedded stack's data."""
+    """Folder for all files of a fleet except its logs: socket, programs.d, the embedded stack's data."""
 
     activity_timeout_seconds: Seconds = 600.0
     """Maximum duration of one attempt of an assistant."""
@@ -373,8 +373,7 @@ class Settings(BaseSettings):
     """How long an assistant with a `fallback` waits to be started before it moves to the next provider's queue."""
 
     projects_dir: Annotated[Path | None, BeforeValidator(_none_if_empty)] = None
-    """Folder of projects that the program `backend` serves on this machine, where there is no other Backend API;
-    API_BASE_URL wins."""
+    """Folder of projects; the program `backend` serves them on this machine if API_BASE_URL is not set."""
     projects_port: int = Field(8000, ge=1, le=65_535)
     """Port, on loopback, of the program `backend`."""
     backend_timeout_seconds: Seconds = 10.0
@@ -552,7 +551,7 @@ class Settings(BaseSettings):
             raise SettingsError(
                 f"provider {name!r} is disabled (FLEET_PROVIDERS__{name.upper()}__ENABLED=false). Remedy: name "
                 f"another one ({', '.join(sorted(self.providers)) or 'none is enabled'}), or remove that setting "
-                "and start the fleet anew"
+                "and restart the fleet"
             )
 
     @property

@@ -43,7 +43,7 @@ def write_line(text: str) -> None:
 
 
 def write_document(text: str) -> None:
-    """Write a text that somebody wants whole: a file or another program gets it as it is, a terminal harmless
+    """Write a text that is wanted unchanged: a file or another program gets it as it is, a terminal harmless
     lines."""
     if sys.stdout.isatty():
         write_line(text)

@@ -55,7 +55,7 @@ def keep(home: Home, command: list[str], stop: threading.Event, say: Say) -> Non
             _wait_for_processes(home)
             raise OperationError(
                 f"supervisord ended by itself (status {supervisord.returncode}). Remedy: read "
-                f"{home.logs / 'supervisord.log'}; systemd starts it anew"
+                f"{home.logs / 'supervisord.log'}; systemd starts it again"
             )
     _end(supervisord, home, say)
     _wait_for_processes(home)

@@ -217,7 +217,7 @@ class Backend:
         if not key.isascii() or not key.isprintable():
             raise BackendAnswerError(
                 f"the API key for {provider} in the backend contains characters that no key has. Remedy: store "
-                "it anew, without line breaks"
+                "it again, without line breaks"
             )
         return key
 

@@ -333,7 +333,7 @@ class _Telling:
         self.cancel()
 
     def cancel(self) -> None:
-        """Report nothing more, nobody waits for it."""
+        """Report nothing more, and do not wait."""
         self._task.cancel()
 
 

@@ -47,8 +47,8 @@ async def answer_that_matches(
     if not to_make(request).send_ambiguous:
         raise _broken(assistant, request, problem, "by policy (on_ambiguous) it is not asked again", first)
     if seconds_used() > late_seconds:
-        raise HeldBack(0.0, f"{assistant}: the answer is asked for again in an attempt of its own")
-    logger.warning("{}: the answer does not match output_schema at {}; it is asked for again", assistant, problem)
+        raise HeldBack(0.0, f"{assistant}: the second call is made in an attempt of its own")
+    logger.warning("{}: the answer does not match output_schema at {}; asking again", assistant, problem)
     again = replace(request, user_message=_with_problem(request, first.answer.text, problem))
     second = await run(to_make(again))
     problem = await _problem(second, request)

@@ -1,6 +1,6 @@
 """The one way in which every process and command connects to Temporal.
 
-Certificates and keys are read anew each time, so a worker that waits for Temporal takes up those that are renewed.
+Certificates and keys are read at each connection, so a worker that waits for Temporal uses renewed ones.
 """
 
 import asyncio

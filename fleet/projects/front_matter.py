@@ -55,7 +55,7 @@ def read_front_matter(text: str) -> FrontMatter:
     """The front matter and the body of a file with line ends ``\\n``.
 
     Raises:
-        Unreadable: there is no front matter, it is not YAML, or a key stands in it twice.
+        Unreadable: there is no front matter, it is not YAML, or it contains a key twice.
     """
     found = _PARTS.match(text)
     if found is None:

@@ -21,7 +21,7 @@ from fleet.control.pipelines.queue_reasons import Reason, Surroundings, remedy_i
 from fleet.control.pipelines.story import Asked, Story, story_of
 from fleet.pipeline.assistants import dependencies
 
-#: The states in which an assistant waits for something that somebody may have to move.
+#: The states in which an assistant waits, and an operator may have to act.
 STUCK = ("fetching_inputs", "in_queue", "held_by_limit", "between_attempts")
 
 

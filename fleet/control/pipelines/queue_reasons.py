@@ -63,7 +63,7 @@ class Surroundings:
         return Reason(
             state,
             "no_pollers",
-            f"no process polls the queue {PIPELINE_QUEUE}, so nobody decides what comes next",
+            f"no process polls the queue {PIPELINE_QUEUE}, so the pipeline does not continue",
             self.start_program(PIPELINE_QUEUE),
         )
 

@@ -171,7 +171,7 @@ def unknown_pipeline(workflow_id: str, error: RPCError) -> OperationError:
     if error.status in (RPCStatusCode.NOT_FOUND, RPCStatusCode.INVALID_ARGUMENT):
         return OperationError(
             f"Temporal knows no pipeline {workflow_id!r}. Remedy: find its id with `fleet list`; one past its "
-            "retention must be run anew"
+            "retention must be run again"
         )
     return OperationError(
         f"pipeline {workflow_id} cannot be shown: {error.message}. Remedy: see that Temporal can be reached, with "
