@@ -12,17 +12,12 @@ import difflib
 import re
 import socket
 from collections.abc import Iterable
-from contextlib import suppress
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
-from urllib.parse import SplitResult, urlsplit
 
 from pydantic import (
-    AfterValidator,
     BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     PrivateAttr,
     SecretStr,
@@ -33,7 +28,6 @@ from pydantic import (
 )
 from pydantic_settings import (
     BaseSettings,
-    NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
     TomlConfigSettingsSource,
@@ -42,246 +36,36 @@ from pydantic_settings import (
     SettingsError as SourceError,
 )
 
-from fleet.contracts import ASSISTANTS_QUEUE, CONTROL_QUEUE, PIPELINE_QUEUE, LimitSettings, llm_queue
+from fleet.contracts import ASSISTANTS_QUEUE, CONTROL_QUEUE, PIPELINE_QUEUE, llm_queue
 from fleet.errors import SettingsError
-from fleet.redaction import excerpt, protect
+from fleet.provider_settings import (
+    BUILT_IN,
+    KINDS,
+    PROVIDER_ALIASES,
+    ModelSettings,
+    ProviderSettings,
+    no_background,
+    plain_http,
+)
+from fleet.redaction import protect
+from fleet.setting_types import (
+    HostAndPort,
+    HttpUrl,
+    Names,
+    OptionalFile,
+    Seconds,
+    host_and_port,
+    is_open_to_readers,
+    none_if_empty,
+    shown_value,
+    upper,
+)
 from fleet.temporal_profile import load_profile
 
 NO_BACKEND = "API_BASE_URL není nastavena (API_BASE_URL is not set)"
 PROJECT_ROOT = Path(__file__).resolve().parents[1]
 NAME_PATTERN = re.compile(r"[a-z][a-z0-9_-]{0,30}")
 RESERVED_PROGRAMS = frozenset({"pipeline", "assistants", "control", "logs", "guardian", "backend"})
-
-#: Spellings of a provider that databases contain beside its name.
-PROVIDER_ALIASES = {"claude": "anthropic", "google": "gemini"}
-
-#: The kinds of providers, each with a folder of that name in fleet/providers; CONTRIBUTING.md says what else.
-KINDS = ["openai", "anthropic", "gemini"]
-Seconds = Annotated[float, Field(gt=0, le=86_400)]
-
-
-def _shown(value: object) -> str:
-    """A value for a message: shortened, and without what stands before an @, which may be a password."""
-    _, at, after = str(value).rpartition("@")
-    return f"(not shown)@{excerpt(after, 80)}" if at else excerpt(after, 80)
-
-
-def _has_usable_port(parts: SplitResult) -> bool:
-    try:
-        return parts.port != 0
-    except ValueError:
-        return False
-
-
-def _http_url(value: str) -> str:
-    parts = urlsplit(value)
-    _refuse_user_info(parts.netloc)
-    if parts.scheme not in ("http", "https") or not parts.netloc or not _has_usable_port(parts):
-        raise ValueError("must be an address such as http://localhost:8000")
-    return value.rstrip("/")
-
-
-def _refuse_user_info(value: str) -> None:
-    if "@" in value:
-        raise ValueError(
-            "no user name and password may stand in an address. Remedy: remove what stands before the @, change "
-            "that password, and use the settings for credentials (docs/security.md)"
-        )
-
-
-def _is_open_to_readers(address: str) -> bool:
-    """Whether what goes to an address leaves this machine unencrypted."""
-    parts = urlsplit(address)
-    return parts.scheme == "http" and not is_loopback(parts.hostname or "")
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a host name or an address is this machine's own."""
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost" or host.endswith(".localhost")
-
-
-def _host_and_port(value: str) -> str:
-    _refuse_user_info(value)
-    host, colon, port = value.rpartition(":")
-    if not (colon and host and port.isdigit() and 0 < int(port) < 65_536):
-        raise ValueError("must be host:port, such as localhost:7233")
-    return value
-
-
-def _upper(value: Any) -> Any:
-    return value.upper() if isinstance(value, str) else value
-
-
-def _none_if_empty(value: Any) -> Any:
-    return None if value == "" else value
-
-
-def _split(value: Any) -> Any:
-    return tuple(filter(None, re.split(r"[,\s]+", value))) if isinstance(value, str) else value
-
-
-def _kind(value: str) -> str:
-    if value not in KINDS:
-        raise ValueError(f"must be one of {', '.join(KINDS)}")
-    return value
-
-
-OptionalFile = Annotated[Path | None, BeforeValidator(_none_if_empty)]
-Kind = Annotated[str, AfterValidator(_kind)]
-Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
-HttpUrl = Annotated[str, AfterValidator(_http_url)]
-HostAndPort = Annotated[str, AfterValidator(_host_and_port)]
-
-
-class PriceSettings(BaseModel):
-    """Prices of a provider's tokens, in US dollars for a million; the price of cached input is that of other input
-    if it is not set."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-    input: float = Field(ge=0)
-    output: float = Field(ge=0)
-    cached_input: float | None = Field(None, ge=0)
-
-    @property
-    def free(self) -> bool:
-        """Whether nothing has to be paid."""
-        return not (self.input or self.output or self.cached_input)
-
-
-def _prices(value: Any) -> Any:
-    """A single number, such as 0 for a model of one's own, is the price of all tokens."""
-    if isinstance(value, str):
-        with suppress(ValueError):
-            value = float(value)
-    return {"input": value, "output": value} if isinstance(value, int | float) else value
-
-
-class ModelSettings(BaseModel):
-    """Limits of one model, where a provider counts it apart; such a model has a queue and a budget of its own."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    rpm: float | None = Field(None, gt=0)
-    tpm: float | None = Field(None, gt=0)
-    input_tpm: float | None = Field(None, gt=0)
-    output_tpm: float | None = Field(None, gt=0)
-
-
-class ProviderSettings(BaseModel):
-    """One provider: its wire format, address, task queue and limits.
-
-    ``api`` chooses between OpenAI's Responses API and chat completions; unset, it is ``responses`` for
-    OpenAI itself and ``chat`` for any other ``base_url``. ``sdk`` chooses Google's package. ``rpm`` is
-    requests a minute, ``tpm`` all tokens a minute, ``input_tpm`` and ``output_tpm`` tokens where a provider
-    counts them apart; None where no limit is known. ``models`` has those with limits of their own.
-    ``background`` has the provider go on with a call when its process dies, to be picked up by the next; it then
-    keeps the answer for a while. OpenAI's Responses API has such calls, and so has Gemini's Interactions API, by
-    google-genai.
-    ``concurrency`` is calls in flight per process; ``timeout_seconds`` the deadline of one whole call.
-    ``api_key_file`` contains its API key; unset, the key comes from the Backend API.
-    ``needs_key`` false: it is called without a key, and none is asked for. ``enabled`` false: the provider is left
-    out; it has no process and no queue. ``simulate`` is for `fleet up`: true sends its calls to the simulator,
-    false to its own address; unset, only a ``base_url`` on a loopback address is used as it is. ``prices`` replace
-    the known ones; one number is the price of all tokens, 0 for a model server of one's own.
-    ``allow_http`` permits a ``base_url`` of plain http that leaves this machine: keys and texts are then readable
-    on the way.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    name: str = ""
-    kind: Kind
-    base_url: HttpUrl | None = None
-    queue: str = ""
-    concurrency: int = Field(10, ge=1, le=1000)
-    rpm: float | None = Field(None, gt=0)
-    tpm: float | None = Field(None, gt=0)
-    input_tpm: float | None = Field(None, gt=0)
-    output_tpm: float | None = Field(None, gt=0)
-    models: dict[str, ModelSettings] = Field(default_factory=dict)
-    timeout_seconds: Seconds = 600.0
-    api: Literal["responses", "chat"] | None = None
-    sdk: Literal["google-genai", "google-generativeai"] = "google-genai"
-    needs_key: bool = True
-    api_key_file: OptionalFile = None
-    background: bool = False
-    enabled: bool = True
-    simulate: bool | None = None
-    prices: Annotated[PriceSettings | None, BeforeValidator(_prices)] = None
-    allow_http: bool = False
-
-    @property
-    def limits(self) -> dict[str, LimitSettings]:
-        """The limits of each of its queues: its own, and one for each model with limits of its own."""
-        queues = {self.queue: LimitSettings(self.rpm, self.tpm, self.input_tpm, self.output_tpm)}
-        for model, own in self.models.items():
-            queues[self.queue_of(model)] = LimitSettings(own.rpm, own.tpm, own.input_tpm, own.output_tpm)
-        return queues
-
-    def queue_of(self, model: str) -> str:
-        """The task queue of a model's calls."""
-        if model not in self.models:
-            return self.queue
-        return f"{self.queue}-{re.sub(r'[^A-Za-z0-9_.-]', '_', model)}"
-
-    @property
-    def on_loopback(self) -> bool:
-        """Whether its ``base_url`` is an address of this machine only."""
-        return is_loopback(urlsplit(self.base_url or "").hostname or "")
-
-    @property
-    def costs(self) -> bool:
-        """Whether its calls may have to be paid: not where the prices are 0, nor on this machine without a key."""
-        if self.prices is not None:
-            return not self.prices.free
-        return self.needs_key or not self.on_loopback
-
-    @property
-    def key_from_backend(self) -> bool:
-        """Whether its API key comes from the Backend API."""
-        return self.needs_key and self.api_key_file is None
-
-    @property
-    def openai_api(self) -> Literal["responses", "chat"]:
-        """Which of OpenAI's two APIs to speak."""
-        return self.api or ("responses" if self.name == "openai" else "chat")
-
-    @property
-    def has_background(self) -> bool:
-        """Whether its API has calls that go on without their process."""
-        if self.kind == "gemini":
-            return self.sdk == "google-genai"
-        return self.kind == "openai" and self.openai_api == "responses"
-
-
-#: Those that ``supervisord.conf`` has programs for.
-_BUILT_IN = ("openai", "anthropic", "gemini")
-
-
-def _no_background(provider: ProviderSettings) -> str:
-    """Why a provider cannot have ``background``, and what to do."""
-    variables = f"FLEET_PROVIDERS__{provider.name.upper()}__"
-    instead = {
-        "openai": f", or set {variables}API=responses where the endpoint has that API",
-        "gemini": f", or unset {variables}SDK: google-genai has them",
-    }.get(provider.kind, "")
-    return (
-        f"provider {provider.name!r}: with these settings it has no calls in the background. "
-        f"Remedy: unset {variables}BACKGROUND{instead}"
-    )
-
-
-def _plain_http(provider: ProviderSettings) -> str:
-    variables = f"FLEET_PROVIDERS__{provider.name.upper()}__"
-    host = urlsplit(provider.base_url or "").hostname
-    return (
-        f"provider {provider.name!r}: keys and texts would go to {host} over plain http. Remedy: use https in "
-        f"{variables}BASE_URL; or, if the network on the way is trusted, set {variables}ALLOW_HTTP=true"
-    )
 
 
 class Settings(BaseSettings):
@@ -313,7 +97,7 @@ class Settings(BaseSettings):
     """Whether the Backend API may be on another machine without TLS; API keys can then be read on the way."""
     api_base_url: HttpUrl = Field(validation_alias="API_BASE_URL")
     """Base address of the Backend API. Required, unless FLEET_PROJECTS_DIR is set."""
-    backend_token: Annotated[SecretStr | None, BeforeValidator(_none_if_empty)] = Field(None, min_length=8)
+    backend_token: Annotated[SecretStr | None, BeforeValidator(none_if_empty)] = Field(None, min_length=8)
     """Token for the Backend API, sent as `Authorization: Bearer`."""
     backend_token_file: OptionalFile = None
     """File that contains the token; wins over FLEET_BACKEND_TOKEN."""
@@ -323,7 +107,7 @@ class Settings(BaseSettings):
     """PEM file of the client certificate for the Backend API."""
     backend_client_key_file: OptionalFile = None
     """PEM file of its private key; unset: it is in the certificate's file."""
-    log_level: Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR"], BeforeValidator(_upper)] = Field(
+    log_level: Annotated[Literal["DEBUG", "INFO", "WARNING", "ERROR"], BeforeValidator(upper)] = Field(
         "INFO", validation_alias="LOG_LEVEL"
     )
     """Lowest level that is logged; DEBUG adds the assistants' inputs and outputs."""
@@ -372,7 +156,7 @@ class Settings(BaseSettings):
     fallback_after_seconds: Seconds = 60.0
     """How long an assistant with a `fallback` waits to be started before it moves to the next provider's queue."""
 
-    projects_dir: Annotated[Path | None, BeforeValidator(_none_if_empty)] = None
+    projects_dir: Annotated[Path | None, BeforeValidator(none_if_empty)] = None
     """Folder of projects; the program `backend` serves them on this machine if API_BASE_URL is not set."""
     projects_port: int = Field(8000, ge=1, le=65_535)
     """Port, on loopback, of the program `backend`."""
@@ -448,7 +232,7 @@ class Settings(BaseSettings):
     @field_validator("api_base_url")
     @classmethod
     def _refuse_plain_http(cls, address: str, info: ValidationInfo) -> str:
-        if _is_open_to_readers(address) and not info.data.get("backend_allow_http"):
+        if is_open_to_readers(address) and not info.data.get("backend_allow_http"):
             raise ValueError(
                 "http is only allowed to this machine itself, since API keys and prompts can be read on the way. "
                 "Remedy: use https (docs/deployment.md, Secured servers); or, in a network that you trust, set "
@@ -462,7 +246,7 @@ class Settings(BaseSettings):
         """Lay what was configured over the built-in providers, and name each section by its key."""
         if not isinstance(values, dict) or not isinstance(values.get("providers", {}), dict):
             return values
-        sections: dict[str, Any] = {name: {} for name in _BUILT_IN}
+        sections: dict[str, Any] = {name: {} for name in BUILT_IN}
         for name, section in values.get("providers", {}).items():
             if isinstance(section, ProviderSettings):
                 section = section.model_dump()
@@ -515,11 +299,11 @@ class Settings(BaseSettings):
                     f"letter, and none of {', '.join(sorted(RESERVED_PROGRAMS))}"
                 )
             if provider.background and not provider.has_background:
-                raise ValueError(_no_background(provider))
-            if provider.base_url and _is_open_to_readers(provider.base_url) and not provider.allow_http:
-                raise ValueError(_plain_http(provider))
+                raise ValueError(no_background(provider))
+            if provider.base_url and is_open_to_readers(provider.base_url) and not provider.allow_http:
+                raise ValueError(plain_http(provider))
             if name not in KINDS and provider.base_url is None:
-                near = did_you_mean(name, _BUILT_IN)
+                near = did_you_mean(name, BUILT_IN)
                 variable = f"FLEET_PROVIDERS__{name.upper()}__BASE_URL"
                 raise ValueError(f"provider {name!r}{near} needs a base_url ({variable})")
             for queue in provider.limits:
@@ -562,7 +346,7 @@ class Settings(BaseSettings):
     @property
     def added_providers(self) -> list[ProviderSettings]:
         """The providers beyond the three that ``supervisord.conf`` knows, by name."""
-        return [self.providers[name] for name in sorted(self.providers) if name not in _BUILT_IN]
+        return [self.providers[name] for name in sorted(self.providers) if name not in BUILT_IN]
 
     @property
     def serves_projects(self) -> bool:
@@ -651,7 +435,7 @@ def _explain(error: ValidationError) -> str:
         else:
             if item["type"] == "too_short":  # pydantic counts a secret's characters as items
                 message = f"must have at least {item['ctx']['min_length']} characters"
-            given = "(not shown)" if variable.endswith("_TOKEN") else repr(_shown(item["input"]))
+            given = "(not shown)" if variable.endswith("_TOKEN") else repr(shown_value(item["input"]))
             lines.append(f"{variable}={given}: {message}")
     return "\n".join(lines)
 
@@ -670,7 +454,7 @@ def load_settings(**overrides: Any) -> Settings:
         raise SettingsError(f"the settings cannot be read: {error}. Remedy: correct .env or fleet.toml") from None
     _refuse_unknown_toml_keys()
     _protect_secrets(settings)
-    if _is_open_to_readers(settings.api_base_url):
+    if is_open_to_readers(settings.api_base_url):
         settings._warnings += (
             f"insecure: what goes to the backend at {settings.api_base_url} is not encrypted, API keys included. "
             "Remedy: use https, and unset FLEET_BACKEND_ALLOW_HTTP",
@@ -696,7 +480,7 @@ def with_temporal_config(settings: Settings, *, warn: bool = True) -> Settings:
     settings = settings.model_copy(update=found)
     if warn and profile.address and profile.address != settings.temporal_host:
         settings._warnings += (
-            f"TEMPORAL_HOST={settings.temporal_host} wins over TEMPORAL_ADDRESS={_shown(profile.address)}. "
+            f"TEMPORAL_HOST={settings.temporal_host} wins over TEMPORAL_ADDRESS={shown_value(profile.address)}. "
             "Remedy: unset TEMPORAL_HOST, or set both to the same address; or FLEET_TEMPORAL_CONFIG=false",
         )
     return settings
@@ -704,10 +488,11 @@ def with_temporal_config(settings: Settings, *, warn: bool = True) -> Settings:
 
 def _address_of_profile(address: str) -> str:
     try:
-        return _host_and_port(address)
+        return host_and_port(address)
     except ValueError as error:
         raise SettingsError(
-            f"TEMPORAL_ADDRESS={_shown(address)}: {error}. Remedy: correct it in the environment or temporal.toml"
+            f"TEMPORAL_ADDRESS={shown_value(address)}: {error}. Remedy: correct it in the environment or "
+            "temporal.toml"
         ) from None
 
 

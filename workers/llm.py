@@ -13,7 +13,7 @@ from fleet.budgets.worker.admission import Admission
 from fleet.budgets.worker.call_costs import Costs, first_cost
 from fleet.budgets.worker.gate import Gate
 from fleet.budgets.worker.reporter import Reporter
-from fleet.config import KINDS, ProviderSettings, Settings
+from fleet.config import Settings
 from fleet.errors import BackendError
 from fleet.execution.activities import ExecuteActivities
 from fleet.execution.async_journal import AsyncJournal
@@ -29,6 +29,7 @@ from fleet.process.machine_id import machine_id, machine_name, process_on
 from fleet.process.metrics import Metrics
 from fleet.process.reachability import Reach
 from fleet.process.runtime import WorkerProcess, run_temporal_process, worker_options
+from fleet.provider_settings import KINDS, ProviderSettings
 from fleet.providers.connections import forget_certificates, see_reachable
 from fleet.providers.prices import load_prices
 from fleet.providers.registry import provider_address, provider_factory

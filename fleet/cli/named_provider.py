@@ -1,7 +1,8 @@
 """The provider that an argument of a command names."""
 
-from fleet.config import PROVIDER_ALIASES, ProviderSettings, Settings, did_you_mean
+from fleet.config import Settings, did_you_mean
 from fleet.errors import OperationError
+from fleet.provider_settings import PROVIDER_ALIASES, ProviderSettings
 
 
 def provider_named(settings: Settings, name: str) -> ProviderSettings:

@@ -3,9 +3,9 @@
 from collections.abc import Iterable
 
 from fleet.cli.fleet_record import FleetRecord
-from fleet.config import ProviderSettings
 from fleet.devstack.backend.keys import key_variables, real_key
 from fleet.devstack.simulator.addresses import provider_url
+from fleet.provider_settings import ProviderSettings
 from fleet.providers.registry import provider_address
 
 

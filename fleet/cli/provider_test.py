@@ -10,12 +10,13 @@ import httpx2
 
 from fleet.cli.fleet_record import FleetRecord
 from fleet.cli.provider_lines import called_at
-from fleet.config import ProviderSettings, Settings
+from fleet.config import Settings
 from fleet.devstack.backend.keys import key_variables, real_key
 from fleet.errors import OperationError, ProviderError
 from fleet.execution.backend_client import Backend
 from fleet.execution.provider_keys import provider_key
 from fleet.failures import FailureKind
+from fleet.provider_settings import ProviderSettings
 from fleet.providers.base import LlmAnswer, LlmRequest
 from fleet.providers.connections import client_options
 from fleet.providers.prices import cost_of

@@ -23,9 +23,9 @@ if TYPE_CHECKING:  # every command loads this module, few load these
     from fleet.cli.fleet_record import FleetRecord
     from fleet.cli.preview import Preview
     from fleet.cli.run import Outcome, Show
-    from fleet.config import ProviderSettings
     from fleet.control.health.doctor import Check
     from fleet.control.health.status import FleetStatus, Reachable
+    from fleet.provider_settings import ProviderSettings
 
 _STYLES = {"done": "green", "running": "cyan", "queued": "yellow", "failed": "bold red", "waiting": "dim"}
 _FILE_WIDTH = 120

@@ -15,7 +15,7 @@ from temporalio.client import Client
 from fleet.cli.down import take_down
 from fleet.cli.find_fleet import settings_for_embedded
 from fleet.cli.fleet_record import FleetRecord
-from fleet.config import ProviderSettings, Settings, load_settings
+from fleet.config import Settings, load_settings
 from fleet.control.health.doctor.settings import unknown_variables
 from fleet.control.health.status import queue_statuses, status_of
 from fleet.control.supervision.programs import write_programs
@@ -29,6 +29,7 @@ from fleet.errors import OperationError
 from fleet.execution.backend_client import Backend
 from fleet.process.temporal_connection import connect_once
 from fleet.projects.folder import problems_in, projects_in, refuse_no_projects
+from fleet.provider_settings import ProviderSettings
 
 _READY_SECONDS = 120.0
 _POLL_SECONDS = 0.4

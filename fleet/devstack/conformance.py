@@ -14,11 +14,11 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from urllib.parse import urlsplit
 
-from fleet.config import KINDS, Kind, ProviderSettings
 from fleet.devstack.backend.keys import key_variables, real_key
 from fleet.devstack.simulator.addresses import provider_url
 from fleet.errors import FleetError, ProviderError
 from fleet.failures import FailureKind
+from fleet.provider_settings import KINDS, Kind, ProviderSettings
 from fleet.providers.base import LlmAnswer, LlmRequest, Provider
 from fleet.providers.registry import provider_factory, spec_of
 from fleet.terminal import write_line

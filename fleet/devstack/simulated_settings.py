@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from fleet.devstack.simulator.addresses import provider_url
 
 if TYPE_CHECKING:
-    from fleet.config import ProviderSettings
+    from fleet.provider_settings import ProviderSettings
 
 _LOOPBACK = "127.0.0.1,localhost"
 

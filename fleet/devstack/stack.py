@@ -15,10 +15,10 @@ from pathlib import Path
 
 import httpx
 
-from fleet.config import KINDS
 from fleet.devstack.detached_processes import ProcessRecord, end_processes, spawn
 from fleet.devstack.simulated_settings import without_temporal
 from fleet.errors import OperationError
+from fleet.provider_settings import KINDS
 
 ALL_PARTS = frozenset({"temporal", "backend", "simulator"})
 

@@ -12,7 +12,7 @@ from temporalio.client import Client
 from temporalio.service import RPCError
 
 from fleet.budgets.worker.gate import LONGEST_HOLD_SECONDS
-from fleet.config import ProviderSettings, Settings
+from fleet.config import Settings
 from fleet.contracts import (
     CHECK_CSV,
     COLLECT_FINISHED,
@@ -46,6 +46,7 @@ from fleet.pipeline.past_runs import finished_results, refuse_foreign
 from fleet.process.metrics import Metrics
 from fleet.process.payload_size import payload_bytes
 from fleet.process.reachability import Reach
+from fleet.provider_settings import ProviderSettings
 from fleet.providers.base import LlmRequest
 
 # Of the time of an attempt; after that, a second call gets an attempt of its own.

@@ -6,11 +6,11 @@ from typing import Any
 
 from loguru import logger
 
-from fleet.config import ProviderSettings
 from fleet.contracts import OUTPUT_ESCAPED_MAX_BYTES, OUTPUT_MAX_BYTES, AssistantResult
 from fleet.execution.recorded_answer import Recorded
 from fleet.pipeline.structured_outputs import answer_problem
 from fleet.process.payload_size import cut_to_fit
+from fleet.provider_settings import ProviderSettings
 from fleet.providers.base import LlmAnswer
 from fleet.providers.prices import cost_of
 

@@ -17,7 +17,7 @@ from loguru import logger
 from temporalio import activity
 
 from fleet.budgets.worker.admission import Admission, Admitted
-from fleet.config import ProviderSettings, Settings
+from fleet.config import Settings
 from fleet.errors import AmbiguousCall, BackendError, OpenElsewhere, ProviderError
 from fleet.execution.async_journal import AsyncJournal
 from fleet.execution.attempts import Attempts, seconds_used
@@ -26,6 +26,7 @@ from fleet.execution.recorded_answer import Recorded
 from fleet.failures import FailureKind
 from fleet.process.metrics import CUT_OFF, Metrics
 from fleet.process.wall_clock import unix_time
+from fleet.provider_settings import ProviderSettings
 from fleet.providers.base import LlmAnswer, LlmRequest, ResumeHandle, answer_kept
 from fleet.providers.prices import cost_of
 from fleet.providers.session import ProviderSession

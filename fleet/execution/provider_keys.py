@@ -1,9 +1,9 @@
 """Where a provider's API key comes from: a file on this machine, or the Backend API."""
 
-from fleet.config import ProviderSettings
 from fleet.errors import ApiKeyMissing, SettingsError
 from fleet.execution.backend_client import Backend
 from fleet.process.secret_files import read_secret
+from fleet.provider_settings import ProviderSettings
 
 
 async def provider_key(backend: Backend, provider: ProviderSettings, *, fresh: bool = False) -> str:

@@ -29,13 +29,13 @@ from temporalio.client import Client, WorkflowExecutionDescription, WorkflowExec
 from temporalio.exceptions import ApplicationError, ApplicationErrorCategory
 from temporalio.service import RPCError, RPCStatusCode
 
-from fleet.config import ProviderSettings
 from fleet.errors import JournalUnavailable
 from fleet.execution.assistant_results import About, result_of
 from fleet.execution.async_journal import AsyncJournal
 from fleet.execution.attempts import Attempts
 from fleet.execution.journal_records import CallName, Left
 from fleet.execution.recorded_answer import Recorded
+from fleet.provider_settings import ProviderSettings
 
 _STARTED = PendingActivityState.PENDING_ACTIVITY_STATE_STARTED
 _LOOK_SECONDS = 1.0

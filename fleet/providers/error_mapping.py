@@ -10,9 +10,9 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from fleet.config import Kind
 from fleet.errors import ProviderError
 from fleet.failures import FailureKind
+from fleet.provider_settings import Kind
 from fleet.providers.registry import spec_of
 from fleet.providers.response_bodies import details_of, error_of
 from fleet.providers.retry_after import requested_wait

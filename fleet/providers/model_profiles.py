@@ -3,7 +3,7 @@ versions (``claude-3-5-haiku-20241022``) share their family's row."""
 
 import json
 
-from fleet.config import Kind
+from fleet.provider_settings import Kind
 from fleet.providers.base import LlmRequest
 from fleet.providers.registry import spec_of
 from fleet.providers.spec import ModelProfile

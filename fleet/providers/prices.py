@@ -7,7 +7,7 @@ from functools import cache
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
-from fleet.config import KINDS, Kind, PriceSettings, ProviderSettings
+from fleet.provider_settings import KINDS, Kind, PriceSettings, ProviderSettings
 from fleet.providers.base import LlmAnswer
 from fleet.providers.registry import spec_of
 

@@ -6,8 +6,8 @@ from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
 
-from fleet.config import KINDS, Kind, ProviderSettings
 from fleet.errors import SettingsError
+from fleet.provider_settings import KINDS, Kind, ProviderSettings
 from fleet.providers.base import Provider
 from fleet.providers.sdk_environment import withhold_variables
 from fleet.providers.spec import Adapter, VendorSpec

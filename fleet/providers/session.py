@@ -5,10 +5,10 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable
 
-from fleet.config import ProviderSettings
 from fleet.errors import BackendError, BackendUnavailable, ProviderError
 from fleet.failures import FailureKind
 from fleet.process.metrics import ANSWERED, Metrics, Usage
+from fleet.provider_settings import ProviderSettings
 from fleet.providers.base import LlmAnswer, LlmRequest, Provider, ResumeHandle, answer_kept
 from fleet.providers.error_mapping import not_usable
 from fleet.providers.prices import cost_of

@@ -6,8 +6,9 @@ import pytest
 from anthropic.types import Message, TextBlock, Usage
 from prometheus_client import CollectorRegistry
 
-from fleet.config import ProviderSettings, load_settings
+from fleet.config import load_settings
 from fleet.process.metrics import Metrics
+from fleet.provider_settings import ProviderSettings
 from fleet.providers.anthropic.adapter import _answer
 from fleet.providers.base import LlmAnswer, LlmRequest, ResumeHandle
 from fleet.providers.prices import usd_for

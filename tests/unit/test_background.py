@@ -7,11 +7,12 @@ from typing import Any
 import httpx2
 import pytest
 
-from fleet.config import ProviderSettings, load_settings
+from fleet.config import load_settings
 from fleet.errors import ProviderError
 from fleet.execution.attempts import Attempts
 from fleet.failures import FailureKind
 from fleet.process.metrics import Metrics
+from fleet.provider_settings import ProviderSettings
 from fleet.providers.base import LlmAnswer, LlmRequest, Provider, ResumeHandle
 from fleet.providers.registry import provider_factory
 from fleet.providers.session import ProviderSession

@@ -10,8 +10,8 @@ from fleet.budgets.worker.call_costs import Costs, first_cost
 from fleet.budgets.worker.limit_headers import HeaderReading, limits_in
 from fleet.budgets.worker.models_with_unlike_limits import Mixing
 from fleet.budgets.worker.reporter import first_rate
-from fleet.config import Kind
 from fleet.contracts import Limited, LimitSettings
+from fleet.provider_settings import Kind
 from fleet.providers.base import LlmAnswer, LlmRequest
 from fleet.providers.retry_after import requested_wait, time_there
 

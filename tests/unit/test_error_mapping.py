@@ -7,8 +7,8 @@ from typing import Any
 import httpx2
 import pytest
 
-from fleet.config import Kind
 from fleet.failures import Billed, FailureKind, traits_of
+from fleet.provider_settings import Kind
 from fleet.providers.error_mapping import answered_with_error, not_answered
 from fleet.providers.retry_after import parse_duration, requested_wait
 

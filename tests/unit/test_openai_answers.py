@@ -8,9 +8,10 @@ import httpx2
 import openai
 import pytest
 
-from fleet.config import ProviderSettings, load_settings
+from fleet.config import load_settings
 from fleet.errors import ProviderError
 from fleet.failures import FailureKind
+from fleet.provider_settings import ProviderSettings
 from fleet.providers.base import LlmAnswer, LlmRequest, ResumeHandle
 from fleet.providers.openai.adapter import OpenAIProvider
 

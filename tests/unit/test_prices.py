@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from fleet.config import Kind, ProviderSettings, load_settings
+from fleet.config import load_settings
+from fleet.provider_settings import Kind, ProviderSettings
 from fleet.providers.base import LlmAnswer
 from fleet.providers.prices import billed_in, cost_of, tier_of
 

@@ -6,8 +6,8 @@ pages.
 
 from dataclasses import dataclass
 
-from fleet.config import Kind
 from fleet.contracts import Limited
+from fleet.provider_settings import Kind
 from fleet.providers.base import LlmAnswer, LlmRequest
 from fleet.providers.registry import spec_of
 

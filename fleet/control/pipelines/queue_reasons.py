@@ -5,10 +5,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from fleet.budgets.messages import UNLIMITED, BudgetStatus
-from fleet.config import ProviderSettings, Settings
+from fleet.config import Settings
 from fleet.contracts import PIPELINE_QUEUE
 from fleet.control.health.status import FleetStatus, QueueStatus
 from fleet.process.machine_id import pid_here, place_of
+from fleet.provider_settings import ProviderSettings
 
 #: A shorter wait is the usual time of a dispatch and needs no reason.
 _USUAL_SECONDS = 1.0

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from typing import Any
 
 from fleet.budgets.messages import BudgetStatus
-from fleet.config import ProviderSettings, Settings
+from fleet.config import Settings
 from fleet.control.health.metric_totals import Counted
 from fleet.control.health.observer import Snapshot
 from fleet.control.health.pipeline_runs import MAX_LISTED, Run, Runs
@@ -15,6 +15,7 @@ from fleet.control.logs.log_files import LogRecord
 from fleet.control.web.history import STEP_SECONDS, History
 from fleet.failures import LIMITS
 from fleet.process.metrics import ANSWERED, CUT_OFF
+from fleet.provider_settings import ProviderSettings
 from fleet.redaction import excerpt
 
 Json = dict[str, Any]

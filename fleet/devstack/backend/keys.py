@@ -3,7 +3,7 @@
 import os
 import re
 
-from fleet.config import KINDS
+from fleet.provider_settings import KINDS
 from fleet.providers.registry import spec_of
 
 

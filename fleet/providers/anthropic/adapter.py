@@ -8,7 +8,7 @@ import anthropic
 import httpx2
 from anthropic.types import Message, OutputConfigParam
 
-from fleet.config import ProviderSettings
+from fleet.provider_settings import ProviderSettings
 from fleet.providers.anthropic.spec import SPEC
 from fleet.providers.base import FinishReason, LlmAnswer, LlmRequest, ResumeHandle
 from fleet.providers.connections import NO_KEY, client_options

@@ -3,7 +3,7 @@
 from google import genai
 from google.genai import errors, types
 
-from fleet.config import ProviderSettings
+from fleet.provider_settings import ProviderSettings
 from fleet.providers.base import LlmAnswer, LlmRequest, ResumeHandle
 from fleet.providers.connections import NO_KEY, client_options
 from fleet.providers.error_mapping import answered_with_error, not_answered, not_the_api

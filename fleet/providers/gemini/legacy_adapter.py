@@ -17,8 +17,8 @@ from google.api_core.exceptions import GoogleAPICallError, RetryError
 from google.generativeai.client import get_default_generative_client
 from google.protobuf.json_format import ParseError
 
-from fleet.config import ProviderSettings
 from fleet.errors import ProviderError
+from fleet.provider_settings import ProviderSettings
 from fleet.providers.base import LlmAnswer, LlmRequest, ResumeHandle
 from fleet.providers.error_mapping import answered_with_error, not_answered, not_the_api
 from fleet.providers.gemini.answers import FINISH, TIER_HEADER

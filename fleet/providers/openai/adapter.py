@@ -13,8 +13,8 @@ from urllib.parse import quote
 import httpx2
 import openai
 
-from fleet.config import ProviderSettings
 from fleet.errors import ProviderError
+from fleet.provider_settings import ProviderSettings
 from fleet.providers.background_calls import FAILED, Shown, carried_out
 from fleet.providers.base import FinishReason, LlmAnswer, LlmRequest, ResumeHandle
 from fleet.providers.connections import NO_KEY, client_options

@@ -11,7 +11,7 @@ import pytest
 import fleet.providers
 from fleet.budgets.worker.call_costs import Costs
 from fleet.budgets.worker.limit_headers import limits_in
-from fleet.config import KINDS, ProviderSettings, Settings, load_settings
+from fleet.config import Settings, load_settings
 from fleet.contracts import Limited
 from fleet.devstack.conformance import CHECKS, conformance, endpoint
 from fleet.devstack.simulated_settings import simulated_providers
@@ -21,6 +21,7 @@ from fleet.devstack.simulator.vendors import all_vendors
 from fleet.errors import ProviderError
 from fleet.failures import FailureKind
 from fleet.process.metrics import Metrics
+from fleet.provider_settings import KINDS, ProviderSettings
 from fleet.providers.base import LlmAnswer, LlmRequest
 from fleet.providers.registry import provider_address, provider_factory, spec_of
 from fleet.providers.session import ProviderSession

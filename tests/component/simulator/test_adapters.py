@@ -7,12 +7,13 @@ from contextlib import asynccontextmanager
 import pytest
 from google.genai import types
 
-from fleet.config import ProviderSettings, load_settings
+from fleet.config import load_settings
 from fleet.devstack.simulator.testing import RunningSimulator
 from fleet.errors import ProviderError
 from fleet.failures import Billed, FailureKind
 from fleet.pipeline.structured_outputs import answer_problem
 from fleet.process.metrics import Metrics
+from fleet.provider_settings import ProviderSettings
 from fleet.providers.base import LlmAnswer, LlmRequest, Provider, ResumeHandle
 from fleet.providers.gemini.adapter import GeminiProvider
 from fleet.providers.registry import provider_factory

@@ -6,9 +6,10 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from fleet.config import KINDS, load_settings
+from fleet.config import load_settings
 from fleet.errors import ProviderError
 from fleet.failures import FailureKind
+from fleet.provider_settings import KINDS
 from fleet.providers.base import LlmRequest
 from fleet.providers.registry import provider_factory
 

@@ -16,7 +16,7 @@ from temporalio.service import RPCError, RPCStatusCode
 from fleet.budgets.limits_and_pauses import budget_status_of
 from fleet.budgets.messages import BudgetStatus
 from fleet.budgets.queue_client import QueueRate, queue_rate
-from fleet.config import ProviderSettings, Settings
+from fleet.config import Settings
 from fleet.control.health.doctor.certificates import certificate_checks
 from fleet.control.health.doctor.check import NOT_SET, Check, from_error, unseen
 from fleet.control.health.doctor.pipelines import pipeline_checks
@@ -27,6 +27,7 @@ from fleet.execution.backend_client import Backend
 from fleet.execution.provider_keys import provider_key
 from fleet.process.temporal_connection import connect_once
 from fleet.process.wall_clock import unix_time
+from fleet.provider_settings import ProviderSettings
 
 #: The name of the check of the Backend API.
 BACKEND = "Backend API and its database"

@@ -4,11 +4,11 @@ import asyncio
 
 import pytest
 
-from fleet.config import ProviderSettings
 from fleet.devstack.simulator.latency import Latency
 from fleet.devstack.simulator.testing import running_simulator
 from fleet.errors import ProviderError
 from fleet.failures import FailureKind
+from fleet.provider_settings import ProviderSettings
 from fleet.providers.base import LlmRequest
 from fleet.providers.registry import provider_factory
 from tests.waiting import wait_for

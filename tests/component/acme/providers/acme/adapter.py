@@ -2,7 +2,7 @@
 
 import httpx2
 
-from fleet.config import ProviderSettings
+from fleet.provider_settings import ProviderSettings
 from fleet.providers.acme.spec import SPEC
 from fleet.providers.base import LlmAnswer, LlmRequest, ResumeHandle
 from fleet.providers.connections import client_options
