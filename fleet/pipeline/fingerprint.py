@@ -22,6 +22,7 @@ FIELDS = (
     "on_ambiguous",
     "user_template",
     "system_template",
+    "output_schema",
 )
 _CHARACTERS = 12
 
