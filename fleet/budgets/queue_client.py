@@ -11,7 +11,6 @@ Source: ``UpdateTaskQueueConfig`` and ``DescribeTaskQueue`` of Temporal's workfl
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 from temporalio import activity
 from temporalio.api.enums.v1 import TaskQueueKind, TaskQueueType
@@ -25,7 +24,7 @@ from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
 from fleet.budgets.messages import SET_QUEUE_RATE
-from fleet.process.machine_id import pid_here, place_of
+from fleet.process.machine_id import place_of, runs_here
 
 _RPC = timedelta(seconds=5)
 #: A poll waits on the server for up to a minute; an older one has been abandoned by its process.
@@ -115,9 +114,8 @@ def still_polls(poller: PollerInfo, own_identity: str) -> bool:
     age = datetime.now(UTC) - poller.last_access_time.ToDatetime(UTC)
     if age.total_seconds() > POLLER_SECONDS:
         return False
-    pid = pid_here(poller.identity, own_identity)
     # Processes of another machine cannot be checked from here.
-    return pid is None or Path("/proc", str(pid)).exists()
+    return runs_here(poller.identity, own_identity) is not False
 
 
 async def set_rate(client: Client, queue: str, rate: float, why: str, partitions: int = 1) -> bool:

@@ -153,3 +153,20 @@ def pid_here(identity: str, own_identity: str) -> int | None:
     if place is None or own is None or place.host != own.host:
         return None
     return place.pid if place.machine in ("", own.machine) else None
+
+
+def runs_here(identity: str, own_identity: str) -> bool | None:
+    """Whether the process with that identity runs on the machine of ``own_identity``; None as for
+    :func:`pid_here`."""
+    pid = pid_here(identity, own_identity)
+    return None if pid is None else _is_process(pid)
+
+
+def _is_process(pid: int) -> bool:
+    """Whether a process has that pid. A thread may have the id of a process that has ended, and /proc knows it
+    too. Source: proc(5), Tgid."""
+    try:
+        lines = Path("/proc", str(pid), "status").read_text("utf-8", "replace").splitlines()
+    except OSError:
+        return False
+    return f"Tgid:\t{pid}" in lines

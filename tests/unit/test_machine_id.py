@@ -4,12 +4,13 @@ import json
 import os
 import shutil
 import socket
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from fleet.process.machine_id import Marks, identity_on, kept_id, known_id, pid_here, process_on
+from fleet.process.machine_id import Marks, identity_on, kept_id, known_id, pid_here, process_on, runs_here
 
 HERE = Marks("4f1c", ("52:54:00:00:00:01",), "boot 1")
 
@@ -104,3 +105,13 @@ def test_a_process_is_looked_for_on_its_own_machine_alone() -> None:
     assert pid_here(f"openai_00@{host}:7", own) == 7, "a process of 0.1.0"
     assert pid_here("openai_00@elsewhere+aaaa:7", own) is None
     assert pid_here("7@" + host, own) is None
+
+
+def test_a_thread_with_the_pid_of_a_process_that_has_ended_is_not_that_process() -> None:
+    own = identity_on("aaaa", "control_00")
+    place = own.rpartition("@")[2].rpartition(":")[0]
+    with ThreadPoolExecutor(1) as threads:
+        thread = threads.submit(threading.get_native_id).result()
+        assert Path("/proc", str(thread)).exists()
+        assert runs_here(f"openai_00@{place}:{thread}", own) is False
+    assert runs_here(own, own) is True and runs_here(identity_on("bbbb", "openai_00"), own) is None

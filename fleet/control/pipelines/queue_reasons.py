@@ -2,13 +2,12 @@
 
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from pathlib import Path
 
 from fleet.budgets.messages import UNLIMITED, BudgetStatus
 from fleet.config import Settings
 from fleet.contracts import PIPELINE_QUEUE
 from fleet.control.health.status import FleetStatus, QueueStatus
-from fleet.process.machine_id import pid_here, place_of
+from fleet.process.machine_id import place_of, runs_here
 from fleet.provider_settings import ProviderSettings
 
 #: A shorter wait is the usual time of a dispatch and needs no reason.
@@ -56,8 +55,7 @@ class Surroundings:
 
     def gone(self, identity: str) -> bool:
         """Whether the process with that identity was of this machine and is dead."""
-        pid = pid_here(identity, self.identity)
-        return pid is not None and not Path("/proc", str(pid)).exists()
+        return runs_here(identity, self.identity) is False
 
     def nobody_decides(self, state: str) -> Reason:
         """The reason where no pipeline process runs."""
