@@ -49,7 +49,7 @@ trap 'rm -f "$report"' EXIT
 legacy >"$report" 2>&1 &
 other=$!
 status=0
-.venv/bin/python -m pytest "${options[@]}" -n "${FLEET_TEST_PROCESSES:-5}" --dist loadfile --no-loadscope-reorder \
+.venv/bin/python -m pytest "${options[@]}" -n "${FLEET_TEST_PROCESSES:-4}" --dist loadfile --no-loadscope-reorder \
     --max-worker-restart 0 --durations=15 || status=$?
 wait "$other" || status=$?
 cat "$report"
