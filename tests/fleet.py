@@ -117,6 +117,24 @@ class Fleet:
         found: dict[str, Any] | None = self.seen().get("budgets", {}).get(f"llm-{provider}")
         return found if found and found["breaker"] == breaker else None
 
+    def wait_until_well(self, seconds: float = 60.0) -> None:
+        """Until the control process reports no problem. A single look may find one, as on a busy machine where a
+        server does not answer it in time."""
+        problems: object = "control does not answer"
+
+        def is_well() -> bool:
+            nonlocal problems
+            try:
+                problems = self.control("health").json()["problems"]
+            except httpx.HTTPError as error:
+                problems = error
+            return not problems
+
+        try:
+            wait_for("all is well", is_well, seconds)
+        except AssertionError as error:
+            raise AssertionError(f"{error}: {problems}") from None
+
     def pids(self) -> dict[str, int]:
         """The pid of each program's first process, as supervisord has it."""
         found: dict[str, int] = {}

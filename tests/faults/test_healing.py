@@ -58,7 +58,7 @@ def seconds_to_heal(fleet: Fleet, before: dict[str, int], victims: set[str]) -> 
 
 def test_blocked_stopped_and_pollerless_processes_are_each_replaced_within_a_minute(usual: Fleet) -> None:
     before = wait_for("every program runs", usual.all_run)
-    wait_for("their pulses are known", lambda: usual.control("health").status_code == 200, WELL_SECONDS)
+    usual.wait_until_well(WELL_SECONDS)
     os.kill(before["openai"], signal.SIGUSR1)
     os.kill(before["anthropic"], signal.SIGSTOP)
     os.kill(before["gemini"], signal.SIGUSR2)
@@ -91,7 +91,7 @@ def _liveness_of_the_well(fleet: Fleet) -> dict[str, Any] | None:
 @pytest.mark.parametrize(("victim", "healer"), [("control", "guardian"), ("guardian", "control")])
 def test_who_looks_after_the_others_is_looked_after(usual: Fleet, victim: str, healer: str) -> None:
     before = wait_for("every program runs", usual.all_run)
-    wait_for("its pulse is known", lambda: usual.control("health").status_code == 200, WELL_SECONDS)
+    usual.wait_until_well(WELL_SECONDS)
     os.kill(before[victim], signal.SIGSTOP)
     took = seconds_to_heal(usual, before, {victim})
     assert took[victim] < HEALED_SECONDS

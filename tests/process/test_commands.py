@@ -106,7 +106,7 @@ def test_a_fleet_in_the_foreground_ends_with_ctrl_c(idle: Fleet) -> None:
     up = begun(idle, "fleet", "up", "--port-base", str(idle.port_base))
     assert up.stdout is not None
     assert any("Ctrl-C ends it" in line for line in up.stdout)
-    assert idle.status()["problems"] == []
+    idle.wait_until_well()
     up.send_signal(signal.SIGINT)
     done = ended(up)
     assert (done.returncode, done.stderr) == (0, ""), done.stdout

@@ -132,7 +132,7 @@ def test_an_interrupted_roll_says_how_far_it_came_and_leaves_nothing_over(scaled
 
 def test_metrics_tell_of_processes_queues_and_budgets(fleet: Fleet) -> None:
     pids = wait_for("every program runs", fleet.all_run)
-    wait_for("all is well", lambda: fleet.control("health").status_code == 200)
+    fleet.wait_until_well()
     found: dict[str, dict[tuple[str, ...], float]] = {}
     for family in text_string_to_metric_families(fleet.control("metrics").text):
         for sample in family.samples:
@@ -148,7 +148,7 @@ def test_metrics_tell_of_processes_queues_and_budgets(fleet: Fleet) -> None:
 
 
 def test_health_says_what_is_wrong_and_when_all_is_well(fleet: Fleet) -> None:
-    wait_for("all is well", lambda: fleet.control("health").status_code == 200)
+    fleet.wait_until_well()
     assert fleet.control("ready").status_code == 200
     well = fleet.fleet("health", "--json")
     assert (well.returncode, json_of(well.stdout)) == (0, {"ok": True, "problems": []})
@@ -284,4 +284,4 @@ def test_the_doctor_finds_nothing_and_then_what_is_wrong(fleet: Fleet) -> None:
         "remedy: chmod 700",
     ):
         assert said in ill.stdout, ill.stdout
-    wait_for("all is well again", lambda: fleet.control("health").status_code == 200)
+    fleet.wait_until_well()

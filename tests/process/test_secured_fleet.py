@@ -51,7 +51,7 @@ def test_a_fleet_works_over_tls(behind_tls: Fleet, secured: SecuredTemporal) -> 
     assert done.returncode == 0, done.stderr
     result = json_of(done.stdout)
     assert (result["status"], len(result["assistants"])) == ("completed", 8)
-    assert behind_tls.status()["problems"] == []
+    behind_tls.wait_until_well()
     scaled = behind_tls.fleet("scale", "openai", "2")
     assert scaled.returncode == 0, scaled.stderr
     secured.authority.sign("client")  # renewed, under the same names
@@ -59,7 +59,7 @@ def test_a_fleet_works_over_tls(behind_tls: Fleet, secured: SecuredTemporal) -> 
     assert rolled.returncode == 0, rolled.stderr
     limits = behind_tls.fleet("limits")
     assert limits.returncode == 0 and "llm-openai" in limits.stdout, limits.stderr
-    assert behind_tls.control("health").status_code == 200
+    behind_tls.wait_until_well()
     assert behind_tls.control("").status_code == 200
     again = behind_tls.fleet(*RUN)
     assert again.returncode == 0, again.stderr
