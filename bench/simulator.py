@@ -34,10 +34,10 @@ WIRES = {
     "anthropic": (
         "/v1/messages",
         {"x-api-key": KEY, "anthropic-version": "2023-06-01"},
-        {"model": "claude-sonnet-4-5", "messages": MESSAGES, "max_tokens": 800},
+        {"model": "claude-sonnet-4-6", "messages": MESSAGES, "max_tokens": 800},
     ),
     "gemini": (
-        "/v1beta/models/gemini-2.5-flash:generateContent",
+        "/v1beta/models/gemini-3.5-flash-lite:generateContent",
         {"x-goog-api-key": KEY},
         {"contents": [{"role": "user", "parts": [{"text": PROMPT}]}]},
     ),

@@ -25,7 +25,7 @@ class Load:
     @property
     def model(self) -> str:
         """A model of that provider."""
-        known = {"anthropic": "claude-sonnet-4-5", "gemini": "gemini-2.5-flash"}
+        known = {"anthropic": "claude-sonnet-4-6", "gemini": "gemini-3.5-flash-lite"}
         return known.get(self.provider, "gpt-5")
 
     @property

@@ -18,7 +18,7 @@ from tests.fleet import Fleet, running_fleet
 
 LATENCY_SECONDS = 0.01
 PROJECT, ASSISTANTS = "chain", 8
-MODELS = {"openai": "gpt-4o", "anthropic": "claude-haiku-4-5", "gemini": "gemini-2.5-flash"}
+MODELS = {"openai": "gpt-4o", "anthropic": "claude-haiku-4-5", "gemini": "gemini-3.5-flash-lite"}
 
 
 @dataclass(frozen=True)

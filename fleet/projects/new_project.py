@@ -47,7 +47,7 @@ config:
   maxOutputTokens: 3000
 fleet.inputs: [brief, draft]
 # If the model is away or refuses: other models, tried in this order.
-# fleet.fallback: [anthropic/claude-sonnet-4-5]
+# fleet.fallback: [anthropic/claude-sonnet-4-6]
 ---
 You are the editor in chief. Compare the draft with the brief, correct what is wrong or missing, and return the
 whole corrected article and nothing else.

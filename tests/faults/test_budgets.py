@@ -126,7 +126,7 @@ async def test_spent_credit_parks_until_somebody_says_so_and_harms_no_other(flee
     waiting = await start(fleet, project(fleet))
     parked = wait_for("it is parked", lambda: fleet.budget("openai", "parked"))
     assert "quota_spent" in parked["why"] and parked["rate"] == 0 and parked["until"] is None
-    other = await start(fleet, project(fleet, model_provider="anthropic", model="claude-sonnet-4-5"))
+    other = await start(fleet, project(fleet, model_provider="anthropic", model="claude-sonnet-4-6"))
     assert (await other.result())["pipeline_success"]
     metrics = fleet.control("metrics").text
     assert 'fleet_budget_breaker{queue="llm-openai",state="parked"} 1.0' in metrics
@@ -157,13 +157,13 @@ async def test_a_models_quota_of_the_day_holds_that_model_alone_and_says_until_w
 async def test_a_request_larger_than_its_limit_fails_alone_and_slows_no_other(fleet: Fleet) -> None:
     fleet.simulator.clear()
     with limited(fleet, "anthropic", input_tpm=9_000):
-        name = project(fleet, model_provider="anthropic", model="claude-sonnet-4-5", system_prompt="word " * 8_000)
+        name = project(fleet, model_provider="anthropic", model="claude-sonnet-4-6", system_prompt="word " * 8_000)
         before = ask(fleet, "limits", "anthropic")
         large = await start(fleet, name)
         with pytest.raises(WorkflowFailureError) as caught:
             await large.result()
         after = ask(fleet, "limits", "anthropic")
-        small = project(fleet, model_provider="anthropic", model="claude-sonnet-4-5")
+        small = project(fleet, model_provider="anthropic", model="claude-sonnet-4-6")
         assert (await (await start(fleet, small)).result())["pipeline_success"]
     assert re.search(
         r"too_large .*about 11,\d\d\d tokens, the limit is 9,000 a minute.* Remedy: shorten", said(caught)
@@ -185,7 +185,7 @@ def said(caught: "pytest.ExceptionInfo[WorkflowFailureError]") -> str:
     return str(caught.value.cause)
 
 
-FALLBACK = json.dumps([{"model_provider": "anthropic", "model": "claude-sonnet-4-5"}])
+FALLBACK = json.dumps([{"model_provider": "anthropic", "model": "claude-sonnet-4-6"}])
 
 
 async def test_an_assistant_whose_provider_does_not_start_it_moves_to_the_next(fleet: Fleet) -> None:
@@ -194,7 +194,7 @@ async def test_an_assistant_whose_provider_does_not_start_it_moves_to_the_next(f
         pipeline = await start(fleet, project(fleet, fallback=FALLBACK))
         result = await pipeline.result()
         assert result["stages"][0]["metadata"]["provider"] == "anthropic"
-        assert result["stages"][0]["metadata"]["model"] == "claude-sonnet-4-5"
+        assert result["stages"][0]["metadata"]["model"] == "claude-sonnet-4-6"
     (call,) = fleet.simulator.ledger()
     assert call["provider"] == "anthropic"
 

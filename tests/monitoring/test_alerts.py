@@ -188,7 +188,7 @@ def calls_fail(watched: Watched) -> None:
     for _ in range(4):
         calls_of(fleet, "openai", "gpt-4o", 8)
     fleet.simulator.fault("anthropic", "hang", rate=1.0)
-    calls_of(fleet, "anthropic", "claude-sonnet-4-5", 8)
+    calls_of(fleet, "anthropic", "claude-sonnet-4-6", 8)
     watched.fires("FleetProviderErrors", "FleetProviderTimeouts")
     fleet.simulator.fault("gemini", "401", rate=1.0)
     calls_of(fleet, "gemini", "gemini-2.5-flash", 2)

@@ -15,7 +15,7 @@ from tests.monitoring.expressions import metrics_in_dashboard, metrics_in_rules
 from tests.monitoring.scrape import Scrape
 from tests.waiting import wait_for
 
-PROVIDERS = {"openai": "gpt-4o", "anthropic": "claude-sonnet-4-5", "gemini": "gemini-2.5-flash"}
+PROVIDERS = {"openai": "gpt-4o", "anthropic": "claude-sonnet-4-6", "gemini": "gemini-3.5-flash-lite"}
 PIPELINES, ASSISTANTS = 9, 24
 SECONDS = 1.5
 #: What a process counted is in a scrape after its pulse's second and the two that a scrape may be old.

@@ -108,7 +108,7 @@ def test_results_are_written_to_a_folder(fleet: Fleet, tmp_path: Path, form: str
 
 def test_a_cancelled_pipeline_keeps_what_was_sent_and_a_retry_pays_only_for_the_rest(fleet: Fleet) -> None:
     alone = {"input_keys": '["topic"]'}
-    waits = alone | {"model_provider": "anthropic", "model": "claude-sonnet-4-5"}
+    waits = alone | {"model_provider": "anthropic", "model": "claude-sonnet-4-6"}
     name = project(fleet, alone, waits, {"input_keys": '["assistant_1"]'})
     wait_for("every program runs", fleet.all_run)
     fleet.simulator.clear()

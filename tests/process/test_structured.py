@@ -33,7 +33,7 @@ def run(fleet: Fleet, name: str) -> dict[str, Any]:
 
 @pytest.mark.parametrize("provider", ["openai", "anthropic", "gemini", "groq", "lasting", "enduring"])
 def test_a_result_has_json_and_a_later_assistant_reads_one_field(fleet: Fleet, provider: str) -> None:
-    models = {"anthropic": "claude-sonnet-4-5", "gemini": "gemini-2.5-flash", "enduring": "gemini-2.5-flash"}
+    models = {"anthropic": "claude-sonnet-4-6", "gemini": "gemini-2.5-flash", "enduring": "gemini-2.5-flash"}
     name = project(fleet, model_provider=provider, model=models.get(provider, "gpt-4o"))
     result = run(fleet, name)
     brief, draft = result["assistants"]

@@ -26,7 +26,7 @@ from tests.fleet import ENVIRONMENT, Fleet, running_fleet
 from tests.waiting import wait_for
 
 HISTORIES = Path(__file__).parent / "histories"
-FALLBACK = json.dumps([{"model_provider": "anthropic", "model": "claude-sonnet-4-5"}])
+FALLBACK = json.dumps([{"model_provider": "anthropic", "model": "claude-sonnet-4-6"}])
 
 
 async def pipeline(client: Client, name: str, project: str, csv_data: str = "") -> WorkflowHandle[Any, Any]:

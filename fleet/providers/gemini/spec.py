@@ -68,7 +68,7 @@ SPEC = VendorSpec(
         ),
     },
     price_list="google",
-    example_model="gemini-2.5-flash",
+    example_model="gemini-3.5-flash-lite",
     unknown_model="gemini-2.5-nonexistent",
     limited_tokens=_limited_tokens,
     key_variables=("GOOGLE_API_KEY",),

@@ -24,7 +24,7 @@ PROVIDERS: dict[str, tuple[str, str, dict[str, object]]] = {
     "openai": ("gpt-4o", "openai", {}),
     "openai-background": ("gpt-4o", "openai", {"background": True}),
     "openai-chat": ("gpt-4o", "openai", {"api": "chat"}),
-    "anthropic": ("claude-sonnet-4-5", "anthropic", {}),
+    "anthropic": ("claude-sonnet-4-6", "anthropic", {}),
     "gemini": ("gemini-2.5-flash", "gemini", {}),
     "gemini-background": ("gemini-2.5-flash", "gemini", {"background": True}),
     "groq": ("llama-3.3-70b", "groq", {"kind": "openai"}),

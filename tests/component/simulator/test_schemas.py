@@ -60,8 +60,8 @@ async def test_openai_refuses_what_it_does_not_take(
 @pytest.mark.parametrize(
     ("model", "schema", "said"),
     [
-        ("claude-sonnet-4-5", OPEN, "'additionalProperties' must be explicitly set to false"),
-        ("claude-sonnet-4-5", BOUNDED, "For 'integer' type, properties maximum are not supported"),
+        ("claude-sonnet-4-6", OPEN, "'additionalProperties' must be explicitly set to false"),
+        ("claude-sonnet-4-6", BOUNDED, "For 'integer' type, properties maximum are not supported"),
         ("claude-3-5-haiku-20241022", CLOSED, "does not support output format"),
     ],
 )

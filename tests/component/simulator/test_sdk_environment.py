@@ -23,7 +23,7 @@ KEY = "sim-key-12345678"
 CASES: dict[str, tuple[str, dict[str, object]]] = {
     "openai": ("gpt-4o", {}),
     "openai-chat": ("gpt-4o", {"api": "chat"}),
-    "anthropic": ("claude-sonnet-4-5", {}),
+    "anthropic": ("claude-sonnet-4-6", {}),
     "gemini": ("gemini-2.5-flash", {}),
     "gemini-background": ("gemini-2.5-flash", {"background": True}),
 }

@@ -33,7 +33,7 @@ def ask_anthropic(simulator: RunningSimulator, retries: int = 0) -> str:
     client = anthropic.Anthropic(api_key=KEY, base_url=simulator.base_url, max_retries=retries)
     messages: list[Any] = [{"role": "user", "content": "Kávovar"}]
     with client:
-        answer = client.messages.create(model="claude-sonnet-4-5", max_tokens=1000, messages=messages, timeout=5)
+        answer = client.messages.create(model="claude-sonnet-4-6", max_tokens=1000, messages=messages, timeout=5)
     return "".join(block.text for block in answer.content if block.type == "text")
 
 

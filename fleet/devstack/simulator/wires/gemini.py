@@ -29,6 +29,8 @@ _MODELS = {
     "gemini-2.5-pro": Model(65_536),
     "gemini-3-pro": Model(65_536),
     "gemini-3-flash": Model(65_536),
+    "gemini-3.5-flash": Model(65_536),
+    "gemini-3.5-flash-lite": Model(65_536),
 }
 _FINISH = {"stop": "STOP", "length": "MAX_TOKENS", "refusal": "SAFETY"}
 
