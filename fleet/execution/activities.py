@@ -9,7 +9,7 @@ from dataclasses import replace
 from loguru import logger
 from temporalio import activity
 from temporalio.client import Client
-from temporalio.service import RPCError
+from temporalio.service import RPCError, RPCStatusCode
 
 from fleet.budgets.worker.gate import LONGEST_HOLD_SECONDS
 from fleet.config import Settings
@@ -19,6 +19,7 @@ from fleet.contracts import (
     EXECUTE_ASSISTANT,
     LOAD_ASSISTANTS,
     PAYLOAD_MAX_BYTES,
+    RETRY_MEMO,
     ActivityLimits,
     Assignment,
     Assistant,
@@ -27,7 +28,7 @@ from fleet.contracts import (
     PipelinePlan,
     RetryOf,
 )
-from fleet.errors import AssignmentUnavailable, OutputBroken, TooLarge
+from fleet.errors import AssignmentUnavailable, InputError, OutputBroken, TooLarge
 from fleet.execution.assistant_results import About, result_of
 from fleet.execution.async_journal import AsyncJournal
 from fleet.execution.attempts import current_attempts
@@ -124,22 +125,34 @@ class LoadActivities:
         skipped, then as many as Temporal carries at once.
 
         Raises:
-            InputError: it is not an earlier run of the same pipeline.
+            InputError: it is not an earlier run of the same pipeline, or Temporal does not know it (any more).
             AssignmentUnavailable: a history cannot be read.
         """
         info = activity.info()
+        if not failed.run_id:
+            raise _unknown_run(failed)  # Temporal would take it for the latest run, which is this one
         try:
             await refuse_foreign(
                 self._temporal, RetryOf(info.workflow_id or "", info.workflow_run_id or ""), failed
             )
             found = await finished_results(self._temporal, failed)
         except RPCError as error:
+            if error.status in (RPCStatusCode.NOT_FOUND, RPCStatusCode.INVALID_ARGUMENT):
+                raise _unknown_run(failed) from error
             raise AssignmentUnavailable(
-                f"the history of {failed.workflow_id} cannot be read ({error.message}). Remedy: see that it is "
-                "still within Temporal's retention; it is asked again"
+                f"the history of {failed.workflow_id} cannot be read ({error.message}); it is asked "
+                "again. Remedy: see that Temporal answers, with `fleet doctor`"
             ) from error
         logger.info("{} outputs of run {} are reused", len(found), failed.run_id)
         return _at_once(found[failed.skip :])
+
+
+def _unknown_run(failed: RetryOf) -> InputError:
+    return InputError(
+        f"Temporal knows no run {failed.run_id!r} of {failed.workflow_id}, whose outputs were to be reused. "
+        "Remedy: find the runs that it has with `fleet list`; one past its retention must be run again, without "
+        f"the memo {RETRY_MEMO}"
+    )
 
 
 def _at_once(results: list[AssistantResult]) -> list[AssistantResult]:

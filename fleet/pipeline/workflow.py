@@ -108,7 +108,7 @@ class AssistantPipelineWorkflow:
         except InputError as error:
             self._fail(ErrorRecord(error.code, str(error), None, 0, retryable=False))
         plan = await self._load()
-        retry_of: RetryOf | None = workflow.memo_value(RETRY_MEMO, default=None, type_hint=RetryOf)
+        retry_of = self._retried()
         first_run_id = (retry_of and retry_of.first_run_id) or workflow.info().first_execution_run_id
         self._stages = Stages(plan.assistants, self._inputs, first_run_id, retried=retry_of is not None)
         self._total = len(plan.assistants)
@@ -203,6 +203,19 @@ class AssistantPipelineWorkflow:
     async def _load(self) -> PipelinePlan:
         plan: PipelinePlan = await self._prepare(LOAD_ASSISTANTS, self._inputs.project_id, PipelinePlan)
         return plan
+
+    def _retried(self) -> RetryOf | None:
+        """The run that this one retries, by its memo; None if it is not a retry. The pipeline fails if whoever
+        started it put something else there: an exception would fail the workflow task again and again."""
+        try:
+            found: RetryOf | None = workflow.memo_value(RETRY_MEMO, default=None, type_hint=RetryOf)
+        except (RuntimeError, ValueError, TypeError, KeyError):
+            text = (
+                f"the memo {RETRY_MEMO} does not name a run. Remedy: start the pipeline without it, or with "
+                f"`fleet retry {workflow.info().workflow_id}`"
+            )
+            self._fail(ErrorRecord(InputError.code, text, None, 0, retryable=False))
+        return found
 
     async def _take_over(self, failed: RetryOf) -> None:
         """In a retry of a pipeline, reuse the failed run's answers instead of asking again."""

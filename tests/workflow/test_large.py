@@ -213,6 +213,28 @@ async def test_a_run_of_another_pipeline_or_project_is_not_reused(
     assert f"`fleet retry {workflow_id}`" in record["message"] and project.asked == []
 
 
+@pytest.mark.parametrize("run_id", ["01234567-89ab-cdef-0123-456789abcdef", "no run id", ""])
+async def test_a_retry_of_a_run_that_does_not_exist_fails_at_once(address: str, run_id: str) -> None:
+    project, workflow_id = Project([10], "key_0"), f"p-{uuid.uuid4()}"
+    async with working_on(address, project) as client:
+        run = await started(client, workflow_id, memo={RETRY_MEMO: RetryOf(workflow_id, run_id)})
+        record, _ = await failure_of(run)
+    assert record["code"] == "bad_input" and record["attempts"] <= 1
+    assert f"Temporal knows no run {run_id!r} of {workflow_id}" in record["message"]
+    assert "`fleet list`" in record["message"] and project.asked == []
+
+
+@pytest.mark.parametrize("memo", ["text", {"workflow_id": "p"}, ["p", "run"], 7])
+async def test_a_memo_that_does_not_name_a_run_fails_the_pipeline_instead_of_its_tasks(
+    address: str, memo: Any
+) -> None:
+    project, workflow_id = Project([10], "key_0"), f"p-{uuid.uuid4()}"
+    async with working_on(address, project) as client:
+        record, _ = await failure_of(await started(client, workflow_id, memo={RETRY_MEMO: memo}))
+    assert record["code"] == "bad_input" and "does not name a run" in record["message"]
+    assert project.asked == []
+
+
 async def test_a_forged_first_run_stays_forged_when_its_run_is_tried_again(address: str) -> None:
     project, workflow_id = Project([10], "key_0"), f"p-{uuid.uuid4()}"
     async with working_on(address, project) as client:
