@@ -6,6 +6,7 @@ Each command imports what it needs when it runs: importing everything takes a se
 
 import asyncio
 import os
+import shlex
 import sys
 import traceback
 from collections.abc import Coroutine
@@ -154,7 +155,10 @@ def run(
         rows = rows_of(topics, topic, project, column)
         inputs = read_inputs(rows[0].topic, project, csv, date)
         settings, _ = find_fleet()
-        code = run_topics(settings, rows, inputs, priority, max_open, wait=not no_wait, as_json=as_json)
+        again = shlex.join(["fleet", *sys.argv[1:]])
+        code = run_topics(
+            settings, rows, inputs, priority, max_open, wait=not no_wait, as_json=as_json, again=again
+        )
         raise typer.Exit(code)
     if topic is None:
         raise InputError(

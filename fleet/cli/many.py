@@ -12,6 +12,7 @@ from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
 
 from fleet.cli.console import Console
+from fleet.cli.counted import counted
 from fleet.cli.logs import moment
 from fleet.cli.output import print_json
 from fleet.cli.run import (
@@ -224,12 +225,14 @@ def run_topics(
     *,
     wait: bool,
     as_json: bool,
+    again: str,
 ) -> int:
-    """Run the pipelines of a topics file and show how far they are; returns the exit status."""
+    """Run the pipelines of a topics file and show how far they are; ``again`` is the whole command, which follows
+    them once more. Returns the exit status."""
     console, tally = console_for(stderr=as_json), Tally(len(rows))
-    console.say(f"{len(rows)} topics for project {inputs.project_id}")
+    console.say(f"{counted(len(rows), 'topic')} for project {inputs.project_id}")
     try:
-        asyncio.run(_run(Many(settings, rows, inputs, priority, max_open, wait), tally, console))
+        asyncio.run(_run(Many(settings, rows, inputs, priority, max_open, wait), tally, console, again))
     finally:
         if as_json:
             print_json(tally.to_json())
@@ -242,13 +245,14 @@ def run_topics(
     return EXIT_FAILED if tally.failed else EXIT_OK
 
 
-async def _run(many: Many, tally: Tally, console: Console) -> None:
+async def _run(many: Many, tally: Tally, console: Console, again: str) -> None:
     try:
         with told_of(console, tally):
             await many.run(tally, console.say)
     except asyncio.CancelledError:
+        rest = f" and starts the {tally.waiting} that are not started" if tally.waiting else ""
         console.say(
-            f"left {tally.open} running: they go on without this command, and the same one follows them again"
+            f"left {tally.open} running: they go on without this command. `{again}` follows them again{rest}"
         )
         raise
 
@@ -268,7 +272,7 @@ def retry_failed(
         print_json({"retried": retried, "not_retried": left})
     else:
         console = console_for()
-        console.say(f"retried {len(retried)} pipelines" + "".join(f"\n  {each}" for each in retried))
+        console.say(f"retried {counted(len(retried), 'pipeline')}" + "".join(f"\n  {each}" for each in retried))
         for why in left.values():
             console.say(f"not retried: {why}")
     return EXIT_OK

@@ -2,6 +2,7 @@
 
 import csv
 import os
+import shlex
 import signal
 import threading
 import uuid
@@ -58,6 +59,31 @@ def test_every_topic_is_run_once_although_the_command_and_a_worker_are_killed(
 
 def _answered(fleet: Fleet) -> int:
     return sum(call["outcome"] == "answered" for call in fleet.simulator.ledger())
+
+
+def test_an_interrupted_command_leaves_its_pipelines_running_and_says_how_to_follow_them(
+    fleet: Fleet, tmp_path: Path
+) -> None:
+    name, file = project(fleet, model_provider="groq", model="llama-3.3-70b"), topics(tmp_path, 5)
+    fleet.simulator.clear()
+    command = ("run", "--topics", file, "--project", name, "--max-open", "2", "--json")
+    assert fleet.fleet("pause", "groq").returncode == 0
+    try:
+        run = fleet.start(*command)
+        wait_for("two are open", lambda: _states(fleet, name, 2) == {"running"}, 60)
+        run.send_signal(signal.SIGINT)
+        out, err = run.communicate(timeout=60)
+    finally:
+        fleet.fleet("resume", "groq")
+    assert run.returncode == 128 + signal.SIGINT, err
+    told = json_of(out)
+    assert (told["open"], told["completed"], told["failed"]) == (2, 0, 0) and "Traceback" not in err
+    assert f"left 2 running: they go on without this command. `fleet {shlex.join(command)}`" in err
+    assert "follows them again and starts the 3 that are not started" in err
+    wait_for("they end without it", lambda: _states(fleet, name, 2) == {"completed"}, 60)
+    again = json_of(fleet.fleet(*command).stdout)
+    assert (again["started"], again["completed"]) == (3, 5)
+    assert len(fleet.simulator.ledger()) == 5, "none was called twice"
 
 
 def test_no_more_than_allowed_are_open_at_a_time(fleet: Fleet, tmp_path: Path) -> None:
@@ -117,9 +143,16 @@ def test_all_pipelines_of_a_project_are_cancelled_together(fleet: Fleet, tmp_pat
         fleet.fleet("resume", "groq")
 
 
-def _states(fleet: Fleet, name: str) -> set[str]:
+def _states(fleet: Fleet, name: str, number: int | None = None) -> set[str]:
+    """The states of a project's pipelines; empty unless there are that many."""
     listed = json_of(fleet.fleet("list", "--project", name, "--json").stdout)["pipelines"]
-    return {pipeline["state"] for pipeline in listed}
+    return {pipeline["state"] for pipeline in listed} if number in (None, len(listed)) else set()
+
+
+def test_a_project_without_running_pipelines_has_nothing_to_cancel(fleet: Fleet) -> None:
+    done = fleet.fleet("cancel", "--project", "nobody")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[0] == "no pipeline of project nobody runs: nothing is cancelled"
 
 
 def test_what_contradicts_itself_is_refused(fleet: Fleet, tmp_path: Path) -> None:
