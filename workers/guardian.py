@@ -16,28 +16,50 @@ from fleet.exit_codes import EXIT_OK
 from fleet.process.lifecycle import run_process
 from fleet.process.liveness import Liveness
 from fleet.process.metrics import Metrics
+from fleet.process.stop_signals import stop_on_signal
 
 
 async def life(settings: Settings, name: str, liveness: Liveness, metrics: Metrics) -> int:
-    """Check the processes at each tick, until supervisord exits."""
-    home = Home.of(settings)
+    """Check the processes at each tick, until a stop signal comes or supervisord exits."""
+    home, stop = Home.of(settings), asyncio.Event()
     healer, deaths = Healer.of(home, lambda process: process.program != GUARDIAN), Deaths(home)
+    events = await _events()
     liveness.serving()
-    while await asyncio.to_thread(_tick):
-        await asyncio.to_thread(deaths.look)
-        await asyncio.to_thread(healer.look)
-        childutils.listener.ok(sys.stdout)  # type: ignore[no-untyped-call]
+    with stop_on_signal(stop):
+        stopping = asyncio.create_task(stop.wait(), name="stopping")
+        while await _tick(events, stopping):
+            await asyncio.to_thread(deaths.look)
+            await asyncio.to_thread(healer.look)
+            childutils.listener.ok(sys.stdout)  # type: ignore[no-untyped-call]
     return EXIT_OK
 
 
-def _tick() -> bool:
-    """Wait for supervisord's next event; False if supervisord has exited."""
+async def _events() -> asyncio.StreamReader:
+    """What supervisord writes to standard input. A thread that reads it could not be ended by a stop signal."""
+    reader = asyncio.StreamReader()
+    protocol = asyncio.StreamReaderProtocol(reader)
+    await asyncio.get_running_loop().connect_read_pipe(lambda: protocol, sys.stdin)
+    return reader
+
+
+async def _tick(events: asyncio.StreamReader, stopping: asyncio.Task[bool]) -> bool:
+    """Wait for supervisord's next event; False if this process is to stop, or supervisord has exited."""
     childutils.listener.ready(sys.stdout)  # type: ignore[no-untyped-call]
-    head = sys.stdin.readline()
-    if not head:
+    event = asyncio.create_task(_event(events), name="event")
+    await asyncio.wait({event, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    if not event.done():
+        event.cancel()
         return False
-    headers = dict(word.split(":", 1) for word in head.split())
-    sys.stdin.read(int(headers["len"]))
+    return event.result()
+
+
+async def _event(events: asyncio.StreamReader) -> bool:
+    """Read an event; False if supervisord has exited."""
+    try:
+        headers = dict(word.split(":", 1) for word in (await events.readuntil()).decode().split())
+        await events.readexactly(int(headers["len"]))
+    except asyncio.IncompleteReadError:
+        return False
     return True
 
 

@@ -3,6 +3,7 @@ heartbeat timeout would tell.
 """
 
 import asyncio
+import json
 import os
 import signal
 import time
@@ -168,3 +169,19 @@ async def test_an_answer_that_a_killed_process_had_not_reported_is_reported_with
 def _over(fleet: Fleet) -> bool:
     lines = fleet.log("openai_00").splitlines()
     return any("workflow_id=unreported" in line and "✅ ACTIVITY SUCCESS" in line for line in lines)
+
+
+def test_a_guardian_that_is_told_to_stop_ends_in_order_and_counts_no_restart(usual: Fleet) -> None:
+    before = wait_for("every program runs", usual.all_run)
+    assert usual.supervisorctl("restart", "guardian:*").returncode == 0
+    after = wait_for(
+        "it runs again", lambda: (now := usual.all_run()) and now["guardian"] != before["guardian"] and now
+    )
+    record = wait_for("its new pulse is known", lambda: _record_of_guardian(usual, after["guardian"]))
+    assert record["restarts"] == 0
+    assert "guardian_00 (exit status 0)" in (usual.state / "logs" / "supervisord.log").read_text("utf-8")
+
+
+def _record_of_guardian(fleet: Fleet, pid: int) -> dict[str, Any] | None:
+    record: dict[str, Any] = json.loads((fleet.state / "pulse" / "guardian_00.json").read_text("utf-8"))
+    return record if record["pid"] == pid else None
