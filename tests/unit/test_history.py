@@ -3,7 +3,9 @@
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from fleet.control.web.history import STEPS, History
+import pytest
+
+from fleet.control.web.history import MIN_STEPS, STEPS, History
 
 NOON = datetime(2026, 3, 2, 12, 0, 30)
 
@@ -23,7 +25,16 @@ def walked(minutes: int, each: float = 10.0) -> History:
 
 def test_a_series_says_how_much_it_became_in_each_minute() -> None:
     series = walked(5).series("calls")
-    assert series[-5:] == [10.0] * 5 and series[:-5] == [None] * (STEPS - 5)
+    assert series[-5:] == [10.0] * 5 and series[:-5] == [None] * (MIN_STEPS - 5)
+
+
+@pytest.mark.parametrize(("minutes", "steps"), [(1, MIN_STEPS), (MIN_STEPS, MIN_STEPS), (25, 25), (90, STEPS)])
+def test_a_series_begins_with_the_first_observation_so_that_a_chart_fills_its_width(
+    minutes: int, steps: int
+) -> None:
+    history = walked(minutes)
+    assert len(history.series("calls")) == len(history.waited("llm-openai")) == steps
+    assert history.series("calls").count(None) == max(MIN_STEPS - minutes, 0)
 
 
 def test_the_most_that_waited_in_a_minute_counts() -> None:

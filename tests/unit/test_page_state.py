@@ -20,7 +20,7 @@ from fleet.control.health.pipeline_runs import MAX_LISTED, Run, Runs
 from fleet.control.health.status import FleetStatus, QueueStatus, Reachable, queues_of
 from fleet.control.machines.other_machines import OtherMachine, Told
 from fleet.control.supervision.supervisord_client import ProcessStatus
-from fleet.control.web.history import STEPS, History
+from fleet.control.web.history import MIN_STEPS, History
 from fleet.control.web.page_state import median_of, pipelines_of, state_of, totals_of, waiting_in
 from fleet.control.web.recent_errors import MOST, Troubles
 from fleet.process.liveness import LivenessRecord, Unreachable
@@ -97,7 +97,7 @@ def test_a_provider_shows_the_last_hour_and_today(state: dict[str, Any]) -> None
     assert openai["breaker"] is None and openai["why"] == "the budget workflow is not running (no pipeline worker)"
     assert openai["hour"] == {"answered": 20, "refused": 0, "failed": 0, "median_seconds": 1.75}
     assert openai["today"]["cost_usd"] == 0.2 and openai["today"]["input_tokens"] == 2000
-    assert len(openai["series"]["answered"]) == STEPS and openai["series"]["answered"][-3:] == [0, 10, 10]
+    assert len(openai["series"]["answered"]) == MIN_STEPS and openai["series"]["answered"][-3:] == [0, 10, 10]
     assert openai["series"]["backlog"][-1] == 7 and openai["backlog"] == 7
     assert state["today"]["answered"] == 20 and state["today"]["unpriced_calls"] == 0
 

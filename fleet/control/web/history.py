@@ -16,6 +16,8 @@ from fleet.process.atomic_file import write_atomically
 
 STEP_SECONDS = 60
 STEPS = 60
+#: A shorter history is shown with so many steps, so that its first minute does not fill a chart.
+MIN_STEPS = 10
 _FILE = "trail.json"
 
 Totals = Mapping[str, float]
@@ -65,11 +67,12 @@ class History:
         return max(self.latest.get(name, 0.0) - self.before.get(name, 0.0), 0.0)
 
     def series(self, name: str) -> list[float | None]:
-        """The increase in each minute of the last hour, oldest first; None for a minute without an observation."""
+        """The increase in each minute of the last hour, or since the first observation if that is shorter, oldest
+        first; None for a minute without an observation. :data:`MIN_STEPS` to :data:`STEPS` values."""
         return [self._gained(name, minute) for minute in self._hour()]
 
     def waited(self, name: str) -> list[float | None]:
-        """The largest backlog in each minute of the last hour; None for a minute without an observation."""
+        """The largest backlog in each minute, of the same minutes; None for one without an observation."""
         known = (self.minutes.get(minute) for minute in self._hour())
         return [None if entry is None else entry.waiting.get(name) for entry in known]
 
@@ -89,8 +92,8 @@ class History:
         return self.minutes[max(self.minutes)].totals if self.minutes else self.before
 
     def _hour(self) -> range:
-        last = max(self.minutes, default=0)
-        return range(last - STEPS + 1, last + 1)
+        last, first = max(self.minutes, default=0), min(self.minutes, default=0)
+        return range(max(last - STEPS, min(first - 1, last - MIN_STEPS)) + 1, last + 1)
 
     def _gained(self, name: str, minute: int) -> float | None:
         now, last = self.minutes.get(minute), self.minutes.get(minute - 1)

@@ -1,4 +1,5 @@
-// A small chart of one series over the last hour, with its figures as text too.
+// A small chart of one series over the last hour, or since the first observation if that is shorter, with its
+// figures as text too.
 
 import { cloned, setAttribute, setText } from './dom.js';
 import { count, hour } from './format.js';
@@ -53,6 +54,11 @@ export class Chart {
     return known.length ? Math.max(...known) : null;
   }
 
+  #span() {
+    const minutes = Math.round((this.#values.length * this.#steps.step_seconds) / 60);
+    return minutes === 60 ? 'last hour' : `last ${minutes} min`;
+  }
+
   #unit() {
     const seconds = this.#steps.step_seconds;
     if (this.kind === 'level') return '';
@@ -73,7 +79,7 @@ export class Chart {
 
   #words() {
     const peak = this.#peak();
-    if (peak === null) return `${this.label}, last hour: nothing known.`;
+    if (peak === null) return `${this.label}, ${this.#span()}: nothing known.`;
     const known = this.#values.filter((value) => value !== null);
     const at = this.#timeOf(this.#values.indexOf(peak));
     const sum = known.reduce((all, value) => all + value, 0);
@@ -81,7 +87,7 @@ export class Chart {
     const most = peak > 0 ? `, at most ${this.say(peak)}${this.#unit()} at ${at}` : '';
     const gaps = this.#values.length - known.length;
     const unknown = gaps ? `; nothing known of ${gaps} of ${this.#values.length} steps` : '';
-    return `${this.label}, last hour: ${first}${most}${unknown}.`;
+    return `${this.label}, ${this.#span()}: ${first}${most}${unknown}.`;
   }
 }
 

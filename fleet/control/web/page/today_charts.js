@@ -21,7 +21,7 @@ export class Today {
   /** @param {object} state as the contract has it */
   render({ today, series }) {
     const { sum, more } = cost(today);
-    setText(this.#slots.since, `since ${moment(today.since, hour)}; charts: the last hour`);
+    setText(this.#slots.since, `since ${moment(today.since, hour)}; charts: the last hour at most`);
     setText(this.#slots.answered, count(today.answered));
     setText(this.#slots.inputTokens, short(today.input_tokens));
     setText(this.#slots.outputTokens, short(today.output_tokens));
