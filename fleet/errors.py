@@ -304,3 +304,13 @@ class OperationError(FleetError):
     """An operator's command cannot be carried out."""
 
     code = "operation_failed"
+
+
+def without_remedy(message: str) -> str:
+    """What a message says, without its remedy and the full stop before it."""
+    return message.partition("Remedy:")[0].strip().rstrip(".")
+
+
+def remedy_in(message: str) -> str:
+    """The remedy of a message; empty if it names none."""
+    return message.partition("Remedy:")[2].strip().rstrip(".")

@@ -1,6 +1,7 @@
 """What ``fleet list``, ``show``, ``results`` and ``cancel`` do and print. Text from outside is made harmless for a
 terminal; a file or another program gets it unchanged."""
 
+import asyncio
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
@@ -33,6 +34,8 @@ _STYLES = {
     "waiting": "dim",
 }
 Json = dict[str, Any]
+#: How many pipelines are asked at a time.
+_AT_ONCE = 8
 
 
 async def listed(settings: Settings, wanted: Wanted, limit: int) -> list[Listed]:
@@ -65,9 +68,14 @@ async def cancelled(settings: Settings, workflow_id: str) -> Cancelled:
 async def all_cancelled(settings: Settings, project: str) -> list[Cancelled]:
     """Cancel all running pipelines of a project; those that end meanwhile are left alone."""
     client, done = await connect_once(settings), list[Cancelled]()
-    for listed in await pipelines_of(client, Wanted("running", project)):
-        with suppress(OperationError):
-            done.append(await cancel_pipeline(client, listed.workflow_id))
+    waiting = iter(await pipelines_of(client, Wanted("running", project)))
+
+    async def cancel() -> None:
+        for listed in waiting:  # shared: each worker takes the next one
+            with suppress(OperationError):
+                done.append(await cancel_pipeline(client, listed.workflow_id))
+
+    await asyncio.gather(*(cancel() for _ in range(_AT_ONCE)))
     return done
 
 
@@ -259,6 +267,10 @@ def show_cancelled(console: Console, done: Cancelled) -> None:
 
 def show_all_cancelled(console: Console, done: list[Cancelled], project: str) -> None:
     """How many, and what is awaited."""
+    if not done:
+        console.say(f"no pipeline of project {project} runs: nothing is cancelled")
+        console.say("see those of all projects: fleet list --state running")
+        return
     awaited = sum(len(each.awaited) for each in done)
     many = "1 pipeline" if len(done) == 1 else f"{len(done)} pipelines"
     console.say(

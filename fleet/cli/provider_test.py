@@ -9,6 +9,7 @@ from typing import Any
 import httpx2
 
 from fleet.cli.fleet_record import FleetRecord
+from fleet.cli.named_provider import provider_named
 from fleet.cli.provider_lines import called_at
 from fleet.config import Settings
 from fleet.devstack.backend.keys import key_variables, real_key
@@ -83,11 +84,10 @@ async def test_provider(
     environment.
 
     Raises:
-        SettingsError: there is no such provider.
-        OperationError: there is no key, or no model to ask.
+        OperationError: there is no such provider, no key, or no model to ask.
         ProviderError: the call failed.
     """
-    provider = called_at(record, settings.provider(name))
+    provider = called_at(record, provider_named(settings, name))
     key = await _key(settings, provider, with_backend=with_backend)
     chosen, why = (model, "as asked for") if model else await _a_model(provider, key)
     client = provider_factory(provider)(key)

@@ -271,7 +271,7 @@ async def retry_pipeline(settings: Settings, workflow_id: str) -> Started:
             priority=Priority(priority_key=beginning.priority or None),
         )
     except RPCError as error:
-        if error.status is RPCStatusCode.NOT_FOUND:
+        if error.status in (RPCStatusCode.NOT_FOUND, RPCStatusCode.INVALID_ARGUMENT):
             raise unknown_pipeline(workflow_id, error) from None
         raise OperationError(f"Temporal did not start {workflow_id} again: {error.message}") from None
     return Started(client, handle, settings)

@@ -31,13 +31,15 @@ def show_explanation(console: Console, found: Explanation) -> None:
     console.say(f"{found.workflow_id} is {found.state}: {found.why}")
     if found.remedy:
         console.say(f"    remedy: {found.remedy}")
+    said = found.remedy
     for assistant in found.assistants:
         word = assistant.state.replace("_", " ")
         console.print(f"[{_STYLES.get(assistant.state, 'yellow')}]{word:<16}[/] ", end="")
         since = "" if assistant.since is None else f" (since {assistant.since[11:19]} UTC)"
         console.say(f"{assistant.function_key}: {assistant.why}{since}")
-        if assistant.remedy:
+        if assistant.remedy and assistant.remedy != said:
             console.say(f"    remedy: {assistant.remedy}")
+            said = assistant.remedy
 
 
 class Waits:

@@ -155,6 +155,8 @@ REFUSALS = [
     (("list", "--state", "asleep"), "unknown state 'asleep'"),
     (("list", "--since", "yesterday"), "'yesterday' is not a valid time"),
     (("show", "x", "assistant_1"), "what of 'assistant_1'?"),
+    (("retry", ""), "knows no pipeline ''"),
+    (("provider", "test", "nobody"), "there is no provider 'nobody'"),
     (("cancel", "budget-llm-openai"), "which is not a pipeline"),
 ]
 

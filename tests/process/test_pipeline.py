@@ -138,6 +138,9 @@ async def test_a_revoked_key_parks_its_queue_and_a_mended_one_opens_it(fleet: Fl
         assert "key_rejected" in parked["why"] and "sk-revoked-1234" not in str(parked)
         assert any("openai" in problem and "parked" in problem for problem in fleet.status()["problems"])
         assert "⛔ PROVIDER PARKED" in fleet.log("pipeline_00") and not pipeline.done()
+        doctor = (await asyncio.to_thread(fleet.fleet, "doctor")).stdout
+        remedy = "remedy: store a valid API key for this provider in the backend; then `fleet resume openai`"
+        assert remedy in " ".join(doctor.split()) and doctor.count("store a valid API key") == 1
     finally:
         fleet.backend("UPDATE ApiKey SET api_key = 'sim-openai-key' WHERE provider = 'openai'")
     result = await asyncio.wait_for(pipeline, 60)

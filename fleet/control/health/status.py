@@ -89,7 +89,7 @@ class FleetStatus:
         found = [server.problem for server in (self.temporal, self.backend) if not server.ok]
         found += [self.supervisor_problem] if self.supervisor_problem else []
         found += [
-            f"{process.process} is {process.state} {process.said}".strip()
+            f"{process.process} is {process.state} {process.said}".strip() + _start(process)
             for process in self.processes
             if not _well(process)
         ]
@@ -164,6 +164,14 @@ def _moment(unix_seconds: float) -> str:
 
 def _well(process: ProcessStatus) -> bool:
     return process.state in (_RUNNING, "STARTING")
+
+
+def _start(process: ProcessStatus) -> str:
+    """The remedy for a process that supervisord does not start again by itself."""
+    if process.state not in ("STOPPED", "FATAL", "UNKNOWN"):
+        return ""
+    first = "" if process.state == "STOPPED" else "see why with `fleet logs -n 50`; then "
+    return f". Remedy: {first}`supervisorctl start {process.program}:{process.process}`"
 
 
 async def status_of(

@@ -17,8 +17,9 @@ from fleet.config import Settings
 from fleet.contracts import ASSISTANTS_QUEUE, Assistant
 from fleet.control.health.status import FleetStatus, status_of
 from fleet.control.pipelines.open_calls import pending_reason, reason_of_call
-from fleet.control.pipelines.queue_reasons import Reason, Surroundings, remedy_in, without_remedy
+from fleet.control.pipelines.queue_reasons import Reason, Surroundings
 from fleet.control.pipelines.story import Asked, Story, story_of
+from fleet.errors import remedy_in, without_remedy
 from fleet.pipeline.assistants import dependencies
 
 #: The states in which an assistant waits, and an operator may have to act.

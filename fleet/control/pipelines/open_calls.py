@@ -8,9 +8,9 @@ from temporalio.api.workflow.v1 import PendingActivityInfo
 
 from fleet.contracts import AssistantCall
 from fleet.control.health.pipeline_runs import unix
-from fleet.control.pipelines.queue_reasons import Reason, Surroundings, process_named, remedy_in, without_remedy
+from fleet.control.pipelines.queue_reasons import Reason, Surroundings, process_named
 from fleet.control.pipelines.story import Asked, Story, decode
-from fleet.errors import BackendUnavailable, HeldBack, ProviderError
+from fleet.errors import BackendUnavailable, HeldBack, ProviderError, remedy_in, without_remedy
 
 _STARTED = PendingActivityState.PENDING_ACTIVITY_STATE_STARTED
 _CANCELLING = PendingActivityState.PENDING_ACTIVITY_STATE_CANCEL_REQUESTED

@@ -7,12 +7,12 @@ from fleet.budgets.messages import UNLIMITED, BudgetStatus
 from fleet.config import Settings
 from fleet.contracts import PIPELINE_QUEUE
 from fleet.control.health.status import FleetStatus, QueueStatus
+from fleet.errors import remedy_in, without_remedy
 from fleet.process.machine_id import place_of, runs_here
 from fleet.provider_settings import ProviderSettings
 
 #: A shorter wait is the usual time of a dispatch and needs no reason.
 _USUAL_SECONDS = 1.0
-_REMEDY = "Remedy:"
 
 
 @dataclass(frozen=True)
@@ -157,13 +157,3 @@ def process_named(identity: str) -> str:
     """The process of an identity as people know it: its name and host."""
     place = place_of(identity)
     return f"{place.process} on {place.host}" if place else identity or "a worker"
-
-
-def without_remedy(message: str) -> str:
-    """What a message says, without its remedy and the full stop before it."""
-    return message.partition(_REMEDY)[0].strip().rstrip(".")
-
-
-def remedy_in(message: str) -> str:
-    """The remedy of a message; empty if it names none."""
-    return message.partition(_REMEDY)[2].strip().rstrip(".")

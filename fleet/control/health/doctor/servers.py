@@ -22,7 +22,7 @@ from fleet.control.health.doctor.check import NOT_SET, Check, from_error, unseen
 from fleet.control.health.doctor.pipelines import pipeline_checks
 from fleet.control.health.doctor.projects import project_checks
 from fleet.control.health.status import providers_by_queue
-from fleet.errors import FleetError
+from fleet.errors import FleetError, remedy_in, without_remedy
 from fleet.execution.backend_client import Backend
 from fleet.execution.provider_keys import provider_key
 from fleet.process.temporal_connection import connect_once
@@ -101,7 +101,8 @@ def _budget_trouble(budget_status: BudgetStatus | None, provider: str) -> tuple[
     if budget_status is None or budget_status.breaker not in ("parked", "probing"):
         return None
     if budget_status.breaker == "parked":
-        return f"parked: {budget_status.why}", f"pay, or mend the key; then `fleet resume {provider}`"
+        first = remedy_in(budget_status.why) or "pay, or mend the key"
+        return f"parked: {without_remedy(budget_status.why)}", f"{first}; then `fleet resume {provider}`"
     return f"only probed: {budget_status.why}", "wait: it opens by itself when the provider is well again"
 
 
