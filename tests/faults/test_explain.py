@@ -194,9 +194,14 @@ def test_a_call_whose_worker_was_killed_says_so(fleet: Fleet) -> None:
         workflow_id = started(fleet, LLAMA)
         sent = stands(fleet, workflow_id, "running", "sent")
         assert "groq_00" in sent["why"] and "has sent it to groq/llama-3.3-70b" in sent["why"]
+        assert "this machine's journal: sent at " in sent["why"]
         os.kill(fleet.pids()["groq"], signal.SIGKILL)
         told = wait_for("its loss is told", lambda: _lost(fleet, workflow_id))
         assert "has died" in told or "worker lost" in told
+        again = "an earlier call of it may have been paid"
+        wait_for(
+            "what the journal counts is told", lambda: again in detail(fleet, workflow_id)["stages"][0]["why"]
+        )
     completes(fleet, workflow_id)
 
 

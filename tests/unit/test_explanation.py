@@ -5,15 +5,17 @@ import time
 from dataclasses import replace
 from typing import Any
 
+import pytest
 from temporalio.api.enums.v1 import PendingActivityState, TimeoutType
 from temporalio.api.workflow.v1 import PendingActivityInfo
 
 from fleet.budgets.messages import BudgetStatus
 from fleet.cli.waits import AGAIN_SECONDS, Waits
 from fleet.config import Settings
-from fleet.contracts import ActivityLimits, Assignment, Assistant, AssistantCall, PipelinePlan
+from fleet.contracts import ActivityLimits, Assignment, Assistant, AssistantCall, PipelinePlan, RetryOf
 from fleet.control.health.status import FleetStatus, QueueStatus, Reachable
 from fleet.control.pipelines.explanation import AssistantStatus, Explanation, explained
+from fleet.control.pipelines.journal_rows import JournalRow
 from fleet.control.pipelines.queue_reasons import Surroundings
 from fleet.control.pipelines.story import Asked, Story
 from fleet.process.data_converter import data_converter
@@ -47,6 +49,7 @@ def status_of_call(
     info: PendingActivityInfo | None,
     sent_ago: float | None = None,
     assignment: Assignment | None = None,
+    row: JournalRow | None = None,
     **known: Any,
 ) -> AssistantStatus:
     call = AssistantCall("writer", "Writer", "openai", "gpt-4o", "project", assignment=assignment)
@@ -54,7 +57,8 @@ def status_of_call(
     asked.sent_at = None if sent_ago is None else NOW - sent_ago
     plan = PipelinePlan("project", [WRITER], {"openai": "llm-openai"}, ActivityLimits(600, 180, 1, 2))
     story = Story(workflow_id="p-1", status="running", started_at=NOW - 30, plan=plan, asked={5: asked})
-    (found,) = explained(story, around(**known)).assistants
+    journal = {} if row is None else {"writer": row}
+    (found,) = explained(story, replace(around(**known), journal=journal)).assistants
     return found
 
 
@@ -79,6 +83,45 @@ def test_a_call_that_has_its_inputs_with_it_fetches_none() -> None:
     assignment = Assignment(WRITER, "Kávovar", None, None, [])
     found = status_of_call(pending(last_started_time=1), assignment=assignment)
     assert (found.state, found.cause) == ("running", "begun")
+
+
+DIED = "sent at 08:00:00 UTC by a process that has died"
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        (JournalRow("intent", NOW), "sent at 08:00:00 UTC"),
+        (JournalRow("intent", NOW, alive=False), f"{DIED}, so it may have been paid"),
+        (JournalRow("intent", NOW, alive=False, resumable=True), f"{DIED}, but the provider goes on with it"),
+        (
+            JournalRow("intent", NOW, maybe_paid=2),
+            "sent at 08:00:00 UTC, 2 earlier calls of it may have been paid",
+        ),
+        (
+            JournalRow("answered", NOW, alive=False),
+            "its answer is here since 08:00:00 UTC, not yet taken by Temporal, and is delivered without a call",
+        ),
+        (
+            JournalRow("unsure", NOW),
+            "a call that ended at 08:00:00 UTC without a usable answer was or may have been paid",
+        ),
+        (JournalRow("failed", NOW, maybe_paid=1), "an earlier call of it may have been paid"),
+    ],
+)
+def test_what_the_journal_of_this_machine_knows_of_a_call_is_told(row: JournalRow, said: str) -> None:
+    assert status_of_call(pending(), sent_ago=9, row=row).why.endswith(f"; this machine's journal: {said}")
+
+
+@pytest.mark.parametrize("row", [JournalRow("failed", NOW), JournalRow("answered", NOW - 60)])
+def test_a_journal_that_knows_nothing_of_this_call_adds_nothing(row: JournalRow) -> None:
+    assert "journal" not in status_of_call(pending(), sent_ago=9, row=row).why
+
+
+def test_a_retry_names_the_run_that_it_goes_on_from() -> None:
+    plan = PipelinePlan("project", [WRITER], {"openai": "llm-openai"}, ActivityLimits(600, 180, 1, 2))
+    story = Story(workflow_id="p-1", status="running", plan=plan, retry_of=RetryOf("p-1", "run-1"))
+    assert explained(story, around()).why == "0 of 1 assistants have answered; it goes on from run run-1"
 
 
 def test_a_report_of_an_earlier_attempt_does_not_tell_that_this_one_was_sent() -> None:

@@ -5,9 +5,10 @@ top`` and the page show what it says. It knows the pipeline's history, what Temp
 status: queues, budgets, servers and this machine's processes. The states of the query ``progress`` stay its own.
 """
 
+import asyncio
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -16,6 +17,7 @@ from temporalio.client import Client
 from fleet.config import Settings
 from fleet.contracts import ASSISTANTS_QUEUE, Assistant
 from fleet.control.health.status import FleetStatus, status_of
+from fleet.control.pipelines.journal_rows import JournalRow, journal_rows
 from fleet.control.pipelines.open_calls import pending_reason, reason_of_call
 from fleet.control.pipelines.queue_reasons import Reason, Surroundings
 from fleet.control.pipelines.story import Asked, Story, story_of
@@ -24,6 +26,8 @@ from fleet.pipeline.assistants import dependencies
 
 #: The states in which an assistant waits, and an operator may have to act.
 STUCK = ("fetching_inputs", "in_queue", "held_by_limit", "between_attempts")
+#: By how much this machine's clock may be behind the server's.
+_CLOCK_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
@@ -79,7 +83,13 @@ async def explain(
             return client
 
         status = await status_of(settings, connected)
-    return explained(story, Surroundings(settings, status, client.identity, time.time()))
+    return await explained_now(story, settings, status, client.identity)
+
+
+async def explained_now(story: Story, settings: Settings, status: FleetStatus, identity: str) -> Explanation:
+    """Where a pipeline stands now, also by this machine's journals; ``identity`` is this process's at Temporal."""
+    journal = await asyncio.to_thread(journal_rows, settings, story.workflow_id)
+    return explained(story, Surroundings(settings, status, identity, time.time(), journal))
 
 
 def explained(story: Story, around: Surroundings) -> Explanation:
@@ -117,7 +127,8 @@ def _of_pipeline(story: Story, around: Surroundings) -> Reason:
     if story.cancelled_at is not None:
         return Reason("running", "cancelled", "it was cancelled: calls on their way are awaited, then it ends")
     done = sum(story.result_of(assistant.function_key) is not None for assistant in story.plan.assistants)
-    return Reason("running", "running", f"{done} of {len(story.plan.assistants)} assistants have answered")
+    again = f"; it goes on from run {story.retry_of.run_id}" if story.retry_of else ""
+    return Reason("running", "running", f"{done} of {len(story.plan.assistants)} assistants have answered{again}")
 
 
 def _ended(story: Story) -> Reason:
@@ -164,7 +175,16 @@ def _of_assistant(
         return Reason(
             "in_queue", "moves", "it is about to be put on a queue again: on its next model's, or its own"
         ), (last.ended_at)
-    return reason_of_call(last, story, around)
+    reason, since = reason_of_call(last, story, around)
+    return _with_journal(reason, last, around.journal.get(key)), since
+
+
+def _with_journal(reason: Reason, asked: Asked, row: JournalRow | None) -> Reason:
+    """The reason with what this machine's journal knows of the call; a row from before it was asked for is of an
+    earlier run or model."""
+    if row is None or row.at < asked.queued_at - _CLOCK_SECONDS or not (known := row.sentence()):
+        return reason
+    return replace(reason, why=f"{reason.why}; {known}")
 
 
 def _not_finished(story: Story, last: Asked | None) -> Reason:

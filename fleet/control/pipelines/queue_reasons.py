@@ -1,12 +1,14 @@
 """Why a task waits in its queue: no process polls it, it is paused or parked, or its limit is reached."""
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 
 from fleet.budgets.messages import UNLIMITED, BudgetStatus
 from fleet.config import Settings
 from fleet.contracts import PIPELINE_QUEUE
 from fleet.control.health.status import FleetStatus, QueueStatus
+from fleet.control.pipelines.journal_rows import JournalRow
 from fleet.errors import remedy_in, without_remedy
 from fleet.process.machine_id import place_of, runs_here
 from fleet.provider_settings import ProviderSettings
@@ -28,12 +30,14 @@ class Reason:
 @dataclass(frozen=True)
 class Surroundings:
     """What is known besides the pipeline: ``status`` as this machine sees the fleet, at ``now`` (unix seconds).
-    ``identity`` is this process's at Temporal, by which processes of this machine are known."""
+    ``identity`` is this process's at Temporal, by which processes of this machine are known;
+    ``journal`` has the pipeline's calls by this machine's journals, by functionKey."""
 
     settings: Settings
     status: FleetStatus
     identity: str
     now: float
+    journal: Mapping[str, JournalRow] = field(default_factory=dict)
 
     @property
     def polled_pipeline(self) -> bool:

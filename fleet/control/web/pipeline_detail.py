@@ -16,8 +16,7 @@ from temporalio.service import RPCError
 from fleet.config import Settings
 from fleet.contracts import PROGRESS_QUERY, Assistant, Progress
 from fleet.control.health.status import FleetStatus
-from fleet.control.pipelines.explanation import explain, explained, to_line
-from fleet.control.pipelines.queue_reasons import Surroundings
+from fleet.control.pipelines.explanation import explain, explained_now, to_line
 from fleet.control.pipelines.story import Asked, Story, state_in, story_of
 from fleet.control.web.page_state import Json, ui_of
 from fleet.errors import OperationError
@@ -38,7 +37,7 @@ async def detail_of(
     story = await story_of(client, workflow_id, run_id)
     detail = _detail(settings, story)
     if status is not None:
-        told = explained(story, Surroundings(settings, status, client.identity, time.time()))
+        told = await explained_now(story, settings, status, client.identity)
         detail |= {"cause": told.cause, "why": told.why, "remedy": told.remedy}
         for stage, assistant in zip(detail["stages"], told.assistants, strict=True):
             words = {
