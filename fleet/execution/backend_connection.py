@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
+import httpx
 from pydantic import SecretStr
 
 from fleet.config import Settings
@@ -83,7 +84,8 @@ class BackendCredentials:
             return _not_trusted(said.lower(), self.ca_file)
         if _CLIENT_CERTIFICATE.search(said):
             return self._client_certificate()
-        if _HUNG_UP in said:
+        # Where the server resets the connection at once, its alert about the certificate is lost.
+        if _HUNG_UP in said or isinstance(error, httpx.ReadError | httpx.WriteError):
             says, remedy = self._client_certificate()
             return f"it ended the connection without an answer; perhaps {says}", remedy
         if "WRONG_VERSION_NUMBER" in said:

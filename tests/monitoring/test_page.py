@@ -76,8 +76,9 @@ def page(operable: Fleet, browser: Browser) -> Browser:
 def test_a_glance_tells_that_all_is_well_and_what_today_cost(page: Browser) -> None:
     page.wait("all is well", lambda: page.run("return document.querySelector('.verdict').dataset.tone") == "good")
     assert {card.get_attribute("data-provider") for card in page.all(".card")} == {"openai", "anthropic", "gemini"}
+    cost = "#glance [data-slot=costMore]"
+    page.wait("what was counted is read", lambda: re.fullmatch(r"and \$\d+\.\d+ simulated", page.text(cost)))
     assert page.text("#glance [data-slot=costValue]") == "$0.00", "nothing is paid"
-    assert re.fullmatch(r"and \$\d+\.\d+ simulated", page.text("#glance [data-slot=costMore]"))
     assert page.run("return performance.getEntriesByName('first-live-state').length") == 1
     assert page.complaints() == []
 

@@ -1,5 +1,9 @@
 """The backend's client over real TLS: what it shows, what it refuses, and what each refusal says."""
 
+import asyncio
+import socket
+import ssl
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -138,6 +142,27 @@ async def test_an_expired_client_certificate_is_named(
     old = authority.sign("old-client", days=-1)
     expired = {"backend_client_cert_file": old.certificate, "backend_client_key_file": old.key}
     assert f"{old.certificate} expired on " in await refusal(secured, BackendUnavailable, **given | expired)
+
+
+async def test_a_connection_that_is_reset_may_mean_the_client_certificate(
+    authority: Authority, given: dict[str, Any]
+) -> None:
+    """nginx may reset the connection so early that its alert does not arrive."""
+    server = authority.sign("resetting-server")
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(server.certificate, server.key)
+
+    async def reset(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        connection: socket.socket = writer.get_extra_info("socket")
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        writer.transport.abort()
+
+    old = authority.sign("old-client-reset", days=-1)
+    expired = {"backend_client_cert_file": old.certificate, "backend_client_key_file": old.key}
+    async with await asyncio.start_server(reset, "127.0.0.1", 0, ssl=context) as listening:
+        base_url = f"https://127.0.0.1:{listening.sockets[0].getsockname()[1]}"
+        assert f"{old.certificate} expired on " in await refusal(base_url, BackendUnavailable, **given | expired)
 
 
 async def test_a_key_of_another_certificate_is_named(
