@@ -1,8 +1,8 @@
 """``scripts/bench.sh memory [--calls N]... [--json]``: memory of each process, beside a bare worker's.
 
-A row has the USS and PSS of all processes of a variant in MB, once so many calls have been made since its start;
-0 is the idle fleet. The last row has, for each worker process, the fleet's USS over that of the bare worker's
-process of the same role.
+A row has the USS and PSS of all processes of a variant in MB, a quarter of a minute after so many calls have been
+made since its start; 0 is the idle fleet. The last row has, for each worker process, the fleet's USS over that of
+the bare worker's process of the same role.
 """
 
 import argparse
@@ -10,6 +10,7 @@ import asyncio
 import json
 import os
 import platform
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -19,6 +20,7 @@ from tests.fleet import Fleet
 
 CALLS = (0, 1000, 10_000)
 _AT_ONCE = 80
+_REST_SECONDS = 15.0
 
 
 async def _work_until(fleet: Fleet, variant: Variant, done: int, wanted: int) -> int:
@@ -40,6 +42,7 @@ def rows_of(
         done = 0
         for wanted in calls:
             done = asyncio.run(_work_until(fleet, variant, done, wanted))
+            time.sleep(_REST_SECONDS)
             row = _row(variant, processes, done)
             say(row)
     return row

@@ -24,6 +24,7 @@ from loguru import logger
 
 from fleet.config import Settings
 from fleet.process.atomic_file import write_atomically
+from fleet.process.freed_memory import FreedMemory
 from fleet.process.metrics import Metrics, sdk_labels
 from fleet.process.pollers import Polls, QueuePolls
 
@@ -225,6 +226,7 @@ class Liveness:
         self._asked_at = self._answered_at = time.monotonic()
         answered = threading.Event()
         answered.set()
+        freed_memory = FreedMemory()
         while True:
             if answered.is_set():
                 answered.clear()
@@ -236,6 +238,7 @@ class Liveness:
             if not answered.is_set() and silent > self._blocked_seconds:
                 self._leave(silent)
             self._write()
+            freed_memory.return_if_due()
             rest = self._beat_seconds() - (time.monotonic() - self._asked_at)
             if self._turned.wait(max(rest, 0.05)):
                 self._turned.clear()
