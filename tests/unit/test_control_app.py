@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from starlette.testclient import TestClient
+from starlette.types import Message
 
 from fleet.config import Settings
 from fleet.control.health.observer import Observer
@@ -54,3 +55,66 @@ def test_its_status_tells_which_machine_and_release_it_is(tmp_path: Path) -> Non
 def test_without_a_token_nobody_operates(tmp_path: Path) -> None:
     answer = client(tmp_path, HERE, "localhost:8020").post("/api/act", json={"action": "roll"})
     assert answer.status_code == 403 and "FLEET_CONTROL_TOKEN" in answer.json()["error"]
+
+
+@pytest.mark.parametrize(
+    "header", ["X-Forwarded-For", "x-forwarded-anything", "Forwarded", "Via", "X-Real-IP"], ids=str.lower
+)
+def test_what_a_proxy_passes_on_is_not_from_here(tmp_path: Path, header: str) -> None:
+    answer = client(tmp_path, HERE, "localhost:8020").get("/api/state", headers={header: "127.0.0.1"})
+    assert answer.status_code == 403 and "ssh -L" in answer.json()["error"]
+
+
+@pytest.mark.parametrize("host", ["[::1", "", "localhost:x", "user@localhost", "localhost:8020/", "a b", "[::1]x"])
+@pytest.mark.parametrize("path", ["/", "/status", "/metrics", "/health"])
+def test_a_malformed_host_is_refused_everywhere(tmp_path: Path, host: str, path: str) -> None:
+    answer = client(tmp_path, HERE, "localhost:8020").get(path, headers={"host": host})
+    assert answer.status_code == 400 and "Host" in answer.json()["error"]
+
+
+@pytest.mark.parametrize(("path", "status"), [("/ready", 503), ("/", 403)])
+async def test_a_monitor_without_a_host_is_answered_and_sees_no_page(
+    tmp_path: Path, path: str, status: int
+) -> None:
+    (tmp_path / "logs").mkdir()
+    scope = {
+        "type": "http",
+        "http_version": "1.0",
+        "method": "GET",
+        "path": path,
+        "query_string": b"",
+        "headers": [],
+    }
+    sent: list[Message] = []
+
+    async def receive() -> Message:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    await client(tmp_path, HERE, "localhost:8020").app(scope | {"client": HERE, "scheme": "http"}, receive, send)
+    assert sent[0]["status"] == status
+
+
+def test_refusals_and_errors_have_the_security_headers_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail(*_: object) -> None:
+        raise RuntimeError("broken")
+
+    monkeypatch.setattr(Observer, "snapshot", fail)
+    here = client(tmp_path, HERE, "localhost:8020")
+    here = TestClient(here.app, base_url="http://localhost:8020", client=HERE, raise_server_exceptions=False)
+    answers = {
+        403: client(tmp_path, ELSEWHERE, "localhost:8020").get("/"),
+        400: here.get("/", headers={"host": "[::1"}),
+        404: here.get("/nothing"),
+        405: here.put("/api/act"),
+        500: here.get("/health"),
+    }
+    for status, answer in answers.items():
+        assert answer.status_code == status
+        assert "frame-ancestors 'none'" in answer.headers["content-security-policy"]
+        assert answer.headers["x-content-type-options"] == "nosniff"
+        assert answer.headers["referrer-policy"] == "no-referrer" and answer.headers["cache-control"] == "no-store"

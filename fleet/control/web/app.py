@@ -3,14 +3,14 @@ page."""
 
 import asyncio
 import json
+import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import urlsplit
 
 from loguru import logger
 from starlette.applications import Starlette
-from starlette.datastructures import MutableHeaders
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response, StreamingResponse
@@ -30,6 +30,10 @@ PAGE = Path(__file__).with_name("page")
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 #: The paths that other machines may request, for example a Prometheus.
 _OPEN = ("/health", "/ready", "/status", "/metrics")
+#: A proxy adds one of these: the one who asked is somewhere else, although the connection is of this machine.
+_FORWARDED = frozenset({"forwarded", "via", "x-real-ip"})
+_HOST = re.compile(r"(?P<name>[A-Za-z0-9._-]{1,255}|\[[0-9A-Fa-f:.]{2,45}\])(:[0-9]{1,5})?")
+_BAD_HOST = "the Host header is not a name or address. Remedy: send one, e.g. Host: localhost:8020"
 _NOT_HERE = (
     "the page only answers requests from its own machine. Remedy: ssh -L 8020:127.0.0.1:8020 to it, then open "
     "http://localhost:8020"
@@ -62,33 +66,53 @@ class Views:
         return await self.observer.snapshot(_HEALTH_AGE_SECONDS)
 
 
-def create_app(views: Views) -> Starlette:
+def create_app(views: Views) -> ASGIApp:
     """``GET /health``: 200 or 503 with ``{"ok", "problems"}``. ``GET /ready``: 200 or 503 with ``{"ready",
     "waiting_for"}``: whether a pipeline started now would run. ``GET /status``: the JSON of ``fleet status
     --json``. ``GET /metrics``: Prometheus' text format. ``GET /``: the page, which uses ``/api/…``."""
     routes = [*_for_machines(views), *_for_the_page(views)]
-    return Starlette(routes=routes, middleware=[Middleware(_OnlyHere), Middleware(_Headers)])
+    # Around all of it, so that refusals and errors have the headers too.
+    return _Headers(Starlette(routes=routes, middleware=[Middleware(_OnlyHere)]))
 
 
 class _OnlyHere:
     """Serves the page, which contains what pipelines wrote, only to this machine, whatever address the server
     listens on; requests through a tunnel come from this machine too. The Host header must also name this machine:
-    otherwise a foreign page could make a browser send requests under its own host name and read the answers."""
+    otherwise a foreign page could make a browser send requests under its own host name and read the answers. What
+    a proxy passes on comes from elsewhere. A Host that is no name or address is refused on every path."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass on allowed requests."""
-        if scope["type"] == "http" and scope["path"] not in _OPEN and not _is_here(Request(scope)):
-            answer = JSONResponse({"error": _NOT_HERE}, 403)
-            return await answer(scope, receive, send)
+        if scope["type"] == "http" and (refusal := _refusal(Request(scope))):
+            return await refusal(scope, receive, send)
         return await self._app(scope, receive, send)
 
 
-def _is_here(request: Request) -> bool:
-    asked_for = urlsplit(f"//{request.headers.get('host', '')}").hostname
-    return request.client is not None and request.client.host in _LOOPBACK and asked_for in _LOOPBACK
+def _refusal(request: Request) -> JSONResponse | None:
+    asked_for = _asked_for(request.headers)
+    if asked_for is None:
+        return JSONResponse({"error": _BAD_HOST}, 400)
+    if request.scope["path"] in _OPEN or _is_here(request, asked_for):
+        return None
+    return JSONResponse({"error": _NOT_HERE}, 403)
+
+
+def _asked_for(headers: Headers) -> str | None:
+    """The name in the Host header, empty without one, as in HTTP/1.0; None if it is malformed."""
+    hosts = headers.getlist("host")
+    if not hosts:
+        return ""
+    found = _HOST.fullmatch(hosts[0]) if len(hosts) == 1 else None
+    return found["name"].strip("[]").lower() if found else None
+
+
+def _is_here(request: Request, asked_for: str) -> bool:
+    forwarded = any(name in _FORWARDED or name.startswith("x-forwarded-") for name in request.headers)
+    here = request.client is not None and request.client.host in _LOOPBACK
+    return here and asked_for in _LOOPBACK and not forwarded
 
 
 class _Headers:
