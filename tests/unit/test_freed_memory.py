@@ -65,3 +65,9 @@ def test_it_is_done_once_in_each_interval(now: list[float]) -> None:
     freed_memory = FreedMemory(lambda: now[0])
     now[0] = RETURN_SECONDS
     assert [freed_memory.return_if_due(), freed_memory.return_if_due()] == [True, False]
+
+
+def test_a_process_that_takes_long_for_it_does_it_less_often() -> None:
+    times = iter([0.0, RETURN_SECONDS, RETURN_SECONDS + 1, 100.0, 300.0, 301.0])
+    freed_memory = FreedMemory(lambda: next(times))
+    assert [freed_memory.return_if_due() for _ in range(3)] == [True, False, True], "a second in 200"
