@@ -11,7 +11,7 @@ from starlette.types import Message
 from fleet.config import Settings
 from fleet.control.health.observer import Observer
 from fleet.control.web.app import Views, create_app
-from fleet.control.web.streams import Pictures
+from fleet.control.web.streams import MAX_VIEWERS, Pictures
 from fleet.process.machine_id import machine_id
 
 ELSEWHERE = ("192.0.2.7", 50_000)
@@ -95,6 +95,22 @@ async def test_a_monitor_without_a_host_is_answered_and_sees_no_page(
 
     await client(tmp_path, HERE, "localhost:8020").app(scope | {"client": HERE, "scheme": "http"}, receive, send)
     assert sent[0]["status"] == status
+
+
+async def test_the_number_of_viewers_is_bounded(tmp_path: Path) -> None:
+    (tmp_path / "logs").mkdir()
+    settings = Settings(API_BASE_URL="http://127.0.0.1:9", TEMPORAL_HOST="127.0.0.1:9", state_dir=tmp_path)
+    pictures = Pictures(settings, Observer(settings), state="{}", painted_at=1.0)
+    viewers = [pictures.events() for _ in range(MAX_VIEWERS)]
+    for viewer in viewers:
+        assert not pictures.is_full and (await anext(viewer)).startswith("event: state")
+    app = create_app(Views(settings, pictures.observer, pictures))
+    late = TestClient(app, base_url="http://localhost:8020", client=HERE).get("/api/events")
+    assert late.status_code == 503 and "viewers" in late.json()["error"]
+    await viewers.pop().aclose()
+    assert not pictures.is_full
+    for viewer in viewers:
+        await viewer.aclose()
 
 
 def test_refusals_and_errors_have_the_security_headers_too(

@@ -23,7 +23,7 @@ from fleet.control.health.observer import Observer, Snapshot
 from fleet.control.health.prometheus import CONTENT_TYPE, metrics_of
 from fleet.control.web.operator_actions import act, knows_token
 from fleet.control.web.pipeline_detail import detail_of
-from fleet.control.web.streams import Pictures, Progresses, dumped
+from fleet.control.web.streams import MAX_VIEWERS, Pictures, Progresses, dumped
 from fleet.errors import FleetError, InputError, OperationError
 
 PAGE = Path(__file__).with_name("page")
@@ -38,6 +38,7 @@ _NOT_HERE = (
     "the page only answers requests from its own machine. Remedy: ssh -L 8020:127.0.0.1:8020 to it, then open "
     "http://localhost:8020"
 )
+_TOO_MANY = f"{MAX_VIEWERS} viewers are connected already. Remedy: close pages that nobody looks at"
 _HEALTH_AGE_SECONDS, _SCRAPE_AGE_SECONDS, _SCRAPE_PATIENCE_SECONDS = 0.5, 2.0, 0.5
 _MAX_ASKED = 40
 _MAX_BODY_BYTES = 10_000
@@ -166,7 +167,9 @@ def _for_the_page(views: Views) -> list[Route | Mount]:
         await pictures.latest()
         return Response(pictures.pipelines, media_type="application/json")
 
-    async def events(request: Request) -> StreamingResponse:
+    async def events(request: Request) -> Response:
+        if pictures.is_full:
+            return JSONResponse({"error": _TOO_MANY}, 503, {"retry-after": "10"})
         return StreamingResponse(pictures.events(), media_type="text/event-stream")
 
     async def progress(request: Request) -> Response:

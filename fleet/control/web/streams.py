@@ -19,6 +19,8 @@ from fleet.control.web.recent_errors import Troubles
 EACH_SECONDS = 2.0
 #: The interval of updates without viewers, so that the last hour is known.
 UNWATCHED_SECONDS = 10.0
+#: Each viewer holds a connection, and is sent the whole state every two seconds.
+MAX_VIEWERS = 50
 _PROGRESS_SECONDS, _PROGRESS_KEPT_SECONDS, _PROGRESS_AT_ONCE, _MAX_KEPT = 2.0, 3.0, 8, 5000
 
 
@@ -77,6 +79,11 @@ class Pictures:
         """Update the state if it is more than two seconds old."""
         if time.time() - self.painted_at > EACH_SECONDS:
             await self.paint()
+
+    @property
+    def is_full(self) -> bool:
+        """Whether there are as many viewers as are allowed."""
+        return self._viewers >= MAX_VIEWERS
 
     async def events(self) -> AsyncIterator[str]:
         """Server-sent events from now on: ``state`` at each update, ``pipelines`` when they have changed."""
