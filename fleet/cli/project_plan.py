@@ -7,7 +7,7 @@ from typing import Any
 
 from fleet.config import Settings
 from fleet.contracts import Assistant
-from fleet.pipeline.assistants import dependencies, parse_assistants, reads
+from fleet.pipeline.assistants import dependencies, parse_assistants, reads, source_of
 from fleet.pipeline.inputs import PipelineInputs
 from fleet.pipeline.prompts import CHARACTERS_PER_TOKEN, build_system_prompt, build_user_message, estimate_tokens
 from fleet.pipeline.stages import Stages
@@ -97,7 +97,7 @@ def _planned(
     key = assistant.function_key
     assignment = stages.assignment(key)
     outputs = [
-        replace(output, text="x" * round(answers[output.key] * CHARACTERS_PER_TOKEN))
+        replace(output, text="x" * round(answers[source_of(output.key, answers)[0]] * CHARACTERS_PER_TOKEN))
         for output in assignment.outputs
     ]
     assignment = replace(assignment, outputs=outputs)

@@ -3,7 +3,6 @@
 import json
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from typing import Any
 
 from fleet.contracts import (
     CSV_KEY,
@@ -25,7 +24,7 @@ from fleet.contracts import (
 from fleet.errors import InputError
 from fleet.pipeline.assistants import dependencies, reads, source_of
 from fleet.pipeline.inputs import PipelineInputs
-from fleet.pipeline.structured_outputs import field_text, json_in
+from fleet.pipeline.structured_outputs import field_text, output_json
 
 #: What an assistant works with is passed along with its call up to this size, and for all calls of a pipeline
 #: together up to the second one.
@@ -245,17 +244,10 @@ def _record(stage: Stage) -> StageRecord:
         duration=stage.seconds(stage.queued_at or 0.0),
         output=stage.result.output if stage.result is not None else "",
         metadata=asdict(_metadata(stage)),
-        output_json=_output_json(stage),
+        output_json=output_json(stage.result.output, assistant.output_schema)
+        if stage.result is not None
+        else None,
     )
-
-
-def _output_json(stage: Stage) -> Any:
-    if stage.assistant.output_schema is None or stage.result is None:
-        return None
-    try:
-        return json_in(stage.result.output)
-    except ValueError:  # cut to what Temporal carries
-        return None
 
 
 def _metadata(stage: Stage) -> StageMetadata:

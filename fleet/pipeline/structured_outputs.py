@@ -31,26 +31,44 @@ def json_in(text: str) -> Any:
         raise ValueError("it is nested too deeply") from None
 
 
+def output_json(text: str, schema: Mapping[str, Any] | None) -> Any:
+    """The JSON value of an output; None where it has no schema, or was cut to what Temporal carries."""
+    if schema is None:
+        return None
+    try:
+        return json_in(text)
+    except ValueError:
+        return None
+
+
 def _refuse_constant(name: str) -> Any:
     raise ValueError(f"{name} is not JSON")
 
 
 def schema_problem(schema: Any) -> str | None:
     """Why this cannot be an ``output_schema``; None if it can."""
-    from jsonschema import SchemaError
-    from jsonschema.validators import validator_for
-
     if not isinstance(schema, dict):
         return "it is not a JSON object"
-    try:
-        kind = validator_for(schema, default=_latest())
-        kind.check_schema(schema)
-    except SchemaError as error:
-        return f"it is not a JSON Schema: at {error.json_path}: {_short(error.message)}"
+    if fault := schema_fault(schema):
+        path, why = fault
+        place = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in path)
+        return f"it is not a JSON Schema: at ${place}: {why}"
     if schema.get("type") != "object":
         return 'its "type" is not "object"'
     if foreign := next((ref for ref in _references(schema) if not ref.startswith("#")), None):
         return f"it refers to {excerpt(foreign, 80)}, which is not within it"
+    return None
+
+
+def schema_fault(schema: dict[str, Any]) -> tuple[list[str | int], str] | None:
+    """The path to what makes this no JSON Schema, and why; None if it is one."""
+    from jsonschema import SchemaError
+    from jsonschema.validators import validator_for
+
+    try:
+        validator_for(schema, default=_latest()).check_schema(schema)
+    except SchemaError as error:
+        return list(error.absolute_path), _short(error.message)
     return None
 
 

@@ -19,6 +19,8 @@ _BLOCK = re.compile(rf"#(if|unless)\s+({_NAME})")
 _END = re.compile(r"/(if|unless)")
 _ROLE = re.compile(r"""role\s+["'](\w+)["']""")
 _ROLES = ("system", "user")
+#: Stands for the dot of ``{{brief.keywords}}`` in a template that is rendered: a character of no name.
+_DOT = "\ue000"
 _SUPPORTED = 'write {{topic}}, {{csv}}, {{date}}, {{<functionKey>}}, {{#if …}}, {{#unless …}} or {{role "user"}}'
 
 
@@ -103,7 +105,7 @@ def render_template(text: str, values: Mapping[str, str]) -> str:
     Raises:
         TemplateError: see :func:`split_prompt`.
     """
-    return _compiled(text)(dict(values)).strip()
+    return _compiled(text)({name.replace(".", _DOT): value for name, value in values.items()}).strip()
 
 
 def escaped(text: str) -> str:
@@ -120,7 +122,12 @@ def _compiled(text: str) -> Callable[[dict[str, str]], str]:
     language = Handlebars(escape_fn=EscapeFunction.NO_ESCAPE)
     for helper in ("lookup", "log"):  # which would hide an assistant of that name
         language.unregister_helper(helper)
-    return language.compile(text)
+    # A dot would be a path into a value, and the values are texts.
+    return language.compile(_TAG.sub(_without_dots, text))
+
+
+def _without_dots(tag: re.Match[str]) -> str:
+    return tag[0] if tag[0].startswith("\\") else tag[0].replace(".", _DOT)
 
 
 def _joined(parts: list[str]) -> str:

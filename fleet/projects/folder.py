@@ -7,8 +7,10 @@ from typing import Any
 
 from fleet.contracts import DATE_KEY, PIPELINE_KEYS, TOPIC_KEY
 from fleet.errors import InputError, OperationError, SettingsError
+from fleet.pipeline.assistants import source_of
 from fleet.pipeline.fingerprint import fingerprint_of
 from fleet.pipeline.inputs import clean_inputs
+from fleet.pipeline.structured_outputs import declared_fields
 from fleet.projects.problems import Problem
 from fleet.projects.prompt_file import SUFFIX, PromptFile, read_prompt_file
 
@@ -165,14 +167,37 @@ def _unknown_providers(files: Sequence[PromptFile], provider_name: ProviderName)
 
 def _unknown_inputs(active: Sequence[PromptFile], files: Sequence[PromptFile]) -> Iterator[Problem]:
     known = [file.row["functionKey"] for file in active] + sorted(PIPELINE_KEYS)
+    by_key = dict.fromkeys(PIPELINE_KEYS) | {file.row["functionKey"]: file for file in active}
     inactive = {file.row["functionKey"] for file in files} - set(known)
     for file in active:
         for key in file.row.get("input_keys") or []:
-            if key in known:
-                continue
-            why = "is inactive" if key in inactive else "does not exist"
+            owner, path = source_of(key, known)
             line = file.lines.get("input_keys") or file.template_lines.get(key, 1)
-            yield Problem(file.file, line, f"its input {key!r} {why}", f"name some of {', '.join(known)}")
+            if path:
+                yield from _unknown_field(Problem(file.file, line, "", ""), key, by_key[owner], path)
+            elif key not in known:
+                why = "is inactive" if source_of(key, inactive)[0] in inactive else "does not exist"
+                yield Problem(file.file, line, f"its input {key!r} {why}", f"name some of {', '.join(known)}")
+
+
+def _unknown_field(at: Problem, key: str, owner: PromptFile | None, path: Sequence[str]) -> Iterator[Problem]:
+    """The problem of an input that is a field, if the output of its owner has none of that name."""
+    if owner is None:
+        yield replace(at, says=f"its input {key!r} does not exist", remedy=f"name {key.split('.')[0]} as a whole")
+        return
+    name, schema = owner.row["functionKey"], owner.row.get("output_schema")
+    if schema is None:
+        says = f"its input {key!r} is a field, and {owner.file} has no output.schema"
+        yield replace(at, says=says, remedy=f"describe it in output.schema there, or name {name} as a whole")
+        return
+    for depth, field in enumerate(path):
+        there = declared_fields(schema, path[:depth]) or []
+        if field not in there:
+            place = ".".join([name, *path[:depth]])
+            says = f"its input {key!r}: the output.schema of {owner.file} has no property {field!r} there"
+            choices = ", ".join(f"{place}.{other}" for other in there) or place
+            yield replace(at, says=says, remedy=f"name one of {choices}, or add it to the schema")
+            return
 
 
 def _unread(active: Sequence[PromptFile]) -> Iterator[Problem]:
@@ -192,7 +217,11 @@ def _reading(active: Sequence[PromptFile]) -> Iterator[tuple[PromptFile, list[st
 
 
 def _cycle(active: Sequence[PromptFile]) -> Iterator[Problem]:
-    left = {file.row["functionKey"]: (file, read) for file, read in _reading(active)}
+    keys = {file.row["functionKey"] for file in active}
+    left = {
+        file.row["functionKey"]: (file, [source_of(key, keys)[0] for key in read])
+        for file, read in _reading(active)
+    }
     while free := [key for key, (_, read) in left.items() if not any(needed in left for needed in read)]:
         for key in free:
             del left[key]

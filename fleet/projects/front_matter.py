@@ -6,7 +6,7 @@ may also be written as a section.
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import yaml
@@ -18,15 +18,25 @@ _PARTS = re.compile(r"\A((?:(?:#[^\n]*|[ \t]*)\n)*)---[ \t]*\n(.*?)(?<=\n)---[ \
 #: Sections whose values are read one by one, as ``config.temperature``.
 _SECTIONS = ("config", "fleet", "input", "output")
 _MAX_CHARACTERS = 200_000
+_MAX_NODES = 20_000
+Path = tuple[str | int, ...]
 _BEGIN = "begin the file with ---, a line such as `model: openai/gpt-4o-mini`, and ---"
 
 
 @dataclass(frozen=True)
 class Value:
-    """A value of the front matter and the line of the file that it begins in."""
+    """A value of the front matter, and the line of the file that its key stands in. ``lines`` has those of what it
+    contains, by the path of keys and positions."""
 
     value: Any
     line: int
+    lines: Mapping[Path, int] = field(default_factory=dict)
+
+    def line_of(self, path: Path) -> int:
+        """The line of what stands at the path, or of what contains it."""
+        while path and path not in self.lines:
+            path = path[:-1]
+        return self.lines.get(path, self.line)
 
 
 @dataclass(frozen=True)
@@ -97,10 +107,36 @@ def _flattened(loader: yaml.SafeLoader, root: yaml.MappingNode, first_line: int)
     for name, line, node in _items(root, first_line):
         if name in _SECTIONS and isinstance(node, yaml.MappingNode):
             for inner, inner_line, value in _items(node, first_line):
-                _add(values, f"{name}.{inner}", Value(loader.construct_object(value, deep=True), inner_line))
+                _add(values, f"{name}.{inner}", _value(loader, value, inner_line, first_line))
         else:
-            _add(values, name, Value(loader.construct_object(node, deep=True), line))
+            _add(values, name, _value(loader, node, line, first_line))
     return values
+
+
+def _value(loader: yaml.SafeLoader, node: yaml.Node, line: int, first_line: int) -> Value:
+    lines: dict[Path, int] = {}
+    _note_lines(node, (), first_line, lines)
+    return Value(loader.construct_object(node, deep=True), line, lines)
+
+
+def _note_lines(node: yaml.Node, path: Path, first_line: int, lines: dict[Path, int]) -> None:
+    """Note the line of everything in a node. Aliases of YAML can make a small text a huge value, which is
+    refused."""
+    if len(lines) > _MAX_NODES:
+        raise Unreadable(
+            first_line + node.start_mark.line, f"it has more than {_MAX_NODES:,} values", "shorten it"
+        )
+    if isinstance(node, yaml.MappingNode):
+        for key, line, inner in _items(node, first_line):
+            if (*path, key) in lines:
+                first = lines[*path, key]
+                raise Unreadable(line, f"{key} is set twice, first in line {first}", "remove one of them")
+            lines[*path, key] = line
+            _note_lines(inner, (*path, key), first_line, lines)
+    elif isinstance(node, yaml.SequenceNode):
+        for position, inner in enumerate(node.value):
+            lines[*path, position] = first_line + inner.start_mark.line
+            _note_lines(inner, (*path, position), first_line, lines)
 
 
 def _items(node: yaml.MappingNode, first_line: int) -> list[tuple[str, int, yaml.Node]]:

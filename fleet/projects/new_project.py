@@ -12,16 +12,25 @@ model: {model}
 config:
   temperature: 0.7
   maxOutputTokens: 1000
+# The output is JSON with these properties, which programs can read, and other assistants one by one. A name with ?
+# may be left out; the text after a comma tells the model what is meant. Without this part the output is text.
+output:
+  format: json
+  schema:
+    title: string, the title of the article
+    audience: string, who reads it and what they want to know
+    outline(array, the headings in order): string
+    keywords(array, what people search for): string
 # What this assistant reads, in its message: the topic, the date and the CSV of its pipeline, or other assistants'
 # outputs by their names. Without this line it reads the output of the assistant before it.
 fleet.inputs: [date, topic, csv]
 ---
-You are a content strategist. From the topic, and from the keywords if there are any, write a short brief: who
-reads it, what they want to know, an outline, and the tone.
+You are a content strategist. From the topic, and from the keywords if there are any, write a short brief of an
+article: its title, who reads it, what they want to know, an outline, and keywords.
 """
 
 _DRAFT = """\
-# Reads the brief, which is named in its template below.
+# Reads the topic, the brief and one field of it, which its template below names.
 ---
 model: {model}
 config:
@@ -36,6 +45,8 @@ Topic: {{{{topic}}}}
 
 The brief:
 {{{{brief}}}}
+
+Use each of these keywords once: {{{{brief.keywords}}}}
 """
 
 _REVIEW = """\

@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from fleet.contracts import PIPELINE_KEYS
+from fleet.pipeline.structured_outputs import schema_fault, schema_problem
 from fleet.pipeline.templates import Prompt, TemplateError, split_prompt
 from fleet.projects.front_matter import FrontMatter, Unreadable, Value, read_front_matter
+from fleet.projects.picoschema import PicoschemaError, json_schema_of
 from fleet.projects.problems import Problem
 
 SUFFIX = ".prompt"
@@ -16,7 +18,7 @@ MAX_BYTES = 1_000_000
 _FILE_NAME = re.compile(r"(?:(\d{1,9})[-_. ])?(.+)")
 KEY = re.compile(r"[^\s{}\"'|=#/.,()\[\]]+")
 #: Fields of Dotprompt that describe a prompt and change nothing in a pipeline.
-_DESCRIPTIVE = ("description", "version", "metadata", "output.format")
+_DESCRIPTIVE = ("description", "version", "metadata")
 _OWN = (
     "model",
     "name",
@@ -29,6 +31,8 @@ _OWN = (
     "fleet.fallback",
     "fleet.on_ambiguous",
     "fleet.active",
+    "output.format",
+    "output.schema",
 )
 #: Other spellings of the options that models have.
 _SPELLINGS = {"config.top_p": "config.topP", "config.max_tokens": "config.maxOutputTokens"}
@@ -125,6 +129,7 @@ class _Reader:
             "fallback": self._fallback(),
             "user_template": prompt.user,
             "system_template": prompt.dynamic or None,
+            "output_schema": self._schema(),
         }
         row |= {name: value for name, value in optional.items() if value is not None}
         return PromptFile(self._file, row, self._lines, named)
@@ -139,9 +144,6 @@ class _Reader:
             if name.startswith("metadata") or ("." in name and name.split(".")[0] not in _READ_SECTIONS):
                 continue  # another program's namespace
             self._wrong(value.line, f"{name} is not supported", _remedy_for(name))
-        form = self._values.get("output.format")
-        if form is not None and form.value != "text":
-            self._wrong(form.line, f"output.format is {form.value!r:.40}", "write text, or leave it out")
 
     def _read(self, name: str, field: str, usable: Callable[[Any], Any], wanted: str) -> Any:
         """The value of a key, None where it is not set; ``usable`` returns it, or raises ValueError."""
@@ -203,6 +205,39 @@ class _Reader:
         )
         return found
 
+    def _schema(self) -> dict[str, Any] | None:
+        """The JSON Schema of its output; None if the output is text."""
+        form = self._read("output.format", "output_format", _one_of("text", "json"), "text or json")
+        found = self._values.get("output.schema")
+        if found is None or found.value is None:
+            if form == "json":
+                remedy = "describe the output in output.schema, or leave output.format out"
+                self._wrong(self._lines["output_format"], "output.format is json without output.schema", remedy)
+            return None
+        self._lines["output_schema"] = found.line
+        if form == "text":
+            remedy = "write output.format: json, or remove output.schema"
+            self._wrong(
+                self._lines["output_format"], "output.format is text, and there is an output.schema", remedy
+            )
+        try:
+            schema = json_schema_of(found.value)
+        except PicoschemaError as error:
+            self._wrong(found.line_of(error.path), f"output.schema: {error.says}", error.remedy)
+            return None
+        return schema if self._usable(schema, found) else None
+
+    def _usable(self, schema: dict[str, Any], found: Value) -> bool:
+        """Whether an output schema can be used; what is wrong with it is noted."""
+        if fault := schema_fault(schema):
+            path, why = fault
+            self._wrong(found.line_of(tuple(path)), f"output.schema: {why}", "correct it: see json-schema.org")
+            return False
+        if problem := schema_problem(schema):
+            self._wrong(found.line, f"output.schema: {problem}", "describe an object, without outside references")
+            return False
+        return True
+
     def _inputs(self, prompt: Prompt, named: Mapping[str, int]) -> list[str] | None:
         """What it reads: as ``fleet.inputs`` says, otherwise what the template of its message names; None for the
         default."""
@@ -232,8 +267,6 @@ def _remedy_for(name: str) -> str:
     section = name.split(".")[0]
     if section == "input":
         return "name what it reads in fleet.inputs"
-    if section == "output":
-        return "leave it out: an assistant returns text"
     known = [own for own in _OWN if own.startswith(f"{section}.")] if "." in name else []
     return f"correct or remove it; known are {', '.join(known or (own for own in _OWN if '.' not in own))}"
 

@@ -56,7 +56,9 @@ def prompt_text(row: Mapping[str, Any]) -> str:
     front: dict[str, Any] = {"model": f"{row['model_provider']}/{row['model']}", "name": row["name"]}
     options = (("temperature", "temperature"), ("top_p", "topP"), ("max_tokens", "maxOutputTokens"))
     config = {name: row[field] for field, name in options if row.get(field) is not None}
-    lines = [_yaml(front), _yaml({"config": config}) if config else "", _own(row)]
+    schema = row.get("output_schema")
+    output = {} if schema is None else {"output": {"format": "json", "schema": schema}}
+    lines = [_yaml(front), _yaml({"config": config}) if config else "", _yaml(output) if output else "", _own(row)]
     return f"---\n{''.join(lines)}---\n{_body(row)}\n"
 
 

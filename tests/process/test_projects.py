@@ -64,6 +64,7 @@ def test_ones_own_project_runs_and_its_result_names_the_version(embedded: Fleet,
     first = json_of(embedded.fleet("run", "Coffee", "--project", "my", "--json").stdout)
     assert first["status"] == "completed" and len(first["project_fingerprint"]) == 12
     assert [assistant["function_key"] for assistant in first["assistants"]] == ["brief", "draft", "review"]
+    assert first["assistants"][0]["output_json"].keys() == {"title", "audience", "outline", "keywords"}
     brief = folder / "my" / "10-brief.prompt"
     text = brief.read_text("utf-8")
     brief.write_text(text.replace("a short brief", "a long brief"), "utf-8")

@@ -28,6 +28,7 @@ def sound(folder: Path) -> Project:
 
 
 PLAIN = "---\nWrite.\n"
+SCHEMA = "output:\n  schema:\n    title: string\n    who: {age: number}\n---\nWrite.\n"
 
 
 def provider_name(name: str) -> str:
@@ -57,6 +58,30 @@ def provider_name(name: str) -> str:
         ),
         (
             {"1-a.prompt": "fleet.inputs: [b]\n---\nWrite.", "2-b.prompt": "fleet.inputs: [a]\n---\nWrite."},
+            "my/1-a.prompt:3: the inputs form a cycle: a, b wait for each other",
+        ),
+        (
+            {"1-a.prompt": PLAIN, "2-b.prompt": "fleet.inputs: [a.title]\n---\nWrite."},
+            "my/2-b.prompt:3: its input 'a.title' is a field, and my/1-a.prompt has no output.schema",
+        ),
+        (
+            {"1-a.prompt": SCHEMA, "2-b.prompt": "fleet.inputs: [a.titel]\n---\nWrite."},
+            "my/2-b.prompt:3: its input 'a.titel': the output.schema of my/1-a.prompt has no property 'titel' "
+            "there. Remedy: name one of a.title, a.who, or add it to the schema",
+        ),
+        (
+            {"1-a.prompt": SCHEMA, "2-b.prompt": '---\nWrite.\n{{role "user"}}\nFor {{a.who.name}}'},
+            "my/2-b.prompt:6: its input 'a.who.name': the output.schema of my/1-a.prompt has no property 'name'",
+        ),
+        (
+            {"1-a.prompt": "fleet.inputs: [topic.x]\n---\nWrite."},
+            "my/1-a.prompt:3: its input 'topic.x' does not exist",
+        ),
+        (
+            {
+                "1-a.prompt": f"fleet.inputs: [b.title]\n{SCHEMA}",
+                "2-b.prompt": f"fleet.inputs: [a.title]\n{SCHEMA}",
+            },
             "my/1-a.prompt:3: the inputs form a cycle: a, b wait for each other",
         ),
         ({"1-a.prompt": "fleet.active: false\n---\nWrite."}, "my: all its assistants are inactive"),
@@ -92,7 +117,7 @@ def test_a_new_project_is_sound_and_reads_what_it_says(tmp_path: Path) -> None:
     assert found is not None and not problems
     assert [row.get("input_keys") for row in found.assistants] == [
         ["date", "topic", "csv"],
-        ["topic", "brief"],
+        ["topic", "brief", "brief.keywords"],
         ["brief", "draft"],
     ]
 
@@ -111,6 +136,10 @@ ROWS: list[dict[str, Any]] = [
         "top_p": None,
         "max_tokens": None,
         "on_ambiguous": None,
+        "output_schema": {
+            "type": "object",
+            "properties": {"tags": {"type": "array", "items": {"type": "string"}}},
+        },
     },
     {
         "id": "my-2",
@@ -125,7 +154,7 @@ ROWS: list[dict[str, Any]] = [
         "top_p": 1.0,
         "max_tokens": 5,
         "on_ambiguous": "fail",
-        "input_keys": ["brief", "topic", "date"],
+        "input_keys": ["brief", "topic", "date", "brief.tags"],
         "fallback": [{"model_provider": "openai", "model": "gpt-4o"}],
         "user_template": "{{brief}}\n\n{{topic}}",
         "system_template": True,

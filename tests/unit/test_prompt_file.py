@@ -54,6 +54,14 @@ def test_every_field_has_its_place() -> None:
     }
 
 
+@pytest.mark.parametrize("schema", ["{a: string}", "{type: object, properties: {a: {type: string}}}"])
+def test_an_output_has_a_schema_in_either_form(schema: str) -> None:
+    row = parsed(f"---\nmodel: a/b\noutput:\n  format: json\n  schema: {schema}\n---\nWrite.\n").row
+    assert row["output_schema"]["type"] == "object"
+    assert row["output_schema"]["properties"] == {"a": {"type": "string"}}
+    assert parsed(f"---\nmodel: a/b\noutput.schema: {schema}\n---\nWrite.\n").row == row
+
+
 def test_our_words_may_also_stand_in_a_section() -> None:
     text = "---\nmodel: a/b\nfleet:\n  order: 4\n  inputs: topic\n---\nWrite.\n"
     assert (parsed(text).row["order"], parsed(text).row["input_keys"]) == (4, ["topic"])
@@ -98,6 +106,24 @@ def front(lines: str, body: str = "Write.") -> str:
         (front("tools: [search]"), 3, "tools is not supported"),
         (front("input:\n  default:\n    topic: a"), 4, "input.default is not supported"),
         (front("output:\n  format: xml"), 4, "output.format is 'xml'"),
+        (front("output:\n  format: json"), 4, "output.format is json without output.schema"),
+        (front("output:\n  schema:\n    a: string\n  format: text"), 6, "output.format is text, and there is"),
+        (front("output:\n  form: json"), 4, "output.form is not supported"),
+        (front("output:\n  schema: Article"), 4, "output.schema: it is 'Article', which describes no object"),
+        (front("output:\n  schema:\n    a: string\n    b: strin"), 6, "output.schema: 'strin' is not a type"),
+        (front("output:\n  schema:\n    a(array):\n      b: 3"), 6, "output.schema: it is 3"),
+        (front("output:\n  schema:\n    a: string\n    a: number"), 6, "a is set twice, first in line 5"),
+        (
+            front("output:\n  schema:\n    type: object\n    properties:\n      a:\n        type: strin"),
+            8,
+            "output.schema: 'strin' is not valid under any of the given schemas",
+        ),
+        (front("output:\n  schema:\n    type: array"), 4, 'output.schema: its "type" is not "object"'),
+        (
+            front("output:\n  schema:\n    type: object\n    $ref: 'https://example.com/a'"),
+            4,
+            "output.schema: it refers to https://example.com/a",
+        ),
         ("---\nname: a\n---\nWrite.", 2, "model is missing"),
         ("---\nname: a\nmodel:\n---\nWrite.", 3, "model is missing"),
         ("---\nmodel: gpt-4o\n---\nWrite.", 2, "model is 'gpt-4o'"),

@@ -21,10 +21,12 @@ from fleet.pipeline.templates import TemplateError, escaped, names_in, render_te
         ("\\{{topic}} is {{topic}}", "{{topic}} is coffee"),
         ("[{{unknown}}]", "[]"),
         ("{{log}} {{lookup}}", "a log a lookup"),
+        ("{{brief.keywords}}, {{brief}}{{#if brief.keywords}}!{{/if}} Dr. \\{{a.b}}", "bean, whole! Dr. {{a.b}}"),
     ],
 )
 def test_places_are_filled_in(template: str, rendered: str) -> None:
     values = {"topic": "coffee", "fact-check": "true", "csv": "", "log": "a log", "lookup": "a lookup"}
+    values |= {"brief": "whole", "brief.keywords": "bean"}
     assert render_template(template, values) == rendered
 
 
