@@ -11,6 +11,11 @@ from enum import StrEnum
 from typing import Any, Self
 
 WORKFLOW_TYPE = "AssistantPipelineWorkflow"
+#: Runs one assistant alone; see :class:`Trial`.
+TRY_TYPE = "AssistantTryWorkflow"
+#: The workflow types that execute assistants, and the part of a query to Temporal that finds them.
+PIPELINE_TYPES = (WORKFLOW_TYPE, TRY_TYPE)
+TYPES_QUERY = f"WorkflowType IN ('{WORKFLOW_TYPE}', '{TRY_TYPE}')"
 LOAD_ASSISTANTS = "load_assistants_from_database"
 CHECK_CSV = "check_csv"
 EXECUTE_ASSISTANT = "execute_assistant"
@@ -403,6 +408,20 @@ class PipelineResult:
     warnings: list[str] = field(default_factory=list)
     spent: Spent | None = None
     project_fingerprint: str = ""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """Fifth argument of ``AssistantTryWorkflow``, after the four of a pipeline: the assistant that runs alone.
+
+    ``outputs`` are texts by functionKey, which stand for the outputs of the assistants that it reads. With
+    ``model``, that model is asked instead of its own and its fallbacks; ``queue`` is the model's task queue.
+    """
+
+    function_key: str
+    outputs: dict[str, str] = field(default_factory=dict)
+    model: ModelChoice | None = None
+    queue: str = ""
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from fleet.budgets.queue_client import QueueActivities
 from fleet.budgets.workflow import ProviderBudgetWorkflow
 from fleet.config import Settings
 from fleet.contracts import CONTROL_QUEUE, PIPELINE_QUEUE
+from fleet.pipeline.try_workflow import AssistantTryWorkflow
 from fleet.pipeline.workflow import AssistantPipelineWorkflow
 from fleet.process.liveness import Liveness
 from fleet.process.metrics import Metrics
@@ -31,7 +32,7 @@ async def life(settings: Settings, name: str, liveness: Liveness, metrics: Metri
         pipelines = Worker(
             client,
             task_queue=PIPELINE_QUEUE,
-            workflows=[AssistantPipelineWorkflow],
+            workflows=[AssistantPipelineWorkflow, AssistantTryWorkflow],
             workflow_runner=UnsandboxedWorkflowRunner(),
             max_concurrent_workflow_tasks=settings.pipeline_concurrency,
             **worker_options(settings),

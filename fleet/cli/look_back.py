@@ -133,7 +133,7 @@ def show_list(console: Console, found: list[Listed], limit: int) -> None:
             shown(each.workflow_id),
             f"[{style}]{each.state}",
             shown(each.project_id),
-            shown(each.topic, 60),
+            shown(f"(try) {each.topic}" if each.kind == "try" else each.topic, 60),
             _local(datetime.fromisoformat(each.started)),
             seconds(each.seconds),
         )
@@ -227,7 +227,7 @@ def _next_commands(detail: Json) -> list[str]:
     if detail["status"] == "running":
         lines.append(f"where it stands and why: fleet explain {name}")
         lines.append(f"end it: fleet cancel {name}")
-    elif detail["status"] != "completed":
+    elif detail["status"] != "completed" and detail["kind"] == "pipeline":
         lines.append(f"go on from here: fleet retry {name}")
     return lines
 

@@ -282,7 +282,7 @@ async def _retry_failed(settings: Settings, wanted: Wanted) -> tuple[list[str], 
     """The ids that were retried, and why others were not; a failed run may have been followed by another one."""
     retried, left = list[str](), dict[str, str]()
     found = await pipelines_of(await connect_once(settings), wanted)
-    for workflow_id in dict.fromkeys(listed.workflow_id for listed in found):
+    for workflow_id in dict.fromkeys(listed.workflow_id for listed in found if listed.kind == "pipeline"):
         try:
             await retry_pipeline(settings, workflow_id)
             retried.append(workflow_id)

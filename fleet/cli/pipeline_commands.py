@@ -1,4 +1,4 @@
-"""Commands that look at pipelines and end them: explain, list, show, results, cancel.
+"""Commands that look at pipelines and end them: explain, list, show, results, cancel; and ``try``.
 
 Each command imports what it needs when it runs: importing everything takes a second of CPU time, even for
 ``--help``.
@@ -13,7 +13,8 @@ import typer
 
 from fleet.cli.output import Json, print_json
 from fleet.errors import InputError, OperationError
-from fleet.terminal import write_document
+from fleet.exit_codes import EXIT_FAILED, EXIT_OK
+from fleet.terminal import write_document, write_error
 
 if TYPE_CHECKING:
     from fleet.cli.topics import Row
@@ -125,7 +126,8 @@ def show(
     if output:
         stage = look_back.output_of(detail, assistant)
         if as_json:
-            print_json({name: stage[name] for name in ("function_key", "name", "simulated", "output")})
+            names = ("function_key", "name", "simulated", "output", "output_json")
+            print_json({name: stage[name] for name in names if name in stage})
         else:
             write_document(stage["output"])
     elif as_json:
@@ -200,3 +202,52 @@ def cancel(
         print_json(asdict(done))
     else:
         look_back.show_cancelled(console_for(), done)
+
+
+@app.command(name="try")
+def try_one(
+    name: Annotated[
+        str, typer.Argument(metavar="PROJECT/ASSISTANT", help="The assistant, by functionKey or name.")
+    ],
+    topic: Annotated[str | None, typer.Option(help="The topic, if it reads one.")] = None,
+    given: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--input", metavar="KEY=FILE", help="What an assistant that it reads has answered; repeat it for each."
+        ),
+    ] = None,
+    csv: Annotated[
+        Path | None, typer.Option("--csv", metavar="FILE", help="CSV, if the assistant reads one.")
+    ] = None,
+    date: Annotated[
+        str | None, typer.Option("--date", metavar="YYYY-MM-DD", help="The current date; today by default.")
+    ] = None,
+    model: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--model", metavar="PROVIDER/MODEL", help="Ask this model instead; repeat it to compare several."
+        ),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Run one assistant alone, on its own model or on others side by side; shows time, tokens, cost and text."""
+    from fleet.cli import try_assistant as trying
+    from fleet.cli.find_fleet import find_fleet
+    from fleet.cli.run import read_inputs
+    from fleet.cli.show import console_for
+
+    project, assistant = trying.split_name(name)
+    inputs = read_inputs(trying.NO_TOPIC if topic is None else topic, project, csv, date)
+    outputs = trying.read_texts(given or ())
+    settings, _ = find_fleet()
+    console = console_for(stderr=as_json)
+    models = trying.models_of(settings, model or ())
+    found = asyncio.run(trying.try_assistant(settings, assistant, inputs, outputs, models, console.say))
+    if as_json:
+        print_json({"project": project, "assistant": assistant, "tries": [each.to_json() for each in found]})
+    else:
+        trying.show_tried(console, found)
+    failed = [each.outcome.error for each in found if each.outcome.error is not None]
+    for error in failed:
+        write_error(f"fleet: {error.message}")
+    raise typer.Exit(EXIT_FAILED if failed else EXIT_OK)

@@ -48,7 +48,7 @@ async def preview(settings: Settings, inputs: PipelineInputs, wanted: str) -> Pr
     """
     async with Backend.from_settings(settings) as backend:
         assistants = await load_assistants(backend, settings, inputs.project_id)
-    assistant = _find(assistants, wanted, inputs.project_id)
+    assistant = find_assistant(assistants, wanted, inputs.project_id)
     assignment = _with_placeholders(Stages(assistants, inputs).assignment(assistant.function_key))
     request = request_for(assignment, assistant.model)
     system_prompt, message = request.system_prompt, request.user_message
@@ -70,7 +70,12 @@ async def preview(settings: Settings, inputs: PipelineInputs, wanted: str) -> Pr
     )
 
 
-def _find(assistants: list[Assistant], wanted: str, project_id: str) -> Assistant:
+def find_assistant(assistants: list[Assistant], wanted: str, project_id: str) -> Assistant:
+    """The assistant of a project with that functionKey or name.
+
+    Raises:
+        InputError: the project has none.
+    """
     for assistant in assistants:
         if wanted in (assistant.function_key, assistant.name):
             return assistant

@@ -35,6 +35,7 @@ from fleet.contracts import (
     PROJECT_MEMO,
     RETRY_MEMO,
     TOPIC_MEMO,
+    TRY_TYPE,
     WORKFLOW_TYPE,
     AssistantState,
     ErrorRecord,
@@ -131,7 +132,7 @@ class Outcome:
             "status": "completed" if self.completed else "failed",
             "seconds": self.seconds,
             "critical_path_seconds": self.critical_path_seconds,
-            "assistants": [_assistant_json(stage) for stage in ran],
+            "assistants": [stage_json(stage) for stage in ran],
             "not_run": [stage.stage for stage in self.stages if stage.status not in _SHOWN],
             **asdict(self.spent),
             "final_output": self.final_output,
@@ -143,7 +144,8 @@ class Outcome:
         return answer
 
 
-def _assistant_json(stage: StageRecord) -> dict[str, Any]:
+def stage_json(stage: StageRecord) -> dict[str, Any]:
+    """An assistant that ran, as ``--json`` prints it."""
     names = (
         "provider",
         "model",
@@ -243,7 +245,7 @@ async def begin_workflow(
         id=workflow_id,
         task_queue=PIPELINE_QUEUE,
         id_reuse_policy=reuse,
-        memo=_memo(inputs.topic, inputs.project_id),
+        memo=memo_of(inputs.topic, inputs.project_id),
         priority=Priority(priority_key=priority),
     )
 
@@ -266,7 +268,7 @@ async def retry_pipeline(settings: Settings, workflow_id: str) -> Started:
             args=beginning.arguments,
             id=workflow_id,
             task_queue=PIPELINE_QUEUE,
-            memo=_memo(*beginning.arguments[:2])
+            memo=memo_of(*beginning.arguments[:2])
             | {RETRY_MEMO: replace(failed, first_run_id=beginning.first_run_id)},
             priority=Priority(priority_key=beginning.priority or None),
         )
@@ -277,14 +279,19 @@ async def retry_pipeline(settings: Settings, workflow_id: str) -> Started:
     return Started(client, handle, settings)
 
 
-def _memo(topic: Any = "", project_id: Any = "") -> dict[str, Any]:
+def memo_of(topic: Any = "", project_id: Any = "") -> dict[str, Any]:
     """The memos by which a pipeline is found. A long topic is cut: Temporal limits the size of all memos."""
     return {TOPIC_MEMO: str(topic)[:_MEMO_CHARACTERS], PROJECT_MEMO: str(project_id)}
 
 
 def _refuse_not_failed(workflow_id: str, description: WorkflowExecutionDescription) -> None:
     if description.workflow_type != WORKFLOW_TYPE:
-        raise OperationError(f"{workflow_id} is a {description.workflow_type}. Remedy: name a {WORKFLOW_TYPE}")
+        remedy = (
+            "try it again with `fleet try PROJECT/ASSISTANT`"
+            if description.workflow_type == TRY_TYPE
+            else f"name a {WORKFLOW_TYPE}"
+        )
+        raise OperationError(f"{workflow_id} is a {description.workflow_type}. Remedy: {remedy}")
     if description.status is WorkflowExecutionStatus.RUNNING:
         raise OperationError(
             f"{workflow_id} still runs. Remedy: wait for it, or end it first with `fleet cancel {workflow_id}`"

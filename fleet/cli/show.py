@@ -134,11 +134,11 @@ def _stage_row(stage: StageRecord) -> tuple[str, ...]:
         str(data.get("attempts") or ""),
         f"{stage.duration:.2f}" if stage.started else "",
         f"{data.get('input_tokens')}/{data.get('output_tokens')}" if ran else "",
-        _cost(data) if ran else "",
+        cost_of(data) if ran else "",
     )
 
 
-def _cost(data: dict[str, Any]) -> str:
+def cost_of(data: dict[str, Any]) -> str:
     """The cost of an answer, from its stage's metadata."""
     cost = data.get("cost_usd")
     about = "about " if data.get("price_note") else ""

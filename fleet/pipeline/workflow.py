@@ -102,15 +102,30 @@ class AssistantPipelineWorkflow:
         """Validate, load, execute. Returns the result, or fails with one ErrorRecord and the outputs so far."""
         try:
             refuse_surplus(len(surplus))
-            self._inputs = clean_inputs(topic, project_id, csv_data, current_date, csv_max_bytes=CSV_MAX_BYTES)
-            if self._inputs.csv_text:
-                await self._check_csv()
+            await self._take_inputs(topic, project_id, csv_data, current_date)
         except InputError as error:
-            self._fail(ErrorRecord(error.code, str(error), None, 0, retryable=False))
+            self._refuse(error)
         plan = await self._load()
         retry_of = self._retried()
         first_run_id = (retry_of and retry_of.first_run_id) or workflow.info().first_execution_run_id
-        self._stages = Stages(plan.assistants, self._inputs, first_run_id, retried=retry_of is not None)
+        self._begin(plan, first_run_id, retried=retry_of is not None)
+        if retry_of is not None:
+            await self._take_over(retry_of)
+        return await self._execute_all(plan)
+
+    async def _take_inputs(self, topic: Any, project_id: Any, csv_data: Any, current_date: Any) -> None:
+        """Check and keep the pipeline's arguments.
+
+        Raises:
+            InputError: one of them cannot be used.
+        """
+        self._inputs = clean_inputs(topic, project_id, csv_data, current_date, csv_max_bytes=CSV_MAX_BYTES)
+        if self._inputs.csv_text:
+            await self._check_csv()
+
+    def _begin(self, plan: PipelinePlan, first_run_id: str, *, retried: bool) -> None:
+        """Take the plan's assistants; none of them is executed yet."""
+        self._stages = Stages(plan.assistants, self._inputs, first_run_id, retried=retried)
         self._total = len(plan.assistants)
         self._fingerprint = plan.fingerprint
         self._state = PipelineState.RUNNING
@@ -118,8 +133,9 @@ class AssistantPipelineWorkflow:
             self._warnings.append(
                 "csv_data was given and no assistant reads it: add csv to the input_keys of one that should"
             )
-        if retry_of is not None:
-            await self._take_over(retry_of)
+
+    async def _execute_all(self, plan: PipelinePlan) -> PipelineResult:
+        """Execute the assistants that have not answered yet; returns the result, or fails."""
         await self._follow_all(plan)
         if self._error is not None:
             self._fail(self._error)
@@ -401,6 +417,10 @@ class AssistantPipelineWorkflow:
         """Projects take turns by fairness key; the pipeline's own priority applies within and between projects."""
         fairness_key = project_id.encode()[:_FAIRNESS_KEY_MAX].decode("utf-8", "ignore")
         return Priority(priority_key=workflow.info().priority.priority_key, fairness_key=fairness_key)
+
+    def _refuse(self, error: InputError) -> NoReturn:
+        """Fail for arguments that cannot be used."""
+        self._fail(ErrorRecord(error.code, str(error), None, 0, retryable=False))
 
     def _fail(self, error: ErrorRecord) -> NoReturn:
         self._error, self._state = error, PipelineState.FAILED

@@ -2,6 +2,7 @@
 
 import json
 import uuid
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -40,6 +41,17 @@ def test_a_result_has_json_and_a_later_assistant_reads_one_field(fleet: Fleet, p
     assert result["status"] == "completed" and brief["calls"] == 1
     assert brief["output_json"].keys() == {"title", "keywords"} and "output_json" not in draft
     assert json.dumps(brief["output_json"]["keywords"], ensure_ascii=False)[:40] in result["final_output"]
+
+
+def test_the_json_is_there_when_a_pipeline_is_looked_at_again(fleet: Fleet, tmp_path: Path) -> None:
+    result = run(fleet, project(fleet))
+    name, value = result["workflow_id"], result["assistants"][0]["output_json"]
+    brief, draft = json_of(fleet.fleet("show", name, "--json").stdout)["stages"]
+    assert brief["output_json"] == value and "output_json" not in draft
+    assert json_of(fleet.fleet("show", name, "--output", "brief", "--json").stdout)["output_json"] == value
+    assert fleet.fleet("results", name, "--out", str(tmp_path), "--format", "json").returncode == 0
+    written = json.loads((tmp_path / f"{name}.json").read_text("utf-8"))
+    assert written["stages"][0]["output_json"] == value
 
 
 def test_a_broken_answer_is_asked_for_once_more_and_counted_as_paid(fleet: Fleet) -> None:

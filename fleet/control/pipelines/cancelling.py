@@ -6,7 +6,7 @@ from typing import Any
 from temporalio.client import Client, WorkflowExecutionStatus, WorkflowHandle
 from temporalio.service import RPCError
 
-from fleet.contracts import WORKFLOW_TYPE
+from fleet.contracts import PIPELINE_TYPES
 from fleet.control.pipelines.story import state_in, story_of, unknown_pipeline
 from fleet.errors import OperationError
 
@@ -30,7 +30,7 @@ async def cancel_pipeline(client: Client, workflow_id: str) -> Cancelled:
     handle: WorkflowHandle[Any, Any] = client.get_workflow_handle(workflow_id)
     try:
         described = await handle.describe()
-        if described.workflow_type != WORKFLOW_TYPE:
+        if described.workflow_type not in PIPELINE_TYPES:
             raise OperationError(
                 f"{workflow_id} is a {described.workflow_type}, which is not a pipeline. Remedy: find one's id "
                 "with `fleet list`"

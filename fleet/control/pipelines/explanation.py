@@ -15,7 +15,7 @@ from typing import Any
 from temporalio.client import Client
 
 from fleet.config import Settings
-from fleet.contracts import ASSISTANTS_QUEUE, Assistant
+from fleet.contracts import ASSISTANTS_QUEUE, TRY_TYPE, Assistant
 from fleet.control.health.status import FleetStatus, status_of
 from fleet.control.pipelines.journal_rows import JournalRow, journal_rows
 from fleet.control.pipelines.open_calls import pending_reason, reason_of_call
@@ -23,6 +23,7 @@ from fleet.control.pipelines.queue_reasons import Reason, Surroundings
 from fleet.control.pipelines.story import Asked, Story, story_of
 from fleet.errors import remedy_in, without_remedy
 from fleet.pipeline.assistants import dependencies
+from fleet.pipeline.trials import GIVEN_PROVIDER
 
 #: The states in which an assistant waits, and an operator may have to act.
 STUCK = ("fetching_inputs", "in_queue", "held_by_limit", "between_attempts")
@@ -132,7 +133,7 @@ def _of_pipeline(story: Story, around: Surroundings) -> Reason:
 
 
 def _ended(story: Story) -> Reason:
-    retry = f"`fleet retry {story.workflow_id}`, which pays only for the rest"
+    retry = _again(story) + ("" if story.type == TRY_TYPE else ", which pays only for the rest")
     if story.status == "completed":
         show = f"`fleet show {story.workflow_id} --output`"
         return Reason("completed", "completed", "all its assistants have answered", show)
@@ -151,6 +152,11 @@ def _loading(story: Story, around: Surroundings) -> Reason:
     return Reason("running", reason.cause, f"its assistants are being loaded: {reason.why}", reason.remedy)
 
 
+def _again(story: Story) -> str:
+    """The command that runs it again, as part of a remedy."""
+    return "`fleet try PROJECT/ASSISTANT`" if story.type == TRY_TYPE else f"`fleet retry {story.workflow_id}`"
+
+
 def _of_assistant(
     story: Story, assistant: Assistant, inputs: list[AssistantStatus], around: Surroundings
 ) -> tuple[Reason, float | None]:
@@ -158,12 +164,13 @@ def _of_assistant(
     key = assistant.function_key
     last, result = story.last_asked(key), story.result_of(key)
     if result is not None:
-        reused = "its answer was reused from an earlier run"
+        given = result.reused_from == GIVEN_PROVIDER
+        reused = "its text was given" if given else "its answer was reused from an earlier run"
         made = f"{result.provider}/{result.model} answered in {result.seconds:.1f} s"
         said = reused if result.reused_from else made
         return Reason("done", "answered", said), last.ended_at if last else story.started_at
     if last is not None and last.failed:
-        retry = f"`fleet retry {story.workflow_id}`"
+        retry = _again(story)
         first = remedy_in(last.failure)
         remedy = f"{first}; then {retry}" if first else retry
         return Reason("failed", "failed", without_remedy(last.failure), remedy), last.ended_at
@@ -188,7 +195,7 @@ def _with_journal(reason: Reason, asked: Asked, row: JournalRow | None) -> Reaso
 
 
 def _not_finished(story: Story, last: Asked | None) -> Reason:
-    retry = f"`fleet retry {story.workflow_id}`"
+    retry = _again(story)
     if last is None or last.dropped:
         return Reason("waiting", "not_run", f"it was not run: the pipeline ended as {story.status}", retry)
     return Reason("failed", "cut_off", f"it had not ended when the pipeline was {story.status}", retry)

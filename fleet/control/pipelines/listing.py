@@ -8,7 +8,7 @@ from typing import Any
 from temporalio.client import Client, WorkflowExecution, WorkflowExecutionStatus
 from temporalio.service import RPCError
 
-from fleet.contracts import PROJECT_MEMO, TOPIC_MEMO, WORKFLOW_TYPE, RetryOf
+from fleet.contracts import PROJECT_MEMO, TOPIC_MEMO, TRY_TYPE, TYPES_QUERY, RetryOf
 from fleet.errors import OperationError, TemporalUnavailable
 from fleet.pipeline.past_runs import beginning_of
 
@@ -42,7 +42,7 @@ class Wanted:
         Raises:
             OperationError: there is no such state.
         """
-        parts = [f"WorkflowType = '{WORKFLOW_TYPE}'"]
+        parts = [TYPES_QUERY]
         if self.state is not None:
             state = self.state.lower().replace("cancelled", "canceled")
             if state not in STATES:
@@ -57,7 +57,8 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Listed:
-    """A pipeline. Times are ISO 8601 in UTC; ``ended`` is None and ``seconds`` so far while it runs."""
+    """A pipeline. Times are ISO 8601 in UTC; ``ended`` is None and ``seconds`` so far while it runs. ``kind`` is
+    ``pipeline``, or ``try`` for one assistant alone."""
 
     workflow_id: str
     run_id: str
@@ -68,6 +69,7 @@ class Listed:
     ended: str | None
     seconds: float
     retry: bool
+    kind: str = "pipeline"
 
 
 async def pipelines_of(client: Client, wanted: Wanted, limit: int | None = None) -> list[Listed]:
@@ -124,4 +126,5 @@ def _listed(execution: WorkflowExecution, memo: Mapping[str, Any]) -> Listed:
         ended=execution.close_time.isoformat(timespec="seconds") if execution.close_time else None,
         seconds=round((ended - execution.start_time).total_seconds(), 3),
         retry="retry_of" in memo,
+        kind="try" if execution.workflow_type == TRY_TYPE else "pipeline",
     )

@@ -16,6 +16,7 @@ from fleet.errors import InputError, OperationError
 from fleet.execution.requests import request_for
 from fleet.pipeline.inputs import clean_inputs
 from fleet.pipeline.stages import Stages
+from fleet.pipeline.trials import GIVEN_PROVIDER
 from fleet.providers.base import LlmRequest
 
 
@@ -67,6 +68,11 @@ async def sent_to(client: Client, story: Story, wanted: str) -> Sent:
     assistant = find_assistant(story, wanted)
     key = assistant.function_key
     reused = story.reused.get(key)
+    if reused is not None and reused.reused_from == GIVEN_PROVIDER:
+        raise OperationError(
+            f"{key} of {story.workflow_id} was not executed: its text was given. Remedy: see it with `fleet show "
+            f"{story.workflow_id} --output {key}`"
+        )
     if reused is not None and story.last_asked(key) is None and reused.reused_from:
         story = await story_of(client, story.workflow_id, reused.reused_from)
         assistant = find_assistant(story, key)

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
@@ -24,7 +25,9 @@ from fleet.contracts import (
     COLLECT_FINISHED,
     EXECUTE_ASSISTANT,
     LOAD_ASSISTANTS,
+    PIPELINE_TYPES,
     RETRY_MEMO,
+    TRY_TYPE,
     WORKFLOW_TYPE,
     AssistantCall,
     AssistantMoved,
@@ -36,7 +39,8 @@ from fleet.contracts import (
     RetryOf,
 )
 from fleet.control.health.pipeline_runs import unix
-from fleet.errors import OperationError
+from fleet.errors import InputError, OperationError
+from fleet.pipeline.trials import given_results, trial_of, trial_plan
 from fleet.process.data_converter import data_converter
 
 #: What is read at most. A Temporal server ends a workflow at 51,200 events or 50 MB, unless it is told otherwise.
@@ -149,15 +153,27 @@ async def story_of(client: Client, workflow_id: str, run_id: str = "") -> Story:
     story = await asyncio.to_thread(_read, events)
     story.workflow_id, story.run_id = workflow_id, info.execution.run_id
     story.type = info.type.name
+    if story.type == TRY_TYPE:
+        _narrow(story)
     story.status = WorkflowExecutionStatus.Name(info.status).removeprefix("WORKFLOW_EXECUTION_STATUS_").lower()
     _add_pending(story, described.pending_activities)
     return story
 
 
+def _narrow(story: Story) -> None:
+    """Leave the assistant that a trial executes, and those that its given texts stand for."""
+    plan, story.plan = story.plan, None
+    if plan is not None:
+        with suppress(InputError):  # the trial failed with that message
+            trial = trial_of(story.arguments[4:])
+            story.plan = trial_plan(plan, trial)
+            story.reused = {result.function_key: result for result in given_results(trial)}
+
+
 def _refuse_unreadable(workflow_id: str, info: WorkflowExecutionInfo) -> None:
     """Refuse other workflows, whose inputs and outputs are not the fleet's to show, and a history that would not
     fit into the memory of the process that shows it to everybody."""
-    if info.type.name != WORKFLOW_TYPE:
+    if info.type.name not in PIPELINE_TYPES:
         raise OperationError(f"{workflow_id} is a {info.type.name}. Remedy: name a {WORKFLOW_TYPE} (`fleet list`)")
     if info.history_length > MAX_EVENTS or info.history_size_bytes > MAX_HISTORY_BYTES:
         raise OperationError(

@@ -11,15 +11,16 @@ from temporalio.worker import Replayer
 from fleet.budgets.messages import BUDGET_WORKFLOW
 from fleet.budgets.workflow import ProviderBudgetWorkflow
 from fleet.config import PROJECT_ROOT
-from fleet.contracts import WORKFLOW_TYPE
+from fleet.contracts import TRY_TYPE, WORKFLOW_TYPE
 from fleet.errors import TemporalUnavailable
+from fleet.pipeline.try_workflow import AssistantTryWorkflow
 from fleet.pipeline.workflow import AssistantPipelineWorkflow
 from fleet.process.data_converter import data_converter
 from fleet.redaction import excerpt
 
 #: Histories that earlier releases recorded.
 RECORDED = PROJECT_ROOT / "tests" / "workflow" / "histories"
-_OPEN = f"ExecutionStatus = 'Running' AND WorkflowType IN ('{WORKFLOW_TYPE}', '{BUDGET_WORKFLOW}')"
+_OPEN = f"ExecutionStatus = 'Running' AND WorkflowType IN ('{WORKFLOW_TYPE}', '{TRY_TYPE}', '{BUDGET_WORKFLOW}')"
 
 
 @dataclass
@@ -39,7 +40,8 @@ def recorded(folder: Path = RECORDED) -> Iterable[WorkflowHistory]:
 async def replay(histories: Iterable[WorkflowHistory], into: Replayed) -> None:
     """Replay these histories."""
     replayer = Replayer(
-        workflows=[AssistantPipelineWorkflow, ProviderBudgetWorkflow], data_converter=data_converter()
+        workflows=[AssistantPipelineWorkflow, AssistantTryWorkflow, ProviderBudgetWorkflow],
+        data_converter=data_converter(),
     )
     for history in histories:
         result = await replayer.replay_workflow(history, raise_on_replay_failure=False)

@@ -14,13 +14,14 @@ from temporalio.client import Client, WorkflowHandle, WorkflowQueryFailedError
 from temporalio.service import RPCError
 
 from fleet.config import Settings
-from fleet.contracts import PROGRESS_QUERY, Assistant, Progress
+from fleet.contracts import PROGRESS_QUERY, TRY_TYPE, Assistant, Progress
 from fleet.control.health.status import FleetStatus
 from fleet.control.pipelines.explanation import explain, explained_now, to_line
 from fleet.control.pipelines.story import Asked, Story, state_in, story_of
 from fleet.control.web.page_state import Json, ui_of
 from fleet.errors import OperationError
 from fleet.pipeline.assistants import dependencies
+from fleet.pipeline.structured_outputs import output_json
 
 _WHY_SECONDS = 5.0
 
@@ -55,6 +56,7 @@ def _detail(settings: Settings, story: Story) -> Json:
     return {
         "workflow_id": story.workflow_id,
         "run_id": story.run_id,
+        "kind": "try" if story.type == TRY_TYPE else "pipeline",
         "status": story.status,
         "topic": story.topic,
         "project_id": story.project_id,
@@ -82,7 +84,9 @@ def _stage(assistant: Assistant, story: Story) -> Json:
     key = assistant.function_key
     last, result = story.last_asked(key), story.result_of(key)
     choice = last.call if last else None
-    return {
+    value = output_json(result.output, assistant.output_schema) if result else None
+    structured = {} if value is None else {"output_json": value}
+    return structured | {
         "function_key": key,
         "name": assistant.name,
         "order": assistant.order,
