@@ -3,6 +3,7 @@
 import asyncio
 import json
 import math
+import shlex
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -133,8 +134,9 @@ class Backend:
         response = await self._get(path)
         if response.status_code == httpx.codes.NOT_FOUND:
             raise ProjectNotFound(
-                f"project {project_id!r} does not exist in the backend at {self._base_url}. Remedy: check the "
-                "project id, or create the project"
+                f"project {project_id!r} does not exist in the backend at {self._base_url}. Remedy: correct "
+                "the id, or make the project where that backend reads them; a folder of your own: "
+                f"`fleet project new {shlex.quote(project_id)}`, then `fleet up --projects .`"
             )
         if response.status_code == httpx.codes.UNPROCESSABLE_ENTITY:
             raise AssistantDamaged(f"project {project_id!r} cannot be used: {_detail(response)}")

@@ -127,7 +127,7 @@ def _project_id(value: Any) -> str:
     if not usable or len(project_id) > PROJECT_ID_MAX_CHARACTERS:
         shown = excerpt(project_id, 60)
         raise InputError(
-            f"project_id {shown!r} cannot be used. Remedy: pass the project's id from the backend: up to "
+            f"project_id {shown!r} cannot be used. Remedy: pass the id of a project: up to "
             f"{PROJECT_ID_MAX_CHARACTERS} characters, without spaces, slashes, ?, # and %, and not only dots"
         )
     return project_id
