@@ -83,10 +83,21 @@ def test_an_install_under_a_strict_umask_is_for_all_who_shall_use_it(machine: Ma
 
 def test_systemd_holds_the_service_within_the_bounds_of_its_unit(machine: Machine) -> None:
     exposure = machine.does("systemd-analyze security --no-pager seo-worker").splitlines()[-1]
-    assert float(exposure.split(":")[1].split()[0]) <= 2.0
-    process = f"/proc/{machine.pids()['openai_00']}/status"
-    bounds = dict(line.split(":\t", 1) for line in machine.does(f"cat {process}").splitlines() if ":\t" in line)
+    assert float(exposure.split(":")[1].split()[0]) <= 1.4
+    process = f"/proc/{machine.pids()['openai_00']}"
+    status = machine.does(f"cat {process}/status").splitlines()
+    bounds = dict(line.split(":\t", 1) for line in status if ":\t" in line)
     assert bounds["CapBnd"] == "0" * 16 and bounds["NoNewPrivs"] == "1" and bounds["Seccomp"] == "2"
+
+
+def test_a_process_of_the_service_leaves_no_core_dump_and_cannot_exhaust_the_machine(machine: Machine) -> None:
+    limits = machine.does(f"cat /proc/{machine.pids()['openai_00']}/limits").splitlines()
+    (core,) = (line.split() for line in limits if line.startswith("Max core file size"))
+    assert core[4:6] == ["0", "0"], "a core dump contains keys and texts"
+    total_kb = int(machine.does("grep MemTotal /proc/meminfo").split()[1])
+    assert 0 < int(machine.unit("MemoryMax")) <= 0.81 * 1024 * total_kb
+    assert machine.unit("TasksMax") == "4096" and int(machine.unit("TasksCurrent")) < 1024
+    assert machine.unit("OOMPolicy") == "continue", "supervisord replaces what the kernel ends"
 
 
 def test_a_restart_in_the_middle_of_a_pipeline_loses_no_call(machine: Machine, servers: Servers) -> None:
