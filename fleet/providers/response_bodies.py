@@ -4,6 +4,9 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+#: No answer has so many tokens; a larger number is no count, and too large for the arithmetic of prices.
+_MAX_COUNT = 10**12
+
 
 def object_answered(content_type: str, content: bytes) -> dict[str, Any] | None:
     """The JSON object in the answer; None if it is anything else."""
@@ -49,6 +52,6 @@ def text_in(body: Mapping[str, Any], name: str) -> str:
 
 
 def count_in(body: Mapping[str, Any], name: str) -> int:
-    """The positive integer under that name; 0 if there is none."""
+    """The positive integer under that name; 0 if there is none, or a number that cannot be a count."""
     found = body.get(name)
-    return found if isinstance(found, int) and not isinstance(found, bool) and found > 0 else 0
+    return found if isinstance(found, int) and not isinstance(found, bool) and 0 < found <= _MAX_COUNT else 0

@@ -43,7 +43,7 @@ def _moment(text: str | None) -> datetime | None:
         return None
     try:
         moment = datetime.fromisoformat(text) if text[:1].isdigit() else parsedate_to_datetime(text)
-    except ValueError:
+    except (ValueError, OverflowError):  # the latter for a year that no date has
         return None
     return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
 

@@ -7,9 +7,11 @@ from typing import Any
 import httpx2
 import pytest
 
+from fleet.budgets.worker.limit_headers import limits_in
 from fleet.failures import Billed, FailureKind, traits_of
 from fleet.provider_settings import Kind
 from fleet.providers.error_mapping import answered_with_error, not_answered
+from fleet.providers.response_bodies import count_in
 from fleet.providers.retry_after import parse_duration, requested_wait
 
 NOW = datetime(2026, 1, 1, 12, 0, 0, tzinfo=UTC)
@@ -204,3 +206,21 @@ def test_a_wait_is_understood_in_every_form(headers: dict[str, str], body: Any, 
 )
 def test_a_duration_is_seconds_or_nothing(text: str, seconds: float | None) -> None:
     assert parse_duration(text) == seconds
+
+
+@pytest.mark.parametrize("header", ["retry-after", "date"])
+def test_a_year_that_no_date_has_is_no_wait(header: str) -> None:
+    headers = {"retry-after": "soon"} | {header: "Mon, 01 Jan 99999999999999 00:00:00 GMT"}
+    error = answered_with_error("openai", "openai", 429, headers, "{}")
+    assert (error.failure_kind, error.wait_seconds) == (FailureKind.RATE, None)
+
+
+def test_a_reset_in_infinite_time_leaves_the_limit_as_it_is() -> None:
+    names = {"limit": "10", "remaining": "3", "reset": "9" * 400 + "s"}
+    (found,) = limits_in({f"x-ratelimit-{part}-requests": value for part, value in names.items()})
+    assert found.refill == 10 / 60
+
+
+def test_a_number_that_no_count_has_is_none() -> None:
+    assert count_in({"input_tokens": 10**400}, "input_tokens") == 0
+    assert count_in({"input_tokens": 10**9}, "input_tokens") == 10**9

@@ -74,6 +74,11 @@ def _reading(
         seconds = until(reset, now)
     refill = whole / 60
     used = whole - left
-    if seconds and seconds > 1 and used > _MIN_USED * whole and used / seconds < _NOT_PER_MINUTE * refill:
+    if (
+        seconds
+        and 1 < seconds < float("inf")
+        and used > _MIN_USED * whole
+        and used / seconds < _NOT_PER_MINUTE * refill
+    ):
         refill = used / seconds
     return HeaderReading(what, refill, left, whole)
