@@ -19,6 +19,9 @@ from fleet.failures import FailureKind
 # After this time a failing provider is no longer an excuse: its failures count.
 _LONGEST_EXCUSE_SECONDS = 24 * 3600.0
 
+#: A larger number is no count of attempts, nor a time.
+_MAX_TOLD = 1e12
+
 _current: ContextVar["Attempts"] = ContextVar("attempts")
 _began: ContextVar[float] = ContextVar("began")
 
@@ -81,22 +84,22 @@ class Attempts:
         last = own or before or {}
         under_way = bool(last.get("under_way"))
         attempts = cls(
-            provider_failures=int(last.get("provider_failures", 0)),
-            lost_workers=int(last.get("lost_workers", 0)) + under_way,
-            waits=int(last.get("waits", 0)),
+            provider_failures=int(_told(last, "provider_failures")),
+            lost_workers=int(_told(last, "lost_workers")) + under_way,
+            waits=int(_told(last, "waits")),
             open_at=str(last.get("open_at", "") or (last.get("at", "") if under_way else "")),
             response_id=str(last.get("response_id", "")),
             untold=bool(last.get("untold")) or (number > 1 and not own),
-            maybe_paid=int(last.get("maybe_paid", 0)),
+            maybe_paid=int(_told(last, "maybe_paid")),
             sent=bool(last.get("sent")),
-            excused_at=float(last.get("excused_at", 0.0)),
-            backend_away_since=float(last.get("backend_away_since", 0.0)),
-            calls=int(last.get("calls", 0)),
-            outage_at=float(last.get("outage_at", 0.0)),
-            outage_tries=int(last.get("outage_tries", 0)),
-            too_large=int(last.get("too_large", 0)),
+            excused_at=_told(last, "excused_at"),
+            backend_away_since=_told(last, "backend_away_since"),
+            calls=int(_told(last, "calls")),
+            outage_at=_told(last, "outage_at"),
+            outage_tries=int(_told(last, "outage_tries")),
+            too_large=int(_told(last, "too_large")),
             open_on=str(last.get("open_on", "") or (last.get("machine", "") if under_way else "")),
-            elsewhere_since=float(last.get("elsewhere_since", 0.0)),
+            elsewhere_since=_told(last, "elsewhere_since"),
         )
         attempts.under_way = True
         return attempts
@@ -112,10 +115,10 @@ class Attempts:
             return dict(last)  # this journal does not know what another machine may have sent
         return dict(last) | {
             "under_way": False,
-            "lost_workers": int(last.get("lost_workers", 0)) + 1,
+            "lost_workers": int(_told(last, "lost_workers")) + 1,
             "open_at": "",
             "response_id": response_id,
-            "maybe_paid": max(int(last.get("maybe_paid", 0)), maybe_paid),
+            "maybe_paid": max(int(_told(last, "maybe_paid")), maybe_paid),
             "sent": bool(last.get("sent")) or maybe_paid > 0,
         }
 
@@ -211,6 +214,15 @@ class Attempts:
         """Start an attempt with these counts, and let :func:`current_attempts` find them in this activity."""
         _current.set(self)
         _began.set(time.monotonic())
+
+
+def _told(details: Mapping[str, Any], name: str) -> float:
+    """A number in heartbeat details; 0 where there is none, or one that can be neither a count nor a time. Another
+    release may have written them, and an exception here would repeat with every attempt."""
+    found = details.get(name)
+    if isinstance(found, bool) or not isinstance(found, int | float) or not 0 <= found <= _MAX_TOLD:
+        return 0
+    return found
 
 
 def seconds_used() -> float:

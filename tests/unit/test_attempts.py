@@ -131,3 +131,12 @@ def test_another_machines_answer_is_waited_for_within_the_bound_over_all_attempt
     goes_on = after(at=THERE, under_way=True, response_id="resp_1")
     untold = Attempts.resume([], 2)
     assert {attempts.seconds_for_elsewhere(1000.0, 60.0) for attempts in (here, goes_on, untold)} == {0.0}
+
+
+@pytest.mark.parametrize("told", [None, "x", True, float("inf"), float("nan"), -5, [1]])
+@pytest.mark.parametrize(
+    "name", ["provider_failures", "lost_workers", "maybe_paid", "outage_at", "elsewhere_since"]
+)
+def test_what_no_release_can_have_counted_counts_as_nothing(name: str, told: Any) -> None:
+    found = Attempts.resume([{name: told, "calls": 2}], number=2)
+    assert asdict(found)[name] == 0 and found.calls == 2
