@@ -24,10 +24,11 @@ from fleet.errors import (
     SettingsError,
 )
 from fleet.execution.backend_connection import NO_CREDENTIALS, BackendCredentials
-from fleet.redaction import protect
+from fleet.redaction import excerpt, protect
 
 _IDLE_SECONDS = 4.0
 _LARGEST_ANSWER = 10_000_000
+_LONGEST_DETAIL = 1_000
 _KEY_MISSING = "Not found"
 _MISSING_SECONDS = 60.0
 _REMEDY = "see that it and its database run, or correct API_BASE_URL"
@@ -309,7 +310,8 @@ def _detail(response: httpx.Response) -> str:
         detail = json.loads(response.content)["detail"]
     except (ValueError, RecursionError, TypeError, KeyError):
         detail = None
-    return detail if isinstance(detail, str) and detail else "the backend does not say why. Remedy: read its log"
+    said = " ".join(detail.split()) if isinstance(detail, str) else ""
+    return excerpt(said, _LONGEST_DETAIL) or "the backend does not say why. Remedy: read its log"
 
 
 def _told_projects(response: httpx.Response) -> dict[str, ToldProject]:
@@ -322,8 +324,13 @@ def _told_projects(response: httpx.Response) -> dict[str, ToldProject]:
         return {}
     return {
         project_id: ToldProject(
-            str(told.get("fingerprint", "")), [str(line) for line in told.get("problems") or []]
+            str(told.get("fingerprint", "")), [str(line) for line in _listed(told, "problems")]
         )
         for project_id, told in projects.items()
         if isinstance(told, dict)
     }
+
+
+def _listed(told: dict[str, Any], name: str) -> list[Any]:
+    found = told.get(name)
+    return found if isinstance(found, list) else []
