@@ -65,10 +65,14 @@ def schema_fault(schema: dict[str, Any]) -> tuple[list[str | int], str] | None:
     from jsonschema import SchemaError
     from jsonschema.validators import validator_for
 
+    if not isinstance(schema.get("$schema", ""), str):
+        return ["$schema"], "it is not a text"
     try:
         validator_for(schema, default=_latest()).check_schema(schema)
     except SchemaError as error:
         return list(error.absolute_path), _short(error.message)
+    except RecursionError:
+        return [], "it is nested too deeply"
     return None
 
 
@@ -86,6 +90,8 @@ def answer_problem(text: str, schema: Mapping[str, Any]) -> str | None:
         return f"$ is not JSON: {_short(str(error))}"
     try:
         found = best_match(_validator(schema).iter_errors(value))
+    except RecursionError:
+        return "$ cannot be checked: output_schema refers to itself without end, or is nested too deeply"
     except Unresolvable as unresolved:
         return (
             f"$ cannot be checked: output_schema refers to {excerpt(unresolved.ref, 80)}, which is not within it"

@@ -200,3 +200,19 @@ def test_calls_without_a_schema_keep_the_identity_that_earlier_releases_gave_the
         'null, "max_tokens": 100}'
     )
     assert "output_schema" in identity_of(replace(request, output_schema=SCHEMA))
+
+
+def _nested(depth: int) -> dict[str, Any]:
+    schema: dict[str, Any] = {}
+    for _ in range(depth):
+        schema = {"properties": {"a": schema}}
+    return schema
+
+
+@pytest.mark.parametrize("schema", [{"$schema": []}, {"$schema": 5}, _nested(300)], ids=["list", "number", "deep"])
+def test_a_schema_that_the_library_cannot_look_at_is_refused(schema: dict[str, Any]) -> None:
+    assert "it is not a JSON Schema: at $" in (schema_problem({"type": "object"} | schema) or "")
+
+
+def test_a_schema_that_refers_to_itself_without_end_is_told_as_the_reason() -> None:
+    assert "refers to itself without end" in (answer_problem("{}", {"type": "object", "$ref": "#"}) or "")
