@@ -123,6 +123,11 @@ class _Row:
         text: str = self._required(field, str)
         if not text.strip():
             raise self._damaged(f"{field} is empty", f"set {field} in the database")
+        return self._sendable(field, text)
+
+    def _sendable(self, field: str, text: str) -> str:
+        """The text, unless it contains half of a surrogate pair, which JSON can write and no provider can be
+        sent."""
         try:
             text.encode()
         except UnicodeEncodeError:
@@ -185,7 +190,7 @@ class _Row:
             return None
         if not isinstance(template, str) or not template.strip():
             raise self._damaged("user_template is not a text", "set user_template to a template, or to NULL")
-        return template
+        return self._sendable("user_template", template)
 
     def _system_template(self) -> bool:
         value = self._entry.get("system_template")
@@ -208,7 +213,10 @@ class _Row:
         pairs = [(choice.get("model_provider"), choice.get("model")) for choice in choices]
         if not all(isinstance(part, str) and part.strip() for pair in pairs for part in pair):
             raise self._damaged("a fallback lacks model_provider or model", remedy)
-        return [ModelChoice(self._provider(str(provider)), str(model)) for provider, model in pairs]
+        return [
+            ModelChoice(self._provider(str(provider)), self._sendable("a fallback's model", str(model)))
+            for provider, model in pairs
+        ]
 
 
 _KINDS: dict[type, str] = {str: "text", int: "whole number", bool: "true or false"}

@@ -100,3 +100,11 @@ def test_what_is_damaged_is_refused_by_name_with_a_remedy(rows: list[Any], error
     with pytest.raises(error) as caught:
         parse(*rows)
     assert said in str(caught.value) and "Remedy:" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "field", [{"user_template": "\ud800"}, {"fallback": [{"model_provider": "openai", "model": "\ud800"}]}]
+)
+def test_half_of_a_surrogate_pair_is_refused_wherever_it_would_be_sent(field: dict[str, Any]) -> None:
+    with pytest.raises(AssistantDamaged, match="not valid Unicode text"):
+        parse(row() | field)
