@@ -450,6 +450,11 @@ def load_settings(**overrides: Any) -> Settings:
         settings = Settings(**overrides)
     except ValidationError as error:
         raise SettingsError(_explain(error)) from None
+    except RecursionError:
+        raise SettingsError(
+            "the settings cannot be read: a value is nested too deeply. Remedy: correct .env, fleet.toml or the "
+            "environment"
+        ) from None
     except (SourceError, ValueError) as error:  # unreadable TOML, or JSON expected in a variable
         raise SettingsError(f"the settings cannot be read: {error}. Remedy: correct .env or fleet.toml") from None
     _refuse_unknown_toml_keys()

@@ -53,7 +53,7 @@ def _prices(value: Any) -> Any:
 class ModelSettings(BaseModel):
     """Limits of one model, where a provider counts it apart; such a model has a queue and a budget of its own."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     rpm: float | None = Field(None, gt=0)
     tpm: float | None = Field(None, gt=0)
@@ -81,7 +81,7 @@ class ProviderSettings(BaseModel):
     on the way.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     name: str = ""
     kind: Kind

@@ -26,6 +26,9 @@ def _has_usable_port(parts: SplitResult) -> bool:
 
 
 def _http_url(value: str) -> str:
+    # urlsplit leaves out line breaks, and the client that gets the address does not.
+    if not value.isprintable() or " " in value:
+        raise ValueError("contains a space, a line break or another invisible character. Remedy: remove it")
     parts = urlsplit(value)
     _refuse_user_info(parts.netloc)
     if parts.scheme not in ("http", "https") or not parts.netloc or not _has_usable_port(parts):
@@ -58,7 +61,8 @@ def is_loopback(host: str) -> bool:
 def host_and_port(value: str) -> str:
     _refuse_user_info(value)
     host, colon, port = value.rpartition(":")
-    if not (colon and host and port.isdigit() and 0 < int(port) < 65_536):
+    usable = re.fullmatch("[0-9]{1,5}", port) and 0 < int(port) < 65_536
+    if not (colon and host and usable and value.isprintable() and " " not in value):
         raise ValueError("must be host:port, such as localhost:7233")
     return value
 

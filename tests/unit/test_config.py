@@ -346,3 +346,31 @@ def test_an_empty_folder_setting_is_as_none(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv("FLEET_PROJECTS_DIR", "")
     with pytest.raises(SettingsError, match="API_BASE_URL není nastavena"):
         load_settings()
+
+
+@pytest.mark.parametrize(
+    "address", ["http://127.0.0.1\n:9/", "http://127.0.0.1:9/\x1b]0;x", "http://127.0.0.1:9/a b"]
+)
+def test_an_address_with_invisible_characters_is_refused(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
+    monkeypatch.setenv("API_BASE_URL", address)
+    with pytest.raises(SettingsError, match="invisible character"):
+        load_settings()
+
+
+@pytest.mark.parametrize("address", ["h:²", "h\n:1", "h:" + "9" * 5000])
+def test_a_server_address_has_a_plain_port(address: str) -> None:
+    with pytest.raises(SettingsError, match="must be host:port"):
+        load_settings(API_BASE_URL="http://127.0.0.1:9", TEMPORAL_HOST=address)
+
+
+def test_a_limit_is_a_finite_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FLEET_PROVIDERS__OPENAI__RPM", "inf")
+    with pytest.raises(SettingsError, match="FLEET_PROVIDERS__OPENAI__RPM"):
+        load_settings(API_BASE_URL="http://127.0.0.1:9")
+
+
+def test_settings_nested_too_deeply_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "fleet.toml").write_text("x = " + "[" * 3000)
+    with pytest.raises(SettingsError, match="nested too deeply"):
+        load_settings(API_BASE_URL="http://127.0.0.1:9")
