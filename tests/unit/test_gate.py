@@ -1,6 +1,7 @@
 """One process's gate, on a clock of its own."""
 
 import asyncio
+import threading
 from collections.abc import Callable
 
 import pytest
@@ -10,22 +11,26 @@ from fleet.budgets.worker.limit_headers import HeaderReading
 from fleet.budgets.worker.models_without_quota import HeldModels
 from fleet.contracts import Limited
 
-yield_now = asyncio.sleep
+real_sleep = asyncio.sleep
 COST = {Limited.REQUESTS: 1.0, Limited.TOKENS: 500.0}
 
 
 class Clock:
-    """Seconds that pass while somebody sleeps."""
+    """Seconds that pass while somebody sleeps in the thread of the test. A server that another test has left
+    running in a thread of its own sleeps in real time."""
 
     def __init__(self) -> None:
         self.now = 100.0
+        self._thread = threading.get_ident()
 
     def __call__(self) -> float:
         return self.now
 
     async def sleep(self, seconds: float) -> None:
-        self.now += seconds
-        await yield_now(0)
+        if threading.get_ident() == self._thread:
+            self.now += seconds
+            seconds = 0
+        await real_sleep(seconds)
 
 
 @pytest.fixture
@@ -37,6 +42,12 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 def gate_with(clock: Clock, chance: float = 0.0) -> Gate:
     return Gate(clock, lambda: chance)
+
+
+async def test_the_clock_is_the_tests_own(clock: Clock) -> None:
+    async with asyncio.timeout(10):
+        await asyncio.to_thread(asyncio.run, asyncio.sleep(0.01))
+    assert clock.now == 100.0
 
 
 async def test_nothing_is_held_while_nothing_is_known(clock: Clock) -> None:
