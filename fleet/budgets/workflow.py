@@ -34,7 +34,8 @@ with workflow.unsafe.imports_passed_through():
     from fleet.contracts import LimitSettings
     from fleet.failures import FailureKind
 
-_LONGEST_HISTORY = 2_000
+#: Events after which a run continues as new.
+LONGEST_HISTORY = 2_000
 _FIRST_LOOK_SECONDS, _LAST_LOOK_SECONDS = 2.5, 80.0
 _MIN_CHANGE = 0.03
 # Without this patch, a report that is old by the process's clock does not wake the loop, so the history of a
@@ -78,7 +79,7 @@ class ProviderBudgetWorkflow:
         """Set the rate after every message. Without messages, look again a few times, then wait until a quota
         comes back or the next message arrives."""
         look, done, timed = _FIRST_LOOK_SECONDS, -1, workflow.patched(_TIMED_ANYHOW)
-        while workflow.info().get_current_history_length() < _LONGEST_HISTORY:
+        while workflow.info().get_current_history_length() < LONGEST_HISTORY:
             patience = self._patience(look) or (_FOR_EVER if timed else None)
             quiet = (timed or self._heard == done) and not await self._news(done, patience)
             if quiet and self._wake_at is not None and _now() >= self._wake_at:

@@ -3,21 +3,22 @@
 import asyncio
 import shutil
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 from temporalio import activity
-from temporalio.client import WorkflowHandle
+from temporalio.client import WorkflowExecutionDescription, WorkflowHandle
 from temporalio.service import RPCError, RPCStatusCode
 from temporalio.testing import WorkflowEnvironment
 from temporalio.worker import Replayer, Worker
 
 from fleet.budgets.messages import SET_QUEUE_RATE, BudgetStatus, Opening, Reading, Report, Trouble
 from fleet.budgets.queue_client import RateOrder
-from fleet.budgets.workflow import ProviderBudgetWorkflow
+from fleet.budgets.workflow import LONGEST_HISTORY, ProviderBudgetWorkflow
 from fleet.contracts import CONTROL_QUEUE, Limited, LimitSettings
 from fleet.failures import FailureKind
 from tests.fleet import BIN
@@ -25,6 +26,8 @@ from tests.fleet import BIN
 # Tries: the time-skipping server, unlike a real one, knows no run of a workflow for some milliseconds while it is
 # continued as new.
 _CONTINUES_WITHIN = 500
+
+Answer = TypeVar("Answer")
 
 
 @dataclass
@@ -54,15 +57,20 @@ class Stage:
     async def report(self, seconds_ago: float = 0.0, **report: object) -> None:
         now = await self.environment.get_current_time()
         sent = Report("w", sent_at=now.timestamp() - seconds_ago, **report)  # type: ignore[arg-type]
-        for tries in range(1, _CONTINUES_WITHIN + 1):
+        await self._known(lambda: self.handle.signal(ProviderBudgetWorkflow.report, sent))
+
+    async def described(self) -> WorkflowExecutionDescription:
+        return await self._known(self.handle.describe)
+
+    async def _known(self, request: Callable[[], Awaitable[Answer]]) -> Answer:
+        for _ in range(_CONTINUES_WITHIN):
             try:
-                await self.handle.signal(ProviderBudgetWorkflow.report, sent)
+                return await request()
             except RPCError as error:
-                if tries == _CONTINUES_WITHIN or error.status is not RPCStatusCode.NOT_FOUND:
+                if error.status is not RPCStatusCode.NOT_FOUND:
                     raise
                 await asyncio.sleep(0.01)
-            else:
-                return
+        return await request()
 
     async def open(self, rate: float) -> None:
         """Another process begins to poll the queue."""
@@ -86,6 +94,23 @@ class Stage:
 
     async def budget_status(self) -> BudgetStatus:
         return await self.handle.query(ProviderBudgetWorkflow.budget_status)
+
+    async def report_until_the_next_run(self, seconds_ago: float = 0.0) -> None:
+        """Send reports until the history is full, and one more. No other is sent until the next run is there: while
+        reports arrive, the server does not let a run continue as new."""
+        first = (current := await self.described()).run_id
+        while current.run_id == first and current.history_length < LONGEST_HISTORY:
+            self.rates.asked.clear()
+            await self.report(seconds_ago, calls=1, charged=1, answered=1)
+            await asyncio.wait_for(self.rates.asked.wait(), 60)
+            current = await self.described()
+        await self.report(seconds_ago, calls=1, charged=1, answered=1)
+        async with asyncio.timeout(60):
+            while current.run_id == first:
+                # On a slow machine workflow tasks time out, and each that does adds some events.
+                assert current.history_length < LONGEST_HISTORY + 500
+                await asyncio.sleep(0.01)
+                current = await self.described()
 
     async def events(self) -> int:
         return (await self.handle.describe()).history_length
@@ -176,13 +201,7 @@ async def test_orders_of_the_operator_outlive_a_new_history(stage: Stage) -> Non
     await stage.handle.signal(ProviderBudgetWorkflow.limit, LimitSettings(rpm=120))
     await stage.report(calls=1, troubles=[Trouble(FailureKind.QUOTA_UNTIL_RESET, 1, "daily limit", 7200.0)])
     await stage.handle.signal(ProviderBudgetWorkflow.pause, "by hand")
-    first = (await stage.handle.describe()).run_id
-    while (await stage.handle.describe()).run_id == first:
-        stage.rates.asked.clear()
-        await stage.report(calls=1, charged=1, answered=1)
-        await asyncio.wait_for(stage.rates.asked.wait(), 60)
-        # On a slow machine workflow tasks time out, and each that does adds some.
-        assert await stage.events() < 2_500
+    await stage.report_until_the_next_run()
     budget_status = await stage.budget_status()
     assert (budget_status.breaker, budget_status.why) == ("paused", "by hand")
     assert budget_status.set_limits == LimitSettings(rpm=120)
@@ -205,12 +224,7 @@ async def test_old_news_alone_lets_no_history_grow_without_end(
 ) -> None:
     """As from a machine whose clock is behind."""
     await stage.handle.signal(ProviderBudgetWorkflow.pause, "by hand")
-    first = (await stage.handle.describe()).run_id
-    while (await stage.handle.describe()).run_id == first:
-        stage.rates.asked.clear()
-        await stage.report(60, calls=1, charged=1, answered=1)
-        await asyncio.wait_for(stage.rates.asked.wait(), 10)
-        assert await stage.events() < 2_100
+    await stage.report_until_the_next_run(seconds_ago=60)
     assert (await stage.budget_status()).why == "by hand"
     for _ in range(5):
         await stage.report(60, calls=1, charged=1, answered=1)
