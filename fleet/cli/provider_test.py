@@ -84,7 +84,7 @@ async def test_provider(
     environment.
 
     Raises:
-        OperationError: there is no such provider, no key, or no model to ask.
+        OperationError: the provider is not configured, has no key, or offers no model.
         ProviderError: the call failed.
     """
     provider = called_at(record, provider_named(settings, name))

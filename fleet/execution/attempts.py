@@ -19,7 +19,7 @@ from fleet.failures import FailureKind
 # After this time a failing provider is no longer an excuse: its failures count.
 _LONGEST_EXCUSE_SECONDS = 24 * 3600.0
 
-#: A larger number is no count of attempts, nor a time.
+#: Larger numbers are invalid, both as counts and as times in unix seconds.
 _MAX_TOLD = 1e12
 
 _current: ContextVar["Attempts"] = ContextVar("attempts")

@@ -221,16 +221,17 @@ class AssistantPipelineWorkflow:
         return plan
 
     def _retried(self) -> RetryOf | None:
-        """The run that this one retries, by its memo; None if it is not a retry. The pipeline fails if whoever
-        started it put something else there: an exception would fail the workflow task again and again."""
+        """The run that this pipeline retries, from its memo; None if it is not a retry. With anything else in the
+        memo the pipeline fails: an exception would fail the workflow task over and over."""
         try:
             found: RetryOf | None = workflow.memo_value(RETRY_MEMO, default=None, type_hint=RetryOf)
         except (RuntimeError, ValueError, TypeError, KeyError):
-            text = (
-                f"the memo {RETRY_MEMO} does not name a run. Remedy: start the pipeline without it, or with "
-                f"`fleet retry {workflow.info().workflow_id}`"
+            self._refuse(
+                InputError(
+                    f"the memo {RETRY_MEMO} does not name a run. Remedy: start the pipeline without it, or with "
+                    f"`fleet retry {workflow.info().workflow_id}`"
+                )
             )
-            self._fail(ErrorRecord(InputError.code, text, None, 0, retryable=False))
         return found
 
     async def _take_over(self, failed: RetryOf) -> None:
@@ -419,7 +420,7 @@ class AssistantPipelineWorkflow:
         return Priority(priority_key=workflow.info().priority.priority_key, fairness_key=fairness_key)
 
     def _refuse(self, error: InputError) -> NoReturn:
-        """Fail for arguments that cannot be used."""
+        """Fail because of what the pipeline was started with."""
         self._fail(ErrorRecord(error.code, str(error), None, 0, retryable=False))
 
     def _fail(self, error: ErrorRecord) -> NoReturn:

@@ -33,7 +33,7 @@ class Value:
     lines: Mapping[Path, int] = field(default_factory=dict)
 
     def line_of(self, path: Path) -> int:
-        """The line of what stands at the path, or of what contains it."""
+        """The line of the value at this path, or of the closest value around it that has one."""
         while path and path not in self.lines:
             path = path[:-1]
         return self.lines.get(path, self.line)

@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-#: No answer has so many tokens; a larger number is no count, and too large for the arithmetic of prices.
+#: Larger numbers are invalid as token counts, and prices cannot be computed from them.
 _MAX_COUNT = 10**12
 
 

@@ -199,9 +199,7 @@ def test_a_call_whose_worker_was_killed_says_so(fleet: Fleet) -> None:
         told = wait_for("its loss is told", lambda: _lost(fleet, workflow_id))
         assert "has died" in told or "worker lost" in told
         again = "an earlier call of it may have been paid"
-        wait_for(
-            "what the journal counts is told", lambda: again in detail(fleet, workflow_id)["stages"][0]["why"]
-        )
+        wait_for("the journal's count is shown", lambda: again in detail(fleet, workflow_id)["stages"][0]["why"])
     completes(fleet, workflow_id)
 
 

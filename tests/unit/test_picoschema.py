@@ -1,4 +1,4 @@
-"""Picoschema becomes the JSON Schema that Dotprompt's own library makes of it; what is no schema is told."""
+"""Picoschema becomes the JSON Schema that Dotprompt's own library makes of it; anything else is refused."""
 
 from typing import Any
 

@@ -30,7 +30,7 @@ PAGE = Path(__file__).with_name("page")
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 #: The paths that other machines may request, for example a Prometheus.
 _OPEN = ("/health", "/ready", "/status", "/metrics")
-#: A proxy adds one of these: the one who asked is somewhere else, although the connection is of this machine.
+#: Headers that proxies add. The client is then elsewhere, although the connection comes from this machine.
 _FORWARDED = frozenset({"forwarded", "via", "x-real-ip"})
 _HOST = re.compile(r"(?P<name>[A-Za-z0-9._-]{1,255}|\[[0-9A-Fa-f:.]{2,45}\])(:[0-9]{1,5})?")
 _BAD_HOST = "the Host header is not a name or address. Remedy: send one, e.g. Host: localhost:8020"
@@ -79,8 +79,8 @@ def create_app(views: Views) -> ASGIApp:
 class _OnlyHere:
     """Serves the page, which contains what pipelines wrote, only to this machine, whatever address the server
     listens on; requests through a tunnel come from this machine too. The Host header must also name this machine:
-    otherwise a foreign page could make a browser send requests under its own host name and read the answers. What
-    a proxy passes on comes from elsewhere. A Host that is no name or address is refused on every path."""
+    otherwise a foreign page could make a browser send requests under its own host name and read the
+    answers. A request that a proxy forwards does not count as local. A malformed Host is refused on every path."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
