@@ -96,8 +96,8 @@ class Stage:
         return await self.handle.query(ProviderBudgetWorkflow.budget_status)
 
     async def report_until_the_next_run(self, seconds_ago: float = 0.0) -> None:
-        """Send reports until the history is full, and one more. No other is sent until the next run is there: while
-        reports arrive, the server does not let a run continue as new."""
+        """Send reports until the history is full, and one more. No other is sent until the next run is there:
+        while reports arrive, the server does not let a run continue as new."""
         first = (current := await self.described()).run_id
         while current.run_id == first and current.history_length < LONGEST_HISTORY:
             self.rates.asked.clear()
