@@ -140,7 +140,7 @@ def scale(
     from fleet.cli.show import console_for
 
     settings, _ = find_fleet()
-    scale_and_roll.scale(settings, program, count, console_for().say)
+    scale_and_roll.scale(settings, program, count, console_for())
 
 
 @app.command()
@@ -153,7 +153,7 @@ def roll(
     from fleet.cli.show import console_for
 
     settings, _ = find_fleet()
-    scale_and_roll.renew(settings, programs or [], console_for().say)
+    scale_and_roll.renew(settings, programs or [], console_for())
 
 
 @app.command()

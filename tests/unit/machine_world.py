@@ -7,6 +7,7 @@ from pathlib import Path
 
 from fleet.control.supervision.interrupt_handling import Interruption
 from fleet.control.supervision.machine_processes import Machine
+from fleet.control.supervision.operation_waits import ShowWaits
 from fleet.control.supervision.programs import processes_of, write_count
 from fleet.control.supervision.supervisord_client import ProcessStatus
 from fleet.control.supervision.supervisord_home import Home
@@ -40,6 +41,7 @@ class World:
         self.home = Home.at(folder / "state")
         self.home.prepare()
         self.now = 0.0
+        self.drain_seconds = DRAIN_SECONDS
         self.gone = False
         self.broken: set[str] = set()
         self.at: list[tuple[float, Callable[[], None]]] = []
@@ -52,11 +54,12 @@ class World:
                 self.processes_by_name[f"{program}_{each:02d}"] = Process(program)
         self.fewest = {program: self.serving(program) for program in counts}
 
-    def machine(self) -> Machine:
+    def machine(self, show_waits: ShowWaits | None = None) -> Machine:
         return Machine(
             self.home,
             self.said.append,
             self.interruption,
+            show_waits=show_waits,
             supervisor=self,  # type: ignore[arg-type]
             looks_well=lambda home, process: self.serves(process.process),
             clock=lambda: self.now,
@@ -140,7 +143,7 @@ class World:
         self._refuse_the_dead()
         known = self.processes_by_name[process.process]
         if known.state in ("RUNNING", "STARTING"):
-            known.state, known.ended_at = "STOPPING", self.now + DRAIN_SECONDS
+            known.state, known.ended_at = "STOPPING", self.now + self.drain_seconds
         self._watch()
 
     def add_process(self, program: str, section: dict[str, str]) -> None:

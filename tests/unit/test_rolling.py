@@ -11,6 +11,7 @@ import pytest
 
 from fleet.config import PROJECT_ROOT
 from fleet.control.supervision.interrupt_handling import Interrupted, interruptible
+from fleet.control.supervision.operation_waits import wait_lines
 from fleet.control.supervision.rolling import leave_out, roll
 from fleet.control.supervision.scaling import operating, scale
 from fleet.control.supervision.supervisord_home import Home
@@ -312,3 +313,33 @@ def test_two_operators_do_not_change_one_machine_at_once(tmp_path: Path) -> None
 
 def test_the_moments_tried_cover_a_whole_roll() -> None:
     assert LONG > 2 * (2 * BOOT_SECONDS + 2 * DRAIN_SECONDS)
+
+
+def test_a_wait_that_lasts_is_said_with_its_seconds_and_again_every_quarter_of_a_minute(tmp_path: Path) -> None:
+    world = World(tmp_path, openai=2)
+    world.drain_seconds = 40.0
+    roll(world.machine(), ["openai"])
+    said = [line for line in world.said if line.startswith("waiting for openai_00")]
+    assert [line.rpartition(": ")[2] for line in said] == ["5 s ...", "20 s ...", "35 s ..."]
+    assert said[0] == "waiting for openai_00 to finish the calls in flight: 5 s ..."
+
+
+def test_a_short_wait_is_not_said_in_a_file(tmp_path: Path) -> None:
+    world = World(tmp_path, openai=2)
+    scale(world.machine(), "openai", 1)
+    assert world.said == ["draining openai_01 ..."]
+
+
+def test_the_waits_are_shown_at_each_look_to_a_terminal(tmp_path: Path) -> None:
+    world, shown = World(tmp_path, openai=1), list[str]()
+    roll(world.machine(lambda waits, now: shown.extend(wait_lines(waits, now))), ["openai"])
+    assert "waiting for openai_01 to serve: 1 s" in shown
+    assert "waiting for openai_00 to finish the calls in flight: 1 s" in shown
+    assert not any(line.startswith("waiting for to") for line in shown)
+
+
+def test_programs_that_are_waited_for_alike_share_a_line(tmp_path: Path) -> None:
+    world = World(tmp_path, gemini=2, openai=2)
+    world.drain_seconds = 6.0
+    roll(world.machine(), [], side_by_side=2)
+    assert "waiting for gemini_00, openai_00 to finish the calls in flight: 5 s ..." in world.said

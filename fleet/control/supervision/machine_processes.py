@@ -10,10 +10,11 @@ looks at the processes once, and :meth:`Machine.pause` comes between two looks.
 import signal
 import time
 from collections.abc import Callable, Collection, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from fleet.control.supervision.interrupt_handling import Interruption
+from fleet.control.supervision.operation_waits import ShowWaits, Wait, WaitLines
 from fleet.control.supervision.process_health import comes_up, liveness_of, serves
 from fleet.control.supervision.programs import processes_of, program_section
 from fleet.control.supervision.supervisord_client import ProcessStatus, Supervisor
@@ -30,7 +31,8 @@ Steps = Iterator[None]
 
 
 class Machine:
-    """The programs of one machine. Supervisor, clock and the checks of liveness can be replaced."""
+    """The programs of one machine. Supervisor, clock and the checks of liveness can be replaced. ``show_waits`` is
+    called at each look with what is waited for; by default a long wait is said now and then."""
 
     def __init__(
         self,
@@ -38,6 +40,7 @@ class Machine:
         say: Say,
         interruption: Interruption | None = None,
         *,
+        show_waits: ShowWaits | None = None,
         supervisor: Supervisor | None = None,
         looks_well: Callable[[Home, ProcessStatus], bool] = serves,
         looks_up: Callable[[Home, ProcessStatus], bool] = comes_up,
@@ -52,6 +55,8 @@ class Machine:
         self._looks_up = looks_up
         self._clock = clock
         self._sleep = sleep
+        self._show_waits = show_waits or WaitLines(self.say)
+        self._waits: list[Wait] = []
 
     def say(self, text: str) -> None:
         """Print a message to the operator, whose terminal may be gone: that must not leave an operation half
@@ -107,8 +112,20 @@ class Machine:
         return process
 
     def pause(self) -> None:
-        """Wait until it is worth looking again."""
+        """Show what is waited for, and wait until it is worth looking again."""
+        with suppress(OSError):
+            self._show_waits([*self._waits], self._clock())
         self._sleep(_LOOK_SECONDS)
+
+    @contextmanager
+    def _waiting(self, to: str) -> Iterator[Wait]:
+        """Within the block, the operation waits for processes ``to`` do this."""
+        wait = Wait(to, self._clock())
+        self._waits.append(wait)
+        try:
+            yield wait
+        finally:
+            self._waits.remove(wait)
 
     def carry_out(self, steps: Steps) -> None:
         """Carry out an operation alone."""
@@ -149,17 +166,19 @@ class Machine:
         A process that died just before it was told to stop is restarted by supervisord: it is told to stop again.
         """
         names = {process.process for process in processes}
-        while late := [
-            process
-            for process in self.supervisor.processes()
-            if process.process in names and process.state not in _AT_REST
-        ]:
-            for process in late:
-                if process.state != "STOPPING":
-                    self.supervisor.stop(process)
-                elif missed_its_signal(self.home, process):
-                    self.supervisor.signal(process, "TERM")
-            yield
+        with self._waiting("finish the calls in flight") as wait:
+            while late := [
+                process
+                for process in self.supervisor.processes()
+                if process.process in names and process.state not in _AT_REST
+            ]:
+                wait.names = [process.process for process in late]
+                for process in late:
+                    if process.state != "STOPPING":
+                        self.supervisor.stop(process)
+                    elif missed_its_signal(self.home, process):
+                        self.supervisor.signal(process, "TERM")
+                yield
 
     def serving(self, program: str, names: Collection[str], go_on: Callable[[], None] = lambda: None) -> Steps:
         """Wait until these processes poll their queues, or probe whether calls can be sent; a process that dies is
@@ -169,16 +188,18 @@ class Machine:
             OperationError: one does not within a minute, or supervisord has given it up.
         """
         given_up = self._clock() + _READY_SECONDS
-        while True:
-            found = {process.process: process for process in self.processes_of(program)}
-            missing = [name for name in names if name not in found or not self.is_up(found[name])]
-            if not missing:
-                return
-            go_on()
-            broken = [name for name in missing if name in found and found[name].state == "FATAL"]
-            if broken or self._clock() > given_up:
-                raise self._stays_away((broken or missing)[0], found)
-            yield
+        with self._waiting("serve") as wait:
+            while True:
+                found = {process.process: process for process in self.processes_of(program)}
+                missing = [name for name in names if name not in found or not self.is_up(found[name])]
+                if not missing:
+                    return
+                go_on()
+                broken = [name for name in missing if name in found and found[name].state == "FATAL"]
+                if broken or self._clock() > given_up:
+                    raise self._stays_away((broken or missing)[0], found)
+                wait.names = missing
+                yield
 
     def _stays_away(self, name: str, found: dict[str, ProcessStatus]) -> OperationError:
         how = f"{found[name].state} {found[name].said}".rstrip() if name in found else "it is gone"
