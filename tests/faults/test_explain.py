@@ -151,7 +151,7 @@ def test_a_queue_that_no_process_polls_is_told_with_the_program_to_start(fleet: 
     try:
         workflow_id = started_anyhow(fleet)
         unpolled = stands(fleet, workflow_id, "in_queue", "no_pollers")
-        assert unpolled["why"] == "no process polls the queue llm-groq"
+        assert unpolled["why"] == "no process polls the queue llm-groq; groq_00 is STOPPED"
         assert "`supervisorctl start groq:*`" in unpolled["remedy"]
     finally:
         fleet.supervisorctl("start", "groq:*")

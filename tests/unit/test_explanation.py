@@ -18,6 +18,7 @@ from fleet.control.pipelines.explanation import AssistantStatus, Explanation, ex
 from fleet.control.pipelines.journal_rows import JournalRow
 from fleet.control.pipelines.queue_reasons import Surroundings
 from fleet.control.pipelines.story import Asked, Story
+from fleet.control.supervision.supervisord_client import ProcessStatus
 from fleet.process.data_converter import data_converter
 
 NOW = 1_800_000_000.0
@@ -38,10 +39,12 @@ def pending(
     return info
 
 
-def around(pollers: int = 1, pipeline: int = 1, budget: BudgetStatus | None = None) -> Surroundings:
+def around(
+    pollers: int = 1, pipeline: int = 1, budget: BudgetStatus | None = None, here: ProcessStatus | None = None
+) -> Surroundings:
     queues = [QueueStatus("pipeline", pipeline, 0, 0.0), QueueStatus("llm-openai", pollers, 3, 7.0)]
     ok = Reachable("localhost", ok=True)
-    status = FleetStatus(ok, ok, [], queues, budgets={"llm-openai": budget} if budget else {})
+    status = FleetStatus(ok, ok, [here] if here else [], queues, budgets={"llm-openai": budget} if budget else {})
     return Surroundings(Settings(API_BASE_URL="http://localhost:8000"), status, HERE, NOW)
 
 
@@ -144,6 +147,51 @@ def test_a_process_that_has_had_a_call_for_long_and_not_sent_it_holds_it_back() 
     found = status_of_call(pending(), budget=budget(why="limit of requests"))
     assert (found.state, found.cause) == ("held_by_limit", "gate")
     assert "holds it back until the limit has room (limit of requests)" in found.why
+
+
+def process(state: str, uptime: int = 0) -> ProcessStatus:
+    return ProcessStatus("openai", "openai_00", state, 7, uptime)
+
+
+@pytest.mark.parametrize(
+    "here", [process("STARTING"), process("BACKOFF"), process("EXITED"), process("RUNNING", 9)]
+)
+def test_a_process_that_supervisord_is_starting_needs_no_command(here: ProcessStatus) -> None:
+    found = status_of_call(pending(SCHEDULED), pollers=0, here=here)
+    assert found.why == "no process polls the queue llm-openai; supervisord is starting openai_00"
+    assert (found.cause, found.remedy) == ("no_pollers", "")
+
+
+def test_a_lost_worker_that_is_being_started_again_needs_no_command() -> None:
+    info = pending(pid=2**22 + 1, last_heartbeat_time=100)
+    found = status_of_call(info, sent_ago=9, pollers=0, here=process("STARTING"))
+    assert found.cause == "worker_lost" and found.why.endswith("; supervisord is starting openai_00")
+    assert found.remedy == "nothing to do"
+
+
+@pytest.mark.parametrize(
+    ("here", "why", "remedy"),
+    [
+        (process("STOPPED"), "openai_00 is STOPPED", "`supervisorctl start openai:*`"),
+        (
+            process("FATAL"),
+            "openai_00 is FATAL",
+            "see why with `fleet logs --process openai_00`, then `supervisorctl start openai:*`",
+        ),
+        (
+            process("STOPPING", 99),
+            "openai_00 is STOPPING",
+            "wait until it has ended, then `supervisorctl start openai:*`",
+        ),
+        (process("RUNNING", 99), "openai_00 runs, but does not poll", "see why with `fleet status`"),
+    ],
+)
+def test_a_process_that_nobody_starts_is_named_with_its_command(
+    here: ProcessStatus, why: str, remedy: str
+) -> None:
+    found = status_of_call(pending(SCHEDULED), pollers=0, here=here)
+    assert found.why == f"no process polls the queue llm-openai; {why}"
+    assert found.remedy == remedy
 
 
 def test_two_reasons_are_told_together() -> None:

@@ -26,7 +26,7 @@ from fleet.control.machines.ask_machines import ask_machines
 from fleet.control.machines.last_seen import last_seen_in
 from fleet.control.machines.other_machines import OtherMachine, other_machines
 from fleet.control.supervision.process_health import Vitals, complaint, record_of
-from fleet.control.supervision.supervisord_client import ProcessStatus, Supervisor
+from fleet.control.supervision.supervisord_client import AT_REST, ProcessStatus, Supervisor
 from fleet.control.supervision.supervisord_home import Home
 from fleet.errors import FleetError, OperationError, TemporalUnavailable
 from fleet.execution.backend_client import Backend, ToldProject
@@ -168,7 +168,7 @@ def _well(process: ProcessStatus) -> bool:
 
 def _start(process: ProcessStatus) -> str:
     """The remedy for a process that supervisord does not start again by itself."""
-    if process.state not in ("STOPPED", "FATAL", "UNKNOWN"):
+    if process.state not in AT_REST:
         return ""
     first = "" if process.state == "STOPPED" else "see why with `fleet logs -n 50`; then "
     return f". Remedy: {first}`supervisorctl start {process.program}:{process.process}`"

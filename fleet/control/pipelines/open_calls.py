@@ -8,7 +8,7 @@ from temporalio.api.workflow.v1 import PendingActivityInfo
 
 from fleet.contracts import AssistantCall
 from fleet.control.health.pipeline_runs import unix
-from fleet.control.pipelines.queue_reasons import Reason, Surroundings, process_named
+from fleet.control.pipelines.queue_reasons import Missing, Reason, Surroundings, process_named
 from fleet.control.pipelines.story import Asked, Story, decode
 from fleet.errors import BackendUnavailable, HeldBack, ProviderError, remedy_in, without_remedy
 
@@ -70,12 +70,9 @@ def _with_a_process(asked: Asked, info: PendingActivityInfo, story: Story, aroun
     heard = max(begun, _set(info.last_heartbeat_time) or 0.0)
     if around.gone(info.last_worker_identity):
         timeout = story.plan.limits.heartbeat_timeout_seconds if story.plan else 0.0
-        return Reason(
-            "between_attempts",
-            "worker_lost",
-            f"{process}, which had it, has died; another process takes over by {_clock(heard + timeout)}",
-            around.start_program(asked.call.provider) if around.unpolled(asked.queue) else "nothing to do",
-        )
+        missing = around.missing(asked.call.provider) if around.unpolled(asked.queue) else Missing("", "")
+        why = f"{process}, which had it, has died; another process takes over by {_clock(heard + timeout)}"
+        return Reason("between_attempts", "worker_lost", why + missing.why, missing.remedy or "nothing to do")
     if _is_sent(asked, info, begun):
         beat = f", its last heartbeat came {max(around.now - heard, 0):.0f} s ago"
         cancelled = "" if story.cancelled_at is None else "; the pipeline was cancelled, and the answer is awaited"

@@ -9,6 +9,8 @@ from fleet.config import Settings
 from fleet.contracts import PIPELINE_QUEUE
 from fleet.control.health.status import FleetStatus, QueueStatus
 from fleet.control.pipelines.journal_rows import JournalRow
+from fleet.control.supervision.process_health import STARTING_SECONDS
+from fleet.control.supervision.supervisord_client import AT_REST, ProcessStatus
 from fleet.errors import remedy_in, without_remedy
 from fleet.process.machine_id import place_of, runs_here
 from fleet.provider_settings import ProviderSettings
@@ -25,6 +27,14 @@ class Reason:
     cause: str
     why: str
     remedy: str = ""
+
+
+@dataclass(frozen=True)
+class Missing:
+    """Why no process of a program polls, as the end of a sentence, and what would start one; each may be empty."""
+
+    why: str
+    remedy: str
 
 
 @dataclass(frozen=True)
@@ -63,21 +73,27 @@ class Surroundings:
 
     def nobody_decides(self, state: str) -> Reason:
         """The reason where no pipeline process runs."""
-        return Reason(
-            state,
-            "no_pollers",
-            f"no process polls the queue {PIPELINE_QUEUE}, so the pipeline does not continue",
-            self.start_program(PIPELINE_QUEUE),
-        )
+        why = f"no process polls the queue {PIPELINE_QUEUE}, so the pipeline does not continue"
+        missing = self.missing(PIPELINE_QUEUE)
+        return Reason(state, "no_pollers", f"{why}{missing.why}", missing.remedy)
 
-    def start_program(self, program: str) -> str:
-        """How to start a program's processes."""
+    def missing(self, program: str) -> "Missing":
+        """Why no process of a program polls, and what starts one; no command where supervisord does so itself."""
         here = [process for process in self.status.processes if process.program == program]
-        if here:
-            return f"`supervisorctl start {program}:*`, or see why it does not run with `fleet status`"
-        return (
-            f"start {program} processes, here with `fleet up`, or on the machine that has them; see `fleet status`"
-        )
+        if not here:
+            remedy = f"start {program} processes, here with `fleet up`, or on the machine that has them"
+            return Missing("", f"{remedy}; see `fleet status`")
+        if starting := [process.process for process in here if _starts(process)]:
+            return Missing(f"; supervisord is starting {', '.join(starting)}", "")
+        first = next((process for process in here if process.state in AT_REST), here[0])
+        start = f"`supervisorctl start {program}:*`"
+        if first.state == "RUNNING":
+            return Missing(f"; {first.process} runs, but does not poll", "see why with `fleet status`")
+        if first.state == "STOPPING":
+            start = f"wait until it has ended, then {start}"
+        elif first.state == "FATAL":
+            start = f"see why with `fleet logs --process {first.process}`, then {start}"
+        return Missing(f"; {first.process} is {first.state}", start)
 
     def of_queue(self, queue: str, model: str | None, since: float) -> Reason:
         """Why a task waits in a queue since then; ``model``: of the call that waits."""
@@ -86,11 +102,12 @@ class Surroundings:
         budget = self.status.budgets.get(queue)
         reasons = [] if budget is None else _held(budget, name, model, self.now)
         if self.unpolled(queue):
-            said = f"no process polls the queue {queue}"
-            reasons.append(Reason("in_queue", "no_pollers", said, self.start_program(name)))
+            missing = self.missing(name)
+            said = f"no process polls the queue {queue}{missing.why}"
+            reasons.append(Reason("in_queue", "no_pollers", said, missing.remedy))
         if reasons:
             whys = "; and ".join(reason.why for reason in reasons)
-            remedies = "; and ".join(reason.remedy for reason in reasons)
+            remedies = "; and ".join(reason.remedy for reason in reasons if reason.remedy)
             return replace(reasons[0], why=whys, remedy=remedies)
         if known is None or provider is None or self.now - since < _USUAL_SECONDS:
             return Reason("in_queue", "dispatch", f"it was put on the queue {queue} and is dispatched next")
@@ -100,12 +117,9 @@ class Surroundings:
         """Why a task waits in a queue that is polled and open."""
         waiting = _waiting(queue)
         if budget is None:
-            return Reason(
-                "in_queue",
-                "no_budget",
-                f"{waiting}, and its budget does not answer",
-                self.start_program(PIPELINE_QUEUE),
-            )
+            missing = self.missing(PIPELINE_QUEUE)
+            why = f"{waiting}, and its budget does not answer{missing.why}"
+            return Reason("in_queue", "no_budget", why, missing.remedy)
         busy = [vital.queues[queue.queue] for vital in self.status.vitals.values() if queue.queue in vital.queues]
         if busy and all(polls.full for polls in busy):
             whose = "its process" if len(busy) == 1 else f"all {len(busy)} of its processes"
@@ -117,6 +131,13 @@ class Surroundings:
             remedy = f"nothing to do: its turn comes; `fleet limits {name}` shows the limit"
             return Reason("held_by_limit", "limit", why, remedy)
         return Reason("in_queue", "dispatch", waiting)
+
+
+def _starts(process: ProcessStatus) -> bool:
+    """Whether supervisord starts the process, or started it just now."""
+    if process.state == "RUNNING":
+        return process.uptime_seconds < STARTING_SECONDS
+    return process.state in ("STARTING", "BACKOFF", "EXITED")
 
 
 def _every(budget: BudgetStatus) -> str:

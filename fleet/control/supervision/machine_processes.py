@@ -17,14 +17,12 @@ from fleet.control.supervision.interrupt_handling import Interruption
 from fleet.control.supervision.operation_waits import ShowWaits, Wait, WaitLines
 from fleet.control.supervision.process_health import comes_up, liveness_of, serves
 from fleet.control.supervision.programs import processes_of, program_section
-from fleet.control.supervision.supervisord_client import ProcessStatus, Supervisor
+from fleet.control.supervision.supervisord_client import AT_REST, ProcessStatus, Supervisor
 from fleet.control.supervision.supervisord_home import Home
 from fleet.errors import OperationError
 
 _READY_SECONDS = 60.0
 _LOOK_SECONDS = 0.2
-#: supervisord does not restart a process in these states by itself; it restarts one that has EXITED.
-_AT_REST = frozenset({"STOPPED", "FATAL", "UNKNOWN"})
 
 Say = Callable[[str], None]
 Steps = Iterator[None]
@@ -170,7 +168,7 @@ class Machine:
             while late := [
                 process
                 for process in self.supervisor.processes()
-                if process.process in names and process.state not in _AT_REST
+                if process.process in names and process.state not in AT_REST
             ]:
                 wait.names = [process.process for process in late]
                 for process in late:

@@ -16,7 +16,8 @@ RUNNING = "RUNNING"
 STOPPED_SECONDS = 20.0
 #: Silence after which any other process is replaced: a slow disk may delay its liveness record.
 STILL_SECONDS = 40.0
-_STARTING_SECONDS = 30
+#: Time in which a process may start: so long it is not expected to poll.
+STARTING_SECONDS = 30
 _LAG_SECONDS = 5.0
 _FAILING_SECONDS = 30.0
 # Runs this short, including supervisord's delay before the next one, are not taken as chance.
@@ -131,7 +132,7 @@ def complaint(
         and _answers(liveness, now)
     ):
         return _unreachable(name, liveness.unreachable, now)
-    if process.uptime_seconds < _STARTING_SECONDS:
+    if process.uptime_seconds < STARTING_SECONDS:
         return _keeps_ending(process, record, now)
     if liveness is None:
         return f"{name} shows no pulse"

@@ -14,6 +14,8 @@ from supervisor.xmlrpc import Faults
 from fleet.errors import OperationError
 
 _CALL_SECONDS = 10.0
+#: supervisord does not restart a process in these states by itself; it restarts one that has EXITED.
+AT_REST = frozenset({"STOPPED", "FATAL", "UNKNOWN"})
 
 
 @dataclass(frozen=True)
