@@ -24,6 +24,7 @@ class FailureKind(StrEnum):
     NOT_FOUND = "not_found"
     BAD_REQUEST = "bad_request"
     TOO_LARGE = "too_large"
+    CONTEXT_EXCEEDED = "context_exceeded"
     UNUSABLE_EMPTY = "unusable_empty"
     UNUSABLE_BODY = "unusable_body"
     UNUSABLE_REFUSAL = "unusable_refusal"
@@ -135,6 +136,12 @@ def traits_of(failure_kind: FailureKind) -> FailureTraits:
         case FailureKind.TOO_LARGE:
             remedy = "shorten the assistant's prompt or what it reads, lower its max_tokens, or raise the limit"
             return FailureTraits(Concerns.REQUEST, Billed.NO, remedy, counts=False)
+        case FailureKind.CONTEXT_EXCEEDED:
+            remedy = (
+                "let the assistant read less (fewer rows or columns of the CSV, fewer inputs), lower its "
+                "max_tokens, or name a model with a larger context window, for example as its fallback"
+            )
+            return FailureTraits(Concerns.REQUEST, Billed.NO, remedy, retryable=False)
         case FailureKind.UNUSABLE_EMPTY:
             return FailureTraits(Concerns.REQUEST, Billed.YES, _LOOK)
         case FailureKind.UNUSABLE_REFUSAL | FailureKind.UNUSABLE_CUT_OFF:

@@ -77,6 +77,8 @@ class ProviderSettings(BaseModel):
     out; it has no process and no queue. ``simulate`` is for `fleet up`: true sends its calls to the simulator,
     false to its own address; unset, only a ``base_url`` on a loopback address is used as it is. ``prices`` replace
     the known ones; one number is the price of all tokens, 0 for a model server of one's own.
+    ``context_window`` is that of its models, in tokens: a larger input is refused before it is sent. Unset, it is
+    the known one of each model; 0: nothing is refused here.
     ``allow_http`` permits a ``base_url`` of plain http that leaves this machine: keys and texts are then readable
     on the way.
     """
@@ -102,6 +104,7 @@ class ProviderSettings(BaseModel):
     enabled: bool = True
     simulate: bool | None = None
     prices: Annotated[PriceSettings | None, BeforeValidator(_prices)] = None
+    context_window: int | None = Field(None, ge=0)
     allow_http: bool = False
 
     @property

@@ -73,6 +73,8 @@ def check(folder: ProjectFolder, as_json: Json = False) -> None:
     for plan in plans:
         show_graph(console, plan)
         show_estimates(console, plan)
+        for warning in plan.warnings:
+            console.say(f"warning: {warning}")
         console.say(f"{plan.project_id} is sound.")
 
 

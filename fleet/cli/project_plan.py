@@ -1,16 +1,18 @@
 """What a project will do: its steps, its longest chain, its estimated tokens and cost. No call is made."""
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from functools import cache
 from typing import Any
 
 from fleet.config import Settings
-from fleet.contracts import Assistant
+from fleet.contracts import Assistant, ModelChoice
+from fleet.execution.requests import request_for
 from fleet.pipeline.assistants import dependencies, parse_assistants, reads, source_of
 from fleet.pipeline.inputs import PipelineInputs
 from fleet.pipeline.prompts import CHARACTERS_PER_TOKEN, build_system_prompt, build_user_message, estimate_tokens
 from fleet.pipeline.stages import Stages
+from fleet.providers.context_windows import overflow_of
 from fleet.providers.prices import usd_for
 
 #: The length of an answer that nothing bounds, and of a topic, for estimates.
@@ -36,12 +38,14 @@ class PlannedAssistant:
 
 @dataclass(frozen=True)
 class ProjectPlan:
-    """A project's assistants by ``order``; ``critical_path`` is the chain that takes longest."""
+    """A project's assistants by ``order``; ``critical_path`` is the chain that takes longest. ``warnings`` say
+    what will fail although the files are sound."""
 
     project_id: str
     fingerprint: str
     assistants: list[PlannedAssistant]
     critical_path: list[str]
+    warnings: list[str] = field(default_factory=list)
 
     @property
     def usd(self) -> float | None:
@@ -83,7 +87,22 @@ def plan_of(settings: Settings, project_id: str, fingerprint: str, rows: Sequenc
     stages = Stages(assistants, _TOPIC)
     planned = [_planned(settings, stages, assistant, assistants, answers, step) for assistant in assistants]
     longest = max((chain(assistant.function_key) for assistant in assistants), key=lambda found: found[0])
-    return ProjectPlan(project_id, fingerprint, planned, longest[1])
+    warnings = [warning for assistant in assistants for warning in _too_long(settings, stages, assistant)]
+    return ProjectPlan(project_id, fingerprint, planned, longest[1], warnings)
+
+
+def _too_long(settings: Settings, stages: Stages, assistant: Assistant) -> Iterator[str]:
+    """A warning for each of its models whose context window is too small for its prompt alone, without inputs."""
+    assignment = stages.assignment(assistant.function_key)
+    outputs = [replace(output, text="") for output in assignment.outputs]
+    request = request_for(replace(assignment, topic="", outputs=outputs), assistant.model)
+    for choice in [ModelChoice(assistant.provider, assistant.model), *assistant.fallback]:
+        overflow = overflow_of(settings.provider(choice.provider), replace(request, model=choice.model))
+        if overflow is not None:
+            yield (
+                f"{assistant.function_key}: without its inputs already, {overflow}. Remedy: shorten its prompt, "
+                "lower max_tokens, or name a model with a larger context window"
+            )
 
 
 def _planned(

@@ -28,6 +28,7 @@ from fleet.process.metrics import CUT_OFF, Metrics
 from fleet.process.wall_clock import unix_time
 from fleet.provider_settings import ProviderSettings
 from fleet.providers.base import LlmAnswer, LlmRequest, ResumeHandle, answer_kept
+from fleet.providers.context_windows import overflow_of, surely_fits
 from fleet.providers.prices import cost_of
 from fleet.providers.session import ProviderSession
 
@@ -111,7 +112,7 @@ class CallRunner:
 
         Raises:
             HeldBack: the provider's limit leaves no room for it yet.
-            ProviderError: the call failed.
+            ProviderError: the call failed, or exceeds the model's context window and was not sent.
             OpenElsewhere: another machine may have sent it, and may still deliver its answer.
             TaskTaken: another worker has the task by now; nothing was sent.
             AmbiguousCall: it was or may have been paid, and the policy forbids sending it again.
@@ -120,6 +121,8 @@ class CallRunner:
         """
         if (known := await self._journal.answer(call.name, call.asked)) is not None:
             return _known(known)  # no need to wait for a limit
+        if not attempts.may_have_sent:
+            await self._refuse_too_long(call)
         left = attempts.seconds_for_elsewhere(call.started_at, self._settings.other_machine_seconds)
         if left:
             wait = min(left, _LOOK_AGAIN_SECONDS)
@@ -158,6 +161,17 @@ class CallRunner:
                 raise
             finally:
                 telling.cancel()
+
+    async def _refuse_too_long(self, call: Call) -> None:
+        """Raise ProviderError for a request that surely exceeds the context window of its model."""
+        if surely_fits(self._provider, call.request):
+            return
+        overflow = await asyncio.to_thread(overflow_of, self._provider, call.request)
+        if overflow is not None:
+            detail = f"assistant {call.name.function_key}: {overflow}; it was not sent"
+            error = ProviderError(FailureKind.CONTEXT_EXCEEDED, self._provider.name, detail)
+            error.excused = True
+            raise error
 
     async def _answer(self, call: Call, attempts: Attempts, admitted: Admitted) -> Recorded:
         """Find the answer in the journal, wait for a call in flight, or send the call."""

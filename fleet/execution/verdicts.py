@@ -104,7 +104,8 @@ def _count(
 ) -> bool:
     """Count a failure; returns whether its attempt continues, so that nothing is final yet."""
     if not (isinstance(error, ProviderError) and error.traits.outage):
-        attempts.provider_failures += isinstance(error, ProviderError) or not isinstance(error, FleetError)
+        failed = error.counts if isinstance(error, ProviderError) else not isinstance(error, FleetError)
+        attempts.provider_failures += failed
         attempts.outage_at, attempts.outage_tries = 0.0, 0
         return False
     spacing, ended_at = settings.attempt_spacing_seconds, started_at + took_seconds
@@ -152,6 +153,10 @@ def _is_too_large(error: Exception) -> TypeGuard[ProviderError]:
     return isinstance(error, ProviderError) and error.failure_kind is FailureKind.TOO_LARGE
 
 
+def _is_too_long(error: Exception) -> TypeGuard[ProviderError]:
+    return isinstance(error, ProviderError) and error.failure_kind is FailureKind.CONTEXT_EXCEEDED
+
+
 def _goes_to_another(error: Exception, attempts: Attempts) -> bool:
     """Whether another model may take the call: this one waits for a limit, and nothing was sent that may be
     paid."""
@@ -163,10 +168,12 @@ def _is_unusable(error: Exception, attempts: Attempts) -> bool:
     """Whether this model cannot be used while another may: it does not exist, not for this key, or is too
     small."""
     of_model = isinstance(error, ProviderError) and error.traits.concerns is Concerns.MODEL
-    return (of_model or _is_too_large(error)) and not attempts.may_have_sent
+    return (of_model or _is_too_long(error) or _is_too_large(error)) and not attempts.may_have_sent
 
 
 def _code(error: Exception) -> str:
+    if _is_too_long(error):
+        return error.failure_kind.value
     return error.code if isinstance(error, FleetError) else "unexpected"
 
 

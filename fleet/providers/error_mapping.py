@@ -1,6 +1,8 @@
 """Maps every provider's errors to failure kinds.
 
-The mapping uses status, error code and headers, never the wording of a message. Sources: the providers' error
+The mapping uses status, error code and headers, not the wording of a message, with one exception: that an input
+exceeds the context window is said by some vendors in words alone. If those words change, the failure is a bad
+request again, which is not retried either. Sources: the providers' error
 pages (OpenAI "Error codes", Anthropic "Errors" and "Rate limits", Gemini "Troubleshooting", "Rate limits",
 ``google.rpc.QuotaFailure`` and ``google.api.ErrorReason``). The adapters split a vendor's exception into status,
 headers and body and pass these on; the name of the exception class does not matter elsewhere.
@@ -72,6 +74,8 @@ def failure_kind_of(kind: Kind, status: int, error: Mapping[str, Any]) -> Failur
         return known
     if status >= 500:
         return FailureKind.OUTAGE if _is_the_vendors(spec, error) else FailureKind.LOST_AFTER_SENDING
+    if status == 400 and spec.says_too_long and spec.says_too_long.search(str(error.get("message"))):
+        return FailureKind.CONTEXT_EXCEEDED
     return FailureKind.BAD_REQUEST if status >= 400 else FailureKind.UNUSABLE_BODY
 
 

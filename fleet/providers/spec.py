@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from re import Pattern
 from types import MappingProxyType
 from typing import Any, Literal
 
@@ -19,12 +20,14 @@ class ModelProfile:
     ``max_output_tokens`` is the value sent for "unlimited"; None omits the field, which means the model's maximum
     if the provider does not require the field. ``sampling`` says whether the model accepts temperature and top_p
     together, only one of the two, or none. ``takes_schema``: it can be bound to a JSON Schema; otherwise the
-    schema stands in its system prompt.
+    schema stands in its system prompt. ``window_has_output``: a request is refused if its input and its
+    max_tokens together exceed the context window, not only if its input does.
     """
 
     max_output_tokens: int | None = None
     sampling: Sampling = "both"
     takes_schema: bool = True
+    window_has_output: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +66,8 @@ class VendorSpec:
     - ``models``: profiles by the longest prefix of a model's name; "" is for an unknown model, which is treated as
       one of the vendor's current generation.
     - ``error_codes``: the failure kinds of its error codes, types and reasons that say more than the HTTP status.
+    - ``says_too_long``: matches the message of a 400 for an input that exceeds the model's context window, where
+      no code says so; None if a code does.
     - ``quota_failure``: the failure kind of a 429 by its details; None if the status alone decides.
     - ``is_own_error``: whether an ``error`` object with status 5xx is the vendor's own and not from something in
       between; None if it does not have the vendor's form: a message with a code then makes it the vendor's own.
@@ -85,6 +90,7 @@ class VendorSpec:
     example_model: str
     unknown_model: str
     error_codes: Mapping[str, FailureKind] = field(default_factory=lambda: MappingProxyType({}))
+    says_too_long: Pattern[str] | None = None
     quota_failure: Callable[[Mapping[str, Any]], FailureKind | None] = _no_failure
     is_own_error: Callable[[Mapping[str, Any]], bool | None] = _no_form
     seconds_until_reset: Callable[[str | None], float] | None = None

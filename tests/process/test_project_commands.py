@@ -48,6 +48,17 @@ def test_each_mistake_has_one_line_and_the_exit_status_is_1(idle: Fleet, made: P
     assert all(". Remedy: " in line for line in lines)
 
 
+def test_a_prompt_that_no_model_of_its_assistant_takes_is_warned_of(idle: Fleet, made: Path) -> None:
+    (made / "30-review.prompt").write_text(f"---\nmodel: openai/gpt-4\n---\n{'slovo ' * 9000}\n", "utf-8")
+    done = idle.fleet("project", "check", str(made))
+    assert done.returncode == 0 and "my is sound." in done.stdout
+    (warning,) = (line for line in done.stdout.splitlines() if line.startswith("warning: "))
+    assert warning.startswith("warning: review: without its inputs already, its input has about 16,")
+    assert "(9,005 at least), the context window of gpt-4 has 8,192. Remedy: shorten its prompt" in warning
+    (plan,) = json_of(idle.fleet("project", "check", str(made), "--json").stdout)["projects"]
+    assert plan["warnings"] == [warning.removeprefix("warning: ")]
+
+
 REFUSED = [
     (("new", "my project"), "project_id 'my project' cannot be used"),
     (("new", ".my"), "'.my' cannot be a project's name"),

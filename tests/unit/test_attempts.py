@@ -71,6 +71,7 @@ UNPAID = {
     FailureKind.NOT_FOUND,
     FailureKind.BAD_REQUEST,
     FailureKind.TOO_LARGE,
+    FailureKind.CONTEXT_EXCEEDED,
     FailureKind.LOST_BEFORE_SENDING,
 }
 

@@ -436,3 +436,28 @@ async def test_inputs_and_outputs_stay_out_of_the_log_at_debug_too_if_told_so(
     assert "LLM REQUEST" in text
     shown = [part in text for part in (REQUEST.system_prompt, REQUEST.user_message, ANSWER.text)]
     assert shown == [log_content] * 3
+
+
+async def test_an_input_that_exceeds_the_context_window_is_not_sent(opened: Opened) -> None:
+    provider, attempts, pipeline = Provider(at_once=True), Attempting(), Pipeline()
+    process = Process(opened(), provider, providers={"openai": {"context_window": 1}})
+    with pytest.raises(ProviderError) as caught:
+        await process.make(attempts=attempts, pipeline=pipeline)
+    assert caught.value.failure_kind is FailureKind.CONTEXT_EXCEEDED
+    for said in (
+        "assistant draft",
+        "about 4 tokens (2 at least)",
+        "gpt-4o has 1;",
+        "not sent",
+        "fewer rows or columns",
+    ):
+        assert said in str(caught.value)
+    assert (provider.asked, attempts.calls, attempts.may_have_sent, attempts.maybe_paid) == (0, 0, False, 0)
+    assert not caught.value.counts and not caught.value.may_be_billed and not pipeline.heard
+
+
+async def test_an_answer_that_is_there_is_taken_although_the_window_is_smaller_now(opened: Opened) -> None:
+    provider = Provider(at_once=True)
+    first = await Process(opened(), provider).make()
+    smaller = Process(opened(), provider, providers={"openai": {"context_window": 1}})
+    assert await smaller.make() == first

@@ -21,12 +21,16 @@ def openai(code: str | None, type_: str = "invalid_request_error", message: str 
     return {"message": message, "type": type_, "param": None, "code": code}
 
 
-def anthropic(type_: str) -> dict[str, Any]:
-    return {"type": "error", "error": {"type": type_, "message": "…"}, "request_id": "req_1"}
+def anthropic(type_: str, message: str = "…") -> dict[str, Any]:
+    return {"type": "error", "error": {"type": type_, "message": message}, "request_id": "req_1"}
 
 
-def gemini(status: str, code: int, *details: dict[str, Any]) -> dict[str, Any]:
-    return {"error": {"code": code, "message": "…", "status": status, "details": list(details)}}
+def gemini(status: str, code: int, *details: dict[str, Any], message: str = "…") -> dict[str, Any]:
+    return {"error": {"code": code, "message": message, "status": status, "details": list(details)}}
+
+
+def too_long(message: str) -> dict[str, Any]:
+    return anthropic("invalid_request_error", message)
 
 
 def quota(quota_id: str, value: str = "10") -> dict[str, Any]:
@@ -43,6 +47,14 @@ CASES: list[tuple[Kind, int, Any, FailureKind]] = [
     ("openai", 404, openai("model_not_found"), FailureKind.NOT_FOUND),
     ("openai", 400, openai("unsupported_parameter"), FailureKind.BAD_REQUEST),
     ("openai", 413, "<html>too large</html>", FailureKind.BAD_REQUEST),
+    ("openai", 400, openai("context_length_exceeded"), FailureKind.CONTEXT_EXCEEDED),
+    ("openai", 400, openai(None, "exceed_context_size_error"), FailureKind.CONTEXT_EXCEEDED),
+    (
+        "openai",
+        400,
+        openai(None, "BadRequestError", "This model's maximum context length is 16384 tokens. However, you …"),
+        FailureKind.CONTEXT_EXCEEDED,
+    ),
     ("openai", 500, openai(None, "server_error"), FailureKind.OUTAGE),
     ("openai", 500, openai("server_error", "server_error"), FailureKind.OUTAGE),
     ("openai", 502, "<html>Bad Gateway</html>", FailureKind.LOST_AFTER_SENDING),
@@ -59,6 +71,18 @@ CASES: list[tuple[Kind, int, Any, FailureKind]] = [
     ("anthropic", 401, anthropic("authentication_error"), FailureKind.KEY_REJECTED),
     ("anthropic", 404, anthropic("not_found_error"), FailureKind.NOT_FOUND),
     ("anthropic", 400, anthropic("invalid_request_error"), FailureKind.BAD_REQUEST),
+    (
+        "anthropic",
+        400,
+        too_long("prompt is too long: 208310 tokens > 200000 maximum"),
+        FailureKind.CONTEXT_EXCEEDED,
+    ),
+    (
+        "anthropic",
+        400,
+        too_long("input length and `max_tokens` exceed context limit: 189136 + 20000 > 204648, decrease …"),
+        FailureKind.CONTEXT_EXCEEDED,
+    ),
     ("anthropic", 529, None, FailureKind.OVERLOAD),
     (
         "gemini",
@@ -92,6 +116,16 @@ CASES: list[tuple[Kind, int, Any, FailureKind]] = [
     ),
     ("gemini", 400, gemini("INVALID_ARGUMENT", 400, {"reason": "API_KEY_INVALID"}), FailureKind.KEY_REJECTED),
     ("gemini", 400, gemini("INVALID_ARGUMENT", 400), FailureKind.BAD_REQUEST),
+    (
+        "gemini",
+        400,
+        gemini(
+            "INVALID_ARGUMENT",
+            400,
+            message="The input token count (1200293) exceeds the maximum number of tokens allowed (1048576).",
+        ),
+        FailureKind.CONTEXT_EXCEEDED,
+    ),
     ("gemini", 403, gemini("PERMISSION_DENIED", 403), FailureKind.FORBIDDEN),
     ("gemini", 403, gemini("PERMISSION_DENIED", 403, {"reason": "SERVICE_DISABLED"}), FailureKind.KEY_REJECTED),
     ("gemini", 403, gemini("PERMISSION_DENIED", 403, {"reason": "BILLING_DISABLED"}), FailureKind.QUOTA_SPENT),

@@ -104,12 +104,25 @@ def test_a_request_larger_than_its_limit_is_refused_twice_before_that_is_final()
     assert finals == [False, False, True], "the settings may tell of a part of the real limit"
 
 
-@pytest.mark.parametrize("failure_kind", [FailureKind.NOT_FOUND, FailureKind.FORBIDDEN, FailureKind.TOO_LARGE])
+def test_an_input_that_exceeds_the_context_window_is_final_with_a_code_of_its_own() -> None:
+    sent = verdict(failure(FailureKind.CONTEXT_EXCEEDED), Attempts(calls=1))
+    assert (sent.final, sent.record.code, sent.record.attempts) == (True, "context_exceeded", 1)
+    error = failure(FailureKind.CONTEXT_EXCEEDED)
+    error.excused = True  # it was not sent
+    unsent = verdict(error, Attempts())
+    assert (unsent.final, unsent.record.retryable, unsent.record.attempts) == (True, False, 0)
+
+
+@pytest.mark.parametrize(
+    "failure_kind",
+    [FailureKind.NOT_FOUND, FailureKind.FORBIDDEN, FailureKind.TOO_LARGE, FailureKind.CONTEXT_EXCEEDED],
+)
 def test_a_model_that_will_not_do_hands_the_call_to_the_fallback_at_once(failure_kind: FailureKind) -> None:
     moved = verdict(failure(failure_kind), Attempts(too_large=5), patience=3600.0)
     assert (moved.final, moved.moves, moved.record.code) == (True, True, "model_unusable")
     stays = verdict(failure(failure_kind), Attempts(too_large=5))
-    assert (stays.final, stays.moves, stays.record.code) == (True, False, "provider_error")
+    code = "context_exceeded" if failure_kind is FailureKind.CONTEXT_EXCEEDED else "provider_error"
+    assert (stays.final, stays.moves, stays.record.code) == (True, False, code)
     paid = verdict(failure(failure_kind), Attempts(too_large=5, sent=True), patience=3600.0)
     assert (paid.final, paid.moves) == (True, False)
 

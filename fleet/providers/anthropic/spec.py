@@ -1,5 +1,7 @@
 """Anthropic without its SDK. Sources: Anthropic's "Errors", "Rate limits" and model pages."""
 
+import re
+
 from fleet.providers.anthropic.error_codes import ERROR_CODES
 from fleet.providers.anthropic.models import MODELS
 from fleet.providers.spec import Adapter, VendorSpec
@@ -14,5 +16,6 @@ SPEC = VendorSpec(
     # Input and output have separate limits; output counts while it is generated.
     cached_input_counts=False,
     error_codes=ERROR_CODES,
+    says_too_long=re.compile(r"prompt is too long|exceed context limit", re.IGNORECASE),
     models=MODELS,
 )

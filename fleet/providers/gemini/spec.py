@@ -1,6 +1,7 @@
 """Gemini without its SDKs. Sources: Gemini's "Troubleshooting", "Rate limits" and model pages,
 ``google.rpc.QuotaFailure`` and ``google.api.ErrorReason``."""
 
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime, time, timedelta, timezone, tzinfo
 from typing import Any
@@ -76,5 +77,6 @@ SPEC = VendorSpec(
     is_own_error=_is_own_error,
     seconds_until_reset=_seconds_until_reset,
     error_codes=ERROR_CODES,
+    says_too_long=re.compile(r"token count.*exceeds the maximum number of tokens", re.IGNORECASE),
     models=MODELS,
 )

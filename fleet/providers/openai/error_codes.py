@@ -9,4 +9,6 @@ ERROR_CODES = {
     "slow_down": FailureKind.SLOW_DOWN,
     "model_not_found": FailureKind.NOT_FOUND,
     "invalid_api_key": FailureKind.KEY_REJECTED,
+    "context_length_exceeded": FailureKind.CONTEXT_EXCEEDED,
+    "exceed_context_size_error": FailureKind.CONTEXT_EXCEEDED,  # llama.cpp's
 }

@@ -1,5 +1,7 @@
 """OpenAI without its SDK. Source: OpenAI "Rate limits"."""
 
+import re
+
 from fleet.providers.openai.error_codes import ERROR_CODES
 from fleet.providers.openai.models import MODELS
 from fleet.providers.spec import Adapter, VendorSpec
@@ -19,5 +21,7 @@ SPEC = VendorSpec(
     limit_header="x-ratelimit-{part}-{what}",
     limited_tokens=_limited_tokens,
     error_codes=ERROR_CODES,
+    # OpenAI and Groq have a code, llama.cpp a type, vLLM and Mistral neither.
+    says_too_long=re.compile(r"maximum context length", re.IGNORECASE),
     models=MODELS,
 )

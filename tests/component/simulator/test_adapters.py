@@ -340,3 +340,30 @@ async def test_a_model_that_cannot_be_bound_to_a_schema_gets_it_in_its_prompt(
     async with provider(case, simulator) as client:
         answer = await client.complete(request(model, output_schema=SCHEMA), timeout_seconds=10)
     assert answer.text.startswith("[SIMULATOR]")  # it was sent, and the simulator follows no prompt
+
+
+#: A model of each case with its window, and max_tokens.
+WINDOWS = [
+    ("openai", "gpt-4", 8_192, 100),
+    ("openai-background", "gpt-4o", 128_000, 100),
+    ("openai-chat", "gpt-3.5-turbo", 16_385, 100),
+    ("anthropic", "claude-sonnet-4-5", 200_000, 100),
+    ("anthropic", "claude-opus-4-1", 180_000, 30_000),  # of 200,000
+    ("gemini", "gemini-2.5-flash", 1_048_576, 100),
+    ("gemini-background", "gemini-2.5-flash", 1_048_576, 100),
+]
+
+
+@pytest.mark.parametrize(("case", "model", "window", "max_tokens"), WINDOWS)
+async def test_an_input_that_exceeds_the_context_window_is_a_failure_of_its_own_kind(
+    simulator: RunningSimulator, case: str, model: str, window: int, max_tokens: int
+) -> None:
+    simulator.put("limits", provider=PROVIDERS[case][1], input_tpm=100_000_000)
+    short, long = ("slovo " * round(window * 0.6 * share) for share in (0.9, 1.1))
+    async with provider(case, simulator) as client:
+        await client.complete(request(model, user_message=short, max_tokens=max_tokens), timeout_seconds=30)
+        with pytest.raises(ProviderError) as caught:
+            await client.complete(request(model, user_message=long, max_tokens=max_tokens), timeout_seconds=30)
+    assert caught.value.failure_kind is FailureKind.CONTEXT_EXCEEDED
+    assert not caught.value.retryable and caught.value.traits.billed is Billed.NO
+    assert "fewer rows or columns" in caught.value.remedy

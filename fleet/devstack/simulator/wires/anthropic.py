@@ -11,33 +11,33 @@ from fleet.devstack.simulator.answer_text import pieces
 from fleet.devstack.simulator.calls import Answer, Call, Refusal
 from fleet.devstack.simulator.engine import Engine, Wire, body_of
 from fleet.devstack.simulator.limits import Kind, OverLimit, Reading
-from fleet.devstack.simulator.models import Model
+from fleet.devstack.simulator.models import Model, exceeds_window
 from fleet.devstack.simulator.vendors import Address, SimulatedVendor, model_of
 from fleet.devstack.simulator.waits import retry_after_headers, rfc3339
 
 _MODELS = {
-    "claude-3-haiku-20240307": Model(4_096, schema=False),
-    "claude-3-opus-20240229": Model(4_096, schema=False),
-    "claude-3-opus-latest": Model(4_096, schema=False),
-    "claude-3-5-sonnet": Model(8_192, schema=False),
-    "claude-3-5-haiku": Model(8_192, schema=False),
-    "claude-3-7-sonnet": Model(64_000, schema=False),
-    "claude-sonnet-4-0": Model(64_000, schema=False),
-    "claude-sonnet-4-20250514": Model(64_000, schema=False),
-    "claude-sonnet-4-5": Model(64_000, "one"),
-    "claude-haiku-4-5": Model(64_000, "one"),
-    "claude-opus-4-0": Model(32_000, schema=False),
-    "claude-opus-4-20250514": Model(32_000, schema=False),
-    "claude-opus-4-1": Model(32_000, "one"),
-    "claude-opus-4-5": Model(64_000, "one"),
-    "claude-sonnet-4-6": Model(128_000, "one"),
-    "claude-opus-4-6": Model(128_000, "one"),
-    "claude-opus-4-7": Model(128_000, "none"),
-    "claude-opus-4-8": Model(128_000, "none"),
+    "claude-3-haiku-20240307": Model(4_096, schema=False, window=200_000, window_has_output=True),
+    "claude-3-opus-20240229": Model(4_096, schema=False, window=200_000, window_has_output=True),
+    "claude-3-opus-latest": Model(4_096, schema=False, window=200_000, window_has_output=True),
+    "claude-3-5-sonnet": Model(8_192, schema=False, window=200_000, window_has_output=True),
+    "claude-3-5-haiku": Model(8_192, schema=False, window=200_000, window_has_output=True),
+    "claude-3-7-sonnet": Model(64_000, schema=False, window=200_000, window_has_output=True),
+    "claude-sonnet-4-0": Model(64_000, schema=False, window=200_000, window_has_output=True),
+    "claude-sonnet-4-20250514": Model(64_000, schema=False, window=200_000, window_has_output=True),
+    "claude-sonnet-4-5": Model(64_000, "one", window=200_000),
+    "claude-haiku-4-5": Model(64_000, "one", window=200_000),
+    "claude-opus-4-0": Model(32_000, schema=False, window=200_000, window_has_output=True),
+    "claude-opus-4-20250514": Model(32_000, schema=False, window=200_000, window_has_output=True),
+    "claude-opus-4-1": Model(32_000, "one", window=200_000, window_has_output=True),
+    "claude-opus-4-5": Model(64_000, "one", window=200_000),
+    "claude-sonnet-4-6": Model(128_000, "one", window=1_000_000),
+    "claude-opus-4-6": Model(128_000, "one", window=1_000_000),
+    "claude-opus-4-7": Model(128_000, "none", window=1_000_000),
+    "claude-opus-4-8": Model(128_000, "none", window=1_000_000),
     "claude-haiku-5-5": Model(64_000, "none"),
-    "claude-sonnet-5": Model(128_000, "none"),
+    "claude-sonnet-5": Model(128_000, "none", window=1_000_000),
     "claude-sonnet-5-5": Model(128_000, "none"),
-    "claude-opus-5": Model(128_000, "none"),
+    "claude-opus-5": Model(128_000, "none", window=1_000_000),
     "claude-opus-5-5": Model(128_000, "none"),
     "claude-fable-5": Model(128_000, "none"),
 }
@@ -76,7 +76,7 @@ def parse(body: Any, headers: Mapping[str, str]) -> Call:
     if known is None:
         raise error(404, "not_found_error", f"model: {model}")
     _check_sampling(body, model, known.sampling)
-    return Call(
+    call = Call(
         provider="anthropic",
         api="messages",
         model=model,
@@ -87,6 +87,18 @@ def parse(body: Any, headers: Mapping[str, str]) -> Call:
         max_tokens=_max_tokens(body, model, known.max_output_tokens),
         stream=bool(body.get("stream")),
         schema=_schema(body, model, takes_schema=known.schema),
+    )
+    if exceeds_window(known, call.input_tokens, call.max_tokens):
+        raise _too_long(call, known.window or 0)
+    return call
+
+
+def _too_long(call: Call, window: int) -> Refusal:
+    if call.input_tokens > window:
+        return _bad(f"prompt is too long: {call.input_tokens} tokens > {window} maximum")
+    return _bad(
+        f"input length and `max_tokens` exceed context limit: {call.input_tokens} + {call.max_tokens} > {window}, "
+        "decrease input length or `max_tokens` and try again"
     )
 
 

@@ -15,22 +15,22 @@ from fleet.devstack.simulator.background import Backgrounds, Form, wants_backgro
 from fleet.devstack.simulator.calls import Answer, Call, tokens_of
 from fleet.devstack.simulator.engine import Engine, Wire, body_of
 from fleet.devstack.simulator.limits import Kind
-from fleet.devstack.simulator.models import Model
+from fleet.devstack.simulator.models import Model, exceeds_window
 from fleet.devstack.simulator.vendors import Address, SimulatedVendor, model_of
 from fleet.devstack.simulator.wires import gemini_interactions as interactions
-from fleet.devstack.simulator.wires.gemini_errors import error, key_of, over_limit, refusal
+from fleet.devstack.simulator.wires.gemini_errors import error, key_of, over_limit, refusal, too_long
 
 _MODELS = {
-    "gemini-1.5-flash": Model(8_192),
-    "gemini-1.5-pro": Model(8_192),
-    "gemini-2.0-flash": Model(8_192),
-    "gemini-2.5-flash": Model(65_536),
-    "gemini-2.5-flash-lite": Model(65_536),
-    "gemini-2.5-pro": Model(65_536),
-    "gemini-3-pro": Model(65_536),
-    "gemini-3-flash": Model(65_536),
-    "gemini-3.5-flash": Model(65_536),
-    "gemini-3.5-flash-lite": Model(65_536),
+    "gemini-1.5-flash": Model(8_192, window=1_048_576),
+    "gemini-1.5-pro": Model(8_192, window=2_097_152),
+    "gemini-2.0-flash": Model(8_192, window=1_048_576),
+    "gemini-2.5-flash": Model(65_536, window=1_048_576),
+    "gemini-2.5-flash-lite": Model(65_536, window=1_048_576),
+    "gemini-2.5-pro": Model(65_536, window=1_048_576),
+    "gemini-3-pro": Model(65_536, window=1_048_576),
+    "gemini-3-flash": Model(65_536, window=1_048_576),
+    "gemini-3.5-flash": Model(65_536, window=1_048_576),
+    "gemini-3.5-flash-lite": Model(65_536, window=1_048_576),
 }
 _FINISH = {"stop": "STOP", "length": "MAX_TOKENS", "refusal": "SAFETY"}
 
@@ -48,7 +48,7 @@ def parse(model: str, body: Any, headers: Mapping[str, str], query: Mapping[str,
             "ListModels to see the list of available models and their supported methods.",
         )
     config = _field(body, "generationConfig") or {}
-    return Call(
+    call = Call(
         provider="gemini",
         api="generate_content",
         model=model,
@@ -60,6 +60,9 @@ def parse(model: str, body: Any, headers: Mapping[str, str], query: Mapping[str,
         stream=stream,
         schema=_schema(config),
     )
+    if exceeds_window(known, call.input_tokens, call.max_tokens):
+        raise error(400, too_long(call, known))
+    return call
 
 
 def _schema(config: Mapping[str, Any]) -> dict[str, Any] | None:

@@ -5,6 +5,7 @@ from typing import Any
 
 from fleet.devstack.simulator.calls import Call, Refusal
 from fleet.devstack.simulator.limits import OverLimit
+from fleet.devstack.simulator.models import Model
 
 _STATUS = {
     400: "INVALID_ARGUMENT",
@@ -23,6 +24,12 @@ def error(status: int, message: str, *details: dict[str, Any]) -> Refusal:
     """An error in Google's form."""
     body: dict[str, Any] = {"code": status, "message": message, "status": _STATUS[status]}
     return Refusal(status, {"error": body | ({"details": list(details)} if details else {})})
+
+
+def too_long(call: Call, model: Model) -> str:
+    """What is said of an input that exceeds the context window."""
+    exceeds = "exceeds the maximum number of tokens allowed"
+    return f"The input token count ({call.input_tokens}) {exceeds} ({model.window})."
 
 
 def key_of(headers: Mapping[str, str], query: Mapping[str, str]) -> str:

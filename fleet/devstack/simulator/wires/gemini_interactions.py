@@ -7,6 +7,7 @@ from typing import Any
 from fleet.devstack.simulator.answer_json import is_schema
 from fleet.devstack.simulator.calls import Answer, Call, Refusal, tokens_of
 from fleet.devstack.simulator.limits import OverLimit
+from fleet.devstack.simulator.models import exceeds_window
 from fleet.devstack.simulator.vendors import model_of
 from fleet.devstack.simulator.waits import retry_after_headers
 from fleet.devstack.simulator.wires import gemini_errors
@@ -44,7 +45,7 @@ def parse(body: Any, headers: Mapping[str, str], query: Mapping[str, str]) -> Ca
         raise error(400, "[SIMULATOR] Interactions are not streamed here.")
     if not isinstance(body.get("input"), str):
         raise error(400, "[SIMULATOR] The input must be a text here.")
-    return Call(
+    call = Call(
         provider="gemini",
         api="interactions",
         model=model,
@@ -55,6 +56,9 @@ def parse(body: Any, headers: Mapping[str, str], query: Mapping[str, str]) -> Ca
         max_tokens=_max_tokens(body.get("generation_config") or {}, known.max_output_tokens),
         schema=_schema(body.get("response_format")),
     )
+    if exceeds_window(known, call.input_tokens, call.max_tokens):
+        raise error(400, gemini_errors.too_long(call, known))
+    return call
 
 
 def _schema(wanted: Any) -> dict[str, Any] | None:

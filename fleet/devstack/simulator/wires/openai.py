@@ -15,7 +15,7 @@ from fleet.devstack.simulator.background import Backgrounds, Form, wants_backgro
 from fleet.devstack.simulator.calls import Answer, Call, Refusal
 from fleet.devstack.simulator.engine import Engine, Wire, body_of
 from fleet.devstack.simulator.limits import Kind, OverLimit, Reading
-from fleet.devstack.simulator.models import Model
+from fleet.devstack.simulator.models import Model, exceeds_window
 from fleet.devstack.simulator.vendors import Address, SimulatedVendor, model_of
 from fleet.devstack.simulator.waits import go_duration, retry_after_headers
 from fleet.devstack.simulator.wires import openai_chat, openai_formats
@@ -23,29 +23,42 @@ from fleet.devstack.simulator.wires.openai_formats import error
 
 Api = Literal["responses", "chat"]
 _MODELS = {
-    "gpt-3.5-turbo": Model(4_096, schema=False),
-    "gpt-4": Model(8_192, schema=False),
-    "gpt-4-turbo": Model(4_096, schema=False),
-    "gpt-4o": Model(16_384),
-    "gpt-4o-mini": Model(16_384),
-    "gpt-4.1": Model(32_768),
-    "gpt-4.1-mini": Model(32_768),
-    "gpt-4.1-nano": Model(32_768),
-    "gpt-5": Model(128_000, "none"),
-    "gpt-5-mini": Model(128_000, "none"),
-    "gpt-5-nano": Model(128_000, "none"),
-    "gpt-5.1": Model(128_000, "none"),
+    "gpt-3.5-turbo": Model(4_096, schema=False, window=16_385),
+    "gpt-4": Model(8_192, schema=False, window=8_192),
+    "gpt-4-turbo": Model(4_096, schema=False, window=128_000),
+    "gpt-4o": Model(16_384, window=128_000),
+    "gpt-4o-mini": Model(16_384, window=128_000),
+    "gpt-4.1": Model(32_768, window=1_047_576),
+    "gpt-4.1-mini": Model(32_768, window=1_047_576),
+    "gpt-4.1-nano": Model(32_768, window=1_047_576),
+    "gpt-5": Model(128_000, "none", window=272_000),
+    "gpt-5-mini": Model(128_000, "none", window=272_000),
+    "gpt-5-nano": Model(128_000, "none", window=272_000),
+    "gpt-5.1": Model(128_000, "none", window=272_000),
     "gpt-5.4": Model(128_000, "none"),
-    "gpt-5.4-mini": Model(128_000, "none"),
+    "gpt-5.4-mini": Model(128_000, "none", window=272_000),
     "gpt-5.5": Model(128_000, "none"),
     "gpt-6-sol": Model(128_000, "none"),
     "gpt-6-luna": Model(128_000, "none"),
     "gpt-6.2-sol": Model(128_000, "none"),
-    "gpt-5-chat-latest": Model(16_384),
-    "o1": Model(100_000, "none"),
-    "o3": Model(100_000, "none"),
-    "o3-mini": Model(100_000, "none"),
-    "o4-mini": Model(100_000, "none"),
+    "gpt-5-chat-latest": Model(16_384, window=128_000),
+    "o1": Model(100_000, "none", window=200_000),
+    "o3": Model(100_000, "none", window=200_000),
+    "o3-mini": Model(100_000, "none", window=200_000),
+    "o4-mini": Model(100_000, "none", window=200_000),
+}
+
+#: What is said of an input that exceeds the context window, and the parameter that it is in.
+_TOO_LONG: dict[Api, tuple[str, str]] = {
+    "responses": (
+        "Your input exceeds the context window of this model. Please adjust your input and try again.",
+        "input",
+    ),
+    "chat": (
+        "This model's maximum context length is {window} tokens. However, your messages resulted in {tokens} "
+        "tokens. Please reduce the length of the messages.",
+        "messages",
+    ),
 }
 
 
@@ -78,7 +91,7 @@ def parse(api: Api, provider: str, body: Any, headers: Mapping[str, str]) -> Cal
         raise error(404, message, "invalid_request_error", "model_not_found")
     system, user = _responses_text(body) if api == "responses" else _chat_text(body)
     _check_sampling(body, model, known.sampling)
-    return Call(
+    call = Call(
         provider=provider,
         api=api,
         model=model,
@@ -90,6 +103,15 @@ def parse(api: Api, provider: str, body: Any, headers: Mapping[str, str]) -> Cal
         stream=bool(body.get("stream")),
         schema=openai_formats.schema_in(api, body, model, takes_schema=known.schema),
     )
+    if exceeds_window(known, call.input_tokens, call.max_tokens):
+        raise _too_long(api, call, known)
+    return call
+
+
+def _too_long(api: Api, call: Call, known: Model) -> Refusal:
+    says, param = _TOO_LONG[api]
+    message = says.format(window=known.window, tokens=call.input_tokens)
+    return error(400, message, "invalid_request_error", "context_length_exceeded", param)
 
 
 def _check_sampling(body: Mapping[str, Any], model: str, sampling: str) -> None:
