@@ -1,23 +1,38 @@
 """An HTTP server within a process of the fleet: uvicorn with the fleet's own signal handling."""
 
+import asyncio
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from functools import partial
+from typing import Any, cast
 
 import uvicorn
 
 from fleet.errors import SettingsError
+from fleet.process.http_connections import BoundedProtocol, Bounds
 
 _GRACE_SECONDS = 5
+_BOUNDS = Bounds()
 
 
 class Server(uvicorn.Server):
-    """A server of an ASGI application that leaves the signals to its process."""
+    """A server of an ASGI application that leaves the signals to its process, with bounded connections."""
 
-    def __init__(self, app: Any) -> None:
+    def __init__(self, app: Any, bounds: Bounds = _BOUNDS) -> None:
         config = uvicorn.Config(
-            app, access_log=False, log_config=None, lifespan="off", timeout_graceful_shutdown=_GRACE_SECONDS
+            app,
+            http=cast("type[asyncio.Protocol]", partial(BoundedProtocol, bounds)),
+            h11_max_incomplete_event_size=bounds.head_bytes,
+            timeout_keep_alive=bounds.idle_seconds,
+            timeout_graceful_shutdown=_GRACE_SECONDS,
+            # An upgraded connection would be outside the bounds; a client's address is never taken from a header.
+            ws="none",
+            proxy_headers=False,
+            server_header=False,
+            access_log=False,
+            log_config=None,
+            lifespan="off",
         )
         super().__init__(config)
 
