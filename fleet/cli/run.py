@@ -40,7 +40,6 @@ from fleet.contracts import (
     AssistantState,
     ErrorRecord,
     PipelineResult,
-    PipelineState,
     Progress,
     RetryOf,
     Spent,
@@ -64,6 +63,12 @@ from fleet.process.temporal_connection import connect_once
 _LOOK_SECONDS = 0.5
 _QUERY_SECONDS = 5.0
 _MEMO_CHARACTERS = 300
+#: The server's answers to a query that no pipeline process takes, or takes in time.
+_NOBODY_ANSWERS = (
+    RPCStatusCode.CANCELLED,
+    RPCStatusCode.DEADLINE_EXCEEDED,
+    RPCStatusCode.FAILED_PRECONDITION,
+)
 _SHOWN = {AssistantState.DONE.value: "done", AssistantState.FAILED.value: "failed"}
 
 Show = Callable[[Progress], None]
@@ -312,8 +317,7 @@ async def follow(started: Started, show: Show, note: Callable[[str], None]) -> O
     result = asyncio.create_task(result_of(started), name="result")
     noted, latest = "", list[Progress]()
     telling = asyncio.create_task(
-        tell_waits(started.client, started.settings, started.workflow_id, note, lambda: _waits(latest)),
-        name="waits",
+        tell_waits(started.client, started.settings, started.workflow_id, note, latest), name="waits"
     )
     try:
         while not result.done():
@@ -325,7 +329,7 @@ async def follow(started: Started, show: Show, note: Callable[[str], None]) -> O
                 noted = ""
             except (RPCError, WorkflowQueryFailedError) as error:
                 latest.clear()
-                if not result.done() and noted != (noted := _hindrance(error)):
+                if not result.done() and noted != (noted := _hindrance(error)) and noted:
                     note(noted)
             await asyncio.wait({result}, timeout=_LOOK_SECONDS)
         with suppress(RPCError, WorkflowQueryFailedError):  # what ended since the last look
@@ -342,13 +346,6 @@ async def follow(started: Started, show: Show, note: Callable[[str], None]) -> O
         telling.cancel()
 
 
-def _waits(latest: list[Progress]) -> bool:
-    """Whether something may have to be explained: an assistant is queued, or the pipeline loads or does not
-    answer."""
-    loads = not latest or latest[0].state is PipelineState.LOADING
-    return loads or any(assistant.state is AssistantState.QUEUED for assistant in latest[0].assistants)
-
-
 async def _progress(started: Started) -> Progress:
     timeout = timedelta(seconds=_QUERY_SECONDS)
     progress: Progress = await started.handle.query(PROGRESS_QUERY, result_type=Progress, rpc_timeout=timeout)
@@ -356,7 +353,13 @@ async def _progress(started: Started) -> Progress:
 
 
 def _hindrance(error: Exception) -> str:
-    return f"no progress to show: does a pipeline worker run (`fleet status`)? Temporal says: {error}"
+    """What is said of it; nothing where no pipeline process answers, which is explained with the other waits."""
+    status = error.status if isinstance(error, RPCError) else None
+    if status in _NOBODY_ANSWERS:
+        return ""
+    if status is RPCStatusCode.UNAVAILABLE:
+        return "Temporal does not answer: it is asked again until it does"
+    return f"no progress to show: Temporal says: {error}"
 
 
 async def result_of(started: Started) -> Outcome:

@@ -251,3 +251,23 @@ def test_the_usual_moment_in_a_queue_is_not_told() -> None:
     usual = AssistantStatus("a", "A", "in_queue", None, "dispatch", "it is dispatched next", "")
     Waits(said.append, time.monotonic).tell(Explanation("p-1", "r", "running", "running", "", "", [usual]))
     assert said == []
+
+
+def test_a_pipeline_that_no_process_runs_is_told_in_one_sentence_that_stays() -> None:
+    clock, said = [0.0], list[str]()
+    waits = Waits(said.append, lambda: clock[0])
+    asked = AssistantStatus("a", "A", "fetching_inputs", None, "no_pollers", "it asks for its inputs; nobody", "x")
+    why = "no process polls the queue pipeline, so the pipeline does not continue; supervisord is starting it"
+    found = Explanation("p-1", "r", "running", "no_pollers", why, "", [asked])
+    for seconds in range(0, 60, 3):
+        clock[0] = float(seconds)
+        waits.tell(found, silent=seconds % 2 == 0)
+    assert said == [why, why]
+
+
+def test_a_pipeline_that_tells_nothing_for_no_known_reason_is_said_to() -> None:
+    said = list[str]()
+    waits = Waits(said.append)
+    waits.tell(Explanation("p-1", "r", "running", "running", "0 of 1", ""), silent=True)
+    waits.tell(Explanation("p-1", "r", "completed", "completed", "all", ""), silent=True)
+    assert said == ["no pipeline process tells its progress. Remedy: see what is wrong with `fleet status`"]

@@ -265,9 +265,10 @@ async def _temporal(
     try:
         client = await connect()
         async with asyncio.timeout(TEMPORAL_SECONDS):
-            (queues, pollers), budgets = await asyncio.gather(
-                _queues_and_pollers(client, settings), budgets_of(client, settings)
-            )
+            queues, pollers = await _queues_and_pollers(client, settings)
+            # Where no process runs the budgets, a query only ends with its timeout.
+            kept = any(queue.queue == CONTROL_QUEUE and queue.pollers for queue in queues)
+            budgets = await budgets_of(client, settings) if kept else {}
     except TemporalUnavailable as error:
         return Reachable(address, ok=False, problem=str(error)), unknown, {}, []
     except TimeoutError:
