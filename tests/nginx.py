@@ -5,6 +5,7 @@ import socket
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from tests.certificates import Certificate
@@ -45,6 +46,14 @@ _SERVER = """
 """
 
 
+@dataclass(frozen=True)
+class Site:
+    """A whole server block that listens on that port."""
+
+    port: int
+    text: str
+
+
 class TlsEnd:
     """One TLS address: in front of a server of gRPC or, with ``http``, of HTTP; requires a client certificate of
     ``client_ca`` if that is given, and ``Authorization: Bearer <token>`` if that is."""
@@ -76,7 +85,7 @@ class TlsEnd:
 
 
 @contextmanager
-def running_nginx(folder: Path, *ends: TlsEnd) -> Iterator["subprocess.Popen[bytes]"]:
+def running_nginx(folder: Path, *ends: TlsEnd | Site) -> Iterator["subprocess.Popen[bytes]"]:
     """An nginx with these ends, up until the block ends."""
     configuration = folder / "nginx.conf"
     text = _CONFIGURATION.format(folder=folder, servers="".join(end.text for end in ends))
