@@ -31,7 +31,8 @@ _LARGEST_ANSWER = 10_000_000
 _LONGEST_DETAIL = 1_000
 _KEY_MISSING = "Not found"
 _MISSING_SECONDS = 60.0
-_REMEDY = "see that it and its database run, or correct API_BASE_URL"
+# The beginning of an HTML document, whatever its content type: simple servers call every text "text/html".
+_WEB_PAGE = (b"<!doctype html", b"<html")
 
 
 @dataclass(frozen=True)
@@ -112,6 +113,11 @@ class Backend:
         response = await self._get("/health")
         if response.status_code != httpx.codes.OK:
             raise self._unexpected(response, "/health")
+        if response.content.lstrip()[:20].lower().startswith(_WEB_PAGE):
+            raise BackendAnswerError(
+                f"the backend at {self._base_url} answered a web page to /health. Remedy: {self._look()}, and "
+                "correct API_BASE_URL, which must name the Backend API itself"
+            )
         return _told_projects(response)
 
     async def date(self) -> str:
@@ -268,13 +274,18 @@ class Backend:
                 if len(body) > _LARGEST_ANSWER:
                     raise BackendAnswerError(
                         f"the backend at {self._base_url} answered more than {_LARGEST_ANSWER:,} bytes to {path}. "
-                        "Remedy: check API_BASE_URL and the project's data"
+                        f"Remedy: {self._look()}, and correct API_BASE_URL or the project's data"
                     )
             headers = {name: response.headers.get(name, "") for name in ("content-type", "date")}
             return httpx.Response(response.status_code, headers=headers, content=bytes(body))
 
-    def _unavailable(self, what: str, remedy: str = _REMEDY) -> BackendUnavailable:
+    def _unavailable(self, what: str, remedy: str = "") -> BackendUnavailable:
+        remedy = remedy or f"start it and its database, or correct API_BASE_URL; {self._look()}"
         return BackendUnavailable(f"the backend at {self._base_url} is not available ({what}). Remedy: {remedy}")
+
+    def _look(self) -> str:
+        """How to see by hand what answers. Only its health is asked for: another path may show a key."""
+        return f"see what answers with `curl -i {shlex.quote(f'{self._base_url}/health')}`"
 
     def _json(self, response: httpx.Response, path: str) -> Any:
         if response.status_code != httpx.codes.OK:
@@ -284,8 +295,8 @@ class Backend:
         except (ValueError, RecursionError):
             kind = response.headers["content-type"].split(";")[0] or "something"
             raise BackendAnswerError(
-                f"the backend at {self._base_url} answered {kind} that is not JSON to {path}. Remedy: check "
-                "that API_BASE_URL names the Backend API itself and not a web page or proxy"
+                f"the backend at {self._base_url} answered {kind} that is not JSON to {path}. Remedy: "
+                f"{self._look()}, and correct API_BASE_URL, which must name the Backend API itself"
             ) from None
 
     def _unexpected(self, response: httpx.Response, path: str) -> BackendAnswerError:
@@ -293,14 +304,15 @@ class Backend:
         if known := self._credentials.answer(response.status_code, encrypted=self._is_encrypted):
             says, remedy = known
             return BackendAnswerError(f"{answered}: {says}. Remedy: {remedy}")
-        return BackendAnswerError(f"{answered}. Remedy: check API_BASE_URL and the backend's log")
+        remedy = f"{self._look()}; correct API_BASE_URL, or read the backend's log"
+        return BackendAnswerError(f"{answered}. Remedy: {remedy}")
 
     def _wrong_shape(self, path: str, wanted: str, payload: Any) -> BackendAnswerError:
         names = {dict: "an object", list: "a list", str: "a text", type(None): "null"}
         got = names.get(type(payload), type(payload).__name__)
         return BackendAnswerError(
-            f"the backend at {self._base_url} answered {got} to {path}, where {wanted} belongs. Remedy: check "
-            "that API_BASE_URL names the Backend API and that both are of one version"
+            f"the backend at {self._base_url} answered {got} to {path}, where {wanted} belongs. Remedy: "
+            f"{self._look()}, and correct API_BASE_URL, or bring both to one version"
         )
 
 

@@ -2,6 +2,9 @@
 
 import asyncio
 import gc
+import re
+import shlex
+import subprocess
 from collections.abc import AsyncIterator, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -109,6 +112,43 @@ async def test_an_answer_that_is_not_the_contract_is_named_with_a_remedy(
             await backend.assistants(project)
     assert (said in str(caught.value) and misbehaving in str(caught.value)) or project in ("flood",)
     assert "Remedy:" in str(caught.value)
+    assert f"`curl -i {misbehaving}/health`" in str(caught.value) or project == "denied"
+
+
+@pytest.mark.parametrize(
+    ("page", "said", "answered"),
+    [
+        (JSONResponse({"detail": "Not Found"}, 404), "answered HTTP 404 to /health", "404 Not Found"),
+        (
+            HTMLResponse("\n<!DOCTYPE html><title>Pages</title>"),
+            "answered a web page to /health",
+            "<!DOCTYPE html>",
+        ),
+    ],
+)
+async def test_a_server_that_is_not_the_backend_is_not_healthy_and_the_remedy_shows_what_answers(
+    page: Response, said: str, answered: str
+) -> None:
+    async def whatever(request: Request) -> Response:
+        return page
+
+    with served(Starlette(routes=[Route("/{path:path}", whatever)])) as base_url:
+        async with Backend(base_url) as backend:
+            with pytest.raises(BackendAnswerError, match=said) as caught:
+                await backend.health()
+        (command,) = re.findall(r"`(curl [^`]+)`", str(caught.value))
+        shown = await asyncio.to_thread(subprocess.run, shlex.split(command), capture_output=True, text=True)
+    assert shown.returncode == 0 and answered in shown.stdout
+
+
+@pytest.mark.parametrize("health", [Response(b""), HTMLResponse("ok"), JSONResponse([])])
+async def test_a_backend_may_say_that_it_is_well_in_its_own_words(health: Response) -> None:
+    async def well(request: Request) -> Response:
+        return health
+
+    with served(Starlette(routes=[Route("/health", well)])) as base_url:
+        async with Backend(base_url) as backend:
+            assert await backend.health() == {}
 
 
 KEY_ERRORS = [
@@ -137,7 +177,7 @@ async def test_a_backend_that_is_away_or_ill_is_worth_waiting_for(misbehaving: s
         async with Backend(base_url) as backend:
             with pytest.raises(BackendUnavailable) as caught:
                 await backend.health()
-        assert caught.value.retryable
+        assert caught.value.retryable and f"`curl -i {base_url}/health`" in str(caught.value)
 
 
 async def test_the_sample_project_is_there_and_others_are_not(sample: str) -> None:
