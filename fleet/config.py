@@ -199,8 +199,11 @@ class Settings(BaseSettings):
     control_port: int = Field(8020, ge=1, le=65_535)
     """Port that the control process listens on."""
     control_token: SecretStr | None = Field(None, min_length=16)
-    """Token that allows pausing, resuming, scaling and rolling on the control process's page; if unset, the page
-    only shows."""
+    """Token that allows pausing, resuming, scaling and rolling on the control process's page, and reading it; if
+    unset, the page only shows."""
+    control_open_reads: bool = False
+    """Whether every user and program of this machine may read the page, with inputs, outputs and errors, without a
+    login. Insecure on a machine with several users."""
     control_url: HttpUrl | None = None
     """Address at which other machines ask this one for its status; if unset: FLEET_CONTROL_HOST, the host name
     if that is 0.0.0.0, or none if it is a loopback address."""

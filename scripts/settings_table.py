@@ -104,7 +104,11 @@ CZECH = {
     "FLEET_CONTROL_PORT": "Port, na kterém poslouchá proces control.",
     "FLEET_CONTROL_TOKEN": (
         "Token, se kterým lze na stránce procesu control pozastavovat a pouštět fronty a škálovat a obnovovat "
-        "procesy; není-li nastaven, stránka jen zobrazuje."
+        "procesy a také ji číst; není-li nastaven, stránka jen zobrazuje."
+    ),
+    "FLEET_CONTROL_OPEN_READS": (
+        "Zda každý uživatel a program tohoto stroje smí číst stránku se vstupy, výstupy a chybami bez přihlášení. "
+        "Na stroji s více uživateli nebezpečné."
     ),
     "FLEET_CONTROL_URL": (
         "Adresa, na které se ostatní stroje fleetu ptají tohoto stroje na jeho stav; není-li nastavena, platí "

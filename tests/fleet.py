@@ -56,12 +56,14 @@ ENVIRONMENT = {
 
 @dataclass
 class Fleet:
-    """A fleet with a state folder of its own, operated through its commands."""
+    """A fleet with a state folder of its own, operated through its commands; ``said`` is what ``fleet up``
+    printed."""
 
     state: Path
     port_base: int
     environment: Mapping[str, str] = field(default_factory=dict)
     further: list[ProcessRecord] = field(default_factory=list)
+    said: str = ""
 
     @property
     def simulator(self) -> RunningSimulator:
@@ -148,10 +150,15 @@ class Fleet:
         return found
 
     def control(self, path: str) -> httpx.Response:
-        """What the control process answers."""
+        """What the control process answers to the fleet's user."""
         # verify=False: reading the certificate store takes longer than the answer, which is plain http.
         address = f"http://127.0.0.1:{self.port_base + 4}/{path}"
-        return httpx.get(address, trust_env=False, timeout=20, verify=False)
+        return httpx.get(address, headers=self.reader(), trust_env=False, timeout=20, verify=False)
+
+    def reader(self) -> dict[str, str]:
+        """The header with which this user's commands read; empty before the control process has made its token."""
+        token = self.state / "page" / "token"
+        return {"authorization": f"Bearer {token.read_text('ascii').strip()}"} if token.exists() else {}
 
     def evidence(self, since: float) -> Iterator[tuple[str, str]]:
         """What went on in the fleet since then; see :mod:`tests.evidence`."""
@@ -264,6 +271,7 @@ def running_fleet(state: Path, environment: Mapping[str, str], *options: str) ->
         with done_if_killed([str(BIN / "fleet"), "down"], running.variables):
             up = running.fleet("up", "--detach", "--port-base", str(running.port_base), *options)
             assert up.returncode == 0, up.stderr
+            running.said = up.stdout
             quick = {"median_seconds": QUICK_SECONDS, "seconds_per_output_token": 0}
             for provider in ("openai", "anthropic", "gemini", "groq", "lasting"):
                 running.simulator.put("latency", provider=provider, **quick)

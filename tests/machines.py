@@ -135,7 +135,8 @@ class Machine:
 
     def status(self) -> dict[str, Any]:
         """What its control process tells."""
-        return json_of(self.does("curl -fsS http://127.0.0.1:8020/status"))
+        token = '-H "Authorization: Bearer $(cat /var/lib/seo-worker/page/token)"'
+        return json_of(self.does(f"curl -fsS {token} http://127.0.0.1:8020/status"))
 
     def pids(self) -> dict[str, int]:
         """The pid of each process as the machine counts them, once supervisord starts and stops none."""

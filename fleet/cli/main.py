@@ -94,7 +94,7 @@ def up(
 ) -> None:
     """Start the fleet, by default on an embedded stack with simulated providers."""
     from fleet.cli.down import take_down
-    from fleet.cli.find_fleet import settings_for_embedded
+    from fleet.cli.find_fleet import find_fleet, settings_for_embedded
     from fleet.cli.foreground import stay_until_signal
     from fleet.cli.show import console_for, show_addresses
     from fleet.cli.up import UpOptions, bring_up, example_project
@@ -102,7 +102,7 @@ def up(
 
     console = console_for()
     record = bring_up(UpOptions(port_base, external, real_providers, projects=projects), console.say)
-    show_addresses(console, record, settings_for_embedded().providers.values())
+    show_addresses(console, record, find_fleet()[0], settings_for_embedded().providers.values())
     if detach:
         example = example_project(record)
         console.say(f"The fleet is up: `fleet status`, `fleet run TOPIC --project {example}`, `fleet down`.")
@@ -304,7 +304,7 @@ def demo(
     record = demonstration.demo_up(port_base, console.say)
     try:
         settings, _ = find_fleet()
-        show_addresses(console, record, settings.providers.values())
+        show_addresses(console, record, settings, settings.providers.values())
         outcome = _run(record, start_pipeline(settings, demonstration.demo_inputs()), console)
         status = _show(outcome, record, console, as_json=as_json, look_again=keep)
     except BaseException:

@@ -66,6 +66,17 @@ def top(
         watching.show_live(console_for(), settings, in_all=all_machines)
 
 
+@app.command()
+def page() -> None:
+    """Print a link to the page of this machine's fleet; it logs one browser in, once, within 15 minutes."""
+    from fleet.cli.find_fleet import find_fleet
+    from fleet.cli.page import page_link, refuse_no_page
+
+    settings, _ = find_fleet()
+    refuse_no_page(settings)
+    write_line(page_link(settings))
+
+
 Provider = Annotated[str, typer.Argument(metavar="PROVIDER", help="openai, anthropic, gemini, or an added one.")]
 
 

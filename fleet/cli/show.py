@@ -15,6 +15,7 @@ from rich.table import Table
 from fleet.cli.console import Console
 from fleet.cli.counted import counted
 from fleet.contracts import AssistantState, Progress, Spent, StageRecord
+from fleet.errors import OperationError
 from fleet.terminal import harmless, harmless_lines
 
 if TYPE_CHECKING:  # every command loads this module, few load these
@@ -23,6 +24,7 @@ if TYPE_CHECKING:  # every command loads this module, few load these
     from fleet.cli.fleet_record import FleetRecord
     from fleet.cli.preview import Preview
     from fleet.cli.run import Outcome, Show
+    from fleet.config import Settings
     from fleet.control.health.doctor import Check
     from fleet.control.health.status import FleetStatus, Reachable
     from fleet.provider_settings import ProviderSettings
@@ -228,14 +230,25 @@ def _number(value: int | None) -> str:
     return "?" if value is None else str(value)
 
 
-def show_addresses(console: Console, record: FleetRecord, providers: Iterable[ProviderSettings]) -> None:
-    """Print the addresses of a fleet that has just come up, and where each provider's calls go."""
+def show_addresses(
+    console: Console, record: FleetRecord, settings: Settings, providers: Iterable[ProviderSettings]
+) -> None:
+    """Print the addresses of a fleet that has just come up, with a link to its page, and where each provider's
+    calls go. The settings are those that reach it."""
+    from fleet.cli.page import page_link
     from fleet.cli.provider_lines import provider_lines
 
     console.print(f"Temporal  {record.temporal}" + (f"   pages: {record.ui}" if record.ui else ""))
     projects = f"   projects: {shown(record.projects)}" if record.projects else ""
     console.print(f"backend   {record.backend}{projects}", soft_wrap=True)
     console.print(f"control   {record.control}/status")
+    try:
+        console.say(f"page      {page_link(settings)}")
+    except OperationError as error:
+        console.say(f"page      {error}")
+    else:
+        if not settings.control_open_reads:
+            console.print("          this link works once, for 15 minutes; `fleet page` prints another")
     if record.simulator:
         console.print(f"simulator {record.simulator}   none of its calls is paid, none of its texts is a model's")
     for line in provider_lines(record, providers):

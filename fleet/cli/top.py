@@ -22,6 +22,7 @@ from fleet.cli.console import Console
 from fleet.cli.counted import counted
 from fleet.cli.machine_table import machines_of, seconds
 from fleet.config import Settings
+from fleet.control.web.credentials import PageCredentials, page_address
 from fleet.errors import OperationError
 from fleet.terminal import harmless
 
@@ -43,8 +44,9 @@ class Watched:
     """A control process that is polled."""
 
     def __init__(self, settings: Settings) -> None:
-        self.address = f"http://{settings.control_host}:{settings.control_port}"
+        self.address = page_address(settings)
         self._http = httpx.Client(base_url=self.address, timeout=_ANSWER_SECONDS, trust_env=False, verify=False)
+        self._credentials = PageCredentials.of(settings)
 
     def look(self) -> Json:
         """Its state, with ``pipelines`` and the progress of the first of them.
@@ -66,7 +68,17 @@ class Watched:
         return state
 
     def _get(self, path: str) -> Json:
-        found: Json = self._http.get(path).raise_for_status().json()
+        # Read each time: a control process that was started meanwhile may have made it.
+        token = self._credentials.token()
+        headers = {"authorization": f"Bearer {token}"} if token else {}
+        answer = self._http.get(path, headers=headers)
+        if answer.status_code == 401:
+            raise OperationError(
+                f"the control process at {self.address} refuses the token in {self._credentials.folder}. Remedy: "
+                "run this as the fleet's user and with its FLEET_STATE_DIR; or make a new token with `fleet roll "
+                "control`"
+            )
+        found: Json = answer.raise_for_status().json()
         return found
 
 

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from temporalio.runtime import BufferedMetricUpdate
 
 ANSWERED, CUT_OFF = "answered", "cut_off"
+#: By a one-time link or a token; with a wrong one of them; and refused unseen, after too many wrong ones.
+LOGINS = ("link", "token", "refused", "slowed")
 
 _SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 20, 30, 60, 120, 300, 600)
 _ANSWERS = (0.25, 0.5, 0.75, 1, 1.5, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 300, 600)
@@ -149,6 +151,7 @@ class Metrics:
         self._dropped = counter(
             "fleet_log_lines_dropped", "Lines that could not be written, or went unmerged.", "process"
         )
+        self._logins = counter("fleet_control_logins", "Logins at the control process.", "outcome")
         self._pipelines = histogram(
             f"{PIPELINE_DURATION}_seconds", "Pipelines that ended.", _PIPELINE_SECONDS, "outcome"
         )
@@ -218,6 +221,15 @@ class Metrics:
     def lines_dropped(self, process: str, count: int = 1) -> None:
         """Count lost log lines of a process."""
         self._dropped.labels(process).inc(count)
+
+    def serves_page(self) -> None:
+        """The process serves the page; the counters of its logins start at 0."""
+        for outcome in LOGINS:
+            self._logins.labels(outcome)
+
+    def login(self, outcome: str) -> None:
+        """Count a login, one of ``LOGINS``."""
+        self._logins.labels(outcome).inc()
 
     def take(self, updates: "Iterable[BufferedMetricUpdate]") -> None:
         """Count what Temporal's SDK measured, under the SDK's own names, and the pipelines that the workflows

@@ -16,6 +16,7 @@ import pytest
 from selenium.webdriver.common.keys import Keys
 
 from fleet.contracts import PIPELINE_QUEUE, WORKFLOW_TYPE
+from fleet.control.web.credentials import PageCredentials
 from tests.fleet import Fleet, json_of, running_fleet
 from tests.loopback import answers
 from tests.monitoring.browser import Browser, browsing
@@ -68,9 +69,40 @@ def page(operable: Fleet, browser: Browser) -> Browser:
     browser.size(1280, 900)
     browser.run("try { sessionStorage.clear() } catch (nothing) {}")
     browser.driver.get("about:blank")
-    browser.open(f"http://127.0.0.1:{operable.port_base + 4}/")
+    browser.open(link_of(operable))
     browser.complaints()
     return browser
+
+
+def link_of(fleet: Fleet) -> str:
+    """A new link to its page."""
+    asked = fleet.fleet("page")
+    assert asked.returncode == 0, asked.stderr
+    return asked.stdout.strip()
+
+
+def test_the_link_of_fleet_up_logs_in_once_and_a_logout_ends_it(operable: Fleet, browser: Browser) -> None:
+    address = f"http://127.0.0.1:{operable.port_base + 4}/"
+    browser.driver.get(address)
+    assert "fleet page" in browser.text("main") and not browser.all("#overview")
+    printed = re.search(rf"^page +({address}login\?code=\w+)$", operable.said, re.MULTILINE)
+    assert printed, operable.said
+    browser.open(printed[1])
+    assert browser.driver.current_url == address, "the code is in no bookmark"
+    assert browser.run("return document.cookie") == "", "no script reads the session"
+    browser.driver.refresh()
+    browser.wait("the session goes on", lambda: browser.run("return document.body.dataset.live") == "1")
+    browser.one("[data-slot=logout] button").click()
+    browser.wait("it is logged out", lambda: browser.all("body.login form"))
+    browser.driver.get(printed[1])
+    assert "used already" in browser.text("[role=alert]")
+    browser.one("input[name=token]").send_keys("a-wrong-token-altogether", Keys.ENTER)
+    browser.wait("it is refused", lambda: "refused" in browser.text("[role=alert]"))
+    browser.one("input[name=token]").send_keys(TOKEN, Keys.ENTER)
+    browser.wait("the token logs in", lambda: browser.run("return document.body.dataset.live") == "1")
+    for session in (operable.state / "page" / "sessions").iterdir():
+        session.unlink()
+    browser.wait("the open page is left when its session ends", lambda: browser.all("body.login form"))
 
 
 def test_a_glance_tells_that_all_is_well_and_what_today_cost(page: Browser) -> None:
@@ -194,7 +226,8 @@ def control_without_token(fleet: Fleet) -> Iterator[str]:
 def test_without_a_token_the_page_is_for_reading(operable: Fleet, browser: Browser) -> None:
     with control_without_token(operable) as address:
         wait_for("it answers", lambda: answers(f"{address}/ready"))
-        browser.open(f"{address}/")
+        code = PageCredentials(operable.state / "page").links.issue()
+        browser.open(f"{address}/login?code={code}")
         assert not any(button.is_displayed() for button in browser.all("button[data-act]"))
         order = {"action": "pause", "provider": "openai"}
         assert httpx.post(f"{address}/api/act", json=order, trust_env=False, verify=False).status_code == 403
@@ -236,5 +269,5 @@ def test_only_who_means_this_machine_is_answered(operable: Fleet) -> None:
     address = f"http://127.0.0.1:{operable.port_base + 4}/"
     refused = httpx.get(address, headers={"host": "evil.example"}, trust_env=False, verify=False)
     assert refused.status_code == 403 and "ssh -L" in refused.json()["error"]
-    answer = httpx.get(address, trust_env=False, verify=False)
+    answer = operable.control("")
     assert answer.status_code == 200 and "script-src 'self'" in answer.headers["content-security-policy"]

@@ -11,6 +11,7 @@ from starlette.types import Message
 from fleet.config import Settings
 from fleet.control.health.observer import Observer
 from fleet.control.web.app import Views, create_app
+from fleet.control.web.credentials import PageCredentials
 from fleet.control.web.streams import MAX_VIEWERS, Pictures
 from fleet.process.machine_id import machine_id
 
@@ -25,15 +26,22 @@ def client(tmp_path: Path, address: tuple[str, int], host: str) -> TestClient:
     return TestClient(app, base_url=f"http://{host}", client=address)
 
 
+def reader(tmp_path: Path, address: tuple[str, int], host: str) -> TestClient:
+    """A client with this user's token."""
+    found = client(tmp_path, address, host)
+    found.headers["authorization"] = f"Bearer {PageCredentials(tmp_path / 'page').token()}"
+    return found
+
+
 @pytest.mark.parametrize("path", ["/", "/page/page.js", "/api/state", "/api/pipeline?workflow_id=x&run_id=y"])
 def test_the_page_is_for_its_machine_alone(tmp_path: Path, path: str) -> None:
-    assert client(tmp_path, ELSEWHERE, "127.0.0.1:8020").get(path).status_code == 403
-    assert client(tmp_path, HERE, "evil.example:8020").get(path).status_code == 403
+    assert reader(tmp_path, ELSEWHERE, "127.0.0.1:8020").get(path).status_code == 403
+    assert reader(tmp_path, HERE, "evil.example:8020").get(path).status_code == 403
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1:8020", "localhost:8020", "[::1]:8020"])
 def test_here_it_is_shown_and_strict(tmp_path: Path, host: str) -> None:
-    answer = client(tmp_path, HERE, host).get("/")
+    answer = reader(tmp_path, HERE, host).get("/")
     assert answer.status_code == 200 and "default-src 'none'" in answer.headers["content-security-policy"]
     script = client(tmp_path, HERE, host).get("/page/page.js")
     assert script.status_code == 200 and "javascript" in script.headers["content-type"]
@@ -61,7 +69,7 @@ def test_without_a_token_nobody_operates(tmp_path: Path) -> None:
     "header", ["X-Forwarded-For", "x-forwarded-anything", "Forwarded", "Via", "X-Real-IP"], ids=str.lower
 )
 def test_what_a_proxy_passes_on_is_not_from_here(tmp_path: Path, header: str) -> None:
-    answer = client(tmp_path, HERE, "localhost:8020").get("/api/state", headers={header: "127.0.0.1"})
+    answer = reader(tmp_path, HERE, "localhost:8020").get("/api/state", headers={header: "127.0.0.1"})
     assert answer.status_code == 403 and "ssh -L" in answer.json()["error"]
 
 
@@ -105,7 +113,8 @@ async def test_the_number_of_viewers_is_bounded(tmp_path: Path) -> None:
     for viewer in viewers:
         assert not pictures.is_full and (await anext(viewer)).startswith("event: state")
     app = create_app(Views(settings, pictures.observer, pictures))
-    late = TestClient(app, base_url="http://localhost:8020", client=HERE).get("/api/events")
+    token = {"authorization": f"Bearer {PageCredentials.of(settings).token()}"}
+    late = TestClient(app, base_url="http://localhost:8020", client=HERE).get("/api/events", headers=token)
     assert late.status_code == 503 and "viewers" in late.json()["error"]
     await viewers.pop().aclose()
     assert not pictures.is_full
@@ -120,8 +129,10 @@ def test_refusals_and_errors_have_the_security_headers_too(
         raise RuntimeError("broken")
 
     monkeypatch.setattr(Observer, "snapshot", fail)
+    token = reader(tmp_path, HERE, "localhost:8020").headers
     here = client(tmp_path, HERE, "localhost:8020")
     here = TestClient(here.app, base_url="http://localhost:8020", client=HERE, raise_server_exceptions=False)
+    here.headers["authorization"] = token["authorization"]
     answers = {
         403: client(tmp_path, ELSEWHERE, "localhost:8020").get("/"),
         400: here.get("/", headers={"host": "[::1"}),

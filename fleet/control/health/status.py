@@ -3,13 +3,13 @@
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import cache, partial
 from importlib.metadata import version
-from typing import Any
+from typing import Any, NamedTuple
 
 from temporalio.api.enums.v1 import TaskQueueKind, TaskQueueType
 from temporalio.api.taskqueue.v1 import PollerInfo, TaskQueue
@@ -64,6 +64,13 @@ class QueueStatus:
     backlog_age_seconds: float | None
 
 
+class Problem(NamedTuple):
+    """A line for operators, and one without addresses, pids and texts of errors."""
+
+    line: str
+    public: str
+
+
 @dataclass(frozen=True)
 class FleetStatus:
     """Everything that ``fleet status`` shows. ``budgets`` has those whose budget workflow answers, by queue;
@@ -86,27 +93,44 @@ class FleetStatus:
 
     def problems(self) -> list[str]:
         """One line for each problem."""
-        found = [server.problem for server in (self.temporal, self.backend) if not server.ok]
-        found += [self.supervisor_problem] if self.supervisor_problem else []
+        return [problem.line for problem in self._problems()]
+
+    def _problems(self) -> list[Problem]:
+        found = [*self._away()]
+        found += (
+            [Problem(self.supervisor_problem, "supervisord does not answer")] if self.supervisor_problem else []
+        )
         found += [
-            f"{process.process} is {process.state} {process.said}".strip() + _start(process)
+            Problem(
+                f"{process.process} is {process.state} {process.said}".strip() + _start(process),
+                f"{process.process} is {process.state}",
+            )
             for process in self.processes
             if not _well(process)
         ]
         found += [
-            f"project {project_id}: {problem}"
+            Problem(f"project {project_id}: {problem}", f"project {project_id} has a problem")
             for project_id, told in self.backend.projects.items()
             for problem in told.problems
         ]
-        found += self.unlike_projects()
-        found += self.complaints
-        found += self._unpolled()
+        found += [Problem(line, "a project differs between machines") for line in self.unlike_projects()]
+        found += [Problem(line, "a process that runs has a problem") for line in self.complaints]
+        found += [Problem(line, line) for line in self._unpolled()]
         troubled = [budget for budget in self.budgets.values() if budget.breaker in ("parked", "probing")]
-        found += [self._trouble(budget) for budget in troubled]
+        found += [Problem(self._trouble(budget), f"{budget.queue} is {budget.breaker}") for budget in troubled]
         held = [held for budget in self.budgets.values() for held in budget.held_models]
         # A budget without calls is idle and does not remove expired holds.
-        found += [_without_quota(model) for model in held if model.until > time.time()]
+        found += [
+            Problem(_without_quota(model), f"{model.model} has no quota")
+            for model in held
+            if model.until > time.time()
+        ]
         return found
+
+    def _away(self) -> Iterator[Problem]:
+        for name, server in (("Temporal", self.temporal), ("the backend", self.backend)):
+            if not server.ok:
+                yield Problem(server.problem, f"{name} does not answer")
 
     def notices(self) -> list[str]:
         """One line for each thing that an operator did on purpose and that keeps calls from being dispatched."""
@@ -135,8 +159,7 @@ class FleetStatus:
 
     def not_ready(self) -> list[str]:
         """What would keep a pipeline started now from running."""
-        found = [server.problem for server in (self.temporal, self.backend) if not server.ok]
-        return found + self._unpolled()
+        return [problem.line for problem in self._away()] + self._unpolled()
 
     def _unpolled(self) -> list[str]:
         return [f"nobody polls the queue {queue.queue}" for queue in self.queues if queue.pollers == 0]
@@ -149,6 +172,36 @@ class FleetStatus:
         del found["providers"]
         processes = [process | {"pulse": vitals.get(process["process"])} for process in found["processes"]]
         return found | {"processes": processes, "problems": self.problems(), "notices": self.notices()}
+
+    def to_public_json(self) -> dict[str, Any]:
+        """What anybody who reaches ``GET /status`` may know: names, counts and states; neither an address nor a
+        pid nor the text of an error. Other machines of the fleet read it too."""
+        whole = self.to_json()
+        projects = {name: {"fingerprint": told.fingerprint} for name, told in self.backend.projects.items()}
+        return {
+            "machine": self.machine,
+            "version": self.version,
+            "temporal": {"ok": self.temporal.ok},
+            "backend": {"ok": self.backend.ok, "projects": projects},
+            "supervisor": {"ok": not self.supervisor_problem},
+            "processes": [
+                {name: process[name] for name in ("program", "process", "state", "uptime_seconds")}
+                for process in whole["processes"]
+            ],
+            "queues": whole["queues"],
+            "budgets": {queue: {"breaker": budget.breaker} for queue, budget in self.budgets.items()},
+            "machines": len(self.machines),
+            "problems": self.public_problems(),
+            "notices": len(self.notices()),
+        }
+
+    def public_problems(self) -> list[str]:
+        """One line for each problem, with names and states only."""
+        return [problem.public for problem in self._problems()]
+
+    def public_not_ready(self) -> list[str]:
+        """What would keep a pipeline started now from running, with names and states only."""
+        return [problem.public for problem in self._away()] + self._unpolled()
 
 
 def _without_quota(held: HeldModel) -> str:

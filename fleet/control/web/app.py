@@ -4,7 +4,8 @@ page."""
 import asyncio
 import json
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,15 +22,15 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from fleet.config import Settings
 from fleet.control.health.observer import Observer, Snapshot
 from fleet.control.health.prometheus import CONTENT_TYPE, metrics_of
-from fleet.control.web.operator_actions import act, knows_token
+from fleet.control.web.access import Access, Authentication, Caller, access_to, caller_of
+from fleet.control.web.login import login_routes, refused_page
+from fleet.control.web.operator_actions import act
 from fleet.control.web.pipeline_detail import detail_of
 from fleet.control.web.streams import MAX_VIEWERS, Pictures, Progresses, dumped
 from fleet.errors import FleetError, InputError, OperationError
 
 PAGE = Path(__file__).with_name("page")
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
-#: The paths that other machines may request, for example a Prometheus.
-_OPEN = ("/health", "/ready", "/status", "/metrics")
 #: Headers that proxies add. The client is then elsewhere, although the connection comes from this machine.
 _FORWARDED = frozenset({"forwarded", "via", "x-real-ip"})
 _HOST = re.compile(r"(?P<name>[A-Za-z0-9._-]{1,255}|\[[0-9A-Fa-f:.]{2,45}\])(:[0-9]{1,5})?")
@@ -38,6 +39,9 @@ _NOT_HERE = (
     "the page only answers requests from its own machine. Remedy: ssh -L 8020:127.0.0.1:8020 to it, then open "
     "http://localhost:8020"
 )
+_NO_READER = "log in first. Remedy: `fleet page` prints a link; or send a token, as `Authorization: Bearer TOKEN`"
+_NO_OPERATOR = "the token is wrong or missing"
+_SLOWED = "too many tokens were refused. Remedy: wait a few seconds"
 _TOO_MANY = f"{MAX_VIEWERS} viewers are connected already. Remedy: close pages that nobody looks at"
 _HEALTH_AGE_SECONDS, _SCRAPE_AGE_SECONDS, _SCRAPE_PATIENCE_SECONDS = 0.5, 2.0, 0.5
 _MAX_ASKED = 40
@@ -46,7 +50,7 @@ _MAX_BODY_BYTES = 10_000
 _HEADERS = {
     "content-security-policy": (
         "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self' data:; "
-        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+        "base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
     ),
     "x-content-type-options": "nosniff",
     "referrer-policy": "no-referrer",
@@ -61,6 +65,7 @@ class Views:
     settings: Settings
     observer: Observer
     pictures: Pictures
+    count_login: Callable[[str], None] = lambda outcome: None
 
     async def snapshot(self) -> Snapshot:
         """A snapshot recent enough for health checks."""
@@ -70,35 +75,58 @@ class Views:
 def create_app(views: Views) -> ASGIApp:
     """``GET /health``: 200 or 503 with ``{"ok", "problems"}``. ``GET /ready``: 200 or 503 with ``{"ready",
     "waiting_for"}``: whether a pipeline started now would run. ``GET /status``: the JSON of ``fleet status
-    --json``. ``GET /metrics``: Prometheus' text format. ``GET /``: the page, which uses ``/api/…``."""
-    routes = [*_for_machines(views), *_for_the_page(views)]
+    --json``. ``GET /metrics``: Prometheus' text format. ``GET /``: the page, which uses ``/api/…``. Who may
+    request what: :mod:`fleet.control.web.access`; strangers get reduced answers of the first three."""
+    authentication = Authentication(views.settings, views.count_login)
+    routes = [*_for_machines(views), *_for_the_page(views, authentication), *login_routes(authentication)]
+    gate = Middleware(_Gate, authentication=authentication, settings=views.settings)
     # Around all of it, so that refusals and errors have the headers too.
-    return _Headers(Starlette(routes=routes, middleware=[Middleware(_OnlyHere)]))
+    return _Headers(Starlette(routes=routes, middleware=[gate]))
 
 
-class _OnlyHere:
-    """Serves the page, which contains what pipelines wrote, only to this machine, whatever address the server
+class _Gate:
+    """Passes on the requests that have the access that their path needs, with their caller.
+
+    Serves the page, which contains what pipelines wrote, only to this machine, whatever address the server
     listens on; requests through a tunnel come from this machine too. The Host header must also name this machine:
     otherwise a foreign page could make a browser send requests under its own host name and read the
     answers. A request that a proxy forwards does not count as local. A malformed Host is refused on every path."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, authentication: Authentication, settings: Settings) -> None:
         self._app = app
+        self._authentication = authentication
+        self._operable = settings.control_token is not None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass on allowed requests."""
-        if scope["type"] == "http" and (refusal := _refusal(Request(scope))):
+        if scope["type"] == "http" and (refusal := self._refusal(Request(scope))):
             return await refusal(scope, receive, send)
         return await self._app(scope, receive, send)
 
+    def _refusal(self, request: Request) -> Response | None:
+        asked_for, access = _asked_for(request.headers), access_to(request.scope["path"])
+        if asked_for is None:
+            return JSONResponse({"error": _BAD_HOST}, 400)
+        here = _is_here(request, asked_for)
+        if access is not Access.OPEN and not here:
+            return JSONResponse({"error": _NOT_HERE}, 403)
+        if access is Access.HERE or (access is Access.OPERATE and not self._operable):
+            return None  # the route itself refuses all orders where there is no token
+        caller = self._authentication.caller(request, here=here)
+        request.state.caller = caller
+        allowed = access is Access.OPEN or (caller.operates if access is Access.OPERATE else caller.reads)
+        if allowed:
+            return None
+        if request.scope["path"] == "/":
+            return refused_page(request)
+        return _unauthorised(caller, access)
 
-def _refusal(request: Request) -> JSONResponse | None:
-    asked_for = _asked_for(request.headers)
-    if asked_for is None:
-        return JSONResponse({"error": _BAD_HOST}, 400)
-    if request.scope["path"] in _OPEN or _is_here(request, asked_for):
-        return None
-    return JSONResponse({"error": _NOT_HERE}, 403)
+
+def _unauthorised(caller: Caller, access: Access) -> JSONResponse:
+    if caller.wait_seconds:
+        return JSONResponse({"error": _SLOWED}, 429, {"retry-after": f"{caller.wait_seconds:.0f}"})
+    error = _NO_OPERATOR if access is Access.OPERATE else _NO_READER
+    return JSONResponse({"error": error}, 401, {"www-authenticate": "Bearer"})
 
 
 def _asked_for(headers: Headers) -> str | None:
@@ -127,7 +155,9 @@ class _Headers:
 
         async def sending(message: Message) -> None:
             if message["type"] == "http.response.start":
-                MutableHeaders(scope=message).update(_HEADERS)
+                headers = MutableHeaders(scope=message)
+                for name, value in _HEADERS.items():
+                    headers.setdefault(name, value)
             await send(message)
 
         await self._app(scope, receive, sending)
@@ -135,15 +165,18 @@ class _Headers:
 
 def _for_machines(views: Views) -> list[Route]:
     async def health(request: Request) -> JSONResponse:
-        problems = (await views.snapshot()).status.problems()
+        found = (await views.snapshot()).status
+        problems = found.problems() if caller_of(request).reads else found.public_problems()
         return JSONResponse({"ok": not problems, "problems": problems}, 503 if problems else 200)
 
     async def ready(request: Request) -> JSONResponse:
-        waiting = (await views.snapshot()).status.not_ready()
+        found = (await views.snapshot()).status
+        waiting = found.not_ready() if caller_of(request).reads else found.public_not_ready()
         return JSONResponse({"ready": not waiting, "waiting_for": waiting}, 503 if waiting else 200)
 
     async def status(request: Request) -> JSONResponse:
-        return JSONResponse((await views.snapshot()).status.to_json())
+        found = (await views.snapshot()).status
+        return JSONResponse(found.to_json() if caller_of(request).reads else found.to_public_json())
 
     async def metrics(request: Request) -> Response:
         snapshot = await views.observer.snapshot(_SCRAPE_AGE_SECONDS, _SCRAPE_PATIENCE_SECONDS)
@@ -153,7 +186,7 @@ def _for_machines(views: Views) -> list[Route]:
     return [Route(path, handler) for path, handler in handlers]
 
 
-def _for_the_page(views: Views) -> list[Route | Mount]:
+def _for_the_page(views: Views, authentication: Authentication) -> list[Route | Mount]:
     pictures, progresses = views.pictures, Progresses(views.observer, views.settings)
 
     async def page(request: Request) -> FileResponse:
@@ -170,7 +203,15 @@ def _for_the_page(views: Views) -> list[Route | Mount]:
     async def events(request: Request) -> Response:
         if pictures.is_full:
             return JSONResponse({"error": _TOO_MANY}, 503, {"retry-after": "10"})
-        return StreamingResponse(pictures.events(), media_type="text/event-stream")
+        return StreamingResponse(events_for(caller_of(request)), media_type="text/event-stream")
+
+    async def events_for(caller: Caller) -> AsyncIterator[str]:
+        """Events until the caller's session ends."""
+        async with aclosing(pictures.events()) as following:
+            async for event in following:
+                if not authentication.still_reads(caller):
+                    return
+                yield event
 
     async def progress(request: Request) -> Response:
         runs = request.query_params.getlist("run")[:_MAX_ASKED]
@@ -211,8 +252,6 @@ def _operated(views: Views) -> Callable[[Request], Awaitable[JSONResponse]]:
     async def operate(request: Request) -> JSONResponse:
         if views.settings.control_token is None:
             return JSONResponse({"error": "read-only. Remedy: set FLEET_CONTROL_TOKEN"}, 403)
-        if not knows_token(views.settings, request.headers.get("authorization", "")):
-            return JSONResponse({"error": "the token is wrong or missing"}, 401)
         try:
             order = json.loads((await request.body())[:_MAX_BODY_BYTES])
             said = await act(views.settings, views.observer, order)

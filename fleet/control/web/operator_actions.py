@@ -1,7 +1,6 @@
 """What the page's operator may do: the same as with the ``fleet`` command, for requests with the token."""
 
 import asyncio
-import hmac
 import sys
 from typing import Any
 
@@ -17,13 +16,6 @@ from fleet.redaction import excerpt
 
 ACTIONS = ("pause", "resume", "scale", "roll")
 _MAX_WHY = 200
-
-
-def knows_token(settings: Settings, header: str) -> bool:
-    """Whether an ``Authorization`` header contains the token."""
-    token = settings.control_token
-    given = header.removeprefix("Bearer ").encode()
-    return token is not None and hmac.compare_digest(given, token.get_secret_value().encode())
 
 
 async def act(settings: Settings, observer: Observer, order: Any) -> str:

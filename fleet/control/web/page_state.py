@@ -75,6 +75,7 @@ def state_of(settings: Settings, snapshot: Snapshot, history: History, troubles:
         "host": socket.gethostname(),
         "version": running_version(),
         "operable": settings.control_token is not None,
+        "open_reads": settings.control_open_reads,
         "ok": not problems,
         "problems": problems,
         "notices": status.notices(),

@@ -27,9 +27,10 @@ async def serve(settings: Settings, name: str, liveness: Liveness, metrics: Metr
     stop = asyncio.Event()
     observer = Observer(settings)
     pictures = Pictures(settings, observer)
-    server = Server(create_app(Views(settings, observer, pictures)))
+    server = Server(create_app(Views(settings, observer, pictures, metrics.login)))
     remedy = "free the port, or set FLEET_CONTROL_PORT and FLEET_CONTROL_HOST"
     listening = listen_on(settings.control_host, settings.control_port, "control", remedy)
+    metrics.serves_page()
     with stop_on_signal(stop), listening:
         liveness.serving()
         beside: set[asyncio.Task[Any]] = {

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field, replace
 
 from loguru import logger
@@ -85,7 +85,7 @@ class Pictures:
         """Whether there are as many viewers as are allowed."""
         return self._viewers >= MAX_VIEWERS
 
-    async def events(self) -> AsyncIterator[str]:
+    async def events(self) -> AsyncGenerator[str, None]:
         """Server-sent events from now on: ``state`` at each update, ``pipelines`` when they have changed."""
         self._viewers += 1
         self._called.set()

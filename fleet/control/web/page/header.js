@@ -31,6 +31,8 @@ export class Header {
   render(state) {
     this.#renderVerdict(state);
     this.#renderServices(state);
+    // Where everybody may read, nobody is logged in. A control process of an older release does not say so.
+    this.#top.logout.hidden = state.open_reads ?? true;
     this.#renderTrouble(state.providers);
     this.#renderWaiting(state);
     const { sum, more } = cost(state.today);

@@ -46,7 +46,14 @@ export class Stream {
   #failed() {
     this.#tell();
     if (this.#source.readyState !== EventSource.CLOSED) return;
-    setTimeout(() => this.#open(), REOPEN_SECONDS * 1000);
+    setTimeout(() => this.#reopen(), REOPEN_SECONDS * 1000);
+  }
+
+  // After the session's end, the same address shows the login page.
+  async #reopen() {
+    const answer = await fetch('/', { method: 'HEAD' }).catch(() => null);
+    if (answer?.status === 401) location.reload();
+    else this.#open();
   }
 
   #tell() {

@@ -1,0 +1,149 @@
+"""What lets somebody read the page, kept in ``<state>/page``, which only the fleet's user can read.
+
+- ``token`` is for this user's commands, such as ``fleet top``. It allows reading, and not operating.
+- ``links/`` has the one-time links, and ``sessions/`` the browsers that are logged in: a file for each, named by
+  the SHA-256 of a random secret. The secrets themselves are not kept. A file's time of change is when it was made,
+  and removing a file takes the link or the session back.
+
+They are files so that they outlive the control process, which ``fleet roll`` replaces, and so that a command can
+make a link while no control process runs.
+"""
+
+import hashlib
+import os
+import secrets
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from loguru import logger
+
+from fleet.config import Settings
+from fleet.redaction import protect
+
+LINK_SECONDS = 15 * 60
+SESSION_SECONDS = 12 * 3600
+_MAX_LINKS, _MAX_SESSIONS = 50, 200
+_CLOCK_SET_BACK_SECONDS = 60.0
+
+
+@dataclass(frozen=True)
+class Tickets:
+    """Random secrets of 256 bits that are valid for a time. Of more than ``at_most``, the oldest become invalid.
+
+    Example:
+        ticket = tickets.issue()
+        tickets.take(ticket)  # True
+        tickets.take(ticket)  # False
+    """
+
+    folder: Path
+    seconds: float
+    at_most: int
+
+    def issue(self) -> str:
+        """A new ticket: 64 hexadecimal digits.
+
+        Raises:
+            OSError: the folder cannot be written to.
+        """
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._remove_old()
+        ticket = secrets.token_hex(32)
+        self._path(ticket).touch(mode=0o600)
+        return ticket
+
+    def is_valid(self, ticket: str) -> bool:
+        """Whether it was issued, and is neither too old nor taken back."""
+        # Who guesses learns nothing from the time that this takes: the file's name is a digest.
+        try:
+            return self._in_time(self._path(ticket).stat().st_mtime)
+        except OSError:
+            return False
+
+    def take(self, ticket: str) -> bool:
+        """Whether it was valid; afterwards it no longer is. Of several callers at the same time, one gets True."""
+        valid = self.is_valid(ticket)
+        try:
+            self._path(ticket).unlink()
+        except OSError:
+            return False
+        return valid
+
+    def _path(self, ticket: str) -> Path:
+        return self.folder / hashlib.sha256(ticket.encode("utf-8", "replace")).hexdigest()
+
+    def _in_time(self, issued_at: float) -> bool:
+        return -_CLOCK_SET_BACK_SECONDS < time.time() - issued_at < self.seconds
+
+    def _remove_old(self) -> None:
+        for number, (issued_at, path) in enumerate(sorted(self._known(), reverse=True), start=1):
+            if number >= self.at_most or not self._in_time(issued_at):
+                path.unlink(missing_ok=True)
+
+    def _known(self) -> Iterator[tuple[float, Path]]:
+        for path in self.folder.iterdir():
+            with suppress(FileNotFoundError):  # another process took it
+                yield path.stat().st_mtime, path
+
+
+@dataclass(frozen=True)
+class PageCredentials:
+    """The credentials of a state folder."""
+
+    folder: Path
+
+    @classmethod
+    def of(cls, settings: Settings) -> Self:
+        """Those of the settings' state folder."""
+        return cls(settings.state_dir.absolute() / "page")
+
+    @property
+    def links(self) -> Tickets:
+        """The codes of one-time links."""
+        return Tickets(self.folder / "links", LINK_SECONDS, _MAX_LINKS)
+
+    @property
+    def sessions(self) -> Tickets:
+        """The values of session cookies."""
+        return Tickets(self.folder / "sessions", SESSION_SECONDS, _MAX_SESSIONS)
+
+    def token(self) -> str:
+        """The reading token; empty if there is none or it cannot be read."""
+        try:
+            found = (self.folder / "token").read_text("ascii").strip()
+        except (OSError, UnicodeDecodeError):
+            return ""
+        protect(found)
+        return found
+
+    def made_token(self) -> str:
+        """The reading token, made if there is none. If it cannot be written, it is this process's own, and
+        commands do not find it."""
+        if found := self.token():
+            return found
+        fresh = secrets.token_hex(32)
+        protect(fresh)
+        draft = self.folder / f".token.{os.getpid()}"
+        try:
+            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            draft.touch(mode=0o600)
+            draft.write_text(f"{fresh}\n", "ascii")
+            with suppress(FileExistsError):  # another process was first
+                os.link(draft, self.folder / "token")
+            draft.unlink()
+        except OSError as error:
+            logger.error(
+                "the token of the page's readers cannot be written to {}: {}", self.folder, error.strerror
+            )
+            return fresh
+        return self.token() or fresh
+
+
+def page_address(settings: Settings) -> str:
+    """Where this machine reaches its control process: its address, or loopback if it listens on all of them."""
+    host = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.control_host, settings.control_host)
+    return f"http://{f'[{host}]' if ':' in host else host}:{settings.control_port}"
