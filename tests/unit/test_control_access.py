@@ -18,7 +18,7 @@ from fleet.config import Settings
 from fleet.control.health.observer import Observer
 from fleet.control.web.access import ACCESS, Access, Authentication, Caller, access_to
 from fleet.control.web.app import Views, create_app
-from fleet.control.web.credentials import LINK_SECONDS, SESSION_SECONDS, PageCredentials, Tickets
+from fleet.control.web.credentials import LINK_SECONDS, SESSION_SECONDS, IssuedSecrets, PageCredentials
 from fleet.control.web.login_throttle import LoginThrottle
 from fleet.control.web.streams import Pictures
 
@@ -188,14 +188,14 @@ def test_secrets_are_kept_as_digests_alone(world: World) -> None:
 
 
 def test_the_number_of_links_and_sessions_is_bounded(tmp_path: Path) -> None:
-    tickets = Tickets(tmp_path / "tickets", 60, 3)
+    kept = IssuedSecrets(tmp_path / "kept", 60, 3)
     issued = []
     for age in range(5, 0, -1):
-        issued.append(tickets.issue())
+        issued.append(kept.issue())
         made = time.time() - age
-        newest = max(tickets.folder.iterdir(), key=lambda path: path.stat().st_mtime)
+        newest = max(kept.folder.iterdir(), key=lambda path: path.stat().st_mtime)
         os.utime(newest, (made, made))
-    assert [tickets.is_valid(ticket) for ticket in issued] == [False, False, True, True, True]
+    assert [kept.is_valid(secret) for secret in issued] == [False, False, True, True, True]
 
 
 def test_a_session_outlives_the_control_process(tmp_path: Path) -> None:

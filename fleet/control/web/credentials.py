@@ -31,13 +31,13 @@ _CLOCK_SET_BACK_SECONDS = 60.0
 
 
 @dataclass(frozen=True)
-class Tickets:
+class IssuedSecrets:
     """Random secrets of 256 bits that are valid for a time. Of more than ``at_most``, the oldest become invalid.
 
     Example:
-        ticket = tickets.issue()
-        tickets.take(ticket)  # True
-        tickets.take(ticket)  # False
+        secret = issued.issue()
+        issued.take(secret)  # True
+        issued.take(secret)  # False
     """
 
     folder: Path
@@ -45,36 +45,36 @@ class Tickets:
     at_most: int
 
     def issue(self) -> str:
-        """A new ticket: 64 hexadecimal digits.
+        """A new secret: 64 hexadecimal digits.
 
         Raises:
             OSError: the folder cannot be written to.
         """
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._remove_old()
-        ticket = secrets.token_hex(32)
-        self._path(ticket).touch(mode=0o600)
-        return ticket
+        secret = secrets.token_hex(32)
+        self._path(secret).touch(mode=0o600)
+        return secret
 
-    def is_valid(self, ticket: str) -> bool:
+    def is_valid(self, secret: str) -> bool:
         """Whether it was issued, and is neither too old nor taken back."""
         # Who guesses learns nothing from the time that this takes: the file's name is a digest.
         try:
-            return self._in_time(self._path(ticket).stat().st_mtime)
+            return self._in_time(self._path(secret).stat().st_mtime)
         except OSError:
             return False
 
-    def take(self, ticket: str) -> bool:
+    def take(self, secret: str) -> bool:
         """Whether it was valid; afterwards it no longer is. Of several callers at the same time, one gets True."""
-        valid = self.is_valid(ticket)
+        valid = self.is_valid(secret)
         try:
-            self._path(ticket).unlink()
+            self._path(secret).unlink()
         except OSError:
             return False
         return valid
 
-    def _path(self, ticket: str) -> Path:
-        return self.folder / hashlib.sha256(ticket.encode("utf-8", "replace")).hexdigest()
+    def _path(self, secret: str) -> Path:
+        return self.folder / hashlib.sha256(secret.encode("utf-8", "replace")).hexdigest()
 
     def _in_time(self, issued_at: float) -> bool:
         return -_CLOCK_SET_BACK_SECONDS < time.time() - issued_at < self.seconds
@@ -102,14 +102,14 @@ class PageCredentials:
         return cls(settings.state_dir.absolute() / "page")
 
     @property
-    def links(self) -> Tickets:
+    def links(self) -> IssuedSecrets:
         """The codes of one-time links."""
-        return Tickets(self.folder / "links", LINK_SECONDS, _MAX_LINKS)
+        return IssuedSecrets(self.folder / "links", LINK_SECONDS, _MAX_LINKS)
 
     @property
-    def sessions(self) -> Tickets:
+    def sessions(self) -> IssuedSecrets:
         """The values of session cookies."""
-        return Tickets(self.folder / "sessions", SESSION_SECONDS, _MAX_SESSIONS)
+        return IssuedSecrets(self.folder / "sessions", SESSION_SECONDS, _MAX_SESSIONS)
 
     def token(self) -> str:
         """The reading token; empty if there is none or it cannot be read."""
