@@ -90,13 +90,29 @@ class ModelChoice:
 
 
 @dataclass(frozen=True)
+class CsvSelection:
+    """The columns and rows of the CSV that an assistant reads; see :mod:`fleet.pipeline.csv_selection`.
+
+    ``columns`` None: all of them. At most one of ``first``, ``top`` and ``sample`` is set, and says how many rows:
+    the first ones, those with the largest numbers in the column ``by``, or a random choice with ``seed``.
+    """
+
+    columns: list[str] | None = None
+    first: int | None = None
+    top: int | None = None
+    by: str | None = None
+    sample: int | None = None
+    seed: int = 0
+
+
+@dataclass(frozen=True)
 class Assistant:
     """One assistant from the backend, validated, with the defaults filled in.
 
     ``max_tokens`` None: the model's own maximum. ``input_keys`` None: the default inputs, which are the date and
     the output of the previous assistant by ``order``, or the topic for the first one. ``on_ambiguous`` is
     ``send``, ``fail``, or None for the setting of that name. ``output_schema`` is the JSON Schema that the output
-    matches; None: the output is text.
+    matches; None: the output is text. ``csv`` is what it reads of the CSV; None: the CSV as a whole.
 
     ``user_template`` is the template of the user message; None: it is built from the inputs.
     ``system_template``: ``system_prompt`` is a template too. See :mod:`fleet.pipeline.templates`.
@@ -117,6 +133,7 @@ class Assistant:
     user_template: str | None = None
     system_template: bool = False
     output_schema: dict[str, Any] | None = None
+    csv: CsvSelection | None = None
 
     @property
     def needs(self) -> list[str]:
@@ -126,7 +143,7 @@ class Assistant:
 
 
 #: Fields of :class:`Assistant` that releases up to 0.2.0 do not know.
-LATER_FIELDS = ("output_schema", "user_template", "system_template")
+LATER_FIELDS = ("output_schema", "user_template", "system_template", "csv")
 
 
 @dataclass(frozen=True)

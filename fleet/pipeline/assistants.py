@@ -7,8 +7,9 @@ Pure, since the workflow uses it too.
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
-from fleet.contracts import CSV_KEY, DATE_KEY, PIPELINE_KEYS, TOPIC_KEY, Assistant, ModelChoice
+from fleet.contracts import CSV_KEY, DATE_KEY, PIPELINE_KEYS, TOPIC_KEY, Assistant, CsvSelection, ModelChoice
 from fleet.errors import AssistantDamaged, NoAssistants, SettingsError
+from fleet.pipeline.csv_selection import SelectionError, selection_of
 from fleet.pipeline.structured_outputs import declared_fields, schema_problem
 from fleet.pipeline.templates import TemplateError, names_in
 from fleet.redaction import excerpt
@@ -55,6 +56,7 @@ def parse_assistants(
     _refuse_unknown_inputs(assistants, {row.label for row in rows if not row.active()})
     _refuse_cycle(dependencies(assistants))
     _refuse_templates(assistants)
+    _refuse_unread_csv(assistants)
     return assistants
 
 
@@ -100,6 +102,7 @@ class _Row:
             user_template=self._user_template(),
             system_template=self._system_template(),
             output_schema=self._output_schema(),
+            csv=self._csv(),
         )
 
     def _damaged(self, what: str, remedy: str) -> AssistantDamaged:
@@ -204,6 +207,15 @@ class _Row:
             remedy = 'write it as {"type": "object", "properties": {…}, "required": […]}, or set it to NULL'
             raise self._damaged(f"output_schema cannot be used: {problem}", remedy)
         return dict(schema)
+
+    def _csv(self) -> CsvSelection | None:
+        value = self._entry.get("csv")
+        if value is None:
+            return None
+        try:
+            return selection_of(value)
+        except SelectionError as error:
+            raise self._damaged(f"csv {error.says}", error.remedy) from None
 
     def _fallback(self) -> list[ModelChoice]:
         choices = self._entry.get("fallback") or []
@@ -318,6 +330,15 @@ def _refuse_templates(assistants: list[Assistant]) -> None:
                     f"assistant {assistant.function_key}: {field} names {unread[0]!r}, which it does not read. "
                     f"Remedy: add it to input_keys, or name one of {', '.join(read)}"
                 )
+
+
+def _refuse_unread_csv(assistants: list[Assistant]) -> None:
+    for assistant in assistants:
+        if assistant.csv is not None and CSV_KEY not in reads(assistant, assistants):
+            raise AssistantDamaged(
+                f"assistant {assistant.function_key}: csv chooses from the CSV, which it does not read. Remedy: "
+                "add csv to input_keys, or set csv to NULL"
+            )
 
 
 def reads(assistant: Assistant, assistants: list[Assistant]) -> list[str]:

@@ -23,6 +23,7 @@ FIELDS = (
     "user_template",
     "system_template",
     "output_schema",
+    "csv",
 )
 _CHARACTERS = 12
 

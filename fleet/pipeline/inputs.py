@@ -9,7 +9,7 @@ import binascii
 import csv
 import io
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import date
 from typing import Any
@@ -218,11 +218,9 @@ def parse_csv(text: str) -> CsvTable:
     Raises:
         InputError: no header, a quote that never ends, or a row with another number of columns.
     """
-    header_line = text.lstrip("\n").split("\n", 1)[0]
-    count: Callable[[str], int] = header_line.count
-    delimiter = max(_DELIMITERS, key=count)
+    delimiter = _delimiter(text)
     try:
-        numbered = _numbered_rows(text, delimiter)
+        numbered = list(_numbered_rows(text, delimiter))
     except csv.Error as error:
         raise InputError(f"csv_data cannot be read: {error}. Remedy: check its quotes") from None
     if not numbered:
@@ -242,7 +240,22 @@ def parse_csv(text: str) -> CsvTable:
     return CsvTable(columns, [row for _, row in rows])
 
 
-def _numbered_rows(text: str, delimiter: str) -> list[tuple[int, list[str]]]:
+def csv_columns(text: str) -> list[str]:
+    """The names of the columns of CSV text, without a look at its rows; empty if it has none."""
+    try:
+        _, columns = next(_numbered_rows(text, _delimiter(text)), (0, []))
+    except csv.Error:  # which parse_csv reports
+        return []
+    return [name.strip() for name in columns]
+
+
+def _delimiter(text: str) -> str:
+    header_line = text.lstrip("\n").split("\n", 1)[0]
+    count: Callable[[str], int] = header_line.count
+    return max(_DELIMITERS, key=count)
+
+
+def _numbered_rows(text: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
     """The rows that are not blank, each with the number of the line that it ends on."""
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
-    return [(reader.line_num, row) for row in reader if any(cell.strip() for cell in row)]
+    return ((reader.line_num, row) for row in reader if any(cell.strip() for cell in row))

@@ -8,6 +8,7 @@ gets what the template says instead.
 import re
 
 from fleet.contracts import CSV_KEY, DATE_KEY, TOPIC_KEY, Assignment
+from fleet.pipeline.csv_selection import SelectedRows, select_rows
 from fleet.pipeline.inputs import CsvTable, parse_csv
 from fleet.pipeline.templates import render_template
 
@@ -38,7 +39,7 @@ def build_user_message(assignment: Assignment) -> str:
     if assignment.topic is not None:
         parts.append(_section("Topic", assignment.topic) if with_headings else assignment.topic)
     if assignment.csv_data:
-        parts.append(_section("CSV data", render_csv(parse_csv(assignment.csv_data))))
+        parts.append(_section("CSV data", _csv_text(assignment)))
     for output in assignment.outputs:
         text = output.text
         parts.append(_section(f"Output of {output.name} ({output.key})", text) if with_headings else text)
@@ -58,8 +59,18 @@ def _values(assignment: Assignment) -> dict[str, str]:
     return {
         TOPIC_KEY: assignment.topic or "",
         DATE_KEY: assignment.current_date or "",
-        CSV_KEY: render_csv(parse_csv(assignment.csv_data)) if assignment.csv_data else "",
+        CSV_KEY: _csv_text(assignment),
     } | {output.key: output.text for output in assignment.outputs}
+
+
+def _csv_text(assignment: Assignment) -> str:
+    """What the assistant reads of the CSV; empty without one."""
+    assistant = assignment.assistant
+    if not assignment.csv_data:
+        return ""
+    if assistant.csv is None:
+        return render_csv(parse_csv(assignment.csv_data))
+    return render_selected(select_rows(assistant.function_key, assistant.csv, parse_csv(assignment.csv_data)))
 
 
 def _section(heading: str, text: str) -> str:
@@ -76,6 +87,21 @@ def render_csv(table: CsvTable) -> str:
         f"{len(table.rows)} rows; columns: {', '.join(table.columns)}. "
         f"The first {len(shown)} rows:\n\n{_markdown(table.columns, shown)}"
     )
+
+
+def render_selected(selected: SelectedRows) -> str:
+    """The chosen part of a CSV as a Markdown table, with a line that says what it is a part of. Rows that were
+    chosen are all there; of rows that were not, as many as of a CSV without a choice."""
+    table, how = selected.table, selected.how
+    if selected.all and not _is_small(table):
+        table, how = CsvTable(table.columns, _rows_within(table, TABLE_MAX_CHARACTERS)), "the first"
+    rows = f"{len(table.rows)} of {selected.total} rows" + (f" ({how})" if how else "")
+    columns = f"{len(table.columns)} of {selected.width} columns: {', '.join(map(_cell, table.columns))}"
+    return f"{rows}; {columns}.\n\n{_markdown(table.columns, table.rows)}"
+
+
+def _is_small(table: CsvTable) -> bool:
+    return len(table.rows) <= TABLE_MAX_ROWS and len(_markdown(table.columns, table.rows)) <= TABLE_MAX_CHARACTERS
 
 
 def _rows_within(table: CsvTable, characters: int) -> list[list[str]]:

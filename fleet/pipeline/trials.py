@@ -90,6 +90,7 @@ def _silent(assistant: Assistant) -> Assistant:
         fallback=[],
         user_template=None,
         system_template=False,
+        csv=None,
     )
 
 

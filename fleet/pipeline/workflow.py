@@ -49,6 +49,7 @@ with workflow.unsafe.imports_passed_through():
     )
     from fleet.errors import HeldBack, InputError, TooLarge
     from fleet.pipeline.assistants import reads_csv
+    from fleet.pipeline.csv_selection import refuse_selections
     from fleet.pipeline.inputs import PipelineInputs, clean_inputs, parse_csv, refuse_surplus
     from fleet.pipeline.results import fit_outputs, fit_payload_limit, fit_progress
     from fleet.pipeline.stages import Stages, texts_of
@@ -63,6 +64,7 @@ _LARGE_CSV = 20_000
 _COLLECTS_IN_PARTS = "collects-in-parts"
 _REFUSES_TOO_LARGE = "refuses-too-large"
 _CHECKS_CSV = "checks-csv-in-an-activity"
+_CHECKS_SELECTIONS = "checks-selections-of-the-csv"
 _LEAVES_OUT_UNUSABLE = "leaves-out-what-cannot-be-used"
 _CANCELS_UNSENT = "cancels-what-is-not-sent"
 _CANCEL_KEEPS_SENT = "cancel-keeps-what-is-sent"
@@ -124,7 +126,8 @@ class AssistantPipelineWorkflow:
             await self._check_csv()
 
     def _begin(self, plan: PipelinePlan, first_run_id: str, *, retried: bool) -> None:
-        """Take the plan's assistants; none of them is executed yet."""
+        """Take the plan's assistants; none of them is executed yet. Fails if one chooses what the CSV lacks: here
+        nothing is paid yet."""
         self._stages = Stages(plan.assistants, self._inputs, first_run_id, retried=retried)
         self._total = len(plan.assistants)
         self._fingerprint = plan.fingerprint
@@ -133,6 +136,14 @@ class AssistantPipelineWorkflow:
             self._warnings.append(
                 "csv_data was given and no assistant reads it: add csv to the input_keys of one that should"
             )
+        try:
+            refuse_selections(plan.assistants, self._inputs.csv_text, in_full=not self._has_large_csv())
+        except InputError as error:
+            if workflow.patched(_CHECKS_SELECTIONS):
+                self._refuse(error)
+
+    def _has_large_csv(self) -> bool:
+        return len(self._inputs.csv_text) > _LARGE_CSV
 
     async def _execute_all(self, plan: PipelinePlan) -> PipelineResult:
         """Execute the assistants that have not answered yet; returns the result, or fails."""
@@ -211,7 +222,7 @@ class AssistantPipelineWorkflow:
     async def _check_csv(self) -> None:
         """Read the CSV's rows; those of a large CSV in an activity, since that takes up to a second of CPU."""
         csv_text = self._inputs.csv_text
-        if len(csv_text) > _LARGE_CSV and workflow.patched(_CHECKS_CSV):
+        if self._has_large_csv() and workflow.patched(_CHECKS_CSV):
             await self._prepare(CHECK_CSV, csv_text, type(None))
         else:
             parse_csv(csv_text)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from fleet.contracts import DATE_KEY, PIPELINE_KEYS, TOPIC_KEY
+from fleet.contracts import CSV_KEY, DATE_KEY, PIPELINE_KEYS, TOPIC_KEY
 from fleet.errors import InputError, OperationError, SettingsError
 from fleet.pipeline.assistants import source_of
 from fleet.pipeline.fingerprint import fingerprint_of
@@ -133,6 +133,10 @@ def _together(
     if whole:
         yield from _unknown_inputs(active, files)
     yield from _unread(active)
+    for file, read in _reading(active):
+        if "csv" in file.row and CSV_KEY not in read:
+            remedy = "add csv to fleet.inputs, or remove fleet.csv"
+            yield file.problem("csv", "fleet.csv chooses from the CSV, which it does not read", remedy)
     if not twins:
         yield from _cycle(active)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from fleet.contracts import PIPELINE_KEYS
+from fleet.pipeline.csv_selection import SelectionError, selection_of
 from fleet.pipeline.structured_outputs import schema_fault, schema_problem
 from fleet.pipeline.templates import Prompt, TemplateError, split_prompt
 from fleet.projects.front_matter import FrontMatter, Unreadable, Value, read_front_matter
@@ -31,6 +32,7 @@ _OWN = (
     "fleet.fallback",
     "fleet.on_ambiguous",
     "fleet.active",
+    "fleet.csv",
     "output.format",
     "output.schema",
 )
@@ -130,6 +132,7 @@ class _Reader:
             "user_template": prompt.user,
             "system_template": prompt.dynamic or None,
             "output_schema": self._schema(),
+            "csv": self._csv(),
         }
         row |= {name: value for name, value in optional.items() if value is not None}
         return PromptFile(self._file, row, self._lines, named)
@@ -237,6 +240,19 @@ class _Reader:
             self._wrong(found.line, f"output.schema: {problem}", "describe an object, without outside references")
             return False
         return True
+
+    def _csv(self) -> dict[str, Any] | None:
+        """What it reads of the CSV, as the contract has it; None for all of it."""
+        found = self._values.get("fleet.csv")
+        if found is None or found.value is None:
+            return None
+        self._lines["csv"] = found.line
+        try:
+            selection_of(found.value)
+        except SelectionError as error:
+            self._wrong(found.line_of(error.path), f"fleet.csv: {error.says}", error.remedy)
+            return None
+        return dict(found.value)
 
     def _inputs(self, prompt: Prompt, named: Mapping[str, int]) -> list[str] | None:
         """What it reads: as ``fleet.inputs`` says, otherwise what the template of its message names; None for the

@@ -70,11 +70,13 @@ def _own(row: Mapping[str, Any]) -> str:
         own["fleet.active"] = False
     if row.get("input_keys") is not None:
         own["fleet.inputs"] = list(row["input_keys"])
+    if row.get("csv") is not None:
+        own["fleet.csv"] = row["csv"]
     if row.get("fallback"):
         own["fleet.fallback"] = [f"{choice['model_provider']}/{choice['model']}" for choice in row["fallback"]]
     if row.get("on_ambiguous"):
         own["fleet.on_ambiguous"] = row["on_ambiguous"]
-    return "".join(_yaml({name: value}, flow=isinstance(value, list)) for name, value in own.items())
+    return "".join(_yaml({name: value}, flow=isinstance(value, list | dict)) for name, value in own.items())
 
 
 def _yaml(values: Mapping[str, Any], *, flow: bool | None = False) -> str:

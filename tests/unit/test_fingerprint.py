@@ -45,3 +45,8 @@ def test_its_fields_are_those_that_are_read_of_an_assistant() -> None:
 def test_another_schema_is_another_project() -> None:
     schema = {"type": "object", "properties": {"title": {"type": "string"}}}
     assert fingerprint_of([ROW]) != fingerprint_of([ROW | {"output_schema": schema}])
+
+
+def test_another_choice_of_rows_is_another_project() -> None:
+    csv = {"rows": {"first": 5}}
+    assert len({fingerprint_of([ROW | more]) for more in ({}, {"csv": csv}, {"csv": {"rows": {"first": 6}}})}) == 3

@@ -57,6 +57,10 @@ def provider_name(name: str) -> str:
             "my/1-a.prompt:5: its template names 'topic', which it does not read",
         ),
         (
+            {"1-a.prompt": "fleet.csv: {rows: {first: 5}}\n---\nWrite."},
+            "my/1-a.prompt:3: fleet.csv chooses from the CSV, which it does not read",
+        ),
+        (
             {"1-a.prompt": "fleet.inputs: [b]\n---\nWrite.", "2-b.prompt": "fleet.inputs: [a]\n---\nWrite."},
             "my/1-a.prompt:3: the inputs form a cycle: a, b wait for each other",
         ),
@@ -154,7 +158,8 @@ ROWS: list[dict[str, Any]] = [
         "top_p": 1.0,
         "max_tokens": 5,
         "on_ambiguous": "fail",
-        "input_keys": ["brief", "topic", "date", "brief.tags"],
+        "input_keys": ["brief", "topic", "date", "brief.tags", "csv"],
+        "csv": {"columns": ["klíčové slovo", "volume"], "rows": {"sample": 20, "seed": 7}},
         "fallback": [{"model_provider": "openai", "model": "gpt-4o"}],
         "user_template": "{{brief}}\n\n{{topic}}",
         "system_template": True,

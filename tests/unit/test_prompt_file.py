@@ -62,6 +62,14 @@ def test_an_output_has_a_schema_in_either_form(schema: str) -> None:
     assert parsed(f"---\nmodel: a/b\noutput.schema: {schema}\n---\nWrite.\n").row == row
 
 
+def test_an_assistant_says_what_it_reads_of_the_csv() -> None:
+    section = "fleet:\n  inputs: [csv]\n  csv:\n    columns: [a, b]\n    rows: {top: 50, by: volume}\n"
+    row = parsed(f"---\nmodel: a/b\n{section}---\nWrite.\n").row
+    assert row["csv"] == {"columns": ["a", "b"], "rows": {"top": 50, "by": "volume"}}
+    flat = "fleet.inputs: [csv]\nfleet.csv: {columns: [a, b], rows: {top: 50, by: volume}}\n"
+    assert parsed(f"---\nmodel: a/b\n{flat}---\nWrite.\n").row == row
+
+
 def test_our_words_may_also_stand_in_a_section() -> None:
     text = "---\nmodel: a/b\nfleet:\n  order: 4\n  inputs: topic\n---\nWrite.\n"
     assert (parsed(text).row["order"], parsed(text).row["input_keys"]) == (4, ["topic"])
@@ -140,6 +148,12 @@ def front(lines: str, body: str = "Write.") -> str:
         (front("fleet.inputs: {a: b}"), 3, "fleet.inputs is {'a': 'b'}"),
         (front("fleet.inputs: 3"), 3, "fleet.inputs is 3"),
         (front("fleet.fallback: [gpt-4o]"), 3, "fleet.fallback is ['gpt-4o']"),
+        (front("fleet.csv: all"), 3, "fleet.csv: is not an object"),
+        (front("fleet.csv:\n  columns: [a]\n  rows: 5"), 5, "fleet.csv: rows is 5"),
+        (front("fleet.csv:\n  rows:\n    top: 5"), 5, "fleet.csv: rows has top without by"),
+        (front("fleet:\n  csv:\n    rows:\n      first: 0"), 6, "fleet.csv: rows.first is 0"),
+        (front("fleet.csv: {cols: [a]}"), 3, "fleet.csv: has 'cols'"),
+        (front("fleet.csv.columns: [a]"), 3, "fleet.csv.columns is not supported"),
         (front("fleet.on_ambiguous: maybe"), 3, "fleet.on_ambiguous is 'maybe'"),
         (front("fleet.active: 1"), 3, "fleet.active is 1"),
         (front("fleet.key: topic"), 3, "key 'topic' is the name of a pipeline input"),

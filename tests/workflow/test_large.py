@@ -12,7 +12,7 @@ import pytest
 from temporalio import activity
 from temporalio.client import Client, WorkflowFailureError, WorkflowHandle, WorkflowQueryFailedError
 from temporalio.exceptions import ApplicationError
-from temporalio.worker import Worker
+from temporalio.worker import Replayer, Worker
 
 from fleet.config import load_settings
 from fleet.contracts import (
@@ -260,3 +260,46 @@ async def test_a_retry_of_a_retry_reuses_what_the_first_run_finished(address: st
             run = await started(client, workflow_id, memo={RETRY_MEMO: failed})
         await asyncio.wait_for(run.result(), 30)
     assert project.asked == ["key_0", "last", "last", "last"]
+
+
+SMALL_CSV = "keyword;volume\nkávovar;many\n"
+SELECTIONS = [
+    (SMALL_CSV, {"columns": ["volum"]}, "assistant last: the CSV has no column 'volum', the nearest is 'volume'"),
+    (SMALL_CSV, {"rows": {"top": 3, "by": "volume"}}, "since row 1 has 'many' there, which is not a number"),
+    (SMALL_CSV + "mlýnek;2\n" * 5000, {"columns": ["price"]}, "assistant last: the CSV has no column 'price'"),
+]
+
+
+@pytest.mark.parametrize(("csv_data", "selection", "said"), SELECTIONS)
+async def test_a_choice_that_the_csv_cannot_satisfy_fails_the_pipeline_before_anything_is_paid(
+    address: str, csv_data: str, selection: dict[str, Any], said: str
+) -> None:
+    project = Project([1], "csv")
+    project.rows[-1]["csv"] = selection
+    async with working_on(address, project) as client:
+        run = await started(client, f"p-{uuid.uuid4()}", csv_data)
+        record, result = await failure_of(run)
+        assert record["code"] == "bad_input" and said in record["message"] and ". Remedy: " in record["message"]
+        assert project.asked == [] and [stage["status"] for stage in result["stages"]] == ["waiting"] * 2
+        project.mended = True  # without a CSV there is nothing to choose from
+        assert (await asyncio.wait_for((await started(client, f"p-{uuid.uuid4()}")).result(), 30))[
+            "pipeline_success"
+        ]
+        history = await run.fetch_history()
+    await Replayer(workflows=[AssistantPipelineWorkflow], data_converter=data_converter()).replay_workflow(history)
+
+
+async def test_a_choice_travels_through_the_history_once(address: str) -> None:
+    """The whole CSV is in the arguments alone, however many assistants choose from it."""
+    project = Project([1, 1, 1], "csv")
+    for row in project.rows:
+        row["input_keys"], row["csv"] = ["csv"], {"rows": {"first": 2}}
+    project.mended = True
+    mark = "rare-word"
+    csv_data = "keyword\n" + "word\n" * 10_000 + f"{mark}\n"
+    async with working_on(address, project) as client:
+        run = await started(client, f"p-{uuid.uuid4()}", csv_data)
+        assert (await asyncio.wait_for(run.result(), 30))["pipeline_success"]
+        events = [event async for event in run.fetch_history_events()]
+    # In the arguments of the pipeline, and of the activity that checks a large CSV.
+    assert sum(mark.encode() in event.SerializeToString() for event in events) == 2
