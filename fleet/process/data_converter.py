@@ -2,10 +2,16 @@
 
 The SDK writes each such letter as ``\\u00e1``. That makes Czech text about half as large again in a history that
 is stored for weeks. Every JSON reader accepts both forms, so other clients see no difference.
+
+Dataclasses are read and written as the SDK does it, at a fraction of the CPU time: the SDK evaluates the
+annotations of a class again for every value, and copies every value before it writes it.
 """
 
-from dataclasses import replace
-from typing import Any
+from collections.abc import Hashable
+from dataclasses import dataclass, fields, is_dataclass, replace
+from functools import cache
+from types import NoneType, UnionType
+from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from temporalio.converter import (
     AdvancedJSONEncoder,
@@ -13,12 +19,23 @@ from temporalio.converter import (
     DataConverter,
     DefaultPayloadConverter,
     JSONPlainPayloadConverter,
+    JSONTypeConverter,
+    value_to_type,
 )
+
+_PRIMITIVES = frozenset({str, int, float, bool, NoneType})
 
 
 class _Utf8Encoder(AdvancedJSONEncoder):
     def __init__(self, **options: Any) -> None:
         super().__init__(**(options | {"ensure_ascii": False}))
+
+    def default(self, o: Any) -> Any:
+        """A dataclass as a mapping of its fields, whose values are encoded in turn; anything else as the SDK
+        does."""
+        if is_dataclass(o) and not isinstance(o, type):
+            return {name: getattr(o, name) for name in _field_names(type(o))}
+        return super().default(o)
 
     def encode(self, o: Any) -> str:
         """JSON that can be written as UTF-8: half of a surrogate pair, which UTF-8 cannot encode, becomes
@@ -26,11 +43,59 @@ class _Utf8Encoder(AdvancedJSONEncoder):
         return super().encode(o).encode("utf-8", "replace").decode()
 
 
+@cache
+def _field_names(kind: type[Any]) -> list[str]:
+    return [field.name for field in fields(kind)]
+
+
+@dataclass(frozen=True, slots=True)
+class _Field:
+    """The type of a dataclass's field; a value of one of the ``ready`` classes is taken as it is."""
+
+    hint: Any
+    ready: frozenset[type[Any]]
+
+
+@cache
+def _fields_of(kind: Hashable) -> dict[str, _Field]:
+    hints = get_type_hints(kind)
+    return {name: _Field(hints[name], _ready(hints[name])) for name in _field_names(kind)}
+
+
+def _ready(hint: Any) -> frozenset[type[Any]]:
+    """The classes whose values, as JSON has them, need no conversion to the type."""
+    if get_origin(hint) in (UnionType, Union) and NoneType in get_args(hint):
+        others = [found for found in get_args(hint) if found is not NoneType]
+        return frozenset({NoneType}) | (_ready(others[0]) if len(others) == 1 else frozenset())
+    return frozenset({hint}) if hint in _PRIMITIVES else frozenset()
+
+
+class _Dataclasses(JSONTypeConverter):
+    """Reads dataclasses as the SDK does: unknown fields are ignored, missing ones get their defaults."""
+
+    def to_typed_value(self, hint: type, value: Any) -> Any:
+        """The dataclass; anything else is left to the SDK."""
+        if not (isinstance(hint, type) and is_dataclass(hint) and isinstance(value, dict)):
+            return JSONTypeConverter.Unhandled
+        known = _fields_of(hint).items()
+        return hint(
+            **{name: self._field(hint, name, field, value[name]) for name, field in known if name in value}
+        )
+
+    def _field(self, kind: type, name: str, field: _Field, value: Any) -> Any:
+        if type(value) in field.ready:
+            return value
+        try:
+            return value_to_type(field.hint, value, [self])
+        except Exception as error:
+            raise TypeError(f"Failed converting field {name} on dataclass {kind}") from error
+
+
 class Utf8PayloadConverter(CompositePayloadConverter):
     """The SDK's converters, except that the one for plain JSON writes UTF-8."""
 
     def __init__(self) -> None:
-        utf8 = JSONPlainPayloadConverter(encoder=_Utf8Encoder)
+        utf8 = JSONPlainPayloadConverter(encoder=_Utf8Encoder, custom_type_converters=[_Dataclasses()])
         standard = DefaultPayloadConverter.default_encoding_payload_converters
         super().__init__(*(utf8 if converter.encoding == utf8.encoding else converter for converter in standard))
 
