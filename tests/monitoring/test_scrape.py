@@ -96,7 +96,9 @@ def test_two_hundred_calls_with_faults_are_counted_as_the_provider_saw_them(flee
         answered = [call for call in ledger if call["provider"] == provider and call["outcome"] == "answered"]
         assert after.gained(before, "fleet_provider_response_seconds_count", provider=provider) == len(answered)
         took = after.gained(before, "fleet_provider_response_seconds_sum", provider=provider)
-        assert took == pytest.approx(sum(call["seconds"] for call in answered), rel=0.05)
+        # A loaded machine hands answers over late, never early. A wrong unit or a call counted twice is far more.
+        provider_took = sum(call["seconds"] for call in answered)
+        assert 0.99 * provider_took <= took <= 1.5 * provider_took
         wrote = after.gained(before, "fleet_provider_tokens_total", provider=provider, kind="output")
         assert wrote == sum(call["output_tokens"] for call in answered)
         assert after.gained(before, "fleet_provider_simulated_cost_usd_total", provider=provider) > 0

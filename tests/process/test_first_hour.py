@@ -78,6 +78,7 @@ class Newcomer:
         return str(listed["pipelines"][0]["workflow_id"])
 
 
+@pytest.mark.timeout(600)
 def test_every_command_of_the_first_hour_does_what_the_guide_says(newcomer: Newcomer) -> None:
     commands = [command for command in typed() if command not in ELSEWHERE]
     assert len(commands) > 25
