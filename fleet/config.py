@@ -50,6 +50,7 @@ from fleet.provider_settings import (
 from fleet.redaction import protect
 from fleet.setting_types import (
     HostAndPort,
+    HostNames,
     HttpUrl,
     Names,
     OptionalFile,
@@ -207,6 +208,10 @@ class Settings(BaseSettings):
     control_url: HttpUrl | None = None
     """Address at which other machines ask this one for its status; if unset: FLEET_CONTROL_HOST, the host name
     if that is 0.0.0.0, or none if it is a loopback address."""
+    control_allowed_hosts: HostNames = ()
+    """Further names under which the control process may be asked, separated by commas, e.g.
+    `vm1.example.internal`. Its IP addresses, its host name and the names in FLEET_CONTROL_HOST and
+    FLEET_CONTROL_URL need no entry."""
     temporal_ui: HttpUrl | None = None
     """Address of the Temporal UI, for links; `fleet up` sets it for the embedded one."""
 

@@ -81,6 +81,16 @@ def _split(value: Any) -> Any:
 
 Seconds = Annotated[float, Field(gt=0, le=86_400)]
 OptionalFile = Annotated[Path | None, BeforeValidator(none_if_empty)]
+
+
+def _host_names(value: tuple[str, ...]) -> tuple[str, ...]:
+    for name in value:
+        if not re.fullmatch(r"[A-Za-z0-9_]([A-Za-z0-9._-]{0,253}[A-Za-z0-9_.])?", name):
+            raise ValueError(f"{shown_value(name)} is not a host name. Remedy: write it without scheme and port")
+    return value
+
+
 Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
+HostNames = Annotated[Names, AfterValidator(_host_names)]
 HttpUrl = Annotated[str, AfterValidator(_http_url)]
 HostAndPort = Annotated[str, AfterValidator(host_and_port)]

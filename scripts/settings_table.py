@@ -114,6 +114,11 @@ CZECH = {
         "Adresa, na které se ostatní stroje fleetu ptají tohoto stroje na jeho stav; není-li nastavena, platí "
         "FLEET_CONTROL_HOST, u 0.0.0.0 jméno stroje, a u adresy loopbacku žádná."
     ),
+    "FLEET_CONTROL_ALLOWED_HOSTS": (
+        "Další jména, pod kterými smí být proces control dotazován, oddělená čárkami, např. "
+        "`vm1.example.internal`. Jeho IP adresy, jméno stroje a jména z FLEET_CONTROL_HOST a "
+        "FLEET_CONTROL_URL se neuvádějí."
+    ),
     "FLEET_SDK_VARIABLES": (
         "Proměnné prostředí, které smějí číst SDK poskytovatelů, oddělené čárkami, např. `HTTPS_PROXY`. Všechny "
         "ostatní, které tato SDK čtou, a všechny proxy se jim odepřou."

@@ -35,7 +35,11 @@ class World:
     def __init__(self, state: Path, **settings: Any) -> None:
         (state / "logs").mkdir(exist_ok=True)
         self.settings = Settings(
-            API_BASE_URL="http://127.0.0.1:9", TEMPORAL_HOST="127.0.0.1:9", state_dir=state, **settings
+            API_BASE_URL="http://127.0.0.1:9",
+            TEMPORAL_HOST="127.0.0.1:9",
+            state_dir=state,
+            control_allowed_hosts="vm-7",
+            **settings,
         )
         self.credentials = PageCredentials.of(self.settings)
         self.counted: list[str] = []

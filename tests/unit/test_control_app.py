@@ -3,8 +3,10 @@
 import socket
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import pytest
+from pydantic import ValidationError
 from starlette.testclient import TestClient
 from starlette.types import Message
 
@@ -19,8 +21,10 @@ ELSEWHERE = ("192.0.2.7", 50_000)
 HERE = ("127.0.0.1", 50_000)
 
 
-def client(tmp_path: Path, address: tuple[str, int], host: str) -> TestClient:
-    settings = Settings(API_BASE_URL="http://127.0.0.1:9", TEMPORAL_HOST="127.0.0.1:9", state_dir=tmp_path)
+def client(tmp_path: Path, address: tuple[str, int], host: str, **given: Any) -> TestClient:
+    settings = Settings(
+        API_BASE_URL="http://127.0.0.1:9", TEMPORAL_HOST="127.0.0.1:9", state_dir=tmp_path, **given
+    )
     observer = Observer(settings)
     app = create_app(Views(settings, observer, Pictures(settings, observer)))
     return TestClient(app, base_url=f"http://{host}", client=address)
@@ -49,14 +53,14 @@ def test_here_it_is_shown_and_strict(tmp_path: Path, host: str) -> None:
 
 def test_other_machines_may_ask_how_it_is(tmp_path: Path) -> None:
     (tmp_path / "logs").mkdir()
-    health = client(tmp_path, ELSEWHERE, "vm-7:8020").get("/health")
+    health = client(tmp_path, ELSEWHERE, "vm-7:8020", control_allowed_hosts="vm-7").get("/health")
     assert health.status_code == 503 and any("Temporal" in problem for problem in health.json()["problems"])
 
 
 def test_its_status_tells_which_machine_and_release_it_is(tmp_path: Path) -> None:
     (tmp_path / "logs").mkdir()
     known = machine_id(tmp_path)
-    found = client(tmp_path, ELSEWHERE, "vm-7:8020").get("/status").json()
+    found = client(tmp_path, ELSEWHERE, f"{socket.gethostname()}:8020").get("/status").json()
     assert found["machine"] == f"{socket.gethostname()}+{known}" and found["version"] == version("assistant-fleet")
 
 
@@ -78,6 +82,42 @@ def test_what_a_proxy_passes_on_is_not_from_here(tmp_path: Path, header: str) ->
 def test_a_malformed_host_is_refused_everywhere(tmp_path: Path, host: str, path: str) -> None:
     answer = client(tmp_path, HERE, "localhost:8020").get(path, headers={"host": host})
     assert answer.status_code == 400 and "Host" in answer.json()["error"]
+
+
+@pytest.mark.parametrize("path", ["/status", "/metrics", "/health", "/ready", "/nothing"])
+@pytest.mark.parametrize("address", [HERE, ELSEWHERE], ids=["here", "elsewhere"])
+def test_another_name_is_refused_on_open_paths_too(tmp_path: Path, path: str, address: tuple[str, int]) -> None:
+    answer = client(tmp_path, address, "rebound.evil.example:8020").get(path)
+    assert answer.status_code == 403 and answer.headers["x-content-type-options"] == "nosniff"
+    if path != "/nothing":
+        assert (
+            "rebound.evil.example" in answer.json()["error"] and "FLEET_CONTROL_ALLOWED" in answer.json()["error"]
+        )
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        *("192.0.2.7", "192.0.2.7:8020", "[2001:db8::7]:8020", "fleet.localhost", socket.gethostname()),
+        *("VM-7.example:8020", "vm-7.example.:8020", "vm-8.example", "proxy.example", "listens.example:1"),
+    ],
+)
+def test_its_addresses_and_its_names_are_answered(tmp_path: Path, host: str) -> None:
+    (tmp_path / "logs").mkdir()
+    names = {
+        "control_allowed_hosts": "vm-7.example, VM-8.example",
+        "control_url": "https://proxy.example/vm-7",
+        "control_host": "listens.example",
+    }
+    here = client(tmp_path, ELSEWHERE, "localhost", **names)
+    assert here.get("/metrics", headers={"host": host}).status_code == 200
+    assert here.get("/api/state", headers={"host": host}).status_code == 403
+
+
+@pytest.mark.parametrize("name", ["https://vm-7.example", "vm-7:8020", "a b/", "*", "*.example"])
+def test_an_allowed_host_that_is_not_a_name_is_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ValidationError, match=r"is not a host name\. Remedy: write it without"):
+        client(tmp_path, HERE, "localhost", control_allowed_hosts=name)
 
 
 @pytest.mark.parametrize(("path", "status"), [("/ready", 503), ("/", 403)])

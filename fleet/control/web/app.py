@@ -3,7 +3,6 @@ page."""
 
 import asyncio
 import json
-import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ from pathlib import Path
 
 from loguru import logger
 from starlette.applications import Starlette
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import MutableHeaders
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import FileResponse, JSONResponse, Response, StreamingResponse
@@ -23,6 +22,7 @@ from fleet.config import Settings
 from fleet.control.health.observer import Observer, Snapshot
 from fleet.control.health.prometheus import CONTENT_TYPE, metrics_of
 from fleet.control.web.access import Access, Authentication, Caller, access_to, caller_of
+from fleet.control.web.hosts import KnownHosts, asked_for, is_here
 from fleet.control.web.login import login_routes, refused_page
 from fleet.control.web.operator_actions import act
 from fleet.control.web.pipeline_detail import detail_of
@@ -30,11 +30,10 @@ from fleet.control.web.streams import MAX_VIEWERS, Pictures, Progresses, dumped
 from fleet.errors import FleetError, InputError, OperationError
 
 PAGE = Path(__file__).with_name("page")
-_LOOPBACK = ("localhost", "127.0.0.1", "::1")
-#: Headers that proxies add. The client is then elsewhere, although the connection comes from this machine.
-_FORWARDED = frozenset({"forwarded", "via", "x-real-ip"})
-_HOST = re.compile(r"(?P<name>[A-Za-z0-9._-]{1,255}|\[[0-9A-Fa-f:.]{2,45}\])(:[0-9]{1,5})?")
 _BAD_HOST = "the Host header is not a name or address. Remedy: send one, e.g. Host: localhost:8020"
+_UNKNOWN_HOST = (
+    "{} is not a name of this machine. Remedy: add it to FLEET_CONTROL_ALLOWED_HOSTS, `fleet roll control`"
+)
 _NOT_HERE = (
     "the page only answers requests from its own machine. Remedy: ssh -L 8020:127.0.0.1:8020 to it, then open "
     "http://localhost:8020"
@@ -88,13 +87,13 @@ class _Gate:
     """Passes on the requests that have the access that their path needs, with their caller.
 
     Serves the page, which contains what pipelines wrote, only to this machine, whatever address the server
-    listens on; requests through a tunnel come from this machine too. The Host header must also name this machine:
-    otherwise a foreign page could make a browser send requests under its own host name and read the
-    answers. A request that a proxy forwards does not count as local. A malformed Host is refused on every path."""
+    listens on; requests through a tunnel come from this machine too, what a proxy forwards does not. On every path
+    the Host header must be well-formed and name this machine (:mod:`fleet.control.web.hosts`)."""
 
     def __init__(self, app: ASGIApp, authentication: Authentication, settings: Settings) -> None:
         self._app = app
         self._authentication = authentication
+        self._hosts = KnownHosts(settings)
         self._operable = settings.control_token is not None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -104,12 +103,14 @@ class _Gate:
         return await self._app(scope, receive, send)
 
     def _refusal(self, request: Request) -> Response | None:
-        asked_for, access = _asked_for(request.headers), access_to(request.scope["path"])
-        if asked_for is None:
+        name, access = asked_for(request.headers), access_to(request.scope["path"])
+        if name is None:
             return JSONResponse({"error": _BAD_HOST}, 400)
-        here = _is_here(request, asked_for)
+        here = is_here(request, name)
         if access is not Access.OPEN and not here:
             return JSONResponse({"error": _NOT_HERE}, 403)
+        if not self._hosts.has(name):
+            return JSONResponse({"error": _UNKNOWN_HOST.format(name)}, 403)
         if access is Access.HERE or (access is Access.OPERATE and not self._operable):
             return None  # the route itself refuses all orders where there is no token
         caller = self._authentication.caller(request, here=here)
@@ -127,21 +128,6 @@ def _unauthorised(caller: Caller, access: Access) -> JSONResponse:
         return JSONResponse({"error": _SLOWED}, 429, {"retry-after": f"{caller.wait_seconds:.0f}"})
     error = _NO_OPERATOR if access is Access.OPERATE else _NO_READER
     return JSONResponse({"error": error}, 401, {"www-authenticate": "Bearer"})
-
-
-def _asked_for(headers: Headers) -> str | None:
-    """The name in the Host header, empty without one, as in HTTP/1.0; None if it is malformed."""
-    hosts = headers.getlist("host")
-    if not hosts:
-        return ""
-    found = _HOST.fullmatch(hosts[0]) if len(hosts) == 1 else None
-    return found["name"].strip("[]").lower() if found else None
-
-
-def _is_here(request: Request, asked_for: str) -> bool:
-    forwarded = any(name in _FORWARDED or name.startswith("x-forwarded-") for name in request.headers)
-    here = request.client is not None and request.client.host in _LOOPBACK
-    return here and asked_for in _LOOPBACK and not forwarded
 
 
 class _Headers:
