@@ -20,6 +20,7 @@ from rich.text import Text
 
 from fleet.cli.console import Console
 from fleet.cli.counted import counted
+from fleet.cli.fitted_table import FittedTable
 from fleet.cli.machine_table import machines_of, seconds
 from fleet.config import Settings
 from fleet.control.web.credentials import PageCredentials, page_address
@@ -157,29 +158,33 @@ def _verdict(state: Json) -> RenderableType:
     return Group(head, *(Text(f"  ! {harmless(line)}", style) for line, style in lines))
 
 
-def _providers(state: Json) -> Table:
-    table = Table("queue", "state", box=None, pad_edge=False, header_style="dim")
-    for name in ("rate/s", "limit/min", "calls/min", "waiting", "oldest", "429/h", "failed/h", "median"):
-        table.add_column(name, justify="right")
-    for name in ("last hour", "why"):
-        table.add_column(name)
-    for provider in sorted(state["providers"], key=lambda queue: queue["breaker"] == "closed"):
-        word, style = _BREAKERS.get(provider["breaker"], (str(provider["breaker"]), "yellow"))
-        table.add_row(
-            harmless(provider["queue"]),
-            Text(word, style),
-            _rate(provider["rate"]),
-            _limit(provider["limits"]),
-            _number(provider["calls_per_minute"]),
-            _number(provider["backlog"]),
-            seconds(provider["backlog_age_seconds"]) if provider["backlog"] else "",
-            _number(provider["hour"]["refused"]),
-            _number(provider["hour"]["failed"]),
-            seconds(provider["hour"]["median_seconds"]),
-            sparks(provider["series"]["answered"]),
-            _shortened(provider["why"], 80),
-        )
-    return table
+def _providers(state: Json) -> FittedTable:
+    providers = sorted(state["providers"], key=lambda queue: queue["breaker"] == "closed")
+    columns = {
+        "queue": [Text(harmless(each["queue"])) for each in providers],
+        "state": [Text(*_BREAKERS.get(each["breaker"], (str(each["breaker"]), "yellow"))) for each in providers],
+        "rate/s": [Text(_rate(each["rate"])) for each in providers],
+        "limit/min": [Text(_limit(each["limits"])) for each in providers],
+        "calls/min": [Text(_number(each["calls_per_minute"])) for each in providers],
+        "waiting": [Text(_number(each["backlog"])) for each in providers],
+        "oldest": [Text(seconds(each["backlog_age_seconds"]) if each["backlog"] else "") for each in providers],
+        "429/h": [Text(_number(each["hour"]["refused"])) for each in providers],
+        "failed/h": [Text(_number(each["hour"]["failed"])) for each in providers],
+        "median": [Text(seconds(each["hour"]["median_seconds"])) for each in providers],
+        "last hour": [Text(sparks(each["series"]["answered"])) for each in providers],
+        "why": [Text(_shortened(each["why"], 80)) for each in providers],
+    }
+    return FittedTable(
+        columns,
+        droppable=("why", "last hour", "limit/min", "oldest", "median", "failed/h", "429/h", "calls/min"),
+        right=[name for name in columns if name not in ("queue", "state", "last hour", "why")],
+        # What is not healthy stands with its reason above the table.
+        below=[
+            f"{harmless(each['queue'])}: {_shortened(each['why'], 80)}"
+            for each in providers
+            if each["breaker"] == "closed" and each["why"] not in ("", "idle")
+        ],
+    )
 
 
 def _today(state: Json) -> Text:
@@ -200,21 +205,29 @@ def _today(state: Json) -> Text:
 
 def _pipelines(state: Json) -> RenderableType:
     found = state["pipelines"]
-    table = Table("pipeline", "topic", "progress", "age", "at work", box=None, pad_edge=False, header_style="dim")
-    for pipeline in found.get("listed", [])[:_PIPELINES]:
-        progress = state["progress"].get(_run(pipeline)) or {}
-        done, total = progress.get("done", 0), progress.get("total", 0)
-        table.add_row(
-            harmless(pipeline["workflow_id"]),
-            _shortened(progress.get("topic", ""), 40),
-            f"{'█' * done}{'░' * max(total - done, 0)} {done}/{total}" if total else "",
-            seconds(state["at"] - pipeline["started_at"]),
-            _shortened(", ".join(progress.get("running", [])) or progress.get("why", ""), 120),
-        )
     running = found.get("running", 0)
     more = f", the newest {_PIPELINES} of them" if running > _PIPELINES else ""
     head = Text(f"{counted(running, 'pipeline')} {'runs' if running == 1 else 'run'}{more}", "bold")
-    return Group(head, table) if running else head
+    if not running:
+        return head
+    listed = found.get("listed", [])[:_PIPELINES]
+    told = [state["progress"].get(_run(pipeline)) or {} for pipeline in listed]
+    columns = {
+        "pipeline": [Text(harmless(pipeline["workflow_id"])) for pipeline in listed],
+        "topic": [Text(_shortened(progress.get("topic", ""), 40)) for progress in told],
+        "progress": [Text(_bar(progress)) for progress in told],
+        "age": [Text(seconds(state["at"] - pipeline["started_at"])) for pipeline in listed],
+        "at work": [
+            Text(_shortened(", ".join(progress.get("running", [])) or progress.get("why", ""), 120))
+            for progress in told
+        ],
+    }
+    return Group(head, FittedTable(columns, droppable=("topic", "at work", "age", "progress")))
+
+
+def _bar(progress: Json) -> str:
+    done, total = progress.get("done", 0), progress.get("total", 0)
+    return f"{'█' * done}{'░' * max(total - done, 0)} {done}/{total}" if total else ""
 
 
 def _processes(state: Json) -> Table:

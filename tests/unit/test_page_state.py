@@ -266,3 +266,42 @@ def test_nothing_in_the_terminal_is_cut_in_the_middle_of_a_word_or_counted_wrong
     Console(file=written, width=240).print(picture(state))
     text = written.getvalue()
     assert "10,000,000 input tokens" in text and "1 pipeline runs" in text and "provider …" in text
+
+
+@pytest.mark.parametrize("width", [80, 100, 120, 160, 240])
+def test_no_column_is_squeezed_whatever_the_terminals_width(state: dict[str, Any], width: int) -> None:
+    why = "finding out how much the provider takes, since it has not said"
+    openai, gemini = sorted(state["providers"], key=lambda each: each["provider"] != "openai")[:2]
+    openai |= {
+        "breaker": "closed",
+        "rate": 20.0,
+        "why": why,
+        "limits": [{"what": "input_tokens", "per_minute": 10_000_000.0}],
+    }
+    gemini |= {"breaker": "parked", "why": "key_rejected"}
+    run = {"workflow_id": "seo-demo-20260131-100000-abcdef", "run_id": "r", "started_at": state["at"] - 70}
+    at_work = {
+        "done": 2,
+        "total": 8,
+        "topic": "Jak vybrat kávovar do malé kanceláře",
+        "running": ["Draft assistant"],
+    }
+    state["pipelines"] = {"running": 1, "listed": [run], "ended": []}
+    state["progress"] = {f"{run['workflow_id']}~r": at_work}
+    written = io.StringIO()
+    Console(file=written, width=width).print(picture(state))
+    text = written.getvalue()
+    (row,) = (line for line in text.splitlines() if line.startswith("llm-openai ") and "healthy" in line)
+    assert row.split()[:3] == ["llm-openai", "healthy", "20.0"]
+    assert ("10,000,000 input tokens" in row) == (width >= 120)
+    assert "…" not in text and max(map(len, text.splitlines())) <= width
+    assert run["workflow_id"] in text and "██░░░░░░ 2/8" in text and "Draft assistant" in text
+    assert all(word in text for word in why.split())
+    assert len(text.splitlines()) < 30
+
+
+def test_the_narrowest_terminal_still_shows_queue_and_state(state: dict[str, Any]) -> None:
+    state["pipelines"], state["progress"] = {"running": 0}, {}
+    written = io.StringIO()
+    Console(file=written, width=40).print(picture(state))
+    assert any(line.split()[:2] == ["llm-gemini", "PARKED"] for line in written.getvalue().splitlines())
