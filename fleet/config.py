@@ -218,6 +218,9 @@ class Settings(BaseSettings):
     sdk_variables: Names = ()
     """Environment variables that the providers' SDKs may read, separated by commas, e.g. `HTTPS_PROXY`. All other
     variables of theirs, and all proxies, are withheld from them."""
+    keep_variables: Names = ()
+    """Further environment variables that the fleet's processes get, separated by commas. Without it they get the
+    settings, those of FLEET_SDK_VARIABLES, and what every program needs, such as `PATH`, `HOME`, `TZ`."""
 
     providers: dict[str, ProviderSettings] = Field(default_factory=dict)
     """One section per enabled provider; openai, anthropic and gemini exist by default."""

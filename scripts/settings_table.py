@@ -123,6 +123,10 @@ CZECH = {
         "Proměnné prostředí, které smějí číst SDK poskytovatelů, oddělené čárkami, např. `HTTPS_PROXY`. Všechny "
         "ostatní, které tato SDK čtou, a všechny proxy se jim odepřou."
     ),
+    "FLEET_KEEP_VARIABLES": (
+        "Další proměnné prostředí, které procesy fleetu dostanou, oddělené čárkami. Bez ní dostanou nastavení, "
+        "proměnné z FLEET_SDK_VARIABLES a to, co potřebuje každý program, např. `PATH`, `HOME`, `TZ`."
+    ),
     "FLEET_TEMPORAL_UI": "Adresa vlastních stránek Temporalu, pro odkazy; adresu vestavěných zná `fleet up` sám.",
 }
 _HEADS = {"en": ("variable", "default", ""), "cs": ("proměnná", "výchozí hodnota", "")}

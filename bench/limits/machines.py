@@ -92,6 +92,7 @@ def _environment(scenario: Scenario) -> dict[str, str]:
     environment = {"FLEET_DRAIN_SECONDS": "5", "FLEET_ACTIVITY_TIMEOUT_SECONDS": "120"}
     if scenario.approximate:
         environment["PYTHONPATH"] = str(_FORBIDDING)
+        environment["FLEET_KEEP_VARIABLES"] = "PYTHONPATH"
     for load in scenario.loads:
         prefix = f"FLEET_PROVIDERS__{load.provider.upper()}"
         environment[f"{prefix}__CONCURRENCY"] = str(scenario.concurrency)

@@ -1,18 +1,22 @@
 """``fleet supervise``: supervisord in the foreground, for systemd and containers."""
 
+import os
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 from fleet.cli.down import Say, take_down
 from fleet.cli.foreground import signalled
+from fleet.cli.supervised_environment import supervised_environment
 from fleet.config import load_settings
 from fleet.control.supervision.programs import write_programs
 from fleet.control.supervision.supervisord_home import Home
 from fleet.errors import OperationError
 from fleet.process.process_id import end_with_parent
+from fleet.providers.sdk_environment import withheld_proxies
 
 _LOOK_SECONDS = 1.0
 _OPEN_SECONDS = 20.0
@@ -37,18 +41,26 @@ def supervise(say: Say) -> None:
     home.prepare()
     write_programs(home, settings)
     command = [sys.executable, "-m", "supervisor.supervisord", "-n", "-c", str(home.configuration)]
+    if warning := withheld_proxies(os.environ, settings.sdk_variables):
+        say(warning)
     with signalled() as stop:
-        keep(home, command, stop, say)
+        keep(home, command, stop, say, supervised_environment(os.environ, settings))
 
 
-def keep(home: Home, command: list[str], stop: threading.Event, say: Say) -> None:
+def keep(
+    home: Home,
+    command: list[str],
+    stop: threading.Event,
+    say: Say,
+    environment: Mapping[str, str] | None = None,
+) -> None:
     """Run this supervisord until ``stop`` is set, and outlive all of its processes: systemd, for example, kills
-    all remaining processes when this one ends.
+    all remaining processes when this one ends. Without an ``environment`` it gets this process's.
 
     Raises:
         OperationError: supervisord ended by itself; its processes have finished their calls.
     """
-    supervisord = subprocess.Popen(command, start_new_session=True, preexec_fn=end_with_parent)
+    supervisord = subprocess.Popen(command, start_new_session=True, preexec_fn=end_with_parent, env=environment)
     while not stop.wait(_LOOK_SECONDS):
         if supervisord.poll() is not None:
             say("supervisord has ended by itself; its processes finish their calls")

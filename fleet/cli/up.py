@@ -15,6 +15,7 @@ from temporalio.client import Client
 from fleet.cli.down import take_down
 from fleet.cli.find_fleet import settings_for_embedded
 from fleet.cli.fleet_record import FleetRecord
+from fleet.cli.supervised_environment import supervised_environment
 from fleet.config import Settings, load_settings
 from fleet.control.health.doctor.settings import unknown_variables
 from fleet.control.health.status import queue_statuses, status_of
@@ -30,6 +31,7 @@ from fleet.execution.backend_client import Backend
 from fleet.process.temporal_connection import connect_once
 from fleet.projects.folder import problems_in, projects_in, refuse_no_projects
 from fleet.provider_settings import ProviderSettings
+from fleet.providers.sdk_environment import withheld_proxies
 
 _READY_SECONDS = 120.0
 _POLL_SECONDS = 0.4
@@ -68,6 +70,8 @@ def bring_up(options: UpOptions, say: Say) -> FleetRecord:
         say(warning)
     for says, remedy in unknown_variables():
         say(f"warning: {says}. Remedy: {remedy}")
+    if not options.all_simulated and (warning := withheld_proxies(os.environ, settings.sdk_variables)):
+        say(warning)
     options = replace(options, projects=_projects(options, settings, say))
     home = Home.of(settings)
     home.prepare()
@@ -182,6 +186,7 @@ def _stack(options: UpOptions, settings: Settings, home: Home, ports: Ports) -> 
     """The embedded stack with the parts that the options need."""
     parts = frozenset() if options.external else frozenset({"temporal", "backend"})
     simulated = tuple(sorted(_simulated(options, settings)))
+    real = tuple(name for name in settings.providers if name not in simulated)
     parts |= {"simulator"} if simulated else frozenset()
     return Stack(
         home.state / "devstack",
@@ -189,8 +194,9 @@ def _stack(options: UpOptions, settings: Settings, home: Home, ports: Ports) -> 
         ports,
         parts,
         simulated,
-        real_keys=len(simulated) < len(settings.providers),
+        real_key_providers=real,
         projects=options.projects,
+        keep_variables=settings.keep_variables,
     )
 
 
@@ -229,11 +235,11 @@ def _start(stack: Stack, options: UpOptions, settings: Settings, home: Home, say
 
 
 def _environment(settings: Settings, home: Home, record: FleetRecord) -> dict[str, str]:
-    """The environment of supervisord and its processes: the user's, overridden by this fleet's addresses; with an
-    embedded Temporal without what is meant for another one."""
-    own = without_temporal(os.environ) if record.embedded else dict(os.environ)
+    """The environment of supervisord and its processes: what they need of the user's, overridden by this fleet's
+    addresses; with an embedded Temporal without what is meant for another one."""
+    own = supervised_environment(os.environ, settings)
     environment = (
-        own
+        (without_temporal(own) if record.embedded else own)
         | record.variables()
         | {
             "TEMPORAL_HOST": record.temporal,

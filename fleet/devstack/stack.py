@@ -15,9 +15,10 @@ from pathlib import Path
 
 import httpx
 
+from fleet.devstack.backend.keys import key_variables
 from fleet.devstack.detached_processes import ProcessRecord, end_processes, spawn
-from fleet.devstack.simulated_settings import without_temporal
 from fleet.errors import OperationError
+from fleet.process.child_environment import machine_environment
 from fleet.provider_settings import KINDS
 
 ALL_PARTS = frozenset({"temporal", "backend", "simulator"})
@@ -76,9 +77,10 @@ def temporal_command() -> str:
 class Stack:
     """Which parts of the stack to run, where they listen, and where they store their files.
 
-    The backend holds a simulator's key for each of ``key_providers``; with ``real_keys`` it returns those of its
-    environment for all others, to whoever knows the token in ``token_file``. It also serves the projects in the
-    folder ``projects``, if there is one.
+    The backend holds a simulator's key for each of ``key_providers``; it returns those of its environment for
+    ``real_key_providers``, if there are any, to whoever knows the token in ``token_file``. It also serves the
+    projects in the folder ``projects``, if there is one. The processes get ``keep_variables`` of this process's
+    environment beside what every program needs.
     """
 
     folder: Path
@@ -86,13 +88,14 @@ class Stack:
     ports: Ports
     parts: frozenset[str] = ALL_PARTS
     key_providers: tuple[str, ...] = field(default_factory=lambda: tuple(KINDS))
-    real_keys: bool = False
+    real_key_providers: tuple[str, ...] = ()
     projects: Path | None = None
+    keep_variables: tuple[str, ...] = ()
 
     @property
     def token_file(self) -> Path | None:
         """The file of the backend's token; None if it has no real keys."""
-        return self.folder / "backend-token" if self.real_keys and "backend" in self.parts else None
+        return self.folder / "backend-token" if self.real_key_providers and "backend" in self.parts else None
 
     @property
     def listening(self) -> dict[str, int]:
@@ -117,13 +120,20 @@ class Stack:
         records: list[ProcessRecord] = []
         try:
             for name, command in commands.items():
-                records.append(spawn(name, command, self._log(name), without_temporal(os.environ)))
+                records.append(spawn(name, command, self._log(name), self._environment(name)))
             for record in records:
                 self._wait_ready(record)
         except BaseException:
             end_processes(records)
             raise
         return records
+
+    def _environment(self, name: str) -> dict[str, str]:
+        """What that part gets of this process's environment; keys of providers only if it gives them out."""
+        further = set(self.keep_variables)
+        if name == "backend":
+            further |= {variable for provider in self.real_key_providers for variable in key_variables(provider)}
+        return machine_environment(os.environ, further)
 
     def _log(self, name: str) -> Path:
         return self.logs / f"devstack-{name}.log"

@@ -11,7 +11,7 @@ Variables that name trusted certificates (``SSL_CERT_FILE``, ``SSL_CERT_DIR``) s
 
 import os
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 
 from loguru import logger
 
@@ -40,6 +40,17 @@ def withhold_variables(allowed: Collection[str]) -> list[str]:
             ", ".join(removed),
         )
     return removed
+
+
+def withheld_proxies(environment: Iterable[str], allowed: Collection[str]) -> str:
+    """A warning that names the proxies among these variables which no SDK sees; empty if there is none."""
+    names = [name for name in sorted(environment) if _PROXIES.fullmatch(name) and name not in allowed]
+    if not names:
+        return ""
+    return (
+        f"warning: calls to providers do not go through the proxy of {', '.join(names)}. Remedy, if they must: "
+        f"set FLEET_SDK_VARIABLES={','.join(names)}"
+    )
 
 
 def _is_of_sdks(name: str) -> bool:

@@ -32,6 +32,7 @@ def usual(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
     """A fleet with the usual heartbeat timeout, three minutes, whose processes can be usual."""
     environment = {
         "PYTHONPATH": str(WEDGES),
+        "FLEET_KEEP_VARIABLES": "PYTHONPATH",
         "FLEET_LOOP_BLOCKED_SECONDS": "6",
         "FLEET_PROVIDERS__GEMINI__CONCURRENCY": str(SLOTS),
     }

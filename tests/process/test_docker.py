@@ -110,9 +110,13 @@ def test_the_image_is_built_comes_up_runs_a_pipeline_and_ends_when_told(
     }
     variables = [*image["Env"], *(f"{name}={value}" for name, value in settings.items())]
     root = Path(engine("mount", engine("from", IMAGE)))
+    user = root.joinpath("etc/passwd").read_text("utf-8").partition(f"{image['User']}:x:")[2].split(":")[0]
+    state = tmp_path / "volume"  # a new volume has the rights of the folder that it takes the place of
+    subprocess.run(["cp", "-a", f"{root}/var/lib/seo-worker", str(state)], check=True)
     with (tmp_path / "container.log").open("w") as log:
         container = subprocess.Popen(
             ["systemd-nspawn", "-q", "-D", str(root), "--register=no", "--keep-unit", "--console=pipe"]
+            + [*confinement(), f"--bind={state}:/var/lib/seo-worker"]
             + ["--resolv-conf=off", "--timezone=off", f"--user={image['User']}", f"--chdir={image['WorkingDir']}"]
             + [f"--setenv={variable}" for variable in variables]
             + image["Cmd"],
@@ -127,7 +131,6 @@ def test_the_image_is_built_comes_up_runs_a_pipeline_and_ends_when_told(
 
     def run(*words: str) -> subprocess.CompletedProcess[str]:
         """As `docker exec` does it."""
-        user = root.joinpath("etc/passwd").read_text("utf-8").partition(f"{image['User']}:x:")[2].split(":")[0]
         enter = ["nsenter", "-t", str(first_process()), "-m", "-u", "-i", "-p", "-S", user]
         command = [*enter, "env", "-i", "-C", image["WorkingDir"], *variables, *words]
         return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
@@ -136,6 +139,10 @@ def test_the_image_is_built_comes_up_runs_a_pipeline_and_ends_when_told(
         wait_for("it is well", lambda: answers(f"http://127.0.0.1:{port}/health"), 90)
         health = run(*image["Healthcheck"]["Test"][1:])
         assert health.returncode == 0, health.stdout + health.stderr
+        rights = re.findall(r"^(NoNewPrivs|CapBnd):\t(\w+)$", status_of(first_process()), re.MULTILINE)
+        assert dict(rights) == {"CapBnd": "0" * 16, "NoNewPrivs": "1"}
+        for place in ("/", "/opt/seo-worker/fleet", "/etc", "/var/lib"):
+            assert "Read-only file system" in run("touch", f"{place}/new").stderr
         done = run("fleet", "run", "Kávovar", "--project", "seo-demo", "--json")
         assert json_of(done.stdout)["status"] == "completed", done.stderr
         # As another container of the project scrapes it: not by its loopback address.
@@ -147,6 +154,22 @@ def test_the_image_is_built_comes_up_runs_a_pipeline_and_ends_when_told(
         if container.poll() is None:
             subprocess.run(["kill", "-KILL", str(first_process())], check=True)
             container.wait(30)
+
+
+def confinement() -> list[str]:
+    """The options of systemd-nspawn for what the compose file withholds from the container."""
+    options = {
+        "read_only: true": "--read-only",
+        "cap_drop: [ALL]": "--drop-capability=all",
+        'security_opt: ["no-new-privileges:true"]': "--no-new-privileges=yes",
+        "tmpfs:\n      - /tmp": "--tmpfs=/tmp:mode=1777",
+    }
+    text = (DOCKER / "compose.yaml").read_text("utf-8")
+    return [option for words, option in options.items() if f"    {words}\n" in text]
+
+
+def status_of(pid: int) -> str:
+    return Path(f"/proc/{pid}/status").read_text("ascii")
 
 
 def compose(name: str) -> str:
@@ -169,6 +192,7 @@ def test_compose_gives_it_what_it_needs_and_time_to_drain() -> None:
     text = (DOCKER / "compose.yaml").read_text("utf-8")
     for needed in ("API_BASE_URL", "TEMPORAL_HOST", "stop_grace_period: 660s", "state:/var/lib/seo-worker"):
         assert needed in text
+    assert len(confinement()) == 4
     assert "- 127.0.0.1:8020:8020" in text, "the host's network does not reach it"
 
 

@@ -19,6 +19,14 @@ from tests.fleet import PROGRAMS, Fleet, json_of
 from tests.waiting import wait_for
 
 RUN = ("run", "Jak vybrat kávovar", "--project", "seo-demo", "--json")
+#: What a fleet's processes have no use for.
+OF_THE_SHELL = (
+    "AWS_SECRET_ACCESS_KEY",
+    "GIT_SSH_COMMAND",
+    "HTTPS_PROXY",
+    "OPENAI_API_KEY",
+    "PYTHONSTARTUP",
+)
 ASSISTANT_FIELDS = {
     "name",
     "function_key",
@@ -246,6 +254,8 @@ def test_a_demo_runs_beside_another_fleet_whatever_the_environment_says(
         "TEMPORAL_PROFILE": "no-such-profile",
         "XDG_CONFIG_HOME": str(tmp_path / "config"),
         "API_BASE_URL": "http://unreachable.invalid",
+        **dict.fromkeys(OF_THE_SHELL, "of-the-shell"),
+        "LD_PRELOAD": "libm.so.6",
     }
     command = [str(PROJECT_ROOT / "scripts/demo.sh"), "--json", "--keep", "--port-base", str(idle.port_base)]
     done = subprocess.run(command, env=idle.variables, capture_output=True, text=True, timeout=180, check=False)
@@ -253,7 +263,12 @@ def test_a_demo_runs_beside_another_fleet_whatever_the_environment_says(
     result: dict[str, Any] = json_of(done.stdout)
     assert (result["status"], len(result["assistants"])) == ("completed", 8)
     pids = wait_for("the programs run", lambda: pids if (pids := idle.pids()).keys() == PROGRAMS else None)
-    assert b"of-production" not in Path("/proc", str(pids["openai"]), "environ").read_bytes()
+    servers = {name: idle.server(name).pid for name in ("temporal", "backend", "simulator", "supervisord")}
+    for name, pid in (pids | servers).items():
+        environment = Path("/proc", str(pid), "environ").read_text("utf-8")
+        given = {variable.partition("=")[0] for variable in environment.split("\0")}
+        assert "of-production" not in environment, name
+        assert not given & {*OF_THE_SHELL, "LD_PRELOAD"} and {"PATH", "HOME"} <= given, name
     idle.wait_until_well()
     _processes_die_with_supervisord(idle, pids)
     fleet.wait_until_well()
