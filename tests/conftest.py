@@ -12,6 +12,7 @@ import pytest
 
 from tests import evidence
 from tests.fleet import _fleet_is_up_while_it_is_used, fleet, idle, shared_fleet, stack
+from tests.generated import inputs
 
 __all__ = ["_fleet_is_up_while_it_is_used", "fleet", "idle", "shared_fleet", "stack"]
 OURS = ("FLEET_", "TEMPORAL_", "API_BASE_URL", "LOG_LEVEL")
@@ -64,6 +65,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers", "debian: needs Debian packages that .ci/run installs; machines need root too"
     )
+    inputs.whole = config.getoption("--forbid-skips")
     folder: Path = config.getoption("--reports")
     folder.mkdir(parents=True, exist_ok=True)
     # A personal temporal.toml reaches neither a fleet nor the `temporal` command.

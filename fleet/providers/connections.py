@@ -2,7 +2,10 @@
 
 import asyncio
 import ssl
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from functools import cache
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any
 
 import httpx2
@@ -15,7 +18,9 @@ from fleet.providers.error_mapping import not_answered
 #: deadline.
 CONNECT_SECONDS = 15.0
 _PROBE_SECONDS = 20.0
-
+#: Far above the longest answer of a model, a stream's events included. A small compressed answer can have many
+#: more bytes than the machine has memory.
+LARGEST_ANSWER_BYTES = 32_000_000
 
 #: The headers that the SDKs send a key in.
 _KEY_HEADERS = ("authorization", "x-api-key", "x-goog-api-key")
@@ -28,12 +33,17 @@ def client_options(*, with_key: bool = True) -> dict[str, Any]:
     return {
         # A followed redirect would send the key to another host.
         "follow_redirects": False,
+        # No provider needs its cookies back, and one that is not ASCII would fail every further request.
+        "cookies": CookieJar(DefaultCookiePolicy(allowed_domains=[])),
         # Common servers close a connection after five idle seconds. A call sent at that moment is lost after
         # sending and may have been paid, so the client closes the connection first.
         "limits": httpx2.Limits(max_connections=1000, max_keepalive_connections=100, keepalive_expiry=4),
         "verify": _certificates(),
-        # The SDKs have one timeout for everything.
-        "event_hooks": {"request": [_connect_soon] if with_key else [_connect_soon, _without_key]},
+        "event_hooks": {
+            # The SDKs have one timeout for everything.
+            "request": [_connect_soon] if with_key else [_connect_soon, _without_key],
+            "response": [_bound_answer],
+        },
     }
 
 
@@ -53,6 +63,28 @@ async def _connect_soon(request: httpx2.Request) -> None:
     if isinstance(timeout, dict):
         known = timeout.get("connect")
         request.extensions["timeout"] = timeout | {"connect": min(known or CONNECT_SECONDS, CONNECT_SECONDS)}
+
+
+class AnswerTooLarge(httpx2.ReadError):
+    """More bytes than an answer of the provider has."""
+
+
+async def _bound_answer(response: httpx2.Response) -> None:
+    """Bound what is read of an answer, as it is after decompression, and read it as UTF-8 whatever charset it
+    names: JSON is nothing else, and some charsets, such as base64, are not of text."""
+    decoded = response.aiter_bytes
+
+    async def aiter_bytes(chunk_size: int | None = None) -> AsyncGenerator[bytes, None]:
+        size = 0
+        async with aclosing(decoded(chunk_size)) as parts:
+            async for part in parts:
+                size += len(part)
+                if size > LARGEST_ANSWER_BYTES:
+                    raise AnswerTooLarge(f"the answer has more than {LARGEST_ANSWER_BYTES:,} bytes")
+                yield part
+
+    response.aiter_bytes = aiter_bytes  # type: ignore[method-assign]
+    response.encoding = "utf-8"
 
 
 async def _without_key(request: httpx2.Request) -> None:

@@ -46,6 +46,7 @@ _TRANSPORT: dict[str, tuple[FailureKind, str]] = {
     "ReadTimeout": (FailureKind.TIMED_OUT, "no answer came in time"),
     "WriteTimeout": (FailureKind.TIMED_OUT, "the request could not be sent in time"),
     "ReadTimeoutError": (FailureKind.TIMED_OUT, "no answer came in time"),
+    "AnswerTooLarge": (FailureKind.UNUSABLE_BODY, "the answer is larger than any of a model"),
 }
 
 
@@ -130,6 +131,16 @@ def not_answered(provider: str, failure: BaseException) -> ProviderError:
 def not_usable(provider: str, failure_kind: FailureKind, detail: str) -> ProviderError:
     """The error for an answer with status 200 that cannot be used."""
     return ProviderError(failure_kind, provider, excerpt(" ".join(detail.split()), _LONGEST_DETAIL))
+
+
+#: What an SDK raises, beside its own exceptions, for an answer that is not as its API documents it.
+MISREAD = (ValueError, TypeError, LookupError, AttributeError, AssertionError, RuntimeError)
+
+
+def misread(provider: str, failure: BaseException) -> ProviderError:
+    """The error for an answer at which an SDK failed."""
+    what = f"{type(failure).__name__}: {failure}".rstrip(": ")
+    return not_the_api(provider, f"it cannot be read ({what})")
 
 
 def not_the_api(provider: str, detail: str) -> ProviderError:

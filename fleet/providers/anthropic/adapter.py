@@ -12,7 +12,7 @@ from fleet.provider_settings import ProviderSettings
 from fleet.providers.anthropic.spec import SPEC
 from fleet.providers.base import FinishReason, LlmAnswer, LlmRequest, ResumeHandle
 from fleet.providers.connections import NO_KEY, client_options
-from fleet.providers.error_mapping import answered_with_error, not_answered, not_the_api
+from fleet.providers.error_mapping import MISREAD, answered_with_error, misread, not_answered
 from fleet.providers.model_profiles import profile_of, sampling_of, system_prompt_for
 from fleet.providers.prices import billed_in, tier_of
 from fleet.providers.response_bodies import count_in
@@ -52,11 +52,12 @@ class AnthropicProvider:
             # An error event in the middle of a stream has the stream's status, 200.
             status = error.status_code if error.status_code >= 300 else 500
             raise answered_with_error("anthropic", name, status, error.response.headers, error.body) from error
-        except (anthropic.APIConnectionError, httpx2.TransportError) as error:
+        except (anthropic.APIConnectionError, httpx2.HTTPError) as error:
             # An error in the middle of a stream is not wrapped by the SDK.
             raise not_answered(name, error) from error
-        except (anthropic.APIResponseValidationError, ValueError, AssertionError) as error:
-            raise not_the_api(name, repr(error)) from error
+        except (anthropic.APIResponseValidationError, *MISREAD) as error:
+            # The SDK reads the events of a stream without a look at their types or their order.
+            raise misread(name, error) from error
 
     async def close(self) -> None:
         """Close the connections."""

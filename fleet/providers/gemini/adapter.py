@@ -6,7 +6,7 @@ from google.genai import errors, types
 from fleet.provider_settings import ProviderSettings
 from fleet.providers.base import LlmAnswer, LlmRequest, ResumeHandle
 from fleet.providers.connections import NO_KEY, client_options
-from fleet.providers.error_mapping import answered_with_error, not_answered, not_the_api
+from fleet.providers.error_mapping import MISREAD, answered_with_error, misread, not_answered, not_the_api
 from fleet.providers.gemini.answers import FINISH, TIER_HEADER
 from fleet.providers.gemini.interactions import Interactions
 from fleet.providers.gemini.spec import SPEC
@@ -54,8 +54,8 @@ class GeminiProvider:
         except errors.APIError as error:
             headers = getattr(error.response, "headers", None) or {}
             raise answered_with_error("gemini", name, error.code, headers, error.details) from error
-        except (errors.UnknownApiResponseError, ValueError) as error:
-            raise not_the_api(name, repr(error)) from error
+        except (errors.UnknownApiResponseError, *MISREAD) as error:
+            raise misread(name, error) from error
         except Exception as error:
             # google-genai does not wrap the transport's exceptions.
             raise not_answered(name, error) from error

@@ -17,7 +17,7 @@ from fleet.errors import ProviderError
 from fleet.provider_settings import ProviderSettings
 from fleet.providers.background_calls import FAILED, Shown, carried_out
 from fleet.providers.base import FinishReason, LlmAnswer, LlmRequest, ResumeHandle
-from fleet.providers.error_mapping import answered_with_error, not_answered, not_the_api
+from fleet.providers.error_mapping import MISREAD, answered_with_error, misread, not_answered, not_the_api
 from fleet.providers.gemini.answers import TIER_HEADER
 from fleet.providers.model_profiles import profile_of, sampling_of
 from fleet.providers.prices import billed_in, tier_of
@@ -69,8 +69,8 @@ class Interactions:
         answer = getattr(failure, "response", None)
         if isinstance(answer, httpx2.Response):
             return answered_with_error("gemini", self._name, answer.status_code, answer.headers, answer.text)
-        if isinstance(failure, ValueError):
-            return not_the_api(self._name, repr(failure))
+        if isinstance(failure, MISREAD):
+            return misread(self._name, failure)
         return not_answered(self._name, failure)
 
     def _answer(self, request: LlmRequest, shown: Shown) -> LlmAnswer:

@@ -18,7 +18,7 @@ from fleet.provider_settings import ProviderSettings
 from fleet.providers.background_calls import FAILED, Shown, carried_out
 from fleet.providers.base import FinishReason, LlmAnswer, LlmRequest, ResumeHandle
 from fleet.providers.connections import NO_KEY, client_options
-from fleet.providers.error_mapping import answered_with_error, not_answered, not_the_api
+from fleet.providers.error_mapping import MISREAD, answered_with_error, misread, not_answered, not_the_api
 from fleet.providers.model_profiles import profile_of, sampling_of, system_prompt_for
 from fleet.providers.openai.response_format import chat_format, responses_format
 from fleet.providers.openai.spec import SPEC
@@ -26,8 +26,8 @@ from fleet.providers.prices import billed_in, tier_of
 from fleet.providers.response_bodies import count_in, object_answered, object_in, objects_in, text_in
 from fleet.redaction import excerpt
 
-#: The exceptions of a client call; deeply nested JSON raises RecursionError.
-_FAILURES = (openai.APIStatusError, openai.APIConnectionError, ValueError, RecursionError)
+#: The exceptions of a client call.
+_FAILURES = (openai.APIStatusError, openai.APIConnectionError, *MISREAD)
 _FINISH: dict[str, FinishReason] = {"stop": "stop", "length": "length", "content_filter": "refusal"}
 
 
@@ -64,7 +64,7 @@ class OpenAIProvider:
             return answered_with_error("openai", self._settings.name, answer.status_code, answer.headers, said)
         if isinstance(failure, openai.APIConnectionError):
             return not_answered(self._settings.name, failure)
-        return not_the_api(self._settings.name, repr(failure))
+        return misread(self._settings.name, failure)
 
     async def close(self) -> None:
         """Close the connections."""
