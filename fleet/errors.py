@@ -104,6 +104,10 @@ class AssistantDamaged(BackendError):
 
     code = "assistant_damaged"
 
+    def __init__(self, message: str | None = None) -> None:
+        # It quotes names and keys of the database, which may have line breaks.
+        super().__init__(" ".join(message.split()) if message else None)
+
 
 class ApiKeyMissing(BackendError):
     """The backend has no API key for a provider."""

@@ -7,6 +7,7 @@ import shlex
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any, Self
 from urllib.parse import quote, urlsplit
 
@@ -261,7 +262,12 @@ class Backend:
             # Plain HTTP verifies nothing, and loading the certificates takes a while at each start.
             verify = self._credentials.tls() if self._is_encrypted else False
             self._client = httpx.AsyncClient(
-                timeout=self._timeout_seconds, follow_redirects=False, limits=limits, verify=verify
+                timeout=self._timeout_seconds,
+                follow_redirects=False,
+                limits=limits,
+                verify=verify,
+                # A cookie that is not ASCII would fail every further request.
+                cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
             )
         return self._client
 
@@ -276,7 +282,9 @@ class Backend:
                         f"the backend at {self._base_url} answered more than {_LARGEST_ANSWER:,} bytes to {path}. "
                         f"Remedy: {self._look()}, and correct API_BASE_URL or the project's data"
                     )
-            headers = {name: response.headers.get(name, "") for name in ("content-type", "date")}
+            # A header may have been written in any encoding, and is made anew in ASCII.
+            found = {name: response.headers.get(name, "") for name in ("content-type", "date")}
+            headers = {name: value.encode("ascii", "replace").decode() for name, value in found.items()}
             return httpx.Response(response.status_code, headers=headers, content=bytes(body))
 
     def _unavailable(self, what: str, remedy: str = "") -> BackendUnavailable:

@@ -4,6 +4,7 @@ Nothing is guessed and no assistant is skipped: one that lacks something ends th
 Pure, since the workflow uses it too.
 """
 
+import re
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
@@ -15,6 +16,8 @@ from fleet.pipeline.templates import TemplateError, names_in
 from fleet.redaction import excerpt
 
 ProviderName = Callable[[str], str]
+#: Would split lines of logs and errors, which name assistants by their keys.
+_LINE_BREAK = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 _NAME_MISSING = (
     "Asistent nemá název - databáze poškozená (an assistant has no name, the database is damaged): "
@@ -139,6 +142,8 @@ class _Row:
 
     def _function_key(self) -> str:
         key = self._required_text("functionKey")
+        if _LINE_BREAK.search(key):
+            raise self._damaged("functionKey contains a line break or a control character", "rename it")
         if key in PIPELINE_KEYS:
             raise self._damaged(
                 f"functionKey {key!r} is the name of a pipeline input", "rename the assistant's key"
