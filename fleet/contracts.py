@@ -10,6 +10,8 @@ from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from typing import Any, Self
 
+from fleet.model_options import ModelOptions
+
 WORKFLOW_TYPE = "AssistantPipelineWorkflow"
 #: Runs one assistant alone; see :class:`Trial`.
 TRY_TYPE = "AssistantTryWorkflow"
@@ -83,10 +85,12 @@ class PipelineState(StrEnum):
 
 @dataclass(frozen=True)
 class ModelChoice:
-    """A provider and one of its models."""
+    """A provider and one of its models. ``without`` names the assistant's options that it does not take, and that
+    are not sent to it."""
 
     provider: str
     model: str
+    without: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -115,7 +119,8 @@ class Assistant:
     matches; None: the output is text. ``csv`` is what it reads of the CSV; None: the CSV as a whole.
 
     ``user_template`` is the template of the user message; None: it is built from the inputs.
-    ``system_template``: ``system_prompt`` is a template too. See :mod:`fleet.pipeline.templates`.
+    ``system_template``: ``system_prompt`` is a template too. See :mod:`fleet.pipeline.templates`. ``options`` are
+    the further options of its model; None: there are none.
     """
 
     function_key: str
@@ -134,6 +139,7 @@ class Assistant:
     system_template: bool = False
     output_schema: dict[str, Any] | None = None
     csv: CsvSelection | None = None
+    options: ModelOptions | None = None
 
     @property
     def needs(self) -> list[str]:
@@ -143,7 +149,7 @@ class Assistant:
 
 
 #: Fields of :class:`Assistant` that releases up to 0.2.0 do not know.
-LATER_FIELDS = ("output_schema", "user_template", "system_template", "csv")
+LATER_FIELDS = ("output_schema", "user_template", "system_template", "csv", "options")
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 terminal; a file or another program gets it unchanged."""
 
 import asyncio
+import json
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
@@ -240,6 +241,8 @@ def show_sent(console: Console, found: Sent) -> None:
     most = request.max_tokens or "the model's own maximum"
     top_p = "" if request.top_p is None else f", top_p {request.top_p}"
     console.print(f"temperature {request.temperature}{top_p}, max tokens {most}")
+    for name, value in request.model_options.given.items():
+        console.print(f"{name} {shown(json.dumps(value, ensure_ascii=False))}", highlight=False, soft_wrap=True)
     console.rule("system")
     console.print(shown_lines(request.system_prompt), highlight=False, soft_wrap=True)
     console.rule("user")

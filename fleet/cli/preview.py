@@ -4,7 +4,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from fleet.config import Settings
-from fleet.contracts import Assignment, Assistant
+from fleet.contracts import Assignment, Assistant, ModelChoice
 from fleet.errors import InputError
 from fleet.execution.backend_client import Backend
 from fleet.execution.load_assistants import load_assistants
@@ -50,7 +50,7 @@ async def preview(settings: Settings, inputs: PipelineInputs, wanted: str) -> Pr
         assistants = await load_assistants(backend, settings, inputs.project_id)
     assistant = find_assistant(assistants, wanted, inputs.project_id)
     assignment = _with_placeholders(Stages(assistants, inputs).assignment(assistant.function_key))
-    request = request_for(assignment, assistant.model)
+    request = request_for(assignment, ModelChoice(assistant.provider, assistant.model))
     system_prompt, message = request.system_prompt, request.user_message
     provider = settings.provider(assistant.provider)
     tokens = estimate_tokens(system_prompt) + estimate_tokens(message)

@@ -187,7 +187,7 @@ def _sound_projects(settings: "Settings", folder: Path) -> "list[Project]":
     if not is_project(folder):
         refuse_no_projects(folder)
     paths = [folder] if is_project(folder) else projects_in(folder)
-    found = [read_project(path, lambda name: settings.provider(name).name) for path in paths]
+    found = [read_project(path, settings.provider) for path in paths]
     if problems := [problem for _, wrong in found for problem in wrong]:
         raise ProjectDamaged.by(problems)
     return [project for project, _ in found if project is not None]

@@ -7,7 +7,9 @@ from typing import Any
 
 from fleet.config import Settings
 from fleet.contracts import Assistant, ModelChoice
+from fleet.execution.load_assistants import with_options_that_are_taken
 from fleet.execution.requests import request_for
+from fleet.model_options import ModelOptions
 from fleet.pipeline.assistants import dependencies, parse_assistants, reads, source_of
 from fleet.pipeline.inputs import PipelineInputs
 from fleet.pipeline.prompts import CHARACTERS_PER_TOKEN, build_system_prompt, build_user_message, estimate_tokens
@@ -23,7 +25,9 @@ _TOPIC = PipelineInputs(topic="x" * 60, project_id="", csv_text="", current_date
 @dataclass(frozen=True)
 class PlannedAssistant:
     """One assistant: ``step`` is 1 for those that wait for nobody. Tokens are estimates from the length of texts,
-    ``output_tokens`` the most that it may answer; dollars are None if a price is not known."""
+    ``output_tokens`` the most that it may answer and think; dollars are None if a price is not known. ``options``
+    are the further options of its model by name; ``left_out`` has those that a fallback does not take, by
+    ``provider/model``."""
 
     function_key: str
     name: str
@@ -34,6 +38,8 @@ class PlannedAssistant:
     input_tokens: int
     output_tokens: int
     usd: float | None
+    options: dict[str, Any]
+    left_out: dict[str, list[str]]
 
 
 @dataclass(frozen=True)
@@ -71,8 +77,9 @@ def plan_of(settings: Settings, project_id: str, fingerprint: str, rows: Sequenc
         default_max_tokens=settings.default_max_tokens,
         provider_name=lambda name: settings.provider(name).name,
     )
+    assistants = with_options_that_are_taken(settings, assistants)
     waits_for = dependencies(assistants)
-    answers = {assistant.function_key: assistant.max_tokens or ASSUMED_OUTPUT_TOKENS for assistant in assistants}
+    answers = {assistant.function_key: _max_tokens_of(assistant) for assistant in assistants}
 
     @cache
     def chain(key: str) -> tuple[int, list[str]]:
@@ -95,14 +102,21 @@ def _too_long(settings: Settings, stages: Stages, assistant: Assistant) -> Itera
     """A warning for each of its models whose context window is too small for its prompt alone, without inputs."""
     assignment = stages.assignment(assistant.function_key)
     outputs = [replace(output, text="") for output in assignment.outputs]
-    request = request_for(replace(assignment, topic="", outputs=outputs), assistant.model)
-    for choice in [ModelChoice(assistant.provider, assistant.model), *assistant.fallback]:
+    own = ModelChoice(assistant.provider, assistant.model)
+    request = request_for(replace(assignment, topic="", outputs=outputs), own)
+    for choice in [own, *assistant.fallback]:
         overflow = overflow_of(settings.provider(choice.provider), replace(request, model=choice.model))
         if overflow is not None:
             yield (
                 f"{assistant.function_key}: without its inputs already, {overflow}. Remedy: shorten its prompt, "
                 "lower max_tokens, or name a model with a larger context window"
             )
+
+
+def _max_tokens_of(assistant: Assistant) -> int:
+    """The most that it may answer and think: max_tokens bounds both."""
+    options = assistant.options or ModelOptions()
+    return assistant.max_tokens or ASSUMED_OUTPUT_TOKENS + max(options.thinking_budget or 0, 0)
 
 
 def _planned(
@@ -132,4 +146,6 @@ def _planned(
         input_tokens=tokens,
         output_tokens=answers[key],
         usd=usd_for(provider, assistant.model, tokens, answers[key]),
+        options=assistant.options.given if assistant.options else {},
+        left_out={f"{each.provider}/{each.model}": [*each.without] for each in assistant.fallback if each.without},
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 from rich import box
@@ -24,6 +25,10 @@ def show_graph(console: Console, plan: ProjectPlan) -> None:
             read = ", ".join(assistant.reads) or "nothing"
             line = f"  step {step} {mark} {assistant.function_key} ({assistant.model})  <- {read}"
             console.say(line)
+            for option, value in assistant.options.items():
+                console.say(f"             {option} {json.dumps(value, ensure_ascii=False)}")
+            for model, names in assistant.left_out.items():
+                console.say(f"             its fallback {model} is asked without {', '.join(names)}")
     console.say(f"* critical path: {' -> '.join(plan.critical_path)}")
 
 

@@ -33,7 +33,7 @@ from fleet.contracts import (
 )
 from fleet.errors import InputError, OperationError, SettingsError, TooLarge
 from fleet.execution.backend_client import Backend
-from fleet.execution.load_assistants import load_assistants
+from fleet.execution.load_assistants import load_assistants, without_refused
 from fleet.pipeline.assistants import reads
 from fleet.pipeline.inputs import PipelineInputs
 from fleet.pipeline.structured_outputs import answer_problem
@@ -157,6 +157,11 @@ async def try_assistant(
     assistant = find_assistant(assistants, wanted, inputs.project_id)
     _refuse_unusable(assistant, assistants, inputs, outputs)
     own = ModelChoice(assistant.provider, assistant.model)
+    models = [without_refused(settings, assistant, model) if model != own else model for model in models]
+    for model in models:
+        if model.without:
+            left_out = ", ".join(model.without)
+            say(f"{model.provider}/{model.model} is asked without {left_out}, which it does not take")
     trials = [Trial(assistant.function_key, outputs, *_asked(settings, model)) for model in models]
     trials = trials or [Trial(assistant.function_key, outputs)]
     client = await connect_once(settings)

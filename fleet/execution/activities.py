@@ -25,6 +25,7 @@ from fleet.contracts import (
     Assistant,
     AssistantCall,
     AssistantResult,
+    ModelChoice,
     PipelinePlan,
     RetryOf,
 )
@@ -49,6 +50,7 @@ from fleet.process.payload_size import payload_bytes
 from fleet.process.reachability import Reach
 from fleet.provider_settings import ProviderSettings
 from fleet.providers.base import LlmRequest
+from fleet.providers.options import refuse_options
 
 # Of the time of an attempt; after that, a second call gets an attempt of its own.
 _SHARE_FOR_FIRST = 0.2
@@ -223,10 +225,13 @@ class ExecuteActivities:
         late = self._arrivals.late(activity.info().started_time.timestamp())
         assignment = await pipeline.assignment()
         key = idempotency_key(activity.info(), call.function_key)
+        choice = ModelChoice(call.provider, call.model)
         if assignment.csv_data:  # a large one takes a second to read
-            request = await asyncio.to_thread(request_for, assignment, call.model, key)
+            request = await asyncio.to_thread(request_for, assignment, choice, key)
         else:
-            request = request_for(assignment, call.model, key)
+            request = request_for(assignment, choice, key)
+        # Checked where it was loaded too, maybe by a machine with other settings of this provider.
+        refuse_options(assignment.assistant, self._provider, call.model, request.options)
         policy = assignment.assistant.on_ambiguous or self.settings.on_ambiguous
         attempts = current_attempts()
         # A person who retries a pipeline has accepted what may have been paid before.

@@ -1,12 +1,13 @@
 """Fetches a project's assistants from the backend and checks them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from fleet.config import Settings
-from fleet.contracts import Assistant
+from fleet.contracts import Assistant, ModelChoice
 from fleet.execution.backend_client import Backend
 from fleet.pipeline.assistants import parse_assistants
 from fleet.pipeline.fingerprint import fingerprint_of
+from fleet.providers.options import left_out, refuse_options
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,27 @@ async def load_project(backend: Backend, settings: Settings, project_id: str) ->
         default_max_tokens=settings.default_max_tokens,
         provider_name=lambda name: settings.provider(name).name,
     )
-    return LoadedProject(assistants, fingerprint_of(payload))
+    return LoadedProject(with_options_that_are_taken(settings, assistants), fingerprint_of(payload))
+
+
+def with_options_that_are_taken(settings: Settings, assistants: list[Assistant]) -> list[Assistant]:
+    """The assistants, each fallback with the names of the options that it does not take.
+
+    Raises:
+        AssistantDamaged: an assistant's own model does not take one of its options.
+    """
+    return [_checked(settings, assistant) if assistant.options else assistant for assistant in assistants]
+
+
+def _checked(settings: Settings, assistant: Assistant) -> Assistant:
+    refuse_options(assistant, settings.provider(assistant.provider), assistant.model, assistant.options)
+    fallback = [without_refused(settings, assistant, choice) for choice in assistant.fallback]
+    return replace(assistant, fallback=fallback)
+
+
+def without_refused(settings: Settings, assistant: Assistant, choice: ModelChoice) -> ModelChoice:
+    """Another model than the assistant's own, with the names of the options that it does not take."""
+    return replace(choice, without=left_out(settings.provider(choice.provider), choice, assistant))
 
 
 async def load_assistants(backend: Backend, settings: Settings, project_id: str) -> list[Assistant]:

@@ -10,6 +10,7 @@ from typing import Any
 
 from fleet.contracts import CSV_KEY, DATE_KEY, PIPELINE_KEYS, TOPIC_KEY, Assistant, CsvSelection, ModelChoice
 from fleet.errors import AssistantDamaged, NoAssistants, SettingsError
+from fleet.model_options import OPTIONS, WANTED, ModelOptions, option_value, options_in
 from fleet.pipeline.csv_selection import SelectionError, selection_of
 from fleet.pipeline.structured_outputs import declared_fields, schema_problem
 from fleet.pipeline.templates import TemplateError, names_in
@@ -106,6 +107,7 @@ class _Row:
             system_template=self._system_template(),
             output_schema=self._output_schema(),
             csv=self._csv(),
+            options=self._options(),
         )
 
     def _damaged(self, what: str, remedy: str) -> AssistantDamaged:
@@ -221,6 +223,16 @@ class _Row:
             return selection_of(value)
         except SelectionError as error:
             raise self._damaged(f"csv {error.says}", error.remedy) from None
+
+    def _options(self) -> ModelOptions | None:
+        return options_in({name: self._option(name, self._entry.get(name)) for name in OPTIONS})
+
+    def _option(self, name: str, value: Any) -> Any:
+        try:
+            return None if value is None else option_value(name, value)
+        except ValueError:
+            shown = excerpt(repr(value), 40).encode("ascii", "backslashreplace").decode()
+            raise self._damaged(f"{name} is {shown}", f"set {name} to {WANTED[name]}, or to NULL") from None
 
     def _fallback(self) -> list[ModelChoice]:
         choices = self._entry.get("fallback") or []

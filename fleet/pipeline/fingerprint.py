@@ -5,6 +5,8 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from fleet.model_options import OPTIONS
+
 #: The fields of the Backend API's contract that a pipeline depends on.
 FIELDS = (
     "functionKey",
@@ -24,6 +26,7 @@ FIELDS = (
     "system_template",
     "output_schema",
     "csv",
+    *OPTIONS,
 )
 _CHARACTERS = 12
 

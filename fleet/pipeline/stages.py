@@ -228,7 +228,15 @@ def texts_of(assignment: Assignment) -> list[str]:
     """The parts of an assignment that may be large."""
     assistant = assignment.assistant
     schema = None if assistant.output_schema is None else json.dumps(assistant.output_schema)
-    given = (assignment.topic, assignment.csv_data, assistant.system_prompt, assistant.user_template, schema)
+    options = None if assistant.options is None else json.dumps(assistant.options.given)
+    given = (
+        assignment.topic,
+        assignment.csv_data,
+        assistant.system_prompt,
+        assistant.user_template,
+        schema,
+        options,
+    )
     return [*(text for text in given if text), *(output.text for output in assignment.outputs)]
 
 

@@ -75,7 +75,10 @@ def trial_plan(plan: PipelinePlan, trial: Trial) -> PipelinePlan:
     refuse_missing(assistant, needed, trial.outputs)
     queues = plan.queues
     if trial.model is not None:
-        assistant = replace(assistant, provider=trial.model.provider, model=trial.model.model, fallback=[])
+        options = assistant.options and assistant.options.without(trial.model.without)
+        assistant = replace(
+            assistant, provider=trial.model.provider, model=trial.model.model, fallback=[], options=options
+        )
         queue = trial.queue or queues.get(assistant.provider) or llm_queue(assistant.provider)
         queues = {assistant.provider: queue} | queues | {f"{assistant.provider}/{assistant.model}": queue}
     return replace(plan, assistants=[*(_silent(other) for other in needed), assistant], queues=queues)
@@ -91,6 +94,7 @@ def _silent(assistant: Assistant) -> Assistant:
         user_template=None,
         system_template=False,
         csv=None,
+        options=None,
     )
 
 

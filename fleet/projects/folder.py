@@ -1,20 +1,24 @@
 """A project from its folder: all its files, checked together."""
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from fleet.contracts import CSV_KEY, DATE_KEY, PIPELINE_KEYS, TOPIC_KEY
 from fleet.errors import InputError, OperationError, SettingsError
+from fleet.model_options import options_in
 from fleet.pipeline.assistants import source_of
 from fleet.pipeline.fingerprint import fingerprint_of
 from fleet.pipeline.inputs import clean_inputs
 from fleet.pipeline.structured_outputs import declared_fields
 from fleet.projects.problems import Problem
-from fleet.projects.prompt_file import SUFFIX, PromptFile, read_prompt_file
+from fleet.projects.prompt_file import FILE_WORDS, SUFFIX, PromptFile, read_prompt_file
+from fleet.provider_settings import ProviderSettings
+from fleet.providers.options import refused_options
 
-ProviderName = Callable[[str], str]
+ProviderOf = Callable[[str], ProviderSettings]
 
 
 @dataclass(frozen=True)
@@ -72,11 +76,11 @@ def _is_project(path: Path) -> bool:
     return not path.name.startswith(".") and path.is_dir() and is_project(path)
 
 
-def read_project(folder: Path, provider_name: ProviderName | None = None) -> tuple[Project | None, list[Problem]]:
+def read_project(folder: Path, provider_of: ProviderOf | None = None) -> tuple[Project | None, list[Problem]]:
     """The project in a folder and what is wrong with it; None where something is.
 
-    ``provider_name`` returns a provider's own name for any of its spellings, or raises SettingsError where it is
-    not configured; without it every provider will do.
+    ``provider_of`` returns a provider's settings for any spelling of its name, or raises SettingsError where it is
+    not configured; without it every provider will do, and no model's options are checked.
     """
     problems = _of_name(folder.name)
     files = []
@@ -87,7 +91,7 @@ def read_project(folder: Path, provider_name: ProviderName | None = None) -> tup
     if not files and not problems:
         problems.append(Problem(folder.name, 0, f"it has no file *{SUFFIX}", f"add one such as 10-brief{SUFFIX}"))
     files = _with_inputs(sorted(files, key=lambda file: int(file.row["order"])))
-    problems += _together(files, provider_name, whole=not problems)
+    problems += _together(files, provider_of, whole=not problems)
     if problems:
         return None, problems
     rows = [{"id": f"{folder.name}-{number}", **file.row} for number, file in enumerate(files, start=1)]
@@ -115,15 +119,14 @@ def _of_name(project_id: str) -> list[Problem]:
     return []
 
 
-def _together(
-    files: Sequence[PromptFile], provider_name: ProviderName | None, *, whole: bool
-) -> Iterator[Problem]:
+def _together(files: Sequence[PromptFile], provider_of: ProviderOf | None, *, whole: bool) -> Iterator[Problem]:
     """What is wrong between the files. ``whole``: every file of the project could be read, so that an input that
     is not found does not exist."""
     twins = list(_twins(files))
     yield from twins
-    if provider_name is not None:
-        yield from _unknown_providers(files, provider_name)
+    if provider_of is not None:
+        yield from _unknown_providers(files, provider_of)
+        yield from _refused_options(files, provider_of)
     active = [file for file in files if file.row["active"]]
     if whole and not active:
         folder = files[0].file.split("/")[0]
@@ -157,16 +160,29 @@ def _twins(files: Sequence[PromptFile]) -> Iterator[Problem]:
         orders.setdefault(order, file)
 
 
-def _unknown_providers(files: Sequence[PromptFile], provider_name: ProviderName) -> Iterator[Problem]:
+def _unknown_providers(files: Sequence[PromptFile], provider_of: ProviderOf) -> Iterator[Problem]:
     for file in files:
         named = [("model", file.row["model_provider"])]
         named += [("fallback", choice["model_provider"]) for choice in file.row.get("fallback") or []]
         for field, provider in named:
             try:
-                provider_name(provider)
+                provider_of(provider)
             except SettingsError as error:
                 says, _, remedy = str(error).partition(". Remedy: ")
                 yield file.problem(field, says, remedy.replace("the assistant's model_provider", field))
+
+
+def _refused_options(files: Sequence[PromptFile], provider_of: ProviderOf) -> Iterator[Problem]:
+    """Options that the assistants' own models do not take."""
+    for file in files:
+        row, options = file.row, options_in(file.row)
+        if options is None:
+            continue
+        with suppress(SettingsError):
+            provider = provider_of(row["model_provider"])
+            for each in refused_options(provider, row["model"], options, row["max_tokens"], FILE_WORDS):
+                at = ".".join((each.name, *each.path))
+                yield file.problem(at if at in file.lines else each.name, each.says, each.remedy)
 
 
 def _unknown_inputs(active: Sequence[PromptFile], files: Sequence[PromptFile]) -> Iterator[Problem]:

@@ -1,5 +1,6 @@
 """One assistant from one Dotprompt file: its fields as the Backend API's contract has them, and their lines."""
 
+import difflib
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -7,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from fleet.contracts import PIPELINE_KEYS
+from fleet.model_options import WANTED, option_value
 from fleet.pipeline.csv_selection import SelectionError, selection_of
 from fleet.pipeline.structured_outputs import schema_fault, schema_problem
 from fleet.pipeline.templates import Prompt, TemplateError, split_prompt
@@ -26,6 +28,11 @@ _OWN = (
     "config.temperature",
     "config.topP",
     "config.maxOutputTokens",
+    "config.stopSequences",
+    "config.seed",
+    "config.reasoningEffort",
+    "config.thinkingBudget",
+    "config.providerOptions",
     "fleet.order",
     "fleet.key",
     "fleet.inputs",
@@ -37,7 +44,32 @@ _OWN = (
     "output.schema",
 )
 #: Other spellings of the options that models have.
-_SPELLINGS = {"config.top_p": "config.topP", "config.max_tokens": "config.maxOutputTokens"}
+_SPELLINGS = {
+    "config.top_p": "config.topP",
+    "config.max_tokens": "config.maxOutputTokens",
+    "config.max_output_tokens": "config.maxOutputTokens",
+    "config.stop": "config.stopSequences",
+    "config.stop_sequences": "config.stopSequences",
+    "config.reasoning_effort": "config.reasoningEffort",
+    "config.thinking_budget": "config.thinkingBudget",
+    "config.provider_options": "config.providerOptions",
+}
+#: Where the further options of a model stand, by the contract's name.
+OPTION_KEYS = {
+    "reasoning_effort": "config.reasoningEffort",
+    "thinking_budget": "config.thinkingBudget",
+    "stop": "config.stopSequences",
+    "seed": "config.seed",
+    "provider_options": "config.providerOptions",
+}
+#: The fields of an assistant as these files name them, for messages.
+FILE_WORDS = OPTION_KEYS | {
+    "model": "model",
+    "temperature": "config.temperature",
+    "top_p": "config.topP",
+    "max_tokens": "config.maxOutputTokens",
+    "output_schema": "output.schema",
+}
 _MODEL_REMEDY = "write PROVIDER/MODEL, such as openai/gpt-4o-mini"
 
 
@@ -133,6 +165,7 @@ class _Reader:
             "system_template": prompt.dynamic or None,
             "output_schema": self._schema(),
             "csv": self._csv(),
+            **{name: self._option(name, key) for name, key in OPTION_KEYS.items()},
         }
         row |= {name: value for name, value in optional.items() if value is not None}
         return PromptFile(self._file, row, self._lines, named)
@@ -159,6 +192,16 @@ class _Reader:
         except (ValueError, TypeError, AttributeError):
             self._wrong(found.line, f"{name} is {found.value!r:.60}", f"set {name} to {wanted}")
             return None
+
+    def _option(self, name: str, key: str) -> Any:
+        """One of the further options of the model. A single stop text may stand without brackets."""
+
+        def usable(value: Any) -> Any:
+            return option_value(name, [value] if name == "stop" and isinstance(value, str) else value)
+
+        within = self._values[key].lines if key in self._values else {}
+        self._lines |= {".".join((name, *map(str, path))): line for path, line in within.items()}
+        return self._read(key, name, usable, WANTED[name])
 
     def _from_file_name(self) -> tuple[int | None, str]:
         found = _FILE_NAME.fullmatch(Path(self._file).name.removesuffix(SUFFIX))
@@ -284,6 +327,12 @@ def _remedy_for(name: str) -> str:
     if section == "input":
         return "name what it reads in fleet.inputs"
     known = [own for own in _OWN if own.startswith(f"{section}.")] if "." in name else []
+    spelled = {own.lower(): own for own in known} | {other.lower(): own for other, own in _SPELLINGS.items()}
+    if section == "config":
+        nearest = difflib.get_close_matches(name.lower(), spelled, 1, 0.8)
+        first = f"write {spelled[nearest[0]]}" if nearest else "remove it"
+        own = "if it is a field of the provider's own request, put it into config.providerOptions"
+        return f"{first}; {own}; known are {', '.join(known)}"
     return f"correct or remove it; known are {', '.join(known or (own for own in _OWN if '.' not in own))}"
 
 

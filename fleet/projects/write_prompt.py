@@ -8,7 +8,7 @@ import yaml
 
 from fleet.errors import OperationError
 from fleet.pipeline.templates import escaped
-from fleet.projects.prompt_file import KEY, SUFFIX
+from fleet.projects.prompt_file import KEY, OPTION_KEYS, SUFFIX
 
 
 def write_project(folder: Path, assistants: list[Mapping[str, Any]]) -> list[Path]:
@@ -54,8 +54,10 @@ def file_name(row: Mapping[str, Any], width: int) -> str:
 def prompt_text(row: Mapping[str, Any]) -> str:
     """The Dotprompt file of an assistant."""
     front: dict[str, Any] = {"model": f"{row['model_provider']}/{row['model']}", "name": row["name"]}
-    options = (("temperature", "temperature"), ("top_p", "topP"), ("max_tokens", "maxOutputTokens"))
-    config = {name: row[field] for field, name in options if row.get(field) is not None}
+    options = {"temperature": "temperature", "top_p": "topP", "max_tokens": "maxOutputTokens"} | {
+        field: key.removeprefix("config.") for field, key in OPTION_KEYS.items()
+    }
+    config = {name: row[field] for field, name in options.items() if row.get(field) is not None}
     schema = row.get("output_schema")
     output = {} if schema is None else {"output": {"format": "json", "schema": schema}}
     lines = [_yaml(front), _yaml({"config": config}) if config else "", _yaml(output) if output else "", _own(row)]

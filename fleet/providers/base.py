@@ -7,6 +7,8 @@ from typing import Any, Literal, Protocol
 
 from loguru import logger
 
+from fleet.model_options import ModelOptions
+
 FinishReason = Literal["stop", "length", "refusal", "other"]
 #: Header of a simulator's answers, with the value ``true``: nothing is paid for them.
 SIMULATOR_HEADER = "x-simulator"
@@ -15,7 +17,7 @@ SIMULATOR_HEADER = "x-simulator"
 @dataclass(frozen=True, slots=True)
 class LlmRequest:
     """One call. ``max_tokens`` None means the maximum of the model. ``output_schema`` is the JSON Schema of the
-    answer; None for text."""
+    answer; None for text. ``options`` are those that its model takes, see :mod:`fleet.providers.options`."""
 
     model: str
     system_prompt: str
@@ -25,6 +27,12 @@ class LlmRequest:
     max_tokens: int | None
     idempotency_key: str
     output_schema: dict[str, Any] | None = None
+    options: ModelOptions | None = None
+
+    @property
+    def model_options(self) -> ModelOptions:
+        """Its options; without any, all of them are None."""
+        return self.options or ModelOptions()
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,10 +7,22 @@ from types import MappingProxyType
 from typing import Any, Literal
 
 from fleet.failures import FailureKind
+from fleet.provider_settings import ProviderSettings
 
 Sampling = Literal["both", "one", "none"]
 #: The value of one limit that a provider's rate-limit header states.
 HeaderPart = Literal["limit", "remaining", "reset"]
+
+
+@dataclass(frozen=True, slots=True)
+class ThinkingBudget:
+    """The thinking budgets that a model takes: ``least`` to ``most`` tokens, and the values in ``also``.
+    ``below_max_tokens``: one that is less than the request's max_tokens."""
+
+    least: int
+    most: int
+    also: tuple[int, ...] = ()
+    below_max_tokens: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,12 +34,41 @@ class ModelProfile:
     together, only one of the two, or none. ``takes_schema``: it can be bound to a JSON Schema; otherwise the
     schema stands in its system prompt. ``window_has_output``: a request is refused if its input and its
     max_tokens together exceed the context window, not only if its input does.
+
+    ``efforts`` are the values of reasoning_effort that it takes; None if they are not known: then any is sent.
+    ``budget`` is None if it takes no thinking_budget. ``effort_or_budget``: it takes one of the two, not both.
+    ``adaptive_thinking``: an effort also needs thinking to be turned on. ``takes_stop``: it takes stop texts.
     """
 
     max_output_tokens: int | None = None
     sampling: Sampling = "both"
     takes_schema: bool = True
     window_has_output: bool = False
+    efforts: tuple[str, ...] | None = None
+    budget: ThinkingBudget | None = None
+    effort_or_budget: bool = False
+    adaptive_thinking: bool = False
+    takes_stop: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class OptionSupport:
+    """Which of the options of :class:`fleet.model_options.ModelOptions` an API has.
+
+    ``refused`` says of the others what can be done instead. ``set_here`` are the fields of its requests, with a
+    period between a field and one within it, that ``provider_options`` may not contain, since the fleet sets them.
+    ``max_stops`` is how many stop texts it takes; ``blank_stops``: also of spaces and line ends alone.
+    """
+
+    refused: Mapping[str, str]
+    set_here: frozenset[str] = frozenset()
+    max_stops: int = 32
+    blank_stops: bool = True
+
+
+def _no_options(provider: ProviderSettings) -> OptionSupport:
+    names = ("reasoning_effort", "thinking_budget", "stop", "seed", "provider_options")
+    return OptionSupport(dict.fromkeys(names, "remove it"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +120,7 @@ class VendorSpec:
     - ``limited_tokens``: how much of a limit on all tokens a call uses, from ``max_tokens``, input tokens and
       output tokens.
     - ``cached_input_counts``: whether input from its cache counts against its limits.
+    - ``options``: which options its API has, with the provider's settings.
     - ``key_variables``: environment variables of its key besides ``<NAME>_API_KEY``.
     - ``example_model``, ``unknown_model``: for checks of an endpoint: a cheap model, and one that does not exist.
     """
@@ -97,4 +139,5 @@ class VendorSpec:
     limit_header: str = ""
     limited_tokens: Callable[[int | None, float, float], float] = _tokens_in_and_out
     cached_input_counts: bool = True
+    options: Callable[[ProviderSettings], OptionSupport] = _no_options
     key_variables: tuple[str, ...] = ()

@@ -12,6 +12,7 @@ from fleet.pipeline.fingerprint import fingerprint_of
 from fleet.projects.folder import Project, problems_in, read_project
 from fleet.projects.new_project import new_project_files
 from fleet.projects.write_prompt import write_files, write_project
+from fleet.provider_settings import ProviderSettings
 
 
 def project_of(folder: Path, files: Mapping[str, str]) -> Path:
@@ -31,8 +32,8 @@ PLAIN = "---\nWrite.\n"
 SCHEMA = "output:\n  schema:\n    title: string\n    who: {age: number}\n---\nWrite.\n"
 
 
-def provider_name(name: str) -> str:
-    return load_settings(api_base_url="http://localhost:1").provider(name).name
+def provider_of(name: str) -> ProviderSettings:
+    return load_settings(api_base_url="http://localhost:1").provider(name)
 
 
 @pytest.mark.parametrize(
@@ -88,12 +89,30 @@ def provider_name(name: str) -> str:
             },
             "my/1-a.prompt:3: the inputs form a cycle: a, b wait for each other",
         ),
+        (
+            {"1-a.prompt": "config:\n  maxOutputTokens: 9\n  reasoningEffort: low\n---\nWrite."},
+            "my/1-a.prompt:5: openai/gpt-4o does not take config.reasoningEffort. Remedy: remove it, or choose",
+        ),
+        (
+            {"1-a.prompt": "config: {stop: END}\n---\nWrite."},
+            "my/1-a.prompt:3: openai/gpt-4o does not take config.stopSequences. Remedy: set FLEET_PROVIDERS__O",
+        ),
+        (
+            {"1-a.prompt": "config:\n  providerOptions:\n    user: a\n    temperature: 1\n---\nWrite."},
+            "my/1-a.prompt:6: config.providerOptions may not contain temperature, which the fleet sets. Remedy: "
+            "remove it there, and set config.temperature",
+        ),
+        (
+            {"1-a.prompt": "config:\n  provider_options:\n    reasoning:\n      effort: low\n---\nWrite."},
+            "my/1-a.prompt:6: config.providerOptions may not contain reasoning.effort, which the fleet sets. "
+            "Remedy: remove it there, and set config.reasoningEffort",
+        ),
         ({"1-a.prompt": "fleet.active: false\n---\nWrite."}, "my: all its assistants are inactive"),
         ({"1-a.prompt": "fleet.fallback: [nobody/m]\n---\nWrite."}, "my/1-a.prompt:3: unknown provider 'nobody'"),
     ],
 )
 def test_a_contradiction_between_files_has_one_line(tmp_path: Path, files: dict[str, str], told: str) -> None:
-    found, problems = read_project(project_of(tmp_path / "my", files), provider_name)
+    found, problems = read_project(project_of(tmp_path / "my", files), provider_of)
     assert found is None and len(problems) == 1
     assert str(problems[0]).startswith(told) and ". Remedy: " in str(problems[0])
 
@@ -117,7 +136,7 @@ def test_a_template_in_the_system_prompt_adds_to_the_default_inputs(tmp_path: Pa
 
 def test_a_new_project_is_sound_and_reads_what_it_says(tmp_path: Path) -> None:
     write_files(tmp_path / "my", new_project_files("my", "openai/gpt-4o-mini"))
-    found, problems = read_project(tmp_path / "my", provider_name)
+    found, problems = read_project(tmp_path / "my", provider_of)
     assert found is not None and not problems
     assert [row.get("input_keys") for row in found.assistants] == [
         ["date", "topic", "csv"],

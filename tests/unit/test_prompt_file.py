@@ -54,6 +54,39 @@ def test_every_field_has_its_place() -> None:
     }
 
 
+def test_the_options_of_a_model_have_dotprompts_names_and_the_contracts() -> None:
+    given = {
+        "reasoning_effort": "low",
+        "thinking_budget": 0,
+        "stop": ["END"],
+        "seed": 7,
+        "provider_options": {"user": "a", "metadata": {"b": [1]}},
+    }
+    first = "reasoningEffort: low, thinkingBudget: 0, stopSequences: [END], seed: 7, providerOptions:"
+    second = "reasoning_effort: low, thinking_budget: 0, stop: END, seed: 7, provider_options:"
+    for names in (first, second):
+        row = parsed(front(f"config: {{{names} {{user: a, metadata: {{b: [1]}}}}}}")).row
+        assert {name: row[name] for name in given} == given
+    assert not set(given) & set(parsed(SOUND).row)
+
+
+@pytest.mark.parametrize(
+    ("written", "meant"),
+    [
+        ("temprature", "config.temperature"),
+        ("reasonningEffort", "config.reasoningEffort"),
+        ("thinkingbudget", "config.thinkingBudget"),
+        ("stop_sequence", "config.stopSequences"),
+        ("maxTokens", "config.maxOutputTokens"),
+        ("topk", "config.topP"),
+    ],
+)
+def test_an_unknown_option_is_told_with_the_nearest(written: str, meant: str) -> None:
+    _, (problem,) = parse_prompt(front(f"config:\n  {written}: 1"), "my/10-brief.prompt")
+    assert (problem.line, problem.says) == (4, f"config.{written} is not supported")
+    assert problem.remedy.startswith(f"write {meant}") and "config.providerOptions" in problem.remedy
+
+
 @pytest.mark.parametrize("schema", ["{a: string}", "{type: object, properties: {a: {type: string}}}"])
 def test_an_output_has_a_schema_in_either_form(schema: str) -> None:
     row = parsed(f"---\nmodel: a/b\noutput:\n  format: json\n  schema: {schema}\n---\nWrite.\n").row
@@ -109,6 +142,18 @@ def front(lines: str, body: str = "Write.") -> str:
         (front("name: " + "[" * 2000), 2, "its front matter is not YAML"),
         (front("modle: a"), 3, "modle is not supported"),
         (front("config:\n  topK: 3"), 4, "config.topK is not supported"),
+        (front("config:\n  seed: -1"), 4, "config.seed is -1"),
+        (front("config:\n  stopSequences: [a, 3]"), 4, "config.stopSequences is ['a', 3]"),
+        (front("config:\n  thinkingBudget: lots"), 4, "config.thinkingBudget is 'lots'"),
+        (front("config:\n  reasoning_effort: [low]"), 4, "config.reasoningEffort is ['low']"),
+        (front("config:\n  providerOptions: [a]"), 4, "config.providerOptions is ['a']"),
+        (front("config:\n  providerOptions: {at: 2026-01-01}"), 4, "config.providerOptions is {'at': datetime"),
+        (front("config:\n  providerOptions: {a: .nan}"), 4, "config.providerOptions is {'a': nan}"),
+        (
+            front("config:\n  stop: a\n  stopSequences: [b]"),
+            5,
+            "config.stopSequences is set twice, first in line 4",
+        ),
         (front("config: fast"), 3, "config is not supported"),
         (front("fleet.input: a"), 3, "fleet.input is not supported"),
         (front("tools: [search]"), 3, "tools is not supported"),

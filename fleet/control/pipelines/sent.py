@@ -10,7 +10,7 @@ from typing import Any
 
 from temporalio.client import Client
 
-from fleet.contracts import CSV_MAX_BYTES, Assistant
+from fleet.contracts import CSV_MAX_BYTES, Assistant, ModelChoice
 from fleet.control.pipelines.story import Asked, Story, story_of
 from fleet.errors import InputError, OperationError
 from fleet.execution.requests import request_for
@@ -35,7 +35,8 @@ class Sent:
     def to_json(self) -> dict[str, Any]:
         """As ``--json`` prints it."""
         request = asdict(self.request)
-        del request["idempotency_key"]
+        del request["idempotency_key"], request["options"]
+        request |= self.request.model_options.given
         names = ("workflow_id", "run_id", "name", "function_key", "provider", "sent")
         return {name: getattr(self, name) for name in names} | request
 
@@ -93,7 +94,7 @@ def _rebuilt(story: Story, assistant: Assistant, asked: Asked) -> Sent:
         if (result := story.result_of(each)) is not None:
             stages.reuse(result)
     assignment = asked.call.assignment or stages.assignment(assistant.function_key)
-    request = request_for(assignment, asked.call.model)
+    request = request_for(assignment, ModelChoice(asked.call.provider, asked.call.model))
     was_sent = asked.sent_at is not None or asked.result is not None or asked.failed
     return Sent(
         story.workflow_id,

@@ -20,10 +20,20 @@ CREATE TABLE IF NOT EXISTS Assistant (
     id TEXT PRIMARY KEY, project_id TEXT NOT NULL REFERENCES Project (id), functionKey TEXT, name TEXT,
     "order" INTEGER, active INTEGER NOT NULL DEFAULT 1, model_provider TEXT, model TEXT, system_prompt TEXT,
     temperature REAL, top_p REAL, max_tokens INTEGER, input_keys TEXT, fallback TEXT,
-    on_ambiguous TEXT, output_schema TEXT
+    on_ambiguous TEXT, output_schema TEXT, reasoning_effort TEXT, thinking_budget INTEGER, stop TEXT, seed INTEGER,
+    provider_options TEXT
 );
 """
-_JSON_COLUMNS = ("input_keys", "fallback", "output_schema")
+_JSON_COLUMNS = ("input_keys", "fallback", "output_schema", "stop", "provider_options")
+#: Columns that a database of 0.2.0 lacks, with their types.
+_LATER_COLUMNS = {
+    "output_schema": "TEXT",
+    "reasoning_effort": "TEXT",
+    "thinking_budget": "INTEGER",
+    "stop": "TEXT",
+    "seed": "INTEGER",
+    "provider_options": "TEXT",
+}
 
 
 def connect(database: Path) -> sqlite3.Connection:
@@ -33,8 +43,9 @@ def connect(database: Path) -> sqlite3.Connection:
     connection.execute("PRAGMA journal_mode=WAL")
     connection.executescript(_SCHEMA)
     columns = {row["name"] for row in connection.execute("PRAGMA table_info(Assistant)")}
-    if "output_schema" not in columns:  # a database of 0.2.0
-        connection.execute("ALTER TABLE Assistant ADD COLUMN output_schema TEXT")
+    for name, kind in _LATER_COLUMNS.items():
+        if name not in columns:
+            connection.execute(f"ALTER TABLE Assistant ADD COLUMN {name} {kind}")
     return connection
 
 
@@ -49,10 +60,10 @@ def assistants_of(connection: sqlite3.Connection, project_id: str) -> list[dict[
 def _shown(row: dict[str, Any]) -> dict[str, Any]:
     shown = row | {"active": bool(row["active"])}
     del shown["project_id"]
-    for column in _JSON_COLUMNS:
+    for column in {*_JSON_COLUMNS, *_LATER_COLUMNS}:
         if shown[column] is None:
             del shown[column]
-        else:
+        elif column in _JSON_COLUMNS:
             shown[column] = json.loads(shown[column])
     return shown
 

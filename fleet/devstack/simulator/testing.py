@@ -1,10 +1,12 @@
 """The simulator within a test."""
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import httpx
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from fleet.devstack.simulator.addresses import provider_url
 from fleet.devstack.simulator.app import create_app
@@ -18,8 +20,14 @@ from fleet.devstack.threaded_server import served
 class RunningSimulator:
     """A simulator that listens at ``base_url``; its controls as methods."""
 
-    def __init__(self, base_url: str) -> None:
+    def __init__(self, base_url: str, received: "_Received | None" = None) -> None:
         self.base_url = base_url
+        self._received = received
+
+    @property
+    def bodies(self) -> list[dict[str, Any]]:
+        """The JSON bodies of the calls so far, as they were received."""
+        return [] if self._received is None else [json.loads(body) for body in self._received.bodies]
 
     def _control(self, method: str, path: str, body: object = None) -> Any:
         # verify=False: reading the certificate store takes longer than the call, which is plain http.
@@ -63,5 +71,31 @@ class RunningSimulator:
 def running_simulator(seed: int = 1, latency: Latency | None = None) -> Iterator[RunningSimulator]:
     """Run a simulator until the block ends; without ``latency`` it answers at once."""
     engine = Engine(vendor_of, seed, latency or Latency(0.0, 0.0, 0.0))
-    with served(create_app(engine), http=ReachableProtocol) as base_url:
-        yield RunningSimulator(base_url)
+    received = _Received(create_app(engine))
+    with served(received, http=ReachableProtocol) as base_url:
+        yield RunningSimulator(base_url, received)
+
+
+class _Received:
+    """Keeps the bodies of calls to providers, which are posted below an API's version."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+        self.bodies: list[bytes] = []
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer, and keep the body."""
+        if scope["type"] != "http" or scope["method"] != "POST" or "/v1" not in scope["path"]:
+            await self._app(scope, receive, send)
+            return
+        parts: list[bytes] = []
+
+        async def receive_kept() -> Message:
+            message = await receive()
+            if message["type"] == "http.request":
+                parts.append(message.get("body", b""))
+                if not message.get("more_body"):
+                    self.bodies.append(b"".join(parts))
+            return message
+
+        await self._app(scope, receive_kept, send)

@@ -4,9 +4,11 @@ Every call is streamed: the SDK refuses a plain call whose ``max_tokens`` could 
 on all current models "unlimited" could.
 """
 
+from typing import Any
+
 import anthropic
 import httpx2
-from anthropic.types import Message, OutputConfigParam
+from anthropic.types import Message
 
 from fleet.provider_settings import ProviderSettings
 from fleet.providers.anthropic.spec import SPEC
@@ -14,6 +16,7 @@ from fleet.providers.base import FinishReason, LlmAnswer, LlmRequest, ResumeHand
 from fleet.providers.connections import NO_KEY, client_options
 from fleet.providers.error_mapping import MISREAD, answered_with_error, misread, not_answered
 from fleet.providers.model_profiles import profile_of, sampling_of, system_prompt_for
+from fleet.providers.options import with_provider_options
 from fleet.providers.prices import billed_in, tier_of
 from fleet.providers.response_bodies import count_in
 from fleet.providers.spec import ModelProfile
@@ -63,13 +66,6 @@ class AnthropicProvider:
         """Close the connections."""
         await self._client.close()
 
-    def _sampling(self, request: LlmRequest) -> dict[str, float]:
-        """temperature and top_p for a model that accepts them; the SDK no longer has parameters for them."""
-        profile = profile_of("anthropic", request.model)
-        temperature, top_p = sampling_of(profile, request.temperature, request.top_p)
-        wanted = {"temperature": temperature, "top_p": top_p}
-        return {name: value for name, value in wanted.items() if value is not None}
-
     async def _stream(self, request: LlmRequest, timeout_seconds: float) -> LlmAnswer:
         profile = profile_of("anthropic", request.model)
         most = profile.max_output_tokens or _SAFE_MAX_TOKENS
@@ -79,8 +75,7 @@ class AnthropicProvider:
             system=system_prompt_for(request, takes_schema=profile.takes_schema),
             messages=[{"role": "user", "content": request.user_message}],
             extra_headers={"Idempotency-Key": request.idempotency_key},
-            extra_body=self._sampling(request),
-            output_config=_output_config(request, profile),
+            extra_body=_options(request, profile),
             timeout=timeout_seconds,
         ) as stream:
             message = await stream.get_final_message()
@@ -88,12 +83,44 @@ class AnthropicProvider:
         return _answer(message, headers)
 
 
-def _output_config(request: LlmRequest, profile: ModelProfile) -> OutputConfigParam | anthropic.Omit:
-    """The schema, with the constraints that the API does not take as descriptions."""
-    if request.output_schema is None or not profile.takes_schema:
-        return anthropic.omit
-    schema = anthropic.transform_schema(request.output_schema)
-    return {"format": {"type": "json_schema", "schema": schema}}
+def _options(request: LlmRequest, profile: ModelProfile) -> dict[str, Any]:
+    """The fields that depend on the model and on the assistant's options, without those that have no value."""
+    thinking = _thinking(request, profile)
+    temperature, top_p = sampling_of(profile, request.temperature, request.top_p)
+    if thinking is not None and thinking["type"] != "disabled":
+        temperature = top_p = None  # a model that thinks takes neither
+    wanted = {
+        "temperature": temperature,
+        "top_p": top_p,
+        "thinking": thinking,
+        "stop_sequences": request.model_options.stop,
+        "output_config": _output_config(request, profile) or None,
+    }
+    return with_provider_options(
+        {name: value for name, value in wanted.items() if value is not None}, request.options
+    )
+
+
+def _thinking(request: LlmRequest, profile: ModelProfile) -> dict[str, Any] | None:
+    """With a budget where there is one; an effort otherwise needs thinking that the model bounds itself."""
+    options = request.model_options
+    if options.thinking_budget == 0:
+        return {"type": "disabled"}
+    if options.thinking_budget is not None:
+        return {"type": "enabled", "budget_tokens": options.thinking_budget}
+    if options.reasoning_effort is not None and profile.adaptive_thinking:
+        return {"type": "adaptive"}
+    return None
+
+
+def _output_config(request: LlmRequest, profile: ModelProfile) -> dict[str, Any]:
+    """The effort, and the schema with the constraints that the API does not take as descriptions."""
+    effort = request.model_options.reasoning_effort
+    config: dict[str, Any] = {} if effort is None else {"effort": effort}
+    if request.output_schema is not None and profile.takes_schema:
+        schema = anthropic.transform_schema(request.output_schema)
+        config["format"] = {"type": "json_schema", "schema": schema}
+    return config
 
 
 def _answer(message: Message, headers: dict[str, str]) -> LlmAnswer:

@@ -4,6 +4,7 @@ import re
 
 from fleet.providers.anthropic.error_codes import ERROR_CODES
 from fleet.providers.anthropic.models import MODELS
+from fleet.providers.anthropic.options import anthropic_options
 from fleet.providers.spec import Adapter, VendorSpec
 
 SPEC = VendorSpec(
@@ -18,4 +19,5 @@ SPEC = VendorSpec(
     error_codes=ERROR_CODES,
     says_too_long=re.compile(r"prompt is too long|exceed context limit", re.IGNORECASE),
     models=MODELS,
+    options=anthropic_options,
 )

@@ -3,6 +3,7 @@
 from google import genai
 from google.genai import errors, types
 
+from fleet.model_options import ModelOptions
 from fleet.provider_settings import ProviderSettings
 from fleet.providers.base import LlmAnswer, LlmRequest, ResumeHandle
 from fleet.providers.connections import NO_KEY, client_options
@@ -66,7 +67,7 @@ class GeminiProvider:
         await self._client.aio.aclose()
 
     def _config(self, request: LlmRequest, timeout_seconds: float) -> types.GenerateContentConfig:
-        profile = profile_of("gemini", request.model)
+        profile, options = profile_of("gemini", request.model), request.model_options
         temperature, top_p = sampling_of(profile, request.temperature, request.top_p)
         return types.GenerateContentConfig(
             system_instruction=request.system_prompt,
@@ -75,9 +76,13 @@ class GeminiProvider:
             max_output_tokens=request.max_tokens or profile.max_output_tokens,
             response_mime_type=None if request.output_schema is None else "application/json",
             response_json_schema=request.output_schema,
+            stop_sequences=options.stop,
+            seed=options.seed,
+            thinking_config=_thinking(options),
             http_options=types.HttpOptions(
                 timeout=int(timeout_seconds * 1000),
                 headers={"Idempotency-Key": request.idempotency_key},
+                extra_body=options.provider_options,
             ),
         )
 
@@ -102,6 +107,14 @@ class GeminiProvider:
             headers=headers,
             tier=tier_of(headers.get(TIER_HEADER)),
         )
+
+
+def _thinking(options: ModelOptions) -> types.ThinkingConfig | None:
+    if options.thinking_budget is None and options.reasoning_effort is None:
+        return None
+    effort = options.reasoning_effort
+    level = None if effort is None else types.ThinkingLevel(effort.upper())
+    return types.ThinkingConfig(thinking_budget=options.thinking_budget, thinking_level=level)
 
 
 def _billed(usage: types.GenerateContentResponseUsageMetadata) -> dict[str, int]:

@@ -14,12 +14,14 @@ import httpx2
 from google import genai
 
 from fleet.errors import ProviderError
+from fleet.model_options import ModelOptions
 from fleet.provider_settings import ProviderSettings
 from fleet.providers.background_calls import FAILED, Shown, carried_out
 from fleet.providers.base import FinishReason, LlmAnswer, LlmRequest, ResumeHandle
 from fleet.providers.error_mapping import MISREAD, answered_with_error, misread, not_answered, not_the_api
 from fleet.providers.gemini.answers import TIER_HEADER
 from fleet.providers.model_profiles import profile_of, sampling_of
+from fleet.providers.options import with_provider_options
 from fleet.providers.prices import billed_in, tier_of
 from fleet.providers.response_bodies import count_in, object_answered, object_in, objects_in, text_in
 from fleet.redaction import excerpt
@@ -42,8 +44,12 @@ class Interactions:
 
         async def begin() -> Shown:
             headers = {"Idempotency-Key": request.idempotency_key}
+            body = _new_interaction(request)
             creating = self._calls.create(
-                **_new_interaction(request), extra_headers=headers, timeout=timeout_seconds
+                **body,
+                extra_headers=headers,
+                extra_body=_further(body, request.model_options),
+                timeout=timeout_seconds,
             )
             return await self._shown(creating)
 
@@ -100,7 +106,15 @@ def _new_interaction(request: LlmRequest) -> dict[str, Any]:
     profile = profile_of("gemini", request.model)
     temperature, top_p = sampling_of(profile, request.temperature, request.top_p)
     limit = request.max_tokens or profile.max_output_tokens
-    wanted = {"temperature": temperature, "top_p": top_p, "max_output_tokens": limit}
+    options = request.model_options
+    wanted = {
+        "temperature": temperature,
+        "top_p": top_p,
+        "max_output_tokens": limit,
+        "stop_sequences": options.stop,
+        "seed": options.seed,
+        "thinking_level": options.reasoning_effort,
+    }
     bound: dict[str, Any] = {}
     if request.output_schema is not None:
         text = {"type": "text", "mime_type": "application/json", "schema": request.output_schema}
@@ -113,6 +127,16 @@ def _new_interaction(request: LlmRequest) -> dict[str, Any]:
         "background": True,
         "store": True,  # a call that is not stored cannot continue in the background
     }
+
+
+def _further(body: dict[str, Any], options: ModelOptions) -> dict[str, Any] | None:
+    """The fields that provider_options add or extend, as a whole: the SDK replaces them in the body."""
+    if options.provider_options is None:
+        return None
+    spelled = {"generationConfig": "generation_config"}
+    named = {spelled.get(name, name): value for name, value in options.provider_options.items()}
+    whole = with_provider_options(body, ModelOptions(provider_options=named))
+    return {name: whole[name] for name in named}
 
 
 def _parts(interaction: dict[str, Any]) -> list[dict[str, Any]]:

@@ -93,6 +93,7 @@ class LegacyGeminiProvider:
             "temperature": temperature,
             "top_p": top_p,
             "max_output_tokens": request.max_tokens or profile.max_output_tokens,
+            "stop_sequences": request.model_options.stop,
             "response_mime_type": None if request.output_schema is None else "application/json",
         }
         return {name: value for name, value in wanted.items() if value is not None}
@@ -116,7 +117,8 @@ class LegacyGeminiProvider:
             model=request.model,
             finish_reason=FINISH.get(ended, "other"),
             input_tokens=usage.prompt_token_count,
-            output_tokens=usage.candidates_token_count,
+            # This SDK does not know thinking, which is charged as output; it is in the total.
+            output_tokens=max(usage.candidates_token_count, usage.total_token_count - usage.prompt_token_count),
             cached_input_tokens=usage.cached_content_token_count,
             headers=headers,
             tier=tier_of(headers.get(TIER_HEADER)),

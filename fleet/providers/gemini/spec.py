@@ -10,6 +10,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from fleet.failures import FailureKind
 from fleet.providers.gemini.error_codes import ERROR_CODES
 from fleet.providers.gemini.models import MODELS
+from fleet.providers.gemini.options import gemini_options
 from fleet.providers.response_bodies import details_of
 from fleet.providers.retry_after import until
 from fleet.providers.spec import Adapter, VendorSpec
@@ -79,4 +80,5 @@ SPEC = VendorSpec(
     error_codes=ERROR_CODES,
     says_too_long=re.compile(r"token count.*exceeds the maximum number of tokens", re.IGNORECASE),
     models=MODELS,
+    options=gemini_options,
 )

@@ -22,6 +22,7 @@ from fleet.providers.error_mapping import MISREAD, answered_with_error, misread,
 from fleet.providers.model_profiles import profile_of, sampling_of, system_prompt_for
 from fleet.providers.openai.response_format import chat_format, responses_format
 from fleet.providers.openai.spec import SPEC
+from fleet.providers.options import with_provider_options
 from fleet.providers.prices import billed_in, tier_of
 from fleet.providers.response_bodies import count_in, object_answered, object_in, objects_in, text_in
 from fleet.redaction import excerpt
@@ -86,7 +87,9 @@ class OpenAIProvider:
         }
         if request.output_schema is not None and takes_schema:
             texts |= {"text": responses_format(request.output_schema)}
-        return texts | self._body(request, "max_output_tokens")
+        if (effort := request.model_options.reasoning_effort) is not None:
+            texts |= {"reasoning": {"effort": effort}}
+        return with_provider_options(texts | self._body(request, "max_output_tokens"), request.options)
 
     async def _post(
         self, path: str, body: dict[str, Any], request: LlmRequest, timeout_seconds: float
@@ -175,6 +178,10 @@ class OpenAIProvider:
         body: dict[str, Any] = {"messages": messages} | self._body(request, limit_field)
         if request.output_schema is not None and takes_schema:
             body["response_format"] = chat_format(request.output_schema)
+        options = request.model_options
+        wanted = {"reasoning_effort": options.reasoning_effort, "stop": options.stop, "seed": options.seed}
+        body |= {name: value for name, value in wanted.items() if value is not None}
+        body = with_provider_options(body, options)
         raw = await self._post("/chat/completions", body, request, timeout_seconds)
         completion = self._object_in(raw)
         choices = objects_in(completion, "choices")

@@ -4,6 +4,7 @@ import re
 
 from fleet.providers.openai.error_codes import ERROR_CODES
 from fleet.providers.openai.models import MODELS
+from fleet.providers.openai.options import openai_options
 from fleet.providers.spec import Adapter, VendorSpec
 
 
@@ -24,4 +25,5 @@ SPEC = VendorSpec(
     # OpenAI and Groq have a code, llama.cpp a type, vLLM and Mistral neither.
     says_too_long=re.compile(r"maximum context length", re.IGNORECASE),
     models=MODELS,
+    options=openai_options,
 )
