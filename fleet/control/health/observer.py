@@ -21,8 +21,9 @@ from fleet.errors import TemporalUnavailable
 from fleet.process.liveness import LivenessRecord
 from fleet.process.temporal_connection import connect_once
 
-#: Listing the pipelines is the most expensive request, so it is made less often than the others.
-_RUNS_SECONDS = 5.0
+#: Listing the pipelines is the most expensive request. A list is used for so many times the time that it took,
+#: within these bounds.
+_RUNS_TIMES, _MIN_RUNS_SECONDS, _MAX_RUNS_SECONDS = 20.0, 1.0, 5.0
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,7 @@ class Observer:
         self._looking: asyncio.Task[Snapshot] | None = None
         self._snapshot: Snapshot | None = None
         self._runs: Runs | None = None
+        self._list_again_at = 0.0
         self._last_seen = LastSeen(settings.state_dir)
 
     async def client(self) -> Client | None:
@@ -108,13 +110,16 @@ class Observer:
     async def _look_at_runs(self, client: Client | None) -> Runs | None:
         if client is None:
             return None
-        if self._runs is None or time.time() - self._runs.at > _RUNS_SECONDS:
+        began = time.monotonic()
+        if self._runs is None or began >= self._list_again_at:
             try:
                 async with asyncio.timeout(TEMPORAL_SECONDS):
                     self._runs = await runs_of(client)
             except (RPCError, TimeoutError) as error:
                 logger.debug("the pipelines cannot be listed: {}", error)
                 self._runs = None
+            took = time.monotonic() - began
+            self._list_again_at = began + min(max(took * _RUNS_TIMES, _MIN_RUNS_SECONDS), _MAX_RUNS_SECONDS)
         return self._runs
 
     def _look_into_files(self) -> tuple[Counted, dict[str, tuple[int, int]]]:

@@ -1,0 +1,41 @@
+"""How often the pipelines are listed."""
+
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+from temporalio.client import Client
+
+from fleet.config import Settings
+from fleet.control.health import observer
+from fleet.control.health.pipeline_runs import Runs
+
+
+class World:
+    """A clock, and a server that takes ``took`` seconds to list its pipelines."""
+
+    def __init__(self, took: float) -> None:
+        self.now, self.took, self.lists = 100.0, took, 0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    async def runs_of(self, client: Any) -> Runs:
+        self.lists += 1
+        self.now += self.took
+        return Runs(self.now)
+
+
+@pytest.mark.parametrize(("took", "lists"), [(0.01, 10), (0.15, 5), (0.7, 4)])
+async def test_pipelines_are_listed_at_each_look_unless_that_takes_long(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, took: float, lists: int
+) -> None:
+    """Ten looks, two seconds apart, as with a viewer of the page."""
+    world = World(took)
+    monkeypatch.setattr(observer, "runs_of", world.runs_of)
+    monkeypatch.setattr(observer.time, "monotonic", world.monotonic)
+    looking = observer.Observer(Settings(API_BASE_URL="http://localhost:8000", state_dir=tmp_path))
+    for look in range(10):
+        world.now = 100.0 + 2.0 * look
+        assert await looking._look_at_runs(cast(Client, object())) is not None
+    assert world.lists == lists
