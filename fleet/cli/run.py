@@ -1,7 +1,6 @@
 """``fleet run`` and ``fleet retry``: start a pipeline, follow it, return its result."""
 
 import asyncio
-import base64
 import re
 import secrets
 from collections.abc import Callable
@@ -56,7 +55,7 @@ from fleet.errors import (
     TemporalUnavailable,
 )
 from fleet.pipeline.assistants import parse_assistants
-from fleet.pipeline.inputs import PipelineInputs, validate_inputs
+from fleet.pipeline.inputs import PipelineInputs, csv_file_text, has_rows, validate_inputs
 from fleet.pipeline.past_runs import beginning_of
 from fleet.process.temporal_connection import connect_once
 
@@ -185,22 +184,23 @@ def read_inputs(topic: str, project: str, csv_file: Path | None, day: str | None
         InputError: an argument cannot be used, or the file cannot be read.
     """
     today = date.today().isoformat() if day is None else day
-    return validate_inputs(topic, project, _csv_argument(csv_file), today, csv_max_bytes=CSV_MAX_BYTES)
+    csv_text = "" if csv_file is None else _csv_text(csv_file)
+    inputs = validate_inputs(topic, project, csv_text, today, csv_max_bytes=CSV_MAX_BYTES)
+    if csv_file is not None and not has_rows(inputs.csv_text):
+        raise InputError(f"the CSV file {csv_file} has a header and no rows. Remedy: add rows, or leave --csv out")
+    return inputs
 
 
-def _csv_argument(path: Path | None) -> str:
-    """The file's bytes as text, or in base64 if they are not UTF-8."""
-    if path is None:
-        return ""
+def _csv_text(path: Path) -> str:
     try:
         with path.open("rb") as file:
             raw = file.read(2 * CSV_MAX_BYTES)
     except OSError as error:
         raise InputError(f"the CSV file {path} cannot be read ({error.strerror}). Remedy: check --csv") from None
     try:
-        return raw.decode("utf-8")
-    except UnicodeDecodeError:
-        return base64.b64encode(raw).decode("ascii")
+        return csv_file_text(raw)
+    except InputError as error:
+        raise InputError(f"the CSV file {path} {error}") from None
 
 
 async def start_pipeline(settings: Settings, inputs: PipelineInputs, priority: int | None = None) -> Started:

@@ -15,6 +15,7 @@ from datetime import date
 from typing import Any
 
 from fleet.errors import InputError
+from fleet.pipeline.csv_content import decoded, is_plausible, kind_of, kind_of_text
 from fleet.redaction import excerpt
 
 TOPIC_MAX_CHARACTERS = 10_000
@@ -61,6 +62,7 @@ def validate_inputs(
         InputError: one of them cannot be used; the message names it and the remedy.
     """
     inputs = clean_inputs(topic, project_id, csv_data, current_date, csv_max_bytes=csv_max_bytes)
+    refuse_no_csv(csv_data)
     if inputs.csv_text:
         parse_csv(inputs.csv_text)
     return inputs
@@ -161,12 +163,53 @@ def csv_text_of(value: Any, csv_max_bytes: int) -> str:
         return ""
     if isinstance(value, str) and len(value) > 2 * csv_max_bytes:  # as base64 it would be too large as well
         _refuse_large(len(value), csv_max_bytes)
+    if isinstance(value, str) and _CONTROL.search(value) and (kind := kind_of_text(value)):
+        raise _not_csv(f"is {kind} that was read as something else")
     text = _text("csv_data", value)
     if _looks_like_base64(text):
-        text = _text("csv_data", _decoded(_base64_bytes(text)))
+        text = _text("csv_data", _decoded(_base64_bytes(text))[0])
     text = text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
     _refuse_large(len(text.encode()), csv_max_bytes)
     return text if text.strip() else ""
+
+
+def refuse_no_csv(csv_data: Any) -> None:
+    """Raise InputError for a text that can be read as CSV but surely is none: one that looks like base64 and
+    decodes to no CSV, and a PDF. ``csv_data`` is such that :func:`csv_text_of` takes it."""
+    if not isinstance(csv_data, str):
+        return
+    if kind := kind_of_text(csv_data):
+        raise _not_csv(f"is {kind}")
+    if not _looks_like_base64(csv_data):
+        return
+    text, encoding = _decoded(_base64_bytes(csv_data))
+    if encoding == "cp1250" and not is_plausible(text):
+        raise _not_csv(
+            f"has {len(csv_data):,} letters and digits and no row of values, and is base64 of nothing that is a "
+            "CSV"
+        )
+
+
+def csv_warnings(csv_data: Any, csv_text: str) -> list[str]:
+    """What a pipeline's user should know of a CSV that is taken although it says little: it is blank, has no rows,
+    or was decoded wrongly. ``csv_text`` is what :func:`csv_text_of` made of ``csv_data``."""
+    if not csv_text:
+        blank = isinstance(csv_data, str) and csv_data != ""
+        return ["csv_data has only white space, and counts as not given"] if blank else []
+    if not has_rows(csv_text):
+        return ["csv_data has a header and no rows: send a CSV with rows, or none"]
+    if lost := csv_text.count("\ufffd"):
+        return [
+            f"csv_data has {lost:,} characters that were lost when it was decoded (U+FFFD): send it as UTF-8, or "
+            "as base64 of its bytes"
+        ]
+    return []
+
+
+def has_rows(csv_text: str) -> bool:
+    """Whether CSV text that can be read has a row below its header; a look at the beginning tells."""
+    rows = _numbered_rows(csv_text, _delimiter(csv_text))
+    return next(rows, None) is not None and next(rows, None) is not None
 
 
 def _refuse_large(size: int, limit: int) -> None:
@@ -193,19 +236,34 @@ def _base64_bytes(text: str) -> bytes:
     try:
         return base64.b64decode(compact, validate=True)
     except (binascii.Error, ValueError):
-        raise _not_csv("looks like base64 but is not (its length or padding is wrong)") from None
+        raise _not_csv(
+            "looks like base64 but is not (its length or padding is wrong), and it has no row of values"
+        ) from None
 
 
-def _decoded(raw: bytes) -> str:
-    for encoding in ("utf-8-sig", "cp1250"):
-        try:
-            text = raw.decode(encoding)
-        except UnicodeDecodeError:
-            continue
-        if _CONTROL.search(text):
-            break
-        return text
-    raise _not_csv("is base64 of something that is not text in UTF-8 or cp1250")
+def _decoded(raw: bytes) -> tuple[str, str]:
+    """The text of a CSV, and the encoding that it is in."""
+    if found := decoded(raw, lambda text: _CONTROL.search(text) is None):
+        return found
+    kind = kind_of(raw)
+    raise _not_csv(f"is base64 of {f'{kind}, and ' if kind else ''}something that is not text in UTF-8 or cp1250")
+
+
+def csv_file_text(raw: bytes) -> str:
+    """The text of a CSV file.
+
+    Raises:
+        InputError: the file is empty or no text; the message begins with what it is.
+    """
+    remedy = "save or export it as CSV, in UTF-8"
+    if not raw.removeprefix(b"\xef\xbb\xbf").strip():
+        raise InputError("is empty. Remedy: name a file with a header and rows, or leave --csv out")
+    if kind := kind_of(raw):
+        raise InputError(f"is {kind} and no CSV. Remedy: {remedy}")
+    found = decoded(raw, lambda text: True)
+    if found is None or (found[1] == "cp1250" and (_CONTROL.search(found[0]) or not is_plausible(found[0]))):
+        raise InputError(f"is not text in UTF-8 or cp1250. Remedy: {remedy}")
+    return found[0]
 
 
 def _not_csv(what: str) -> InputError:

@@ -50,7 +50,14 @@ with workflow.unsafe.imports_passed_through():
     from fleet.errors import HeldBack, InputError, TooLarge
     from fleet.pipeline.assistants import reads_csv
     from fleet.pipeline.csv_selection import refuse_selections
-    from fleet.pipeline.inputs import PipelineInputs, clean_inputs, parse_csv, refuse_surplus
+    from fleet.pipeline.inputs import (
+        PipelineInputs,
+        clean_inputs,
+        csv_warnings,
+        parse_csv,
+        refuse_no_csv,
+        refuse_surplus,
+    )
     from fleet.pipeline.results import fit_outputs, fit_payload_limit, fit_progress
     from fleet.pipeline.stages import Stages, texts_of
     from fleet.process.payload_size import payload_bytes, surely_fit, text_bytes
@@ -64,6 +71,7 @@ _LARGE_CSV = 20_000
 _COLLECTS_IN_PARTS = "collects-in-parts"
 _REFUSES_TOO_LARGE = "refuses-too-large"
 _CHECKS_CSV = "checks-csv-in-an-activity"
+_REFUSES_NO_CSV = "refuses-what-is-no-csv"
 _CHECKS_SELECTIONS = "checks-selections-of-the-csv"
 _LEAVES_OUT_UNUSABLE = "leaves-out-what-cannot-be-used"
 _CANCELS_UNSENT = "cancels-what-is-not-sent"
@@ -122,8 +130,14 @@ class AssistantPipelineWorkflow:
             InputError: one of them cannot be used.
         """
         self._inputs = clean_inputs(topic, project_id, csv_data, current_date, csv_max_bytes=CSV_MAX_BYTES)
+        try:
+            refuse_no_csv(csv_data)
+        except InputError:
+            if workflow.patched(_REFUSES_NO_CSV):
+                raise
         if self._inputs.csv_text:
             await self._check_csv()
+        self._warnings += csv_warnings(csv_data, self._inputs.csv_text)
 
     def _begin(self, plan: PipelinePlan, first_run_id: str, *, retried: bool) -> None:
         """Take the plan's assistants; none of them is executed yet. Fails if one chooses what the CSV lacks: here

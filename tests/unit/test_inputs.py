@@ -14,7 +14,15 @@ from hypothesis import strategies as st
 
 from fleet.contracts import CSV_MAX_BYTES
 from fleet.errors import InputError
-from fleet.pipeline.inputs import CsvTable, PipelineInputs, csv_text_of, parse_csv, validate_inputs
+from fleet.pipeline.inputs import (
+    CsvTable,
+    PipelineInputs,
+    csv_file_text,
+    csv_text_of,
+    csv_warnings,
+    parse_csv,
+    validate_inputs,
+)
 
 CZECH = "klíčové slovo;hledanost\nžluťoučký kůň;100\n"
 
@@ -75,6 +83,9 @@ def test_one_column_of_long_words_is_not_taken_for_base64() -> None:
     assert table_of("keyword\nespressomachine\ncoffeegrinders\n").rows[0] == ["espressomachine"]
 
 
+PNG = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\1\0\0\0\1\0\x08\6\0\0\0"
+
+
 REFUSED = [
     ({"topic": ""}, "topic is empty"),
     ({"topic": "  \n "}, "topic is empty"),
@@ -104,6 +115,20 @@ REFUSED = [
     ({"csv_data": ",".join("abcdefghij" * 21) + "\n"}, "at most 200"),
     ({"csv_data": "QUJD" * 5 + "A"}, "looks like base64 but is not"),
     ({"csv_data": base64.b64encode(bytes(range(256))).decode()}, "base64 of something that is not text"),
+    ({"csv_data": "a" * 5000}, "has 5,000 letters and digits and no row of values"),
+    ({"csv_data": "abcd" * 5000}, "base64 of something that is not text"),
+    ({"csv_data": encoded("ключевое слово;объём\nкофемашина;100\n", "cp1251")}, "base64 of nothing that is a CSV"),
+    ({"csv_data": base64.b64encode(PNG).decode()}, "is base64 of a PNG image, and something that is not text"),
+    (
+        {"csv_data": base64.b64encode(b"PK\x03\x04\x14\0\6\0\x08\0\0\0").decode()},
+        "base64 of a ZIP archive, such as",
+    ),
+    ({"csv_data": encoded("\ufeff" + CZECH, "utf-16-le")}, "is base64 of UTF-16 or UTF-32 text"),
+    ({"csv_data": encoded(CZECH, "utf-16-le")}, "is base64 of UTF-16 text"),
+    ({"csv_data": CZECH.encode("utf-16-le").decode("latin-1")}, "is UTF-16 text that was read as something else"),
+    ({"csv_data": PNG.decode("latin-1")}, "is a PNG image that was read as something else"),
+    ({"csv_data": PNG.decode("utf-8", "replace").replace("\ufffd", "?")}, "is a PNG image that was read"),
+    ({"csv_data": "%PDF-1.4\n1 0 obj\n"}, "is a PDF"),
     ({"csv_data": "a\n" + "x" * CSV_MAX_BYTES}, "at most 1,000,000"),
     ({"csv_data": encoded("a;b\n" + "x;y\n" * 260_000, "utf-8")}, "at most 1,000,000"),
     ({"current_date": "31.1.2025"}, "is not a valid date"),
@@ -119,6 +144,53 @@ def test_what_cannot_be_used_is_refused_by_name_with_a_remedy(arguments: dict[st
         check(**arguments)
     assert said in str(caught.value) and "Remedy:" in str(caught.value)
     assert next(iter(arguments)) in str(caught.value)
+
+
+FILES: list[tuple[bytes, str]] = [
+    (b"", "is empty"),
+    (b"\xef\xbb\xbf \r\n", "is empty"),
+    (PNG, "is a PNG image and no CSV"),
+    (b"\xff\xd8\xff\xe0\0\x10JFIF", "is a JPEG image and no CSV"),
+    (b"RIFF\x24\0\0\0WEBPVP8 ", "is a WebP image and no CSV"),
+    (b"PK\x03\x04\x14\0", "is a ZIP archive, such as an Excel workbook (.xlsx) and no CSV"),
+    (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "is an old Excel workbook (.xls) and no CSV"),
+    (b"%PDF-1.7\n%", "is a PDF and no CSV"),
+    (CZECH.encode("utf-16"), "is UTF-16 or UTF-32 text and no CSV"),
+    (CZECH.encode("utf-16-be"), "is UTF-16 text and no CSV"),
+    ("ключевое слово;объём\nкофемашина;100\n".encode("cp1251"), "is not text in UTF-8 or cp1250"),
+    (bytes(range(128, 256)), "is not text in UTF-8 or cp1250"),
+]
+
+
+@pytest.mark.parametrize(("raw", "said"), FILES, ids=[said for _, said in FILES])
+def test_a_file_that_is_no_csv_is_refused_by_what_it_is(raw: bytes, said: str) -> None:
+    with pytest.raises(InputError) as caught:
+        csv_file_text(raw)
+    assert str(caught.value).startswith(f"{said}. Remedy: ")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "cp1250"])
+def test_a_csv_file_is_read_in_each_encoding(encoding: str) -> None:
+    assert csv_file_text(CZECH.encode(encoding)) == CZECH
+
+
+@pytest.mark.parametrize(
+    ("csv_data", "warned"),
+    [
+        ("", ""),
+        (None, ""),
+        (CZECH, ""),
+        ("a,b\n\n1,2", ""),
+        (" \n", "csv_data has only white space, and counts as not given"),
+        ("a,b\n\n", "csv_data has a header and no rows: send a CSV with rows, or none"),
+        ('"a\nb",c', "csv_data has a header and no rows: send a CSV with rows, or none"),
+        (encoded("klíčové slovo;hledanost", "cp1250"), "csv_data has a header and no rows"),
+        ("k\ufffdvovar\nml\ufffdnek\n", "csv_data has 2 characters that were lost when it was decoded (U+FFFD)"),
+    ],
+)
+def test_a_csv_that_says_little_is_taken_with_a_warning(csv_data: Any, warned: str) -> None:
+    warnings = csv_warnings(csv_data, check(csv_data=csv_data).csv_text)
+    assert [warning[: len(warned)] for warning in warnings] == ([warned] if warned else [])
 
 
 def test_a_field_may_be_as_long_as_the_csv_beside_others_that_are_read() -> None:

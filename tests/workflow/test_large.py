@@ -303,3 +303,29 @@ async def test_a_choice_travels_through_the_history_once(address: str) -> None:
         events = [event async for event in run.fetch_history_events()]
     # In the arguments of the pipeline, and of the activity that checks a large CSV.
     assert sum(mark.encode() in event.SerializeToString() for event in events) == 2
+
+
+@pytest.mark.parametrize(
+    ("csv_data", "warned"),
+    [
+        ("keyword,volume\n", "csv_data has a header and no rows"),
+        (" \n", "csv_data has only white space"),
+        ("keyword,volume\nk\ufffdvovar,2\n", "csv_data has 1 characters that were lost"),
+    ],
+)
+async def test_a_csv_that_says_little_is_warned_of_in_the_result(address: str, csv_data: str, warned: str) -> None:
+    project = Project([1], "csv")
+    project.mended = True
+    async with working_on(address, project) as client:
+        run = await started(client, f"p-{uuid.uuid4()}", csv_data)
+        result = await asyncio.wait_for(run.result(), 30)
+    (warning,) = result["warnings"]
+    assert result["pipeline_success"] and warning.startswith(warned)
+
+
+async def test_what_is_no_csv_fails_a_pipeline_whoever_starts_it(address: str) -> None:
+    project = Project([1], "csv")
+    async with working_on(address, project) as client:
+        record, _ = await failure_of(await started(client, f"p-{uuid.uuid4()}", "a" * 5000))
+    assert record["code"] == "bad_input" and "has 5,000 letters and digits" in record["message"]
+    assert not project.asked
