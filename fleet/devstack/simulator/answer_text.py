@@ -4,7 +4,7 @@ import json
 import random
 
 from fleet.devstack.simulator.answer_json import matching_value
-from fleet.devstack.simulator.calls import CHARACTERS_PER_TOKEN, Answer, Call, Finish, tokens_of
+from fleet.devstack.simulator.calls import CHARACTERS_PER_TOKEN, Answer, Call, Finish, Options, tokens_of
 from fleet.devstack.simulator.latency import Latency
 
 MARK = "[SIMULATOR]"
@@ -12,6 +12,10 @@ _CZECH_LETTERS = set("ěščřžýáíéůúňťďĚŠČŘŽÝÁÍÉŮÚŇŤĎ")
 _EXCERPT_CHARACTERS = 160
 _TYPICAL_TOKENS = 950
 _STREAM_PIECES = 12
+#: The most tokens that a model thinks, by effort.
+_OF_EFFORT = {"none": 0, "minimal": 60, "low": 200, "medium": 500, "high": 1000, "xhigh": 1500, "max": 2500}
+#: What an answer shows of it.
+THOUGHT = f"{MARK} First I think about what the reader asks."
 
 _CZECH = (
     "Kvalitní obsah začíná otázkou čtenáře, ne seznamem klíčových slov.",
@@ -42,12 +46,29 @@ def write_answer(call: Call, latency: Latency, seed: int) -> Answer:
         text = json.dumps(matching_value(call.schema, f"{MARK} {call.provider}/{call.model}"), ensure_ascii=False)
     else:
         text = _text(call, wanted, chance)
-    tokens = tokens_of(text)
+    text, stopped_by = _stopped(text, call.options.stop)
+    thinking = _thinking_tokens(call.options, chance)
+    tokens = thinking + tokens_of(text)
     finish: Finish = "stop"
     if call.max_tokens is not None and tokens > call.max_tokens:
-        text = text[: int(call.max_tokens * CHARACTERS_PER_TOKEN)]
+        thinking = min(thinking, call.max_tokens)
+        text, stopped_by = text[: int((call.max_tokens - thinking) * CHARACTERS_PER_TOKEN)], None
         tokens, finish = call.max_tokens, "length"
-    return Answer(text, finish, tokens, latency.seconds(tokens, chance))
+    return Answer(text, finish, tokens, latency.seconds(tokens, chance), thinking, stopped_by)
+
+
+def _stopped(text: str, stop: tuple[str, ...]) -> tuple[str, str | None]:
+    """The text before the first stop text in it, and that one."""
+    found = min(((place, each) for each in stop if (place := text.find(each)) >= 0), default=None)
+    return (text, None) if found is None else (text[: found[0]], found[1])
+
+
+def _thinking_tokens(options: Options, chance: random.Random) -> int:
+    """How many tokens the model thinks."""
+    most = _OF_EFFORT.get(options.effort or "none", _OF_EFFORT["medium"])
+    if options.budget is not None:
+        most = _OF_EFFORT["medium"] if options.budget == -1 else min(options.budget, _OF_EFFORT["max"])
+    return round(most * chance.uniform(0.5, 0.9)) if most else 0
 
 
 def refusing(call: Call, latency: Latency, seed: int) -> Answer:

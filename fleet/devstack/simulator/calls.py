@@ -23,6 +23,19 @@ def key_mark(key: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
+class Options:
+    """What a request says of how to answer. ``effort`` and ``budget`` (tokens; -1: as many as the model likes) are
+    how much the model thinks first, None for not at all; ``thoughts``: the answer contains a text of it. It ends
+    before the first of the ``stop`` texts. With a ``seed`` equal requests are answered alike."""
+
+    effort: str | None = None
+    budget: int | None = None
+    thoughts: bool = False
+    stop: tuple[str, ...] = ()
+    seed: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Call:
     """One call, taken apart. ``max_tokens`` None means that the request set no limit; ``schema`` is the JSON
     Schema that the answer is bound to, None for text."""
@@ -37,6 +50,7 @@ class Call:
     max_tokens: int | None
     stream: bool = False
     schema: dict[str, Any] | None = None
+    options: Options = field(default_factory=Options)
 
     @property
     def input_tokens(self) -> int:
@@ -44,21 +58,25 @@ class Call:
         return tokens_of(self.system) + tokens_of(self.user) + 8
 
     def seed(self, seed: int) -> int:
-        """A number that depends on the simulator's seed and on what was sent, and on nothing else."""
-        sent = "\x1f".join(
-            (str(seed), self.provider, self.model, self.system, self.user, self.idempotency_key or "")
-        )
+        """A number that depends on the simulator's seed and on what was sent, and on nothing else; with a seed in
+        the request not on the call that it belongs to."""
+        chosen = self.options.seed
+        call = self.idempotency_key or "" if chosen is None else f"seed {chosen}"
+        sent = "\x1f".join((str(seed), self.provider, self.model, self.system, self.user, call))
         return int.from_bytes(hashlib.sha256(sent.encode("utf-8", "surrogatepass")).digest()[:8])
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a call is answered with."""
+    """What a call is answered with. ``output_tokens`` include ``thinking_tokens``, what the model thought before
+    it wrote; ``stopped_by`` is the stop text that ended it."""
 
     text: str
     finish: Finish
     output_tokens: int
     seconds: float
+    thinking_tokens: int = 0
+    stopped_by: str | None = None
 
 
 class Refusal(Exception):

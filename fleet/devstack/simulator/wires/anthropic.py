@@ -7,13 +7,14 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from fleet.devstack.simulator.answer_text import pieces
+from fleet.devstack.simulator.answer_text import THOUGHT, pieces
 from fleet.devstack.simulator.calls import Answer, Call, Refusal
 from fleet.devstack.simulator.engine import Engine, Wire, body_of
 from fleet.devstack.simulator.limits import Kind, OverLimit, Reading
 from fleet.devstack.simulator.models import Model, exceeds_window
 from fleet.devstack.simulator.vendors import Address, SimulatedVendor, model_of
 from fleet.devstack.simulator.waits import retry_after_headers, rfc3339
+from fleet.devstack.simulator.wires import anthropic_options
 
 _MODELS = {
     "claude-3-haiku-20240307": Model(4_096, schema=False, window=200_000, window_has_output=True),
@@ -76,6 +77,7 @@ def parse(body: Any, headers: Mapping[str, str]) -> Call:
     if known is None:
         raise error(404, "not_found_error", f"model: {model}")
     _check_sampling(body, model, known.sampling)
+    max_tokens = _max_tokens(body, model, known.max_output_tokens)
     call = Call(
         provider="anthropic",
         api="messages",
@@ -84,8 +86,9 @@ def parse(body: Any, headers: Mapping[str, str]) -> Call:
         idempotency_key=headers.get("idempotency-key"),
         system=_text(body.get("system") or "", "system"),
         user=_messages_text(body.get("messages")),
-        max_tokens=_max_tokens(body, model, known.max_output_tokens),
+        max_tokens=max_tokens,
         stream=bool(body.get("stream")),
+        options=anthropic_options.options_in(model, body, max_tokens),
         schema=_schema(body, model, takes_schema=known.schema),
     )
     if exceeds_window(known, call.input_tokens, call.max_tokens):
@@ -264,11 +267,26 @@ def body(call: Call, answer: Answer, number: str) -> dict[str, Any]:
         "type": "message",
         "role": "assistant",
         "model": call.model,
-        "content": [{"type": "text", "text": answer.text}] if answer.text else [],
-        "stop_reason": _STOP[answer.finish],
-        "stop_sequence": None,
+        "content": _blocks(call, answer),
+        "stop_reason": _stop_reason(answer),
+        "stop_sequence": answer.stopped_by,
         "usage": _usage(call, answer.output_tokens),
     }
+
+
+def _stop_reason(answer: Answer) -> str:
+    return "stop_sequence" if answer.stopped_by is not None else _STOP[answer.finish]
+
+
+def _blocks(call: Call, answer: Answer) -> list[dict[str, Any]]:
+    """The blocks of the content: what it thought, then the text."""
+    thought = {
+        "type": "thinking",
+        "thinking": THOUGHT if call.options.thoughts else "",
+        "signature": "W1NJTVVMQVRPUl0=",
+    }
+    thinking = [thought] if answer.thinking_tokens else []
+    return [*thinking, *([{"type": "text", "text": answer.text}] if answer.text else [])]
 
 
 def _event(name: str, value: Mapping[str, Any]) -> bytes:
@@ -278,19 +296,30 @@ def _event(name: str, value: Mapping[str, Any]) -> bytes:
 def events(call: Call, answer: Answer, number: str) -> list[bytes]:
     """The stream of a Message, one list item an event."""
     began = body(call, answer, number) | {"content": [], "stop_reason": None, "usage": _usage(call, 1)}
-    ended = {"stop_reason": _STOP[answer.finish], "stop_sequence": None}
-    deltas = [
-        _event("content_block_delta", {"index": 0, "delta": {"type": "text_delta", "text": piece}})
-        for piece in pieces(answer.text)
-    ]
+    ended = {"stop_reason": _stop_reason(answer), "stop_sequence": answer.stopped_by}
+    blocks = _blocks(call, answer) or [{"type": "text", "text": ""}]
     return [
         _event("message_start", {"message": began}),
-        _event("content_block_start", {"index": 0, "content_block": {"type": "text", "text": ""}}),
         _event("ping", {}),
-        *deltas,
-        _event("content_block_stop", {"index": 0}),
+        *(event for index, block in enumerate(blocks) for event in _block_events(index, block)),
         _event("message_delta", {"delta": ended, "usage": {"output_tokens": answer.output_tokens}}),
         _event("message_stop", {}),
+    ]
+
+
+def _block_events(index: int, block: dict[str, Any]) -> list[bytes]:
+    """One block of a stream."""
+    if block["type"] == "thinking":
+        empty = block | {"thinking": "", "signature": ""}
+        thought = [{"type": "thinking_delta", "thinking": block["thinking"]}] if block["thinking"] else []
+        deltas = [*thought, {"type": "signature_delta", "signature": block["signature"]}]
+    else:
+        empty = block | {"text": ""}
+        deltas = [{"type": "text_delta", "text": piece} for piece in pieces(block["text"])]
+    return [
+        _event("content_block_start", {"index": index, "content_block": empty}),
+        *(_event("content_block_delta", {"index": index, "delta": delta}) for delta in deltas),
+        _event("content_block_stop", {"index": index}),
     ]
 
 

@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from fleet.devstack.simulator.answer_json import is_schema
-from fleet.devstack.simulator.answer_text import pieces
+from fleet.devstack.simulator.answer_text import THOUGHT, pieces
 from fleet.devstack.simulator.background import Backgrounds, Form, wants_background
 from fleet.devstack.simulator.calls import Answer, Call, tokens_of
 from fleet.devstack.simulator.engine import Engine, Wire, body_of
@@ -18,6 +18,7 @@ from fleet.devstack.simulator.limits import Kind
 from fleet.devstack.simulator.models import Model, exceeds_window
 from fleet.devstack.simulator.vendors import Address, SimulatedVendor, model_of
 from fleet.devstack.simulator.wires import gemini_interactions as interactions
+from fleet.devstack.simulator.wires import gemini_options
 from fleet.devstack.simulator.wires.gemini_errors import error, key_of, over_limit, refusal, too_long
 
 _MODELS = {
@@ -48,6 +49,7 @@ def parse(model: str, body: Any, headers: Mapping[str, str], query: Mapping[str,
             "ListModels to see the list of available models and their supported methods.",
         )
     config = _field(body, "generationConfig") or {}
+    gemini_options.refuse_unknown(body, config, error)
     call = Call(
         provider="gemini",
         api="generate_content",
@@ -58,6 +60,7 @@ def parse(model: str, body: Any, headers: Mapping[str, str], query: Mapping[str,
         user=_contents_text(body.get("contents")),
         max_tokens=_max_tokens(config, known.max_output_tokens),
         stream=stream,
+        options=gemini_options.options_in(model, config, _field, error),
         schema=_schema(config),
     )
     if exceeds_window(known, call.input_tokens, call.max_tokens):
@@ -114,18 +117,22 @@ def _max_tokens(config: Mapping[str, Any], most: int) -> int | None:
     return value
 
 
-def _usage(call: Call, output_tokens: int) -> dict[str, Any]:
+def _usage(call: Call, output_tokens: int, thinking_tokens: int) -> dict[str, Any]:
     system, user = tokens_of(call.system), tokens_of(call.user)
-    return {
+    thoughts = {"thoughtsTokenCount": thinking_tokens} if thinking_tokens else {}
+    return thoughts | {
         "promptTokenCount": call.input_tokens,
-        "candidatesTokenCount": output_tokens,
+        "candidatesTokenCount": output_tokens - thinking_tokens,
         "totalTokenCount": call.input_tokens + output_tokens,
         "promptTokensDetails": [{"modality": "TEXT", "tokenCount": system + user}],
     }
 
 
-def _response(call: Call, number: str, text: str, finish: str | None, usage: dict[str, Any]) -> dict[str, Any]:
-    candidate: dict[str, Any] = {"content": {"parts": [{"text": text}], "role": "model"}, "index": 0}
+def _response(
+    call: Call, number: str, text: str, finish: str | None, usage: dict[str, Any], *, thought: bool
+) -> dict[str, Any]:
+    thoughts = [{"text": THOUGHT, "thought": True}] if thought else []
+    candidate: dict[str, Any] = {"content": {"parts": [*thoughts, {"text": text}], "role": "model"}, "index": 0}
     if finish == "SAFETY" or not text:
         candidate = {"index": 0}
     if finish is not None:
@@ -140,7 +147,9 @@ def _response(call: Call, number: str, text: str, finish: str | None, usage: dic
 
 def body(call: Call, answer: Answer, number: str) -> dict[str, Any]:
     """A GenerateContentResponse."""
-    return _response(call, number, answer.text, _FINISH[answer.finish], _usage(call, answer.output_tokens))
+    usage = _usage(call, answer.output_tokens, answer.thinking_tokens)
+    thought = call.options.thoughts and answer.thinking_tokens > 0
+    return _response(call, number, answer.text, _FINISH[answer.finish], usage, thought=thought)
 
 
 def events(call: Call, answer: Answer, number: str) -> list[bytes]:
@@ -149,8 +158,10 @@ def events(call: Call, answer: Answer, number: str) -> list[bytes]:
     chunks = []
     for place, piece in enumerate(parts):
         last = place == len(parts) - 1
-        usage = _usage(call, answer.output_tokens if last else 0)
-        chunks.append(_response(call, number, piece, _FINISH[answer.finish] if last else None, usage))
+        usage = _usage(call, answer.output_tokens, answer.thinking_tokens) if last else _usage(call, 0, 0)
+        finish = _FINISH[answer.finish] if last else None
+        thought = not place and call.options.thoughts and answer.thinking_tokens > 0
+        chunks.append(_response(call, number, piece, finish, usage, thought=thought))
     return [f"data: {json.dumps(chunk, ensure_ascii=False)}\r\n\r\n".encode() for chunk in chunks]
 
 

@@ -10,7 +10,7 @@ from fleet.devstack.simulator.limits import OverLimit
 from fleet.devstack.simulator.models import exceeds_window
 from fleet.devstack.simulator.vendors import model_of
 from fleet.devstack.simulator.waits import retry_after_headers
-from fleet.devstack.simulator.wires import gemini_errors
+from fleet.devstack.simulator.wires import gemini_errors, gemini_options
 
 _CODE = {
     400: "invalid_request",
@@ -45,6 +45,7 @@ def parse(body: Any, headers: Mapping[str, str], query: Mapping[str, str]) -> Ca
         raise error(400, "[SIMULATOR] Interactions are not streamed here.")
     if not isinstance(body.get("input"), str):
         raise error(400, "[SIMULATOR] The input must be a text here.")
+    config = body.get("generation_config") or {}
     call = Call(
         provider="gemini",
         api="interactions",
@@ -53,12 +54,18 @@ def parse(body: Any, headers: Mapping[str, str], query: Mapping[str, str]) -> Ca
         idempotency_key=headers.get("idempotency-key"),
         system=str(body.get("system_instruction") or ""),
         user=body["input"],
-        max_tokens=_max_tokens(body.get("generation_config") or {}, known.max_output_tokens),
+        max_tokens=_max_tokens(config, known.max_output_tokens),
+        options=gemini_options.options_in(model, config, _field, error),
         schema=_schema(body.get("response_format")),
     )
     if exceeds_window(known, call.input_tokens, call.max_tokens):
         raise error(400, gemini_errors.too_long(call, known))
     return call
+
+
+def _field(config: Mapping[str, Any], name: str) -> Any:
+    """A field under its proto name: interactions know no other."""
+    return config.get("".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in name))
 
 
 def _schema(wanted: Any) -> dict[str, Any] | None:
@@ -121,14 +128,14 @@ def deleted(number: str) -> dict[str, Any]:
     return {}
 
 
-def _usage(call: Call, output_tokens: int) -> dict[str, Any]:
+def _usage(call: Call, output_tokens: int, thinking_tokens: int) -> dict[str, Any]:
     text = tokens_of(call.system) + tokens_of(call.user)
     return {
         "total_input_tokens": call.input_tokens,
         "input_tokens_by_modality": [{"modality": "text", "tokens": text}],
         "total_cached_tokens": 0,
-        "total_output_tokens": output_tokens,
-        "total_thought_tokens": 0,
+        "total_output_tokens": output_tokens - thinking_tokens,
+        "total_thought_tokens": thinking_tokens,
         "total_tool_use_tokens": 0,
         "total_tokens": call.input_tokens + output_tokens,
     }
@@ -154,4 +161,4 @@ def body(call: Call, answer: Answer, number: str, status: str | None = None) -> 
         return shown
     content = [] if answer.finish == "refusal" else [{"type": "text", "text": answer.text}]
     steps = [{"type": "thought", "signature": "W1NJTVVMQVRPUl0="}, {"type": "model_output", "content": content}]
-    return shown | {"steps": steps, "usage": _usage(call, answer.output_tokens)}
+    return shown | {"steps": steps, "usage": _usage(call, answer.output_tokens, answer.thinking_tokens)}

@@ -18,7 +18,7 @@ from fleet.devstack.simulator.limits import Kind, OverLimit, Reading
 from fleet.devstack.simulator.models import Model, exceeds_window
 from fleet.devstack.simulator.vendors import Address, SimulatedVendor, model_of
 from fleet.devstack.simulator.waits import go_duration, retry_after_headers
-from fleet.devstack.simulator.wires import openai_chat, openai_formats
+from fleet.devstack.simulator.wires import openai_chat, openai_formats, openai_options
 from fleet.devstack.simulator.wires.openai_formats import error
 
 Api = Literal["responses", "chat"]
@@ -101,6 +101,7 @@ def parse(api: Api, provider: str, body: Any, headers: Mapping[str, str]) -> Cal
         user=user,
         max_tokens=_max_tokens(api, provider, body, known.max_output_tokens),
         stream=bool(body.get("stream")),
+        options=openai_options.options_in(api, provider, model, body),
         schema=openai_formats.schema_in(api, body, model, takes_schema=known.schema),
     )
     if exceeds_window(known, call.input_tokens, call.max_tokens):
@@ -232,7 +233,7 @@ def _usage(call: Call, answer: Answer) -> dict[str, Any]:
         "input_tokens": call.input_tokens,
         "input_tokens_details": {"cached_tokens": 0, "cache_write_tokens": 0},
         "output_tokens": answer.output_tokens,
-        "output_tokens_details": {"reasoning_tokens": 0},
+        "output_tokens_details": {"reasoning_tokens": answer.thinking_tokens},
         "total_tokens": call.input_tokens + answer.output_tokens,
     }
 
@@ -251,6 +252,9 @@ def responses_body(call: Call, answer: Answer, number: str, status: str | None =
         "role": "assistant",
         "content": [part],
     }
+    output = [message] if answer.text or not answer.thinking_tokens else []
+    if answer.thinking_tokens:
+        output = [{"id": f"rs_{number}", "type": "reasoning", "summary": []}, *output]
     return {
         "id": f"resp_{number}",
         "object": "response",
@@ -262,7 +266,7 @@ def responses_body(call: Call, answer: Answer, number: str, status: str | None =
         "instructions": call.system or None,
         "max_output_tokens": call.max_tokens,
         "model": call.model,
-        "output": [message] if done else [],
+        "output": output if done else [],
         "parallel_tool_calls": True,
         "temperature": 1.0,
         "tool_choice": "auto",
@@ -291,26 +295,36 @@ def _event(name: str, value: Mapping[str, Any]) -> bytes:
 def responses_events(call: Call, answer: Answer, number: str) -> list[bytes]:
     """The stream of a Response, one list item an event."""
     body = responses_body(call, answer, number)
-    item = body["output"][0]
-    part = item["content"][0]
     began = body | {"status": "in_progress", "output": [], "usage": None}
-    at = {"item_id": item["id"], "output_index": 0, "content_index": 0}
-    empty_part = {"type": "output_text", "text": "", "annotations": []}
-    steps: list[tuple[str, dict[str, Any]]] = [
-        ("response.created", {"response": began}),
-        ("response.in_progress", {"response": began}),
-        (
-            "response.output_item.added",
-            {"output_index": 0, "item": item | {"content": [], "status": "in_progress"}},
-        ),
-        ("response.content_part.added", at | {"part": empty_part}),
-        *(("response.output_text.delta", at | {"delta": piece, "logprobs": []}) for piece in pieces(answer.text)),
-        ("response.output_text.done", at | {"text": answer.text, "logprobs": []}),
-        ("response.content_part.done", at | {"part": part}),
-        ("response.output_item.done", {"output_index": 0, "item": item}),
-        (f"response.{body['status']}", {"response": body}),
-    ]
+    steps = [("response.created", {"response": began}), ("response.in_progress", {"response": began})]
+    for index, item in enumerate(body["output"]):
+        steps += _message_steps(item, index) if item["type"] == "message" else _reasoning_steps(item, index)
+    steps.append((f"response.{body['status']}", {"response": body}))
     return [_event(name, value | {"sequence_number": place}) for place, (name, value) in enumerate(steps)]
+
+
+_Steps = list[tuple[str, dict[str, Any]]]
+
+
+def _reasoning_steps(item: dict[str, Any], index: int) -> _Steps:
+    at = {"output_index": index, "item": item}
+    return [("response.output_item.added", at), ("response.output_item.done", at)]
+
+
+def _message_steps(item: dict[str, Any], index: int) -> _Steps:
+    (part,) = item["content"]
+    text = part.get("text", part.get("refusal", ""))
+    at = {"item_id": item["id"], "output_index": index, "content_index": 0}
+    empty_part = {"type": "output_text", "text": "", "annotations": []}
+    added = {"output_index": index, "item": item | {"content": [], "status": "in_progress"}}
+    return [
+        ("response.output_item.added", added),
+        ("response.content_part.added", at | {"part": empty_part}),
+        *(("response.output_text.delta", at | {"delta": piece, "logprobs": []}) for piece in pieces(text)),
+        ("response.output_text.done", at | {"text": text, "logprobs": []}),
+        ("response.content_part.done", at | {"part": part}),
+        ("response.output_item.done", {"output_index": index, "item": item}),
+    ]
 
 
 _RESPONSES = Wire(rate_headers, over_limit, refusal, responses_body, responses_events)

@@ -1,6 +1,7 @@
 """google-generativeai, unmodified, against the simulator; in an environment of its own."""
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
@@ -8,6 +9,7 @@ from fleet.devstack.simulator.latency import Latency
 from fleet.devstack.simulator.testing import running_simulator
 from fleet.errors import ProviderError
 from fleet.failures import FailureKind
+from fleet.model_options import ModelOptions
 from fleet.provider_settings import ProviderSettings
 from fleet.providers.base import LlmRequest
 from fleet.providers.registry import provider_factory
@@ -73,3 +75,13 @@ async def test_as_many_calls_are_made_at_once_as_the_setting_says() -> None:
         ended = await asyncio.gather(*calls, return_exceptions=True)
         await client.close()
     assert all(isinstance(error, ProviderError) for error in ended)
+
+
+async def test_an_answer_ends_before_a_stop() -> None:
+    with running_simulator() as simulator:
+        client = provider_factory(settings(simulator.base_url))("sim-key-12345678")
+        request = replace(REQUEST, options=ModelOptions(stop=["simulátoru, ne"]))
+        answer = await client.complete(request, timeout_seconds=10)
+        (body,) = simulator.bodies
+    assert body["generationConfig"]["stopSequences"] == ["simulátoru, ne"]
+    assert answer.text.endswith("text ") and answer.finish_reason == "stop"
