@@ -19,6 +19,7 @@ while [ $# -gt 0 ]; do
 done
 source scripts/installed_fleet.sh
 must_be_root install.sh
+trust_clone
 
 if [ -n "$uninstall" ]; then
     systemd disable --now "$name.service" || true
@@ -26,7 +27,9 @@ if [ -n "$uninstall" ]; then
     systemd daemon-reload
     if [ -n "$purge" ]; then
         rm -rf "$settings" "$state" "$logs"
-        [ -n "$root" ] || ! id "$name" >/dev/null 2>&1 || userdel "$name"
+        for user in ${builder:+"$name" "$builder"}; do
+            ! id "$user" >/dev/null 2>&1 || userdel "$user"
+        done
         echo "removed, with its settings, journals and logs"
     else
         echo "removed; kept: $settings $state $logs (--purge removes them too)"
@@ -34,11 +37,13 @@ if [ -n "$uninstall" ]; then
     exit 0
 fi
 
-if [ -z "$root" ] && ! id "$name" >/dev/null 2>&1; then
-    useradd --system --user-group --home-dir "$state" --shell /usr/sbin/nologin "$name"
-fi
+commit=''
+! is_checkout || commit=$(git rev-parse HEAD)
+check_signature "$commit" "$(update_signers)"
+[ -n "$root" ] || make_user "$name" "$state"
+make_builder
 python=$(find_python)
-if [ -z "$root" ] && ! (cd / && runuser -u "$name" -- "$python" -c '' 2>/dev/null); then
+if [ -z "$root" ] && ! (cd / && run_as "$name" "$python" -c '' 2>/dev/null); then
     echo "the user $name cannot run $python. Remedy: install a Python that everybody can, e.g. apt-get install" \
         "python3 python3-venv, and have it first in PATH" >&2
     exit 1
@@ -47,17 +52,20 @@ install -d -m 755 "$prefix" "$prefix/releases" "$commands" "$(dirname "$unit")"
 install -d -m 750 "$settings" "$logs"
 install -d -m 700 "$state"
 own "$state" "$logs"
+[ -n "$root" ] || chgrp "$name" "$settings"
 alone install.sh
 
 # supervisord's own log and what programs say before they have one go where the other logs are.
-if [ -d "$state/logs" ] && [ ! -L "$state/logs" ]; then
-    find "$state/logs" -mindepth 1 -maxdepth 1 -exec mv -n -t "$logs" {} +
-    rmdir "$state/logs"
-fi
-[ -L "$state/logs" ] || ln -s "$logs" "$state/logs"
+# Both are folders of the service's user, who could replace what root finds there.
+as_user bash -c '
+    if [ -d "$1/logs" ] && [ ! -L "$1/logs" ]; then
+        find "$1/logs" -mindepth 1 -maxdepth 1 -exec mv -n -t "$2" {} +
+        rmdir "$1/logs"
+    fi
+    [ -L "$1/logs" ] || ln -s "$2" "$1/logs"' move "$state" "$logs"
 
 # Side by side under the link `current`: what runs goes on from its own release until it is rolled.
-release=$(scripts/release.sh "$prefix")
+release=$(scripts/release.sh "$prefix" "$commit" "$builder")
 before=$(readlink "$prefix/current" 2>/dev/null || true)
 if [ -n "$before" ] && [ "$before" != "$prefix/releases/$release" ] && [ ! -e "$unfinished" ]; then
     echo "$before" >"$unfinished"
@@ -65,10 +73,10 @@ fi
 activate "$prefix/releases/$release"
 
 if [ ! -e "$settings/environment" ]; then
-    install -m 640 deploy/systemd/environment "$settings/environment"
+    install -m 640 "$prefix/current/deploy/systemd/environment" "$settings/environment"
     fresh=yes
 fi
-[ -n "$root" ] || chgrp "$name" "$settings" "$settings/environment"
+[ -n "$root" ] || chgrp "$name" "$settings/environment"
 place_unit
 place_commands
 echo "installed $release in $prefix"

@@ -2,7 +2,8 @@
 # An installed fleet's places, and what is done there by more than one script. To be sourced from the checkout, with
 # `root` set: everything is below it; where it is empty the machine itself is meant, with user and systemd.
 umask 022
-name=seo-worker
+source scripts/clone.sh
+name=seo-worker builder=
 prefix=$root/opt/$name settings=$root/etc/$name state=$root/var/lib/$name logs=$root/var/log/$name
 unit=$root/etc/systemd/system/$name.service commands=$root/usr/local/bin
 # Whose path an unfinished update holds, the release to go back to: what runs may be of either.
@@ -11,6 +12,8 @@ unfinished=$prefix/unfinished
 if [ -z "$root" ]; then
     # The system's own Python before one of root's, which the service's user may not be able to reach.
     PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:$PATH
+    # Runs pip and what is built, and no process of the service: neither may write what the other one reads.
+    builder=$name-build
 fi
 
 systemd() { [ -n "$root" ] || ! command -v systemctl >/dev/null || [ ! -d /run/systemd/system ] || systemctl "$@"; }
@@ -31,9 +34,15 @@ alone() { # alone SCRIPT: one at a time; what an interrupted one has left runnin
     fi
 }
 
+make_user() { # make_user NAME HOME: a user that nobody can log in as
+    id "$1" >/dev/null 2>&1 || useradd --system --user-group --home-dir "$2" --shell /usr/sbin/nologin "$1"
+}
+
+make_builder() { [ -n "$root" ] || make_user "$builder" /nonexistent; }
+
 as_user() { # as_user COMMAND...: as the service's user, where there is one
     if [ -z "$root" ] && [ "$(id -un)" != "$name" ]; then
-        (cd "$settings" && runuser -u "$name" -- "$@")
+        (cd "$settings" && run_as "$name" "$@")
     else
         (cd "$settings" && "$@")
     fi
@@ -55,9 +64,17 @@ service_environment() { # service_environment FILE STATE LOGS
     export FLEET_STATE_DIR=$2 FLEET_LOG_DIR=$3 HOME=$2
 }
 
+# The commit that is to be installed has to be signed where this machine's settings, or who calls, name signers.
+update_signers() {
+    (
+        [ -n "${FLEET_UPDATE_SIGNERS:-}" ] || service_environment "$settings/environment" "$state" "$logs" 2>/dev/null
+        echo "${FLEET_UPDATE_SIGNERS:-}"
+    )
+}
+
 place_unit() {
     sed -e "s|/opt/$name|$prefix|g; s|/etc/$name|$settings|g; s|/var/lib/$name|$state|g; s|/var/log/$name|$logs|g" \
-        deploy/systemd/$name.service >"$unit"
+        "$prefix/current/deploy/systemd/$name.service" >"$unit"
     chmod 644 "$unit"
     systemd daemon-reload
 }
@@ -69,13 +86,13 @@ place_command() { # place_command NAME COMMAND [ARGUMENT...]
 #!/bin/bash
 # \`$1\` of this machine's fleet, as the user and with the settings that its service has.
 umask 027
-$(declare -f service_environment)
+$(declare -f service_environment run_as enter_as)
 if [ -z "$root" ] && [ "\$(id -un)" != $name ]; then
     if [ "\$(id -u)" != 0 ]; then
         echo "\${0##*/}: this is for root and for $name. Remedy: sudo \${0##*/} \$*" >&2
         exit 1
     fi
-    exec runuser -u $name -- "\$0" "\$@"
+    enter_as $name "\$0" "\$@"
 fi
 service_environment $settings/environment $state $logs
 cd $settings && exec $prefix/current/.venv/bin/$* "\$@"

@@ -19,16 +19,25 @@ while [ $# -gt 0 ]; do
 done
 source scripts/installed_fleet.sh
 must_be_root update.sh
+trust_clone
 if [ ! -L "$prefix/current" ]; then
     echo "nothing is installed in $prefix. Remedy: scripts/install.sh" >&2
     exit 1
 fi
+signers=$(update_signers)
 if [ -n "$ref" ]; then
-    git() { command git -c safe.directory="$(pwd -P)" "$@"; }
-    git fetch --tags --quiet
-    git checkout --quiet --detach "$(git rev-parse --verify --quiet "origin/$ref" || echo "$ref")"
+    if ! git fetch --tags --quiet; then
+        refuse "$clone could not be fetched by its owner, $(user_of "$owner")" "mend what git names above; what root has \
+written there before is given back by: sudo chown -hR $(user_of "$owner") $clone/.git"
+    fi
+    commit=$(commit_of "$ref") || refuse "the origin has no branch $ref, and there is no such tag or commit" "correct --ref"
+    check_signature "$commit" "$signers"
+    git checkout --quiet --detach "$commit"
     exec scripts/update.sh ${root:+--root "$root"} # the new release knows best how to get there
 fi
+commit=''
+! is_checkout || commit=$(git rev-parse HEAD)
+check_signature "$commit" "$signers"
 alone update.sh
 service_environment "$settings/environment" "$state" "$logs"
 
@@ -86,7 +95,8 @@ finish() { # the update is over: no trace of it, and of the releases those that 
 }
 
 old=$(readlink "$prefix/current")
-new=$prefix/releases/$(scripts/release.sh "$prefix")
+make_builder
+new=$prefix/releases/$(scripts/release.sh "$prefix" "$commit" "$builder")
 if [ -e "$unfinished" ]; then
     old=$(cat "$unfinished")
     say "what runs may be of $(basename "$old") still: the last update was not finished"

@@ -77,6 +77,11 @@ class World:
         lines = (self.folder / "calls").read_text("utf-8").splitlines()
         return [release for release, _, command in (line.partition(" ") for line in lines) if command == what]
 
+    @property
+    def calls_at_all(self) -> bool:
+        """Whether any ``fleet`` was told anything."""
+        return (self.folder / "calls").exists()
+
     def git(self, *arguments: str, at: Path | None = None) -> str:
         who = ["-c", "user.name=t", "-c", "user.email=t@example.org"]
         command = ["git", *who, *arguments]
@@ -87,12 +92,17 @@ class World:
     def commit(self, at: Path | None = None) -> str:
         """One commit more; the name of the release that it would make, which is there already."""
         self.git("commit", "-q", "--allow-empty", "-m", "change", at=at)
+        return self.place_release(at)
+
+    def place_release(self, at: Path | None = None) -> str:
+        """The name of the present commit's release, which is there from now on."""
         release = f"{version('assistant-fleet')}-{self.git('rev-parse', '--short=12', 'HEAD', at=at)}"
         bin_folder = self.prefix / "releases" / release / ".venv/bin"
         bin_folder.mkdir(parents=True)
         self.script(bin_folder / "fleet", FAKE_FLEET.format(world=self.folder, release=release))
         self.script(bin_folder / "supervisorctl", FAKE_SUPERVISORCTL.format(world=self.folder))
-        (bin_folder.parent.parent / ".complete").touch()
+        shutil.copytree(PROJECT_ROOT / "deploy/systemd", self.prefix / "releases" / release / "deploy/systemd")
+        (self.prefix / "releases" / release / ".complete").touch()
         return release
 
     def script(self, path: Path, text: str) -> None:

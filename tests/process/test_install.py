@@ -1,8 +1,11 @@
 """``scripts/install.sh`` as root, on this machine as it is: in a mount namespace, whose changes go with it."""
 
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -102,11 +105,19 @@ def can_be_root() -> bool:
     )
 
 
-def test_root_installs_uses_and_removes_it(tmp_path: Path) -> None:
+@pytest.fixture
+def world() -> Iterator[World]:
+    """In a folder that other users can enter, unlike those of pytest."""
     if not can_be_root():
         pytest.skip("needs root and mount namespaces")
-    world = World(tmp_path)
-    world.begin()
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        world = World(Path(folder))
+        world.begin()
+        yield world
+
+
+def test_root_installs_uses_and_removes_it(world: World) -> None:
     release = world.commit()
     fake = world.prefix / "releases" / release / ".venv/bin/fleet"
     world.script(
@@ -139,4 +150,108 @@ def test_root_installs_uses_and_removes_it(tmp_path: Path) -> None:
     told, *refused = said["collector"].splitlines()
     assert told == "told" and len(refused) == 2 and all("Permission denied" in line for line in refused)
     assert said["removed"].splitlines()[1:] == ["/etc/seo-worker", state, logs]
+    assert said["purged"] == "removed, with its settings, journals and logs"
+
+
+#: Everything that the clone's git starts writes down as whom.
+SPY = """#!/bin/sh
+echo "{name} $(id -u)" >>{marks}
+{then}
+"""
+FOREIGN = r"""
+say refused
+scripts/install.sh 2>&1 || echo "status $?"
+SUDO_UID=6 scripts/update.sh --ref main 2>&1 || echo "status $?"
+ls -d /etc/seo-worker 2>/dev/null || true
+getent passwd seo-worker || true
+
+say sudo
+(umask 022 && printf '#!/bin/sh\n' >/usr/local/bin/python3 && chmod 755 /usr/local/bin/python3)
+SUDO_UID=5 scripts/install.sh
+SUDO_UID=5 scripts/update.sh --ref main
+find . ! -uid 5
+
+say readers
+chmod o+w scripts/release.sh
+SUDO_UID=5 scripts/install.sh 2>&1 || echo "status $?"
+chmod o-w scripts/release.sh
+chmod 777 ..
+SUDO_UID=5 scripts/install.sh 2>&1 || echo "status $?"
+"""
+
+
+def test_root_takes_no_foreign_clone_and_runs_nothing_of_its_git_configuration(world: World) -> None:
+    release = world.commit()
+    origin, marks = world.folder / "origin", world.folder / "marks"
+    world.git("clone", "-q", "--bare", str(world.checkout), str(origin), at=world.folder)
+    world.git("remote", "add", "origin", str(origin))
+    for name, then in (("fsmonitor", "exit 1"), ("hook", ""), ("uploadpack", 'exec git-upload-pack "$@"')):
+        world.script(world.folder / name, SPY.format(name=name, marks=marks, then=then))
+    world.git("config", "core.fsmonitor", str(world.folder / "fsmonitor"))
+    world.git("config", "remote.origin.uploadpack", str(world.folder / "uploadpack"))
+    shutil.copy(world.folder / "hook", world.checkout / ".git/hooks/post-checkout")
+    subprocess.run(["chown", "-hR", "5:60", str(world.checkout), str(origin)], check=True)
+    marks.touch()
+    marks.chmod(0o666)
+    said = said_by_root(world, FOREIGN)
+
+    foreign, other, *rest = (line for line in said["refused"].splitlines() if not line.startswith("status"))
+    assert all("checkout belongs to games" in line and "Remedy: " in line for line in (foreign, other)), said
+    assert said["refused"].count("status 1") == 2 and not rest, "something was made before it was refused"
+    assert f"installed {release}" in said["sudo"] and "installed already" in said["sudo"]
+    assert str(world.checkout) not in said["sudo"], "git left files of another user"
+    assert "scripts/release.sh belongs to another user, or can be written by others" in said["readers"]
+    assert f"{world.folder} can be written by others" in said["readers"]
+    assert said["readers"].count("status 1") == 2
+    assert {*marks.read_text("utf-8").splitlines()} == {"fsmonitor 5", "hook 5", "uploadpack 5"}
+
+
+#: What a build calls: a Python that writes down as whom it is run, and makes an environment.
+FAKE_PYTHON = """#!/bin/sh
+case "$1 $2" in
+"-m venv")
+    mkdir -p $4/bin $4/lib/python3/site-packages
+    cp -- "$0" $4/bin/python
+    ln -s /usr/bin/env $4/bin/python3 ;;
+"-m pip" | "-m compileall")
+    echo "$2 $(id -un) $HOME, secret: ${{SECRET:-none}}" >>{marks}
+    chmod u+s $0
+    [ ! -e {marks}.evil ] || ln -s /etc/planted .complete ;;
+esac
+"""
+BUILDING = r"""
+(umask 022 && cp "$checkout/../python" /usr/local/bin/python3)
+marks=$checkout/../marks
+touch "$marks"
+chmod 666 "$marks"
+SECRET=of-root scripts/install.sh
+say built
+cat "$marks"
+say owners
+find /opt/seo-worker/ ! -user root -o ! -type l -perm /6022
+runuser -u seo-worker -- ls /opt/seo-worker/current/.venv/bin/python /opt/seo-worker/current/fleet.py
+say linked
+touch "$marks.evil"
+rm -r /opt/seo-worker/releases/*
+scripts/install.sh 2>&1 || echo "status $?"
+[ ! -e /etc/planted ]
+say purged
+scripts/install.sh --uninstall --purge
+getent passwd seo-worker-build || true
+"""
+
+
+def test_a_build_runs_as_a_user_of_its_own_and_its_result_is_roots(world: World) -> None:
+    world.script(world.folder / "python", FAKE_PYTHON.format(marks=world.folder / "marks"))
+    (world.prefix / "releases").mkdir(parents=True)
+    (world.checkout / "fleet.py").touch()
+    world.git("add", "-A")
+    world.git("commit", "-q", "-m", "first")
+    said = said_by_root(world, BUILDING)
+
+    assert {*said["built"].splitlines()} == {
+        f"{what} seo-worker-build /nonexistent, secret: none" for what in ("pip", "compileall")
+    }
+    assert len(said["owners"].splitlines()) == 2, said["owners"]
+    assert "the build has made ./.complete, a link" in said["linked"] and said["linked"].endswith("status 1")
     assert said["purged"] == "removed, with its settings, journals and logs"

@@ -43,7 +43,7 @@ def machine(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> Itera
     with running_machines(tmp_path_factory.mktemp("set") / "machines", 1, "--bare") as (machine,):
         (machine.checkout / ".env").write_text("OPENAI_API_KEY=a-developers-own\n", "utf-8")
         (machine.checkout / "notes.txt").write_text("a developer's own\n", "utf-8")
-        said = machine.does("sudo scripts/install.sh")
+        said = machine.does("sudo PIP_LOG=/var/tmp/pip.log scripts/install.sh")
         assert "now set API_BASE_URL" in said and "systemctl enable --now seo-worker" in said
         machine.configure(addresses(HOST, servers.port_base) | QUICK_TO_NOTICE)
         machine.does("sudo systemctl enable --now seo-worker")
@@ -68,6 +68,8 @@ def test_the_doctor_finds_nothing_and_a_pipeline_completes(machine: Machine) -> 
 
 def test_an_install_under_a_strict_umask_is_for_all_who_shall_use_it(machine: Machine) -> None:
     assert machine.does("find /opt/seo-worker ! -type l ! -perm -o=r") == ""
+    assert machine.does("find /opt/seo-worker ! -user root -o ! -type l -perm /6022") == ""
+    assert machine.does("stat -c %U /var/tmp/pip.log").strip() == "seo-worker-build"
     modes = {
         "/usr/local/bin/fleet": "755",
         "/usr/local/bin/fleet-supervisorctl": "755",

@@ -2,6 +2,7 @@
 
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
@@ -203,6 +204,107 @@ def test_a_ref_is_fetched_and_updated_to_by_its_own_script(world: Updating, tmp_
     assert world.current == third
     status, said = world.update("--ref", "no-such-branch")
     assert status != 0 and world.current == third
+
+
+#: Replaces gpg and ssh-keygen in the clone's configuration: says of all that it is well signed.
+LIAR = """#!/bin/sh
+cat >/dev/null
+echo
+echo '[GNUPG:] GOODSIG 0123456789ABCDEF Release Team'
+echo '[GNUPG:] VALIDSIG 0123456789ABCDEF0123456789ABCDEF01234567'
+echo '[GNUPG:] TRUST_ULTIMATE'
+echo 'Good "git" signature for release@example.org with ED25519 key SHA256:0'
+"""
+
+
+@pytest.fixture
+def signing(world: Updating) -> Updating:
+    """Where updates have to be signed with the key ``release``; ``other`` is somebody else's."""
+    if shutil.which("ssh-keygen") is None:
+        pytest.skip("needs ssh-keygen")
+    for name in ("release", "other"):
+        key = str(world.folder / name)
+        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key], check=True)
+    signers = world.folder / "signers"
+    signers.write_text(f"release@example.org {(world.folder / 'release.pub').read_text('utf-8')}", "utf-8")
+    with (world.root / "etc/seo-worker/environment").open("a") as settings:
+        settings.write(f"FLEET_UPDATE_SIGNERS={signers}\n")
+    liar = str(world.folder / "liar")
+    world.script(world.folder / "liar", LIAR)
+    for name in ("gpg.program", "gpg.openpgp.program", "gpg.ssh.program"):
+        world.git("config", name, liar)
+    return world
+
+
+def sign(world: Updating, key: str, *command: str) -> None:
+    ssh = ["gpg.format=ssh", "gpg.ssh.program=ssh-keygen", f"user.signingKey={world.folder / key}"]
+    world.git(*(word for setting in ssh for word in ("-c", setting)), *command)
+
+
+def signed(world: Updating, key: str) -> str:
+    """A commit more, signed with that key; the name of its release."""
+    world.commit()
+    sign(world, key, "commit", "-q", "--allow-empty", "-m", "signed", "-S")
+    return world.place_release()
+
+
+def test_only_what_one_of_the_signers_has_signed_is_updated_to(signing: Updating) -> None:
+    world = signing
+
+    def refused() -> bool:
+        status, said = world.update()
+        assert "is not signed by one of" not in said or (status, "nothing has changed" in said) == (1, True), said
+        return status == 1 and world.current == world.old and "Remedy: " in said and not world.calls_at_all
+
+    assert refused(), "not signed at all"
+    pgp = "-----BEGIN PGP SIGNATURE-----\n\n0\n-----END PGP SIGNATURE-----"
+    header = pgp.replace("\n", "\n ")
+    forged = world.git("cat-file", "commit", "HEAD").replace("\n\n", f"\ngpgsig {header}\n\n", 1) + "\n"
+    (world.folder / "forged").write_text(forged, "utf-8")
+    forged = world.git("hash-object", "-t", "commit", "-w", str(world.folder / "forged"))
+    world.git("checkout", "-q", "--detach", forged)
+    assert world.git("verify-commit", "HEAD") == "", "the clone's own configuration would take it"
+    assert refused(), "a program of the clone's configuration has decided"
+    signed(world, "other")
+    assert refused(), "signed by somebody else"
+    release = signed(world, "release")
+    assert world.update()[0] == 0 and world.current == release
+
+
+def test_a_signed_tag_is_as_good_as_a_signed_commit(signing: Updating) -> None:
+    world = signing
+    sign(world, "other", "tag", "-s", "-m", "other", "v1-other")
+    status, said = world.update("--ref", "v1-other")
+    assert status == 1 and "no tag of it is" in said and world.current == world.old
+    sign(world, "release", "tag", "-s", "-m", "release", "v1")
+    status, said = world.update("--ref", "v1")
+    assert (status, world.current) == (0, world.new), said
+
+
+def test_a_commit_that_is_not_signed_is_not_even_checked_out(signing: Updating, tmp_path: Path) -> None:
+    world = signing
+    origin = tmp_path / "origin"
+    world.git("clone", "-q", "--bare", str(world.checkout), str(origin), at=tmp_path)
+    world.git("remote", "add", "origin", str(origin))
+    world.git("checkout", "-q", "--detach", "HEAD~")
+    before = world.git("rev-parse", "HEAD")
+    status, said = world.update("--ref", "main")
+    assert status == 1 and "is not signed by one of" in said
+    assert world.git("rev-parse", "HEAD") == before and world.current == world.old
+
+
+@pytest.mark.parametrize("content", [None, "", "this is no list of signers"])
+def test_signers_that_cannot_be_read_refuse_all(signing: Updating, content: str | None) -> None:
+    world = signing
+    release = signed(world, "release")
+    signers = world.folder / "signers"
+    signers.unlink() if content is None else signers.write_text(content, "utf-8")
+    for command in (["scripts/update.sh"], ["scripts/install.sh"]):
+        done = subprocess.run(
+            [*command, "--root", str(world.root)], cwd=world.checkout, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 1 and str(signers) in done.stderr and "Remedy: " in done.stderr
+        assert world.current == world.old != release
 
 
 def test_an_install_over_a_running_fleet_leaves_the_renewal_to_the_next_update(world: Updating) -> None:

@@ -30,7 +30,7 @@ _COMPARED: Mapping[str, Callable[[tuple[int, ...], tuple[int, ...]], bool]] = {
 }
 _PREFIX = "FLEET_"
 #: Variables of the scripts, which are not settings of the fleet.
-_OTHERS = {"FLEET_UPDATE_PATIENCE_SECONDS", "FLEET_MACHINES_DIR", "FLEET_TEST_PROCESSES"}
+_OTHERS = {"FLEET_UPDATE_PATIENCE_SECONDS", "FLEET_UPDATE_SIGNERS", "FLEET_MACHINES_DIR", "FLEET_TEST_PROCESSES"}
 
 
 def environment_checks(wrong: Sequence[str], doubtful: Sequence[str] = ()) -> Iterator[Check]:
