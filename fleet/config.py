@@ -67,6 +67,8 @@ NO_BACKEND = "API_BASE_URL není nastavena (API_BASE_URL is not set)"
 PROJECT_ROOT = Path(__file__).resolve().parents[1]
 NAME_PATTERN = re.compile(r"[a-z][a-z0-9_-]{0,30}")
 RESERVED_PROGRAMS = frozenset({"pipeline", "assistants", "control", "logs", "guardian", "backend"})
+#: Addresses that mean all of the machine's, and the loopback address that is one of them.
+_EVERY_ADDRESS = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}
 
 
 class Settings(BaseSettings):
@@ -369,12 +371,29 @@ class Settings(BaseSettings):
         """Where other machines reach this one's control process; empty where they cannot."""
         if self.control_url is not None:
             return self.control_url
-        host = self.control_host
-        if host in ("localhost", "::1") or host.startswith("127."):
+        if self.control_is_local:
             return ""
-        if host in ("", "0.0.0.0", "::"):
+        host = self.control_host
+        if host in _EVERY_ADDRESS:
             host = socket.gethostname()
         return f"http://{f'[{host}]' if ':' in host else host}:{self.control_port}"
+
+    @property
+    def control_is_local(self) -> bool:
+        """Whether the control process listens on a loopback address, where other machines cannot reach it."""
+        host = self.control_host
+        return host in ("localhost", "::1") or host.startswith("127.")
+
+    @property
+    def page_address(self) -> str:
+        """Where this machine reaches its control process: its address, or loopback if it listens on all."""
+        host = _EVERY_ADDRESS.get(self.control_host, self.control_host)
+        return f"http://{f'[{host}]' if ':' in host else host}:{self.control_port}"
+
+    @property
+    def page_is_reachable(self) -> bool:
+        """Whether the page, which only answers to loopback names, can be opened at all."""
+        return self.control_host in (*_EVERY_ADDRESS, "localhost", "127.0.0.1", "::1")
 
     @property
     def warnings(self) -> tuple[str, ...]:

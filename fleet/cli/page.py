@@ -3,10 +3,9 @@
 import httpx
 
 from fleet.config import Settings
-from fleet.control.web.credentials import PageCredentials, page_address
+from fleet.control.web.credentials import PageCredentials
 from fleet.errors import OperationError
 
-_LOOPBACK = ("", "0.0.0.0", "::", "localhost", "127.0.0.1", "::1")
 _ANSWER_SECONDS = 5.0
 
 
@@ -17,17 +16,17 @@ def page_link(settings: Settings) -> str:
     Raises:
         OperationError: the control process does not listen on loopback, or the state folder cannot be written.
     """
-    if settings.control_host not in _LOOPBACK:
+    if not settings.page_is_reachable:
         raise OperationError(
             f"the page only answers requests from its own machine, and the control process listens on "
             f"{settings.control_host} alone. Remedy: set FLEET_CONTROL_HOST to 127.0.0.1, or to 0.0.0.0 behind a "
             "firewall"
         )
     if settings.control_open_reads:
-        return f"{page_address(settings)}/"
+        return f"{settings.page_address}/"
     credentials = PageCredentials.of(settings)
     try:
-        return f"{page_address(settings)}/login?code={credentials.links.issue()}"
+        return f"{settings.page_address}/login?code={credentials.links.issue()}"
     except OSError as error:
         raise OperationError(
             f"no link can be kept in {credentials.folder} ({error.strerror}). Remedy: run this as the fleet's "
@@ -37,7 +36,7 @@ def page_link(settings: Settings) -> str:
 
 def refuse_no_page(settings: Settings) -> None:
     """Raise OperationError if no control process answers where the page should be."""
-    address = page_address(settings)
+    address = settings.page_address
     try:
         httpx.head(f"{address}/login", timeout=_ANSWER_SECONDS, trust_env=False, verify=False)
     except httpx.HTTPError as error:

@@ -23,7 +23,7 @@ from fleet.cli.counted import counted
 from fleet.cli.fitted_table import FittedTable
 from fleet.cli.machine_table import machines_of, seconds
 from fleet.config import Settings
-from fleet.control.web.credentials import PageCredentials, page_address
+from fleet.control.web.credentials import PageCredentials
 from fleet.errors import OperationError
 from fleet.terminal import harmless
 
@@ -45,7 +45,7 @@ class Watched:
     """A control process that is polled."""
 
     def __init__(self, settings: Settings) -> None:
-        self.address = page_address(settings)
+        self.address = settings.page_address
         self._http = httpx.Client(base_url=self.address, timeout=_ANSWER_SECONDS, trust_env=False, verify=False)
         self._credentials = PageCredentials.of(settings)
 

@@ -3,12 +3,14 @@
 import asyncio
 import fcntl
 import os
+import socket
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from temporalio.client import Client
 
@@ -289,7 +291,20 @@ async def _polled(client: Client, settings: Settings, supervisor: Supervisor, ho
         if process.state in ("BACKOFF", "FATAL"):
             said = _last_line(home.logs / f"{process.process}.stdout.log") or process.said
             raise OperationError(f"{process.process} does not start: {said}. Its log is in {home.logs}")
-    return all(queue.pollers for queue in await queue_statuses(client, settings))
+    if not all(queue.pollers for queue in await queue_statuses(client, settings)):
+        return False
+    # The link to the page that is printed next shall work at once.
+    served = any(process.program == "control" for process in processes)
+    return not served or await asyncio.to_thread(_listens, settings)
+
+
+def _listens(settings: Settings) -> bool:
+    address = urlsplit(settings.page_address)
+    try:
+        socket.create_connection((str(address.hostname), settings.control_port), timeout=_POLL_SECONDS).close()
+    except OSError:
+        return False
+    return True
 
 
 def _last_line(path: Path) -> str:

@@ -1,5 +1,6 @@
 """Who may read what from the control process, and how somebody shows that he may."""
 
+import json
 import os
 import re
 import threading
@@ -14,13 +15,19 @@ from loguru import logger
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
+from fleet.budgets.messages import BudgetStatus, HeldModel
 from fleet.config import Settings
 from fleet.control.health.observer import Observer
+from fleet.control.health.status import FleetStatus, QueueStatus, Reachable
+from fleet.control.machines.ask_machines import told_by
+from fleet.control.machines.other_machines import OtherMachine
+from fleet.control.supervision.supervisord_client import ProcessStatus
 from fleet.control.web.access import ACCESS, Access, Authentication, Caller, access_to
 from fleet.control.web.app import Views, create_app
 from fleet.control.web.credentials import LINK_SECONDS, SESSION_SECONDS, IssuedSecrets, PageCredentials
 from fleet.control.web.login_throttle import LoginThrottle
 from fleet.control.web.streams import Pictures
+from fleet.execution.backend_client import ToldProject
 
 ELSEWHERE = ("192.0.2.7", 50_000)
 HERE = ("127.0.0.1", 50_000)
@@ -313,6 +320,39 @@ def test_strangers_learn_states_and_counts_and_who_may_read_learns_all(world: Wo
     ):
         assert whole.get("/status").json()["temporal"]["address"] == "127.0.0.1:9"
         assert any("127.0.0.1:9" in problem for problem in whole.get("/health").json()["problems"])
+
+
+def test_strangers_are_told_enough_for_other_machines_and_neither_addresses_nor_errors() -> None:
+    private = "http://10.9.8.7:1 Kávovar Remedy: pay"
+    held = [HeldModel("m-1", time.time() + 60, private)]
+    budget = BudgetStatus("llm-gemini", 1.0, "parked", private, True, 1, 1, 0, held_models=held)
+    status = FleetStatus(
+        Reachable("10.9.8.7:7233", ok=False, problem=private),
+        Reachable("http://10.9.8.7:1", ok=True, projects={"mine": ToldProject("ab12", [private])}),
+        [ProcessStatus("openai", "openai_00", "FATAL", 4242, 17, private)],
+        [QueueStatus("llm-openai", 0, 3, 1.5)],
+        private,
+        {"llm-gemini": budget},
+        [private],
+        machines=[OtherMachine("vm2", "bbbb", control_url="http://10.9.8.7:8020")],
+        machine="vm1+aaaa",
+        version="1.2.3",
+    )
+    public = json.dumps(status.to_public_json(), ensure_ascii=False) + str(status.public_not_ready())
+    assert not re.search(r"10\.9|4242|Kávovar|Remedy|pay|vm2", public), public
+    assert len(status.public_problems()) == len(status.problems()) == 8
+    told = told_by(json.dumps(status.to_public_json()).encode(), "vm1+aaaa")
+    assert (told.version, told.uptime_seconds, told.processes) == ("1.2.3", 17, {"openai_00": "FATAL"})
+    assert told.problems == status.public_problems() and told.projects == {"mine": "ab12"}
+    assert {"llm-gemini is parked", "openai_00 is FATAL", "nobody polls the queue llm-openai"} <= set(
+        told.problems
+    )
+
+
+def test_metrics_are_for_everybody_and_name_no_address(world: World) -> None:
+    answer = world.browser(ELSEWHERE, "vm-7:8020").get("/metrics")
+    assert answer.status_code == 200 and 'fleet_server_up{server="temporal"} 0.0' in answer.text
+    assert "127.0.0.1" not in answer.text and str(os.getpid()) not in answer.text
 
 
 def test_a_guesser_is_slowed_and_whoever_has_a_link_or_the_token_of_the_folder_is_not(tmp_path: Path) -> None:

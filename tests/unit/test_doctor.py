@@ -3,10 +3,13 @@
 import json
 import socket
 import sqlite3
+import threading
 import tomllib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,9 +22,10 @@ from typer.testing import CliRunner
 
 from fleet.cli import operator_commands as operating
 from fleet.cli.find_fleet import find_anyhow
-from fleet.config import PROJECT_ROOT, load_settings
+from fleet.config import PROJECT_ROOT, Settings, load_settings
 from fleet.control.health.doctor import Check, examine
 from fleet.control.health.doctor import settings as given
+from fleet.control.health.doctor.control import control_checks
 from fleet.control.health.doctor.host import machine_checks
 from fleet.control.health.doctor.pipelines import Failed, failures_among, verdict
 from fleet.control.health.doctor.processes import process_checks
@@ -30,7 +34,9 @@ from fleet.control.health.doctor.servers import compared_clock, limits_settable
 from fleet.control.health.status import FleetStatus, QueueStatus, Reachable
 from fleet.control.machines.other_machines import OtherMachine, Told
 from fleet.control.supervision.supervisord_client import ProcessStatus
+from fleet.control.web.credentials import PageCredentials
 from fleet.execution.backend_client import ToldProject
+from fleet.process.machine_id import machine_id
 
 PROVIDERS = ("anthropic", "gemini", "openai")
 EVERY_LINE = {
@@ -49,6 +55,8 @@ EVERY_LINE = {
     "pipelines",
     "Backend API and its database",
     "clock",
+    "control",
+    "page",
     *(f"pollers of {queue}" for queue in ("pipeline", "control", "assistants")),
     *(
         f"{what}{name}"
@@ -465,3 +473,70 @@ def test_machines_that_serve_different_versions_of_a_project_are_told() -> None:
     (check,) = unlike_projects(status)
     assert not check.ok and check.says == "project my is abc here and xyz on vm2+m2" and check.remedy
     assert check.says in status.problems()
+
+
+@contextmanager
+def answering(body: bytes, state: Path, **more: Any) -> Iterator[Settings]:
+    """Settings whose control process is a server that answers every request with that body."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append((self.path, self.headers.get("authorization")))
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, format: str, *args: Any) -> None:
+            pass
+
+    asked: list[tuple[str, str | None]] = []
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            port = server.server_port
+            yield load_settings(api_base_url="http://localhost:1", state_dir=state, control_port=port, **more)
+        finally:
+            server.shutdown()
+            thread.join()
+    assert asked == [("/status", None)], "another program may answer there, so it gets no token"
+
+
+def own_status(state: Path) -> bytes:
+    return json.dumps({"machine": f"{socket.gethostname()}+{machine_id(state)}"}).encode()
+
+
+async def test_the_doctor_says_who_can_reach_the_control_process(tmp_path: Path) -> None:
+    with answering(own_status(tmp_path), tmp_path) as settings:
+        checks = by_name(await control_checks(settings))
+    assert checks["control"].ok and checks["control"].says.endswith("for this machine alone")
+    assert checks["control"].remedy == checks["page"].remedy == ""
+    with answering(own_status(tmp_path), tmp_path, control_host="0.0.0.0") as settings:
+        control = by_name(await control_checks(settings))["control"]
+    assert control.ok and "from another machine reads states, counts and metrics" in control.says
+    assert "firewall" in control.remedy and "FLEET_CONTROL_HOST=127.0.0.1" in control.remedy
+
+
+async def test_the_doctor_calls_reading_without_a_login_insecure(tmp_path: Path) -> None:
+    with answering(own_status(tmp_path), tmp_path, control_open_reads=True) as settings:
+        page = by_name(await control_checks(settings))["page"]
+    assert "insecure" in page.says and "FLEET_CONTROL_OPEN_READS" in page.says and "unset it" in page.remedy
+
+
+@pytest.mark.parametrize(
+    "body", [b"<html>", b"[]", b"{}", b'{"machine": "other+1234"}', b'{"machine": "\\u001b[2J"}']
+)
+async def test_the_doctor_notices_another_program_at_the_address(tmp_path: Path, body: bytes) -> None:
+    with answering(body, tmp_path) as settings:
+        control = by_name(await control_checks(settings))["control"]
+    assert not control.ok and "and not this fleet" in control.says and "FLEET_CONTROL_PORT" in control.remedy
+
+
+def test_the_doctor_wants_the_token_of_the_page_to_be_its_users_alone(tmp_path: Path) -> None:
+    credentials = PageCredentials(tmp_path / "page")
+    credentials.made_token()
+    settings = load_settings(api_base_url="http://localhost:1", state_dir=tmp_path)
+    assert by_name(machine_checks(settings))["rights of token"].ok
+    (credentials.folder / "token").chmod(0o644)
+    token = by_name(machine_checks(settings))["rights of token"]
+    assert not token.ok and token.remedy == f"chmod 600 {credentials.folder / 'token'}"

@@ -141,9 +141,3 @@ class PageCredentials:
             )
             return fresh
         return self.token() or fresh
-
-
-def page_address(settings: Settings) -> str:
-    """Where this machine reaches its control process: its address, or loopback if it listens on all of them."""
-    host = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.control_host, settings.control_host)
-    return f"http://{f'[{host}]' if ':' in host else host}:{settings.control_port}"

@@ -19,6 +19,7 @@ async def examine(settings: Settings, wrong: Sequence[str] = ()) -> list[Check]:
     """Make all checks; nothing is raised. ``wrong`` lists what is wrong with the given settings, one line each; an
     address that the settings do not have is ``NOT_SET``."""
     # Imported here, since every command imports NOT_SET and few make all checks.
+    from fleet.control.health.doctor.control import control_checks
     from fleet.control.health.doctor.host import machine_checks
     from fleet.control.health.doctor.processes import process_checks
     from fleet.control.health.doctor.projects import unlike_projects
@@ -27,17 +28,17 @@ async def examine(settings: Settings, wrong: Sequence[str] = ()) -> list[Check]:
     from fleet.control.health.status import status_of
 
     here = asyncio.to_thread(lambda: [*environment_checks(wrong, settings.warnings), *machine_checks(settings)])
-    found, status, elsewhere = await asyncio.gather(
-        here, status_of(settings, others_too=True), server_checks(settings)
+    found, status, elsewhere, control = await asyncio.gather(
+        here, status_of(settings, others_too=True), server_checks(settings), control_checks(settings)
     )
     ours = await asyncio.to_thread(process_checks, settings, status)
-    checks = [*found, *ours, *elsewhere, *unlike_projects(status)]
+    checks = [*found, *ours, *control, *elsewhere, *unlike_projects(status)]
     away = {check.what for check in checks if not check.ok} >= {"supervisord", "Temporal", BACKEND}
     return fleet_down(checks, settings) if away else checks
 
 
 #: What fails only because no fleet has been started.
-_WITHOUT_FLEET = ("supervisord", "Temporal", "state folder", "logs", "supervisord.conf", "clock")
+_WITHOUT_FLEET = ("supervisord", "Temporal", "state folder", "logs", "supervisord.conf", "clock", "control")
 
 
 def fleet_down(checks: Sequence[Check], settings: Settings) -> list[Check]:

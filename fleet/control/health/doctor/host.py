@@ -38,13 +38,13 @@ def machine_checks(settings: Settings) -> Iterator[Check]:
 
 def _rights(home: Home, settings: Settings) -> Iterator[Check]:
     """Check the permissions of folders and files."""
-    for path in (home.state, home.socket):
+    for path in (home.state, home.socket, home.state / "page", home.state / "page" / "token"):
         mode = _mode(path)
         if mode is None:
             continue
         if mode & 0o077:
             says = f"{path} is open to others ({mode:o})"
-            yield Check(f"rights of {path.name}", False, says, f"chmod 700 {path}")
+            yield Check(f"rights of {path.name}", False, says, f"chmod {600 if path.is_file() else 700} {path}")
         else:
             yield Check(f"rights of {path.name}", True, f"{mode:o}, its owner's alone")
     for path in _secrets(settings):
