@@ -1,5 +1,6 @@
 """Who may read what from the control process, and how somebody shows that he may."""
 
+import asyncio
 import json
 import os
 import re
@@ -14,6 +15,7 @@ import pytest
 from loguru import logger
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
+from starlette.types import Message
 
 from fleet.budgets.messages import BudgetStatus, HeldModel
 from fleet.config import Settings
@@ -22,7 +24,7 @@ from fleet.control.health.status import FleetStatus, QueueStatus, Reachable
 from fleet.control.machines.ask_machines import told_by
 from fleet.control.machines.other_machines import OtherMachine
 from fleet.control.supervision.supervisord_client import ProcessStatus
-from fleet.control.web.access import ACCESS, Access, Authentication, Caller, access_to
+from fleet.control.web.access import ACCESS, Access, access_to
 from fleet.control.web.app import Views, create_app
 from fleet.control.web.credentials import LINK_SECONDS, SESSION_SECONDS, IssuedSecrets, PageCredentials
 from fleet.control.web.login_throttle import LoginThrottle
@@ -411,9 +413,29 @@ def test_an_ipv6_network_is_one_address_and_the_memory_of_guesses_is_bounded() -
 
 
 async def test_a_stream_ends_with_its_session(world: World) -> None:
-    authentication = Authentication(world.settings, lambda outcome: None)
     session = world.credentials.sessions.issue()
-    assert authentication.still_reads(Caller(reads=True, session=session))
-    assert authentication.still_reads(Caller(reads=True))
-    world.credentials.sessions.take(session)
-    assert not authentication.still_reads(Caller(reads=True, session=session))
+    headers = [(b"host", b"localhost:8020"), (b"cookie", f"fleet_session_8020={session}".encode())]
+    scope = {"type": "http", "method": "GET", "path": "/api/events", "query_string": b"", "headers": headers}
+    sent: asyncio.Queue[Message] = asyncio.Queue()
+
+    async def receive() -> Message:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    async def refreshed() -> None:
+        async with world.pictures._fresh:
+            world.pictures.painted_at += 1
+            world.pictures._fresh.notify_all()
+
+    following = asyncio.create_task(world.app(scope | {"client": HERE, "scheme": "http"}, receive, sent.put))
+    async with asyncio.timeout(20):
+        assert (await sent.get())["status"] == 200
+        assert (await sent.get())["body"].startswith(b"event: state")
+        assert (await sent.get())["body"].startswith(b"event: pipelines")
+        await refreshed()
+        assert (await sent.get())["body"].startswith(b"event: state")
+        world.credentials.sessions.take(session)
+        await refreshed()
+        assert await sent.get() == {"type": "http.response.body", "body": b"", "more_body": False}
+        await following
+    assert not world.pictures._viewers
