@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Measures on this machine: bench.sh limits [--scenario a] [--quick] [--json] | observability [--json] | startup [--json] |
-# throughput [--json] | memory [--json] | journal | simulator. See bench/README.md.
+# throughput [--json] | growth [--json] | memory [--json] |
+# journal | simulator. See bench/README.md.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 source scripts/environment.sh
@@ -9,11 +10,11 @@ what=${1:-}
 [ $# -gt 0 ] && shift
 case "$what" in
 limits) exec .venv/bin/python -m bench.limits "$@" ;;
-observability | pause | startup | law | throughput) exec .venv/bin/python -m "bench.$what" "$@" ;;
+observability | pause | startup | law | throughput | growth) exec .venv/bin/python -m "bench.$what" "$@" ;;
 memory) exec .venv/bin/python -m bench.throughput.memory "$@" ;;
 journal | simulator) exec .venv/bin/python "bench/$what.py" "$@" ;;
 *)
-    echo "usage: scripts/bench.sh limits|observability|pause|startup|law|throughput|memory|journal|simulator [OPTION...]" >&2
+    echo "usage: scripts/bench.sh limits|observability|pause|startup|law|throughput|growth|memory|journal|simulator [OPTION...]" >&2
     exit 2
     ;;
 esac

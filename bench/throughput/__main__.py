@@ -11,21 +11,21 @@ import asyncio
 import json
 import os
 import platform
-import random
 import statistics
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from temporalio.client import Client
 
+from bench.resampling import interval_95
 from bench.throughput.processes import Processes, server_requests
 from bench.throughput.variants import ASSISTANTS, VARIANTS, Variant, run_pipelines, stopped_fleet
 from tests.fleet import Fleet
 
 PARTS = ("server", "pipeline", "assistants", "providers", "control", "simulator")
-RESAMPLES = 10_000
 
 
 async def histories_of(client: Client, names: list[str]) -> tuple[float, float]:
@@ -88,7 +88,7 @@ def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
     found: dict[str, Any] = {"variant": "summary", "machine": f"{platform.machine()}, {os.cpu_count()} cores"}
     for figure, value in FIGURES.items():
         bare, fleet = ([value(row) for row in by_variant[name]] for name in ("bare", "fleet"))
-        low, high = interval(bare, fleet)
+        low, high = interval_95(len(bare), partial(_ratio, bare, fleet))
         found[figure] = {
             "bare": round(statistics.median(bare), 4),
             "fleet": round(statistics.median(fleet), 4),
@@ -98,15 +98,8 @@ def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def interval(bare: list[float], fleet: list[float]) -> tuple[float, float]:
-    """Where the ratio of the medians lies in 95 % of the resampled rounds."""
-    chance, rounds = random.Random(1), range(len(bare))
-    ratios = []
-    for _ in range(RESAMPLES):
-        drawn = [chance.choice(rounds) for _ in rounds]
-        ratios.append(statistics.median(fleet[at] for at in drawn) / statistics.median(bare[at] for at in drawn))
-    ratios.sort()
-    return ratios[int(RESAMPLES * 0.025)], ratios[int(RESAMPLES * 0.975)]
+def _ratio(bare: list[float], fleet: list[float], drawn: Sequence[int]) -> float:
+    return statistics.median(fleet[at] for at in drawn) / statistics.median(bare[at] for at in drawn)
 
 
 def measure(rounds: int, pipelines: int, say: Callable[[dict[str, Any]], None]) -> None:
