@@ -29,10 +29,10 @@ _LOOK_SECONDS, _QUEUED_SECONDS = 0.5, 900.0
 _SCHEMA = {"type": "object", "properties": {"point": {"type": "string"}}, "required": ["point"]}
 
 
-def prepare(fleet: Fleet, most_assistants: Sequence[int]) -> None:
+def prepare(fleet: Fleet, sizes: Sequence[int]) -> None:
     """A quick provider without limits, and the projects that the rows use."""
     fleet.simulator.put("latency", provider=PROVIDER, median_seconds=LATENCY_SECONDS, sigma=0)
-    for size in most_assistants:
+    for size in sizes:
         fleet.add_project(f"sequential-{size}", *_assistants(size, _reads_the_one_before))
         fleet.add_project(f"wide-{size}", *_assistants(size, _reads_the_topic))
     fleet.add_project("one", *_assistants(1, _reads_the_topic))
