@@ -1,7 +1,7 @@
 """What has been sent to a provider from this host and what came back, so that no answered call is sent again.
 
-One SQLite file per provider, shared by its processes; each write is on the disk before it counts. A call is an
-*intent* before it is sent and an *answer* before Temporal receives it:
+One SQLite file per provider, shared by its processes; each write about a call is on the disk before it counts. A
+call is an *intent* before it is sent and an *answer* before Temporal receives it:
 
 ::
 
@@ -238,9 +238,9 @@ class Journal:
 
     def hold(self, task: Task, reported: Sequence[bytes] = ()) -> None:
         """This process works on the task; ``reported`` are tokens of its earlier tasks whose outcome Temporal has
-        received."""
+        received. This has to outlive the process; no call depends on it."""
         owner = self._owner
-        with self._file.writing() as connection:
+        with self._file.writing(synced=False) as connection:
             _let_go(connection, reported)
             row = (task.token, owner.pid, owner.started, owner.boot)
             connection.execute("INSERT OR REPLACE INTO tasks VALUES (?, ?, ?, ?)", row)
@@ -249,7 +249,7 @@ class Journal:
 
     def let_go(self, tokens: Sequence[bytes]) -> None:
         """Temporal has received the outcome of these tasks."""
-        with self._file.writing() as connection:
+        with self._file.writing(synced=False) as connection:
             _let_go(connection, tokens)
 
     def take_orphans(self) -> list[bytes]:

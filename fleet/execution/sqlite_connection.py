@@ -72,9 +72,12 @@ class JournalFile:
                 raise self.unavailable(str(error)) from error
 
     @contextmanager
-    def writing(self) -> Iterator[sqlite3.Connection]:
-        """One exclusive transaction; on the disk when the block ends."""
+    def writing(self, *, synced: bool = True) -> Iterator[sqlite3.Connection]:
+        """One exclusive transaction; on the disk when the block ends. If not ``synced``, it outlives the process
+        and is on the disk with the next one that is; a machine that loses power may lose it."""
         with self.reading() as connection:
+            # Source: sqlite.org/pragma.html#pragma_synchronous, for files in WAL mode.
+            connection.execute(f"PRAGMA synchronous={'FULL' if synced else 'NORMAL'}")
             connection.execute("BEGIN IMMEDIATE")
             try:
                 yield connection
