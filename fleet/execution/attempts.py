@@ -169,12 +169,15 @@ class Attempts:
             self.open_at = ""
 
     def sending(self, maybe_paid: int) -> None:
-        """A call is about to be sent, and is recorded in this process's journal."""
+        """A call is about to be sent, and is recorded in this process's journal.
+
+        The next heartbeat that is due carries it: the SDK would let none through earlier. Until then the first one
+        says that an attempt began, of which the worst is assumed.
+        """
         self.calls += 1
         self.open_at, self.untold, self.maybe_paid = self.at, False, max(self.maybe_paid, maybe_paid)
         self.open_on, self.elsewhere_since = self.machine, 0.0
         self.sent = self.sent or maybe_paid > 0
-        self.beat()
 
     def goes_on(self, response_id: str) -> None:
         """The call runs at the provider under this id, even if this process dies; "": it no longer does."""

@@ -99,6 +99,17 @@ def test_a_call_that_was_sent_before_a_worker_died_was_sent(monkeypatch: pytest.
     assert resumed.may_have_sent
 
 
+def test_a_call_that_is_sent_waits_for_the_heartbeat_that_is_due(monkeypatch: pytest.MonkeyPatch) -> None:
+    beats: list[dict[str, Any]] = []
+    monkeypatch.setattr("fleet.execution.attempts.activity.heartbeat", beats.append)
+    attempts = after(at=HERE)
+    attempts.at = HERE
+    attempts.sending(0)
+    assert beats == []
+    attempts.beat()
+    assert (beats[0]["calls"], beats[0]["open_at"]) == (1, HERE)
+
+
 def test_another_execution_goes_on_with_what_the_one_before_knew() -> None:
     before = asdict(Attempts(provider_failures=2, open_at=THERE, response_id="resp_1", maybe_paid=1))
     taken_over = Attempts.resume([], 1, before)
