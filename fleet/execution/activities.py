@@ -250,6 +250,7 @@ class ExecuteActivities:
                 started_at=info.started_time.timestamp(),
                 late=late,
                 project_id=call.project_id,
+                first=_is_first(call, assignment),
             )
 
         async def matching(of_run: str = "") -> Recorded:
@@ -271,6 +272,14 @@ class ExecuteActivities:
             recorded = await matching(info.workflow_run_id or "")
         about = replace(about, calls=attempts.calls)
         return result_of(self._provider, call.function_key, about, recorded, attempts.maybe_paid)
+
+
+def _is_first(call: AssistantCall, assignment: Assignment) -> bool:
+    """Whether no call of this assistant was made before: in an earlier attempt, for another model, or in a run
+    that this one repeats."""
+    info = activity.info()
+    in_first_run = info.workflow_run_id == assignment.first_run_id
+    return info.attempt == 1 and call.before is None and in_first_run and not assignment.retried
 
 
 def _hold_seconds(call: AssistantCall) -> float:

@@ -51,7 +51,8 @@ class Call:
     ``hold_seconds`` is how long it may be held here because of a limit; ``send_ambiguous``: send again a call that
     was or may have been paid. ``asked`` is what its answer is delivered with if Temporal does not take it from
     this attempt. ``started_at`` is when Temporal started the attempt (unix seconds, by Temporal's clock);
-    ``late``: that was long before the task arrived here.
+    ``late``: that was long before the task arrived here. ``first``: there was no attempt before, so an answer
+    is not looked for until the call begins.
     """
 
     name: CallName
@@ -63,6 +64,7 @@ class Call:
     started_at: float
     late: bool
     project_id: str
+    first: bool = False
 
 
 class Told(Protocol):
@@ -119,7 +121,7 @@ class CallRunner:
             BackendError: there is no key to make it with.
             JournalUnavailable: nothing was sent.
         """
-        if (known := await self._journal.answer(call.name, call.asked)) is not None:
+        if not call.first and (known := await self._journal.answer(call.name, call.asked)) is not None:
             return _known(known)  # no need to wait for a limit
         if not attempts.may_have_sent:
             await self._refuse_too_long(call)

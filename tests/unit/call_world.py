@@ -164,6 +164,7 @@ class Process:
         hold_seconds: float = 1.0,
         started_at: float = 1000.0,
         late: bool = False,
+        first: bool = False,
     ) -> Recorded:
         """One attempt at the call."""
         name = replace(NAME, key=f"key of {model}")
@@ -177,6 +178,7 @@ class Process:
             started_at=started_at,
             late=late,
             project_id="project",
+            first=first,
         )
         attempts = attempts or Attempting()
         attempts.make_current()

@@ -72,6 +72,20 @@ async def test_what_was_answered_before_waits_for_no_limit(opened: Opened) -> No
     assert provider.asked == 1
 
 
+async def test_a_first_attempt_looks_for_an_answer_only_when_its_call_begins(
+    opened: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    provider = Provider(at_once=True)
+    await Process(opened(), provider).make()
+    journal = opened()
+    looked: list[object] = []
+    monkeypatch.setattr(journal, "answer", lambda *asked: looked.append(asked))
+    repeated = Process(journal, provider)
+    assert (await repeated.make(first=True)).answer == ANSWER
+    assert (looked, provider.asked) == ([], 1)
+    assert not repeated.gate._sent, "what was answered before takes nothing of the limit"
+
+
 async def test_two_attempts_at_once_share_one_call(opened: Opened) -> None:
     provider = Provider()
     process = Process(opened(), provider)
