@@ -50,6 +50,21 @@ def _prices(value: Any) -> Any:
     return {"input": value, "output": value} if isinstance(value, int | float) else value
 
 
+#: Stands for all models that are not named.
+_EVERY_MODEL = "*"
+
+
+def _windows(value: Any) -> dict[str, int]:
+    """A single number is the window of every model."""
+    found = dict(value) if isinstance(value, dict) else {_EVERY_MODEL: value}
+    for model, tokens in found.items():
+        digits = tokens.isascii() and tokens.isdigit() if isinstance(tokens, str) else isinstance(tokens, int)
+        if not digits or isinstance(tokens, bool) or int(tokens) < 0:
+            raise ValueError('must be a whole number of tokens, or one for each model: {"llama3:8b": 8192}')
+        found[model] = int(tokens)
+    return found
+
+
 class ModelSettings(BaseModel):
     """Limits of one model, where a provider counts it apart; such a model has a queue and a budget of its own."""
 
@@ -77,8 +92,8 @@ class ProviderSettings(BaseModel):
     out; it has no process and no queue. ``simulate`` is for `fleet up`: true sends its calls to the simulator,
     false to its own address; unset, only a ``base_url`` on a loopback address is used as it is. ``prices`` replace
     the known ones; one number is the price of all tokens, 0 for a model server of one's own.
-    ``context_window`` is that of its models, in tokens: a larger input is refused before it is sent. Unset, it is
-    the known one of each model; 0: nothing is refused here.
+    ``context_window`` is that of its models, in tokens, or of each by its name: a larger input is refused before
+    it is sent. Unset, it is the known one of each model; 0: nothing is refused here.
     ``allow_http`` permits a ``base_url`` of plain http that leaves this machine: keys and texts are then readable
     on the way.
     """
@@ -104,7 +119,7 @@ class ProviderSettings(BaseModel):
     enabled: bool = True
     simulate: bool | None = None
     prices: Annotated[PriceSettings | None, BeforeValidator(_prices)] = None
-    context_window: int | None = Field(None, ge=0)
+    context_window: Annotated[dict[str, int] | None, BeforeValidator(_windows)] = None
     allow_http: bool = False
 
     @property
@@ -114,6 +129,11 @@ class ProviderSettings(BaseModel):
         for model, own in self.models.items():
             queues[self.queue_of(model)] = LimitSettings(own.rpm, own.tpm, own.input_tpm, own.output_tpm)
         return queues
+
+    def own_window(self, model: str) -> int | None:
+        """The context window of a model by these settings; None if they do not say."""
+        own = self.context_window or {}
+        return own.get(model, own.get(_EVERY_MODEL))
 
     def queue_of(self, model: str) -> str:
         """The task queue of a model's calls."""

@@ -12,6 +12,7 @@ from fleet.execution.requests import request_for
 from fleet.pipeline.inputs import PipelineInputs
 from fleet.pipeline.prompts import estimate_tokens
 from fleet.pipeline.stages import Stages
+from fleet.providers.context_windows import overflow_of
 from fleet.providers.model_profiles import profile_of
 from fleet.providers.prices import usd_for
 
@@ -20,7 +21,7 @@ from fleet.providers.prices import usd_for
 class Preview:
     """One assistant's request. Tokens are estimates from the length of the text; the outputs of earlier assistants
     are not known and not counted. ``max_output_tokens`` None means that nothing bounds the answer; dollars are
-    None if a price is not known."""
+    None if a price is not known. ``warning`` says that the request would not be sent."""
 
     name: str
     function_key: str
@@ -33,6 +34,7 @@ class Preview:
     max_output_tokens: int | None
     input_usd: float | None
     most_usd: float | None
+    warning: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """As ``--json`` prints it."""
@@ -67,6 +69,7 @@ async def preview(settings: Settings, inputs: PipelineInputs, wanted: str) -> Pr
         max_output_tokens=most,
         input_usd=usd_for(provider, assistant.model, tokens, 0),
         most_usd=usd_for(provider, assistant.model, tokens, most) if most else None,
+        warning=f"it would not be sent: {overflow}" if (overflow := overflow_of(provider, request)) else "",
     )
 
 

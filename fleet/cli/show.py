@@ -171,6 +171,8 @@ def show_preview(console: Console, preview: Preview) -> None:
     most = preview.max_output_tokens
     bound = f"at most {most} output tokens: {_usd(preview.most_usd)} in all" if most else "no bound on the output"
     console.print(bound)
+    if preview.warning:
+        console.print(f"warning: {shown(preview.warning)}", soft_wrap=True)
 
 
 def _usd(amount: float | None) -> str:

@@ -24,6 +24,8 @@ output:
 # What this assistant reads, in its message: the topic, the date and the CSV of its pipeline, or other assistants'
 # outputs by their names. Without this line it reads the output of the assistant before it.
 fleet.inputs: [date, topic, csv]
+# Of a large CSV, for example the 50 rows with the largest numbers in a column:
+# fleet.csv: {{columns: [keyword, volume], rows: {{top: 50, by: volume}}}}
 ---
 You are a content strategist. From the topic, and from the keywords if there are any, write a short brief of an
 article: its title, who reads it, what they want to know, an outline, and keywords.

@@ -39,8 +39,9 @@ class Overflow:
 def window_of(settings: ProviderSettings, model: str) -> int | None:
     """The context window of a model, in tokens: as the settings say, otherwise as the price data does; None if it
     is not known."""
-    if settings.context_window is not None:
-        return settings.context_window or None
+    own = settings.own_window(model)
+    if own is not None:
+        return own or None
     return _known_window(spec_of(settings.name).price_list if settings.name in KINDS else settings.name, model)
 
 
@@ -75,7 +76,9 @@ def _room(settings: ProviderSettings, request: LlmRequest) -> float | None:
     window = window_of(settings, request.model)
     if window is None:
         return None
-    return window * (1.0 if settings.context_window else _ROUNDED) - _output_in_window(settings, request)
+    return window * (1.0 if settings.own_window(request.model) else _ROUNDED) - _output_in_window(
+        settings, request
+    )
 
 
 def _output_in_window(settings: ProviderSettings, request: LlmRequest) -> int:

@@ -93,6 +93,42 @@ def test_the_samples_are_there_too_and_can_be_taken_into_a_folder(embedded: Flee
     assert f"fingerprint {listed['fingerprint']}" in shown.stdout
 
 
+def test_an_input_that_is_too_long_is_not_sent_and_runs_with_a_part_of_the_csv(
+    embedded: Fleet, folder: Path, tmp_path: Path
+) -> None:
+    csv = tmp_path / "keywords.csv"
+    csv.write_text("keyword;volume\n" + "".join(f"jak vybrat kávovar {n};{n}\n" for n in range(5000)), "utf-8")
+    prompt = "---\nmodel: openai/gpt-4\nfleet.inputs: [csv]\nfleet.csv: {}\n---\nPick the best keywords.\n"
+    path = folder / "large" / "10-pick.prompt"
+    path.parent.mkdir()
+    path.write_text(prompt.format("{rows: {first: 4000}}"), "utf-8")
+    command = ("run", "Coffee", "--project", "large", "--csv", str(csv), "--json")
+    try:
+        before = len(embedded.simulator.ledger())
+        shown = embedded.fleet("preview", "--project", "large", "--assistant", "pick", "--csv", str(csv))
+        assert "warning: it would not be sent: its input has about" in shown.stdout, shown.stderr
+        failed = json_of(embedded.fleet(*command).stdout)
+        assert (failed["status"], failed["cost_usd"], failed["error"]["code"]) == ("failed", 0, "context_exceeded")
+        assert (failed["error"]["retryable"], failed["error"]["attempts"]) == (False, 0)
+        for part in ("assistant pick: its input has about", "gpt-4 has 8,192; it was not sent. Remedy: let the"):
+            assert part in failed["error"]["message"]
+        assert len(embedded.simulator.ledger()) == before, "nothing was sent"
+
+        path.write_text(prompt.format("{columns: [keyword], rows: {top: 50, by: volum}}"), "utf-8")
+        missing = json_of(embedded.fleet(*command).stdout)["error"]
+        assert "assistant pick: the CSV has no column 'volum', the nearest is 'volume'" in missing["message"]
+
+        path.write_text(prompt.format("{columns: [keyword], rows: {top: 50, by: volume}}"), "utf-8")
+        done = json_of(embedded.fleet(*command).stdout)
+        assert done["status"] == "completed"
+        sent = embedded.fleet("show", done["workflow_id"], "--input", "pick").stdout
+        assert "50 of 5000 rows (those with the largest volume, largest first); 1 of 2 columns: keyword." in sent
+        assert "jak vybrat kávovar 4999" in sent and "kávovar 4949" not in sent and "volume |" not in sent
+    finally:
+        path.unlink()
+        path.parent.rmdir()
+
+
 def test_a_machine_without_a_backend_serves_its_folder_itself(served: Fleet) -> None:
     assert "backend" in served.pids()
     ran = json_of(served.fleet("run", "Coffee", "--project", "my", "--json").stdout)

@@ -5,6 +5,7 @@ import random
 import pytest
 
 from fleet.config import load_settings
+from fleet.errors import SettingsError
 from fleet.pipeline.prompts import estimate_tokens, min_tokens
 from fleet.provider_settings import ProviderSettings
 from fleet.providers.base import LlmRequest
@@ -78,6 +79,32 @@ def test_a_window_of_the_settings_wins_and_0_turns_the_check_off() -> None:
     assert "has 4,096" in str(overflow_of(provider("ollama", context_window=4096, **own), long))
     assert overflow_of(provider(), request(ENGLISH * 1000, "gpt-4")) is not None
     assert overflow_of(provider(context_window=0), request(ENGLISH * 1000, "gpt-4")) is None
+
+
+def test_each_model_of_a_server_may_have_a_window_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FLEET_PROVIDERS__OLLAMA__BASE_URL", "http://127.0.0.1:9/v1")
+    monkeypatch.setenv("FLEET_PROVIDERS__OLLAMA__CONTEXT_WINDOW", '{"llama3:8b": 8192}')
+    several = provider("openai", context_window={"gpt-4": 16_000})
+    assert (window_of(several, "gpt-4"), window_of(several, "gpt-4o")) == (16_000, 128_000)
+    all_others = provider("openai", context_window={"gpt-4": 16_000, "*": 50})
+    assert (window_of(all_others, "gpt-4"), window_of(all_others, "gpt-4o")) == (16_000, 50)
+    ollama = load_settings(api_base_url="http://localhost:1").provider("ollama")
+    assert (window_of(ollama, "llama3:8b"), window_of(ollama, "qwen3")) == (8_192, None)
+    monkeypatch.setenv("FLEET_PROVIDERS__OLLAMA__CONTEXT_WINDOW", "4096")
+    assert window_of(load_settings(api_base_url="http://localhost:1").provider("ollama"), "qwen3") == 4_096
+
+
+@pytest.mark.parametrize("value", ["-1", "many", '{"a": -1}', '{"a": "x"}', "1.5"])
+def test_a_window_that_is_no_number_of_tokens_is_refused_by_name(
+    monkeypatch: pytest.MonkeyPatch, value: str
+) -> None:
+    monkeypatch.setenv("FLEET_PROVIDERS__OPENAI__CONTEXT_WINDOW", value)
+    with pytest.raises(SettingsError) as caught:
+        load_settings(api_base_url="http://localhost:1")
+    assert "FLEET_PROVIDERS__OPENAI__CONTEXT_WINDOW" in str(caught.value) and "must be a whole" in str(
+        caught.value
+    )
+    assert "\n" not in str(caught.value), str(caught.value)
 
 
 def test_what_may_fit_is_not_refused() -> None:
