@@ -25,6 +25,7 @@ _DELIMITERS = ",;\t|"
 _SHORTEST_BASE64 = 16
 _SHORTEST_BASE64_LINE = 60
 
+_BLANK_LINES = re.compile(r"\n\s+")
 _CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 _BIDI = re.compile("[\u202a-\u202e\u2066-\u2069]")
 _SURROGATE = re.compile("[\ud800-\udfff]")
@@ -208,7 +209,8 @@ def csv_warnings(csv_data: Any, csv_text: str) -> list[str]:
 
 def has_rows(csv_text: str) -> bool:
     """Whether CSV text that can be read has a row below its header; a look at the beginning tells."""
-    rows = _numbered_rows(csv_text, _delimiter(csv_text))
+    # However many blank lines follow: this runs inside the workflow.
+    rows = _numbered_rows(_BLANK_LINES.sub("\n", csv_text), _delimiter(csv_text))
     return next(rows, None) is not None and next(rows, None) is not None
 
 
