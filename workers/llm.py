@@ -61,8 +61,8 @@ class ProviderWorker:
         self.settings, self.provider, self.liveness, self.metrics = settings, provider, liveness, metrics
         self.backend = backend = Backend.from_settings(settings)
         with loading():
+            load_prices(provider)
             factory = provider_factory(provider, settings.sdk_variables)
-            load_prices()
         self.session = ProviderSession(
             provider, factory, lambda fresh: provider_key(backend, provider, fresh=fresh), metrics
         )

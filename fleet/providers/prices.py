@@ -1,9 +1,10 @@
 """What a call cost, according to the offline data of genai-prices."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cache
+from functools import cache, lru_cache
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,8 @@ _STANDARD = frozenset({"default", "standard", "on_demand", "unspecified"})
 #: The key under which the price library knows a tier differs between providers.
 _TIER_KEYS = ("service_tier", "speed", "processing")
 _TIER_CHARACTERS = 40
+#: A seller under which the price library looks for the models of all vendors.
+_ANY_VENDOR = "litellm"
 #: What stands for the price data where the provider's settings have prices.
 _OWN_PRICES = "prices of the settings"
 
@@ -109,28 +112,61 @@ def _priced(
     settings: ProviderSettings, model: str, counts: Mapping[str, int], tier: str
 ) -> tuple[float, bool] | None:
     """US dollars, and whether they are the price of the tier; None if no price is known."""
+    minute = datetime.now(UTC).replace(second=0, microsecond=0)
+    return _price_of(_seller(settings), model, tuple(counts.items()), tier, minute)
+
+
+def _seller(settings: ProviderSettings) -> str:
+    """The provider's name in the price data."""
+    return spec_of(settings.name).price_list if settings.name in KINDS else settings.name
+
+
+@lru_cache(maxsize=64)  # an answer's price is asked for when it is counted and again for the result
+def _price_of(
+    seller: str, model: str, counts: tuple[tuple[str, int], ...], tier: str, minute: datetime
+) -> tuple[float, bool] | None:
+    """The price at that minute."""
     from genai_prices import Usage, calc_price
 
     context = dict.fromkeys(_TIER_KEYS, tier) if tier else {}
-    seller = spec_of(settings.name).price_list if settings.name in KINDS else settings.name
     try:
-        price = calc_price(Usage(**counts), model, provider_id=seller, price_context=context)
+        price = calc_price(
+            Usage(**dict(counts)),
+            model,
+            provider_id=seller,
+            genai_request_timestamp=minute,
+            price_context=context,
+        )
     except (LookupError, ValueError):  # an unknown model, or token counts that contradict each other
         return None
-    return float(price.total_price), not tier or _has_prices_of(price.model, context)
+    return float(price.total_price), not tier or _has_prices_of(price.model, context, minute)
 
 
-def _has_prices_of(model: "ModelInfo", context: Mapping[str, str]) -> bool:
+def _has_prices_of(model: "ModelInfo", context: Mapping[str, str], now: datetime) -> bool:
     """Whether the price data has current prices of the model in that context; the library does not report this."""
-    now = datetime.now(UTC)
     return any(
         variant.when.items() <= context.items() and (variant.constraint is None or variant.constraint.active(now))
         for variant in model.price_variants or ()
     )
 
 
-def load_prices() -> None:
-    """Read the price data now, so that the first answer does not wait for it."""
-    from genai_prices import Usage, calc_price
+def load_prices(settings: ProviderSettings) -> None:
+    """Read the price data now, so that the first answer does not wait for it, and keep what this provider's calls
+    need.
 
-    calc_price(Usage(input_tokens=1, output_tokens=1), "gpt-4o", provider_id="openai")
+    To be called before its SDK is loaded, which then takes the memory that the other vendors' data took.
+    """
+    from genai_prices import Usage, calc_price
+    from genai_prices.data import providers
+    from genai_prices.data_snapshot import DataSnapshot
+
+    whole, vendor, seller = DataSnapshot([*providers], False), spec_of(settings.kind).price_list, _seller(settings)
+    needed: set[str] = set()
+    for name in {vendor, seller}:
+        with suppress(LookupError):  # an added provider without known prices
+            found = whole.find_provider(None, name, None)
+            needed |= {found.id, *(found.fallback_model_providers or ())}
+    if seller != _ANY_VENDOR:
+        providers[:] = [provider for provider in providers if provider.id in needed]
+    known = whole.find_provider(None, vendor, None)
+    calc_price(Usage(input_tokens=1, output_tokens=1), known.models[0].id, provider_id=known.id)

@@ -2,12 +2,14 @@
 
 from typing import Any
 
+import genai_prices.data
 import pytest
+from genai_prices import data_snapshot
 
 from fleet.config import load_settings
 from fleet.provider_settings import Kind, ProviderSettings
 from fleet.providers.base import LlmAnswer
-from fleet.providers.prices import billed_in, cost_of, tier_of
+from fleet.providers.prices import _price_of, billed_in, cost_of, load_prices, tier_of, usd_for
 
 RESPONSES = {
     "model": "gpt-5.6",
@@ -165,3 +167,31 @@ def test_an_answer_that_says_so_is_simulated_also_where_no_price_is_known() -> N
     assert cost_of(provider("openai"), "my-model", answer).simulated
     paid = LlmAnswer("text", "gpt-4o", "stop", 1_000, 100, headers={"x-request-id": "1"})
     assert not cost_of(provider("openai"), "gpt-4o", paid).simulated
+
+
+@pytest.mark.parametrize("name", ["openai", "anthropic", "gemini", "groq", "lasting"])
+def test_a_process_keeps_the_prices_of_its_own_provider(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = [*genai_prices.data.providers]
+    added = {"groq": {"kind": "openai", "base_url": "http://localhost:1"}}
+    settings = load_settings(
+        api_base_url="http://localhost:1", providers=added | {"lasting": added["groq"]}
+    ).provider(name)
+    models = [model.id for vendor in whole for model in vendor.models[::5]]
+    before = {model: usd_for(settings, model, 1_000, 100) for model in models}
+    monkeypatch.setattr(genai_prices.data, "providers", [*whole])
+    load_prices(settings)
+    left = genai_prices.data.providers
+    monkeypatch.setattr(
+        data_snapshot, "_custom_snapshot", data_snapshot.DataSnapshot(left, from_auto_update=False)
+    )
+    _price_of.cache_clear()
+    assert {model: usd_for(settings, model, 1_000, 100) for model in models} == before
+    assert len(left) <= 2
+
+
+def test_an_answers_price_is_computed_once() -> None:
+    answer = LlmAnswer("text", "gpt-4o", "stop", 7_654_321, 1)
+    before = _price_of.cache_info().misses
+    costs = [cost_of(provider("openai"), "gpt-4o", answer) for _ in range(3)]
+    assert costs[0] == costs[1] == costs[2]
+    assert _price_of.cache_info().misses - before <= 2, "once, or twice where a minute ended meanwhile"
