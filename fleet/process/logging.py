@@ -11,7 +11,7 @@ import sys
 import traceback
 from collections.abc import Callable
 from datetime import datetime
-from logging.handlers import RotatingFileHandler
+from io import FileIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -80,32 +80,50 @@ class _ToLoguru(logging.Handler):
         logger.opt(exception=record.exc_info).log(level, "{}: {}", record.name, record.getMessage())
 
 
-class ProcessLog(RotatingFileHandler):
+class ProcessLog:
     """The log file of one process. A full file is renamed to a name with the time in it, and ``backups`` of those
     are kept. A line that cannot be written, for example on a full disk, is counted and raises no error."""
 
     def __init__(self, path: Path, max_bytes: int, backups: int, on_dropped: Callable[[], None]) -> None:
-        super().__init__(path, maxBytes=max_bytes, backupCount=backups, encoding="utf-8", errors="replace")
-        self.terminator = ""
-        self._path, self._on_dropped = path, on_dropped
+        self._path, self._max_bytes, self._backups, self._on_dropped = path, max_bytes, backups, on_dropped
+        self._file: FileIO | None = self._opened()
+        self._cut = b""
 
-    def format(self, record: logging.LogRecord) -> str:
-        """The line as loguru formatted it."""
-        return record.getMessage()
+    def write(self, line: str) -> None:
+        """Append a line, in a write of its own. If the disk takes only a part of it, the next line begins anew."""
+        data = self._cut + line.encode("utf-8", "replace")
+        try:
+            if self._file is not None and self._size + len(data) >= self._max_bytes:
+                self._roll_over(self._file)
+            self._file = self._file or self._opened()
+            written = self._file.write(data)
+        except OSError:
+            self._on_dropped()
+            return
+        self._size += written
+        self._cut = b"\n" if written < len(data) else b""
+        if self._cut:
+            self._on_dropped()
 
-    def doRollover(self) -> None:
-        """Rename the full file and begin the next one."""
-        self.close()  # the next write opens it again if anything here fails
+    def stop(self) -> None:
+        """Close the file; called by loguru when the log is removed."""
+        if self._file is not None:
+            self._file.close()
+
+    def _opened(self) -> FileIO:
+        file = FileIO(self._path, "a")
+        self._size = file.tell()
+        return file
+
+    def _roll_over(self, full: FileIO) -> None:
+        """Rename the full file; the next line begins another one."""
+        self._file = None
+        full.close()
         if self._path.exists():
             self._path.rename(self._path.with_suffix(f".{datetime.now():%Y-%m-%d_%H-%M-%S_%f}.log"))
         aside = sorted(self._path.parent.glob(f"{self._path.stem}.????-??-??_*.log"))
-        for old in aside[: -self.backupCount]:
+        for old in aside[: -self._backups]:
             old.unlink(missing_ok=True)
-        self.stream = self._open()
-
-    def handleError(self, record: logging.LogRecord) -> None:
-        """Count the lost line."""
-        self._on_dropped()
 
 
 def setup_logging(

@@ -2,13 +2,15 @@
 
 import json
 from collections.abc import Iterator
+from io import FileIO
 from pathlib import Path
+from typing import Any
 
 import pytest
 from loguru import logger
 
 from fleet.config import Settings, load_settings
-from fleet.process.logging import setup_logging
+from fleet.process.logging import ProcessLog, setup_logging
 from fleet.redaction import protect
 from fleet.terminal import harmless
 
@@ -98,6 +100,41 @@ def test_a_file_is_rotated_by_size_and_the_oldest_backups_go(tmp_path: Path) -> 
     assert len(files) == 3
     assert all(file.stat().st_size <= 2_100 for file in files)
     assert "line 199" in lines(settings)[-1]
+
+
+def test_a_line_that_cannot_be_written_is_counted(tmp_path: Path) -> None:
+    dropped: list[int] = []
+    log = ProcessLog(Path("/dev/full"), 1_000, 1, lambda: dropped.append(1))
+    log.write("lost\n")
+    log.write("lost\n")
+    log.stop()
+    assert len(dropped) == 2
+
+
+def test_a_line_of_which_a_part_was_written_does_not_spoil_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dropped: list[int] = []
+    log = ProcessLog(tmp_path / "openai_00.log", 1_000, 1, lambda: dropped.append(1))
+    log.stop()
+    monkeypatch.setattr(log, "_file", Filling(tmp_path / "openai_00.log", room=3))
+    log.write("first\n")
+    log.write("second\n")
+    log.stop()
+    assert (tmp_path / "openai_00.log").read_text("utf-8") == "fir\nsecond\n"
+    assert len(dropped) == 1
+
+
+class Filling(FileIO):
+    """A file on a disk that has room for a part of the first line, and later for all."""
+
+    def __init__(self, path: Path, room: int) -> None:
+        super().__init__(path, "a")
+        self.room: int | None = room
+
+    def write(self, data: Any) -> int:
+        room, self.room = self.room, None
+        return super().write(data[:room])
 
 
 @pytest.mark.parametrize("text", ["\ud800", "a\x00b", "\x85", "\u2069"])
