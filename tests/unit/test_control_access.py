@@ -92,12 +92,8 @@ def routed(app: Any) -> set[str]:
 def test_the_table_has_every_path_and_no_other(world: World) -> None:
     assert routed(world.app) == set(ACCESS)
     assert access_to("/page/page.js") is Access.HERE and access_to("/pages") is Access.READ
-    assert {path for path, access in ACCESS.items() if access is Access.OPEN} == {
-        "/health",
-        "/ready",
-        "/status",
-        "/metrics",
-    }
+    assert {path for path, access in ACCESS.items() if access is Access.OPEN} == {"/health", "/ready", "/status"}
+    assert {path for path, access in ACCESS.items() if access is Access.PUBLIC} == {"/metrics"}
 
 
 @pytest.mark.parametrize("path", [*READ, "/something-added-later", "/api/state/", "/status/"])
@@ -371,6 +367,20 @@ def test_a_guesser_is_slowed_and_whoever_has_a_link_or_the_token_of_the_folder_i
     assert world.browser(token=world.credentials.token()).get("/api/state").status_code == 200
     browser = world.browser()
     assert browser.get(world.link()).status_code == 303 and browser.get("/").status_code == 200
+
+
+def test_what_is_meant_for_a_proxy_is_no_guess(tmp_path: Path) -> None:
+    world = World(tmp_path, control_token=TOKEN)
+    scraper = world.browser(token="of-the-proxy")
+    for _ in range(10):
+        assert scraper.get("/metrics").status_code == 200
+        assert world.browser().get("/status", headers={"authorization": "Basic b3BlcmF0b3I6"}).status_code == 200
+    assert world.counted == []
+    for number in range(50):
+        forwarded = {"x-forwarded-for": "192.0.2.7"}
+        assert world.browser(token=f"guess-{number}").get("/status", headers=forwarded).status_code == 200
+    assert world.counted.count("slowed") == 45
+    assert world.browser(token=TOKEN).get("/api/state").status_code == 200, "they came from elsewhere"
 
 
 def test_guesses_from_elsewhere_do_not_keep_this_machine_out(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from starlette.requests import HTTPConnection
 from fleet.config import Settings
 from fleet.control.web.credentials import PageCredentials
 from fleet.control.web.login_throttle import LoginThrottle
+from fleet.setting_types import is_loopback
 
 
 class Access(StrEnum):
@@ -22,6 +23,8 @@ class Access(StrEnum):
 
     OPEN = "open"
     """Nothing; other machines may ask too. Without a credential the answer has counts and states only."""
+    PUBLIC = "public"
+    """Nothing; everybody gets the same, so a credential, which may be for a proxy, is not looked at."""
     HERE = "here"
     """To come from this machine; what is answered contains nothing of the fleet."""
     READ = "read"
@@ -36,7 +39,7 @@ ACCESS: Mapping[str, Access] = MappingProxyType(
         "/health": Access.OPEN,
         "/ready": Access.OPEN,
         "/status": Access.OPEN,
-        "/metrics": Access.OPEN,
+        "/metrics": Access.PUBLIC,
         "/login": Access.HERE,
         "/logout": Access.HERE,
         "/page": Access.HERE,
@@ -88,32 +91,33 @@ class Authentication:
 
     def caller(self, connection: HTTPConnection, *, here: bool) -> Caller:
         """Who makes a request; ``here`` says whether it comes from this machine."""
-        header = connection.headers.get("authorization", "")
-        # Starlette decodes headers as Latin-1, whatever they are.
-        token = header.removeprefix("Bearer ").encode("latin-1")
-        caller = self.by_token(token, connection) if header else Caller()
+        scheme, _, token = connection.headers.get("authorization", "").partition(" ")
+        caller = Caller()
+        if scheme.lower() == "bearer":  # another one is for a proxy
+            # Starlette decodes headers as Latin-1, whatever they are.
+            caller = self.by_token(token.strip().encode("latin-1"), connection, here=here)
         session = self._session_of(connection) if here else ""
         if session or (here and self._open_reads):
             caller = replace(caller, reads=True, session=session)
         return caller
 
-    def by_token(self, token: bytes, connection: HTTPConnection) -> Caller:
+    def by_token(self, token: bytes, connection: HTTPConnection, *, here: bool = True) -> Caller:
         """What a token allows; a wrong one is logged, counted and slows down the next ones of its address."""
         if _is_same(token, self._reading_token):
             return Caller(reads=True)
-        address = address_of(connection)
+        address = address_of(connection, here=here)
         if wait := self.throttle.wait_seconds(address):
             self.count("slowed")
             return Caller(wait_seconds=wait)
         if self._control_token is not None and _is_same(token, self._control_token.get_secret_value()):
             return Caller(reads=True, operates=True)
-        self.refused(connection, "a wrong token")
+        self.refused(address, "a wrong token")
         return Caller()
 
-    def refused(self, connection: HTTPConnection, what: str) -> None:
+    def refused(self, address: str, what: str) -> None:
         """Log and count a failed attempt."""
         self.count("refused")
-        self.throttle.failed(address_of(connection), what)
+        self.throttle.failed(address, what)
 
     def still_reads(self, caller: Caller) -> bool:
         """Whether a caller that might read before still may: a session ends by itself or by a logout."""
@@ -131,9 +135,10 @@ def cookie_name(connection: HTTPConnection) -> str:
     return f"{_COOKIE}{port if port.isdecimal() else 80}"
 
 
-def address_of(connection: HTTPConnection) -> str:
-    """The address that a request comes from."""
-    return connection.client.host if connection.client is not None else ""
+def address_of(connection: HTTPConnection, *, here: bool = True) -> str:
+    """The address that a request comes from. What a proxy on this machine passes on comes from elsewhere."""
+    address = connection.client.host if connection.client is not None else ""
+    return address if here or not is_loopback(address) else "a proxy on this machine"
 
 
 def _is_same(given: bytes, wanted: str) -> bool:

@@ -107,11 +107,11 @@ class _Gate:
         if name is None:
             return JSONResponse({"error": _BAD_HOST}, 400)
         here = is_here(request, name)
-        if access is not Access.OPEN and not here:
+        if not here and access not in (Access.OPEN, Access.PUBLIC):
             return JSONResponse({"error": _NOT_HERE}, 403)
         if not self._hosts.has(name):
             return JSONResponse({"error": _UNKNOWN_HOST.format(name)}, 403)
-        if access is Access.HERE or (access is Access.OPERATE and not self._operable):
+        if access in (Access.HERE, Access.PUBLIC) or (access is Access.OPERATE and not self._operable):
             return None  # the route itself refuses all orders where there is no token
         caller = self._authentication.caller(request, here=here)
         request.state.caller = caller

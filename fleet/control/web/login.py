@@ -77,7 +77,7 @@ def login_routes(authentication: Authentication) -> list[Route]:
         if not code or request.method == "HEAD":
             return login_page(200)
         if not await asyncio.to_thread(authentication.credentials.links.take, code):
-            authentication.refused(request, "a link that is not valid (any more)")
+            authentication.refused(address_of(request), "a link that is not valid (any more)")
             return login_page(401, _USED)
         return await begun(request, "link")
 
