@@ -8,11 +8,12 @@ from loguru import logger
 
 from fleet.contracts import OUTPUT_ESCAPED_MAX_BYTES, OUTPUT_MAX_BYTES, AssistantResult
 from fleet.execution.recorded_answer import Recorded
-from fleet.pipeline.structured_outputs import answer_problem
+from fleet.pipeline.structured_outputs import answer_problem, schema_problem
 from fleet.process.payload_size import cut_to_fit
 from fleet.provider_settings import ProviderSettings
 from fleet.providers.base import LlmAnswer
 from fleet.providers.prices import cost_of
+from fleet.providers.response_bodies import count_in, object_in, text_in
 
 
 @dataclass(frozen=True)
@@ -36,15 +37,20 @@ class About:
 
     @classmethod
     def from_json(cls, text: str) -> "About":
-        """From the journal, written by any release."""
-        found = json.loads(text)
-        found = found.get("checked", found)
-        return cls(
-            str(found["model"]),
-            str(found["idempotency_key"]),
-            int(found.get("calls", 1)),
-            found.get("output_schema"),
-        )
+        """From the journal, written by any release.
+
+        Raises:
+            ValueError: it cannot be read.
+        """
+        try:
+            found = json.loads(text)
+        except RecursionError:
+            raise ValueError("what its journal has is nested too deeply") from None
+        found = object_in(found, "checked") or found if isinstance(found, dict) else {}
+        model, key, schema = text_in(found, "model"), text_in(found, "idempotency_key"), found.get("output_schema")
+        if not model or not key or (schema is not None and schema_problem(schema)):
+            raise ValueError("what its journal has is not of a form that this release knows")
+        return cls(model, key, count_in(found, "calls") or 1, schema)
 
     def takes(self, answer: LlmAnswer) -> bool:
         """Whether an answer may be delivered."""

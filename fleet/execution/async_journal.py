@@ -221,6 +221,14 @@ class AsyncJournal:
         """Record that the call ended without a usable answer; ``unsure``: it was or may have been paid."""
         await self._note(lambda: self._journal.failed(name, unsure=unsure))
 
+    async def unreadable(self, name: CallName, answer: str) -> None:
+        """Record that the answer cannot be read.
+
+        Raises:
+            JournalUnavailable: it still counts as one.
+        """
+        await self._run(lambda: self._journal.unreadable(name, answer))
+
     async def cut_off(self, name: CallName) -> None:
         """Record that this process cut off the call in flight."""
         await self._note(lambda: self._journal.cut_off(name))

@@ -121,8 +121,9 @@ class CallRunner:
             BackendError: there is no key to make it with.
             JournalUnavailable: nothing was sent.
         """
-        if not call.first and (known := await self._journal.answer(call.name, call.asked)) is not None:
-            return _known(known)  # no need to wait for a limit
+        known = None if call.first else await self._journal.answer(call.name, call.asked)
+        if known is not None and (recorded := await self._recorded(call.name, known)) is not None:
+            return recorded  # no need to wait for a limit
         if not attempts.may_have_sent:
             await self._refuse_too_long(call)
         left = attempts.seconds_for_elsewhere(call.started_at, self._settings.other_machine_seconds)
@@ -201,7 +202,7 @@ class CallRunner:
         )
         match call_state:
             case Answered() as known:  # answered meanwhile
-                return _known(known)
+                return await self._recorded(call.name, known)
             case Wait(owner):
                 logger.debug("process {} is at this call: waiting for its answer", owner.pid)
                 return None
@@ -217,6 +218,21 @@ class CallRunner:
                 resume_handle = self._resume_handle(call.name, attempts, response_id or goes_on)
                 sending = self._send(call, admitted, resume_handle, seconds, number, maybe_paid)
                 return self._started(call.name, asyncio.create_task(sending))
+
+    async def _recorded(self, name: CallName, known: Answered) -> Recorded | None:
+        """The recorded answer as :func:`_known` reads it; None if it cannot be read, so that the call counts as
+        one that was paid in vain."""
+        try:
+            return _known(known)
+        except ValueError as error:
+            logger.error(
+                "{}: its answer in the journal cannot be read ({}). Remedy: none is needed; the call counts as "
+                "one that may have been paid, and on_ambiguous says whether it is sent again",
+                name.function_key,
+                error,
+            )
+            await self._journal.unreadable(name, known.answer)
+            return None
 
     def _seconds_left(self) -> float:
         """How long the call may take."""
@@ -355,8 +371,9 @@ class _Telling:
 
 
 def _known(answered: Answered) -> Recorded:
+    recorded = Recorded.from_json(answered.answer, answered.maybe_paid)
     logger.info("answered before: taken from the journal, not sent again")
-    return Recorded.from_json(answered.answer, answered.maybe_paid)
+    return recorded
 
 
 async def _excused(error: ProviderError, attempts: Attempts, admission: Admission) -> bool:

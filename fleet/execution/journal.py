@@ -170,7 +170,7 @@ class Journal:
         elsewhere: int,
         send_ambiguous: bool,
     ) -> CallState:
-        state, maybe_paid = State(row["state"]), int(row["maybe_paid"])
+        state, maybe_paid = State.read(row["state"]), int(row["maybe_paid"])
         owner = Owner(row["pid"], row["started"], row["boot"])
         if state is State.ANSWERED:
             return Answered(row["answer"], maybe_paid)
@@ -207,6 +207,14 @@ class Journal:
     def failed(self, name: CallName, *, unsure: bool = False) -> None:
         """The call ended without a usable answer; ``unsure``: it was or may have been paid all the same."""
         self._settle(name, State.UNSURE if unsure else State.FAILED)
+
+    def unreadable(self, name: CallName, answer: str) -> None:
+        """The recorded answer cannot be read: the call was paid and gave nothing. It stays in the file."""
+        with self._file.writing() as connection:
+            connection.execute(
+                "UPDATE calls SET state = ?, updated = ? WHERE key = ? AND state = 'answered' AND answer = ?",
+                (State.UNSURE, self._clock(), name.key, answer),
+            )
 
     def cut_off(self, name: CallName) -> None:
         """This process cut off the call in flight."""
@@ -380,7 +388,7 @@ def _left(connection: sqlite3.Connection, task: Task, now: float) -> Left:
     ).fetchall()
     maybe_paid, response_id = 0, ""
     for row in rows:  # the latest first: an answer that cannot be used is followed by another call
-        state, owner = State(row["state"]), Owner(row["pid"], row["started"], row["boot"])
+        state, owner = State.read(row["state"]), Owner(row["pid"], row["started"], row["boot"])
         if state is State.ANSWERED:
             earlier = int(row["maybe_paid"])
             in_all = max(maybe_paid, earlier + 1)

@@ -15,6 +15,14 @@ class State(StrEnum):
     UNSURE = "unsure"
     CUT_OFF = "cut_off"
 
+    @classmethod
+    def read(cls, text: str) -> "State":
+        """The state in a row; unsure for one that only a newer release knows: the call may have been paid."""
+        try:
+            return cls(text)
+        except ValueError:
+            return cls.UNSURE
+
 
 @dataclass(frozen=True)
 class Send:

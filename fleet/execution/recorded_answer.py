@@ -1,11 +1,14 @@
 """An answer in the form that the journal stores."""
 
 import json
-from dataclasses import asdict, dataclass, fields
-from typing import Any
+from dataclasses import asdict, dataclass
+from typing import Any, get_args
 
-from fleet.providers.base import SIMULATOR_HEADER, LlmAnswer
+from fleet.providers.base import SIMULATOR_HEADER, FinishReason, LlmAnswer
+from fleet.providers.response_bodies import count_in, object_in, text_in
 
+_REASONS: dict[str, FinishReason] = {reason: reason for reason in get_args(FinishReason)}
+_LONGEST_SECONDS = 7 * 86_400
 _BILLED, _TIER = "fleet-billed", "fleet-tier"
 
 
@@ -38,22 +41,49 @@ class Recorded:
 
     @classmethod
     def from_json(cls, text: str, maybe_paid: int) -> "Recorded":
-        """From the journal. During a roll two releases share it, so unknown fields are ignored."""
-        values = json.loads(text)
-        headers = values["answer"].pop("headers", {})
-        later = {
-            "billed": json.loads(headers.get(_BILLED, "{}")),
-            "tier": headers.get(_TIER, ""),
-            "headers": _simulator_header(headers),
-        }
-        answer = LlmAnswer(**(_known(LlmAnswer, values["answer"]) | later))
-        return cls(**(_known(cls, values) | {"answer": answer, "maybe_paid": maybe_paid}))
+        """From the journal. During a roll two releases share it, so unknown fields are ignored. What is there in
+        another form than this release's has its default, except the text.
+
+        Raises:
+            ValueError: there is no text.
+        """
+        try:
+            values = json.loads(text)
+        except RecursionError:
+            raise ValueError("it is nested too deeply") from None
+        answer = object_in(values, "answer") if isinstance(values, dict) else {}
+        if not isinstance(answer.get("text"), str):
+            raise ValueError("it has no text")
+        seconds = values.get("seconds")
+        return cls(
+            answer=_answer(answer),
+            started=text_in(values, "started"),
+            seconds=seconds if isinstance(seconds, int | float) and 0 <= seconds <= _LONGEST_SECONDS else 0.0,
+            attempts=count_in(values, "attempts") or 1,
+            maybe_paid=maybe_paid,
+        )
 
 
-def _simulator_header(headers: dict[str, str]) -> dict[str, str]:
-    return {name: value for name, value in headers.items() if name == SIMULATOR_HEADER}
+def _answer(values: dict[str, Any]) -> LlmAnswer:
+    headers = object_in(values, "headers")
+    try:
+        billed = json.loads(text_in(headers, _BILLED) or "{}")
+    except (ValueError, RecursionError):
+        billed = {}
+    counts = billed if isinstance(billed, dict) else {}
+    return LlmAnswer(
+        text=values["text"],
+        model=text_in(values, "model"),
+        finish_reason=_REASONS.get(text_in(values, "finish_reason"), "other"),
+        input_tokens=count_in(values, "input_tokens"),
+        output_tokens=count_in(values, "output_tokens"),
+        cached_input_tokens=count_in(values, "cached_input_tokens"),
+        billed={name: count for name in counts if (count := count_in(counts, name))},
+        headers=_simulator_header(headers),
+        tier=text_in(headers, _TIER),
+    )
 
 
-def _known(kind: type[LlmAnswer | Recorded], values: dict[str, Any]) -> dict[str, Any]:
-    names = {field.name for field in fields(kind)}
-    return {name: value for name, value in values.items() if name in names}
+def _simulator_header(headers: dict[str, Any]) -> dict[str, str]:
+    found = text_in(headers, SIMULATOR_HEADER)
+    return {SIMULATOR_HEADER: found} if found else {}

@@ -21,7 +21,7 @@ BUDGET = {
     "assistants": 1_500,
     "prompt files": 1_000,
     "backend answers": 500,
-    "journal rows": 400,
+    "journal rows": 300,
     "settings": 1_500,
 }
 #: The part of them that runs without --all.

@@ -54,6 +54,20 @@ async def test_an_answer_is_taken_from_the_journal_the_second_time(opened: Opene
     assert (first.answer, first.maybe_paid, provider.asked) == (ANSWER, 0, 1)
 
 
+async def test_an_answer_that_cannot_be_read_was_paid_in_vain(opened: Opened) -> None:
+    provider, name = Provider(at_once=True), CallName("key of gpt-4o", NAME.workflow_id, NAME.function_key)
+    await Process(opened(), provider).make()
+    damaged = "UPDATE calls SET answer = '{\"answer\": 1}'"
+    journal = opened()
+    with journal._file.writing() as connection:
+        connection.execute(damaged)
+    with pytest.raises(AmbiguousCall, match="Remedy: "):
+        await Process(opened(), provider).make(send_ambiguous=False)
+    assert provider.asked == 1 and journal.answer(name) is None
+    again = await Process(opened(), provider).make()
+    assert (again.answer, again.maybe_paid, provider.asked) == (ANSWER, 1, 2)
+
+
 async def test_what_was_answered_before_takes_nothing_of_the_limit(opened: Opened) -> None:
     provider = Provider(at_once=True)
     await Process(opened(), provider).make()

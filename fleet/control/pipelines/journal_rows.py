@@ -41,7 +41,7 @@ class JournalRow:
         return f"this machine's journal: {', '.join(words)}" if words else ""
 
     def _words(self) -> list[str]:
-        at = f"{datetime.fromtimestamp(self.at, UTC):%H:%M:%S} UTC"
+        at = _time(self.at)
         if self.state == State.ANSWERED:
             return [f"its answer is here since {at}, not yet taken by Temporal, and is delivered without a call"]
         if self.state == State.INTENT and self.alive:
@@ -53,6 +53,13 @@ class JournalRow:
         if self.state in (State.UNSURE, State.CUT_OFF):
             return [f"a call that ended at {at} without a usable answer was or may have been paid"]
         return []
+
+
+def _time(at: float) -> str:
+    try:
+        return f"{datetime.fromtimestamp(at, UTC):%H:%M:%S} UTC"
+    except (ValueError, OverflowError, OSError):  # of a damaged row
+        return "an unknown time"
 
 
 def journal_rows(settings: Settings, workflow_id: str) -> dict[str, JournalRow]:
