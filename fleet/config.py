@@ -65,6 +65,7 @@ from fleet.temporal_profile import load_profile
 
 NO_BACKEND = "API_BASE_URL není nastavena (API_BASE_URL is not set)"
 PROJECT_ROOT = Path(__file__).resolve().parents[1]
+DEFAULT_STATE = PROJECT_ROOT / "state"
 NAME_PATTERN = re.compile(r"[a-z][a-z0-9_-]{0,30}")
 RESERVED_PROGRAMS = frozenset({"pipeline", "assistants", "control", "logs", "guardian", "backend"})
 #: Addresses that mean all of the machine's, and the loopback address that is one of them.
@@ -119,7 +120,7 @@ class Settings(BaseSettings):
     """Whether DEBUG logs the assistants' inputs and outputs; `false` keeps them out of the logs at every level."""
     log_format: Literal["text", "json"] = "text"
     """Format of the log files: `text` for people, `json` for machines."""
-    log_dir: Path | None = None
+    log_dir: OptionalFile = None
     """Folder of the log files; if unset: `logs` beside the default state folder, or `<state>/logs` for another
     one."""
     log_rotation_mb: float = Field(10.0, gt=0, le=10_000)
@@ -127,7 +128,7 @@ class Settings(BaseSettings):
     log_backups: int = Field(5, ge=1, le=1000)
     """Rotated log files that are kept per process."""
 
-    state_dir: Path = PROJECT_ROOT / "state"
+    state_dir: Annotated[Path, BeforeValidator(lambda folder: folder or DEFAULT_STATE)] = DEFAULT_STATE
     """Folder for all files of a fleet except its logs: socket, programs.d, the embedded stack's data."""
 
     activity_timeout_seconds: Seconds = 600.0

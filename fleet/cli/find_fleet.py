@@ -140,7 +140,7 @@ def _sources() -> dict[str, Any]:
     for source in (TomlConfigSettingsSource, DotEnvSettingsSource, EnvSettingsSource):
         try:
             found = source(Settings)()
-        except (SourceError, ValueError, OSError):
+        except (SourceError, ValueError, OSError, RecursionError):
             found = _plain_variables() if source is EnvSettingsSource else {}
         values = _laid_over(values, {_key_of(name): value for name, value in found.items()})
     return values

@@ -22,7 +22,7 @@ BUDGET = {
     "prompt files": 1_000,
     "backend answers": 500,
     "journal rows": 300,
-    "settings": 1_500,
+    "settings": 700,
 }
 #: The part of them that runs without --all.
 PART = 0.05
