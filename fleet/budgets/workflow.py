@@ -12,6 +12,7 @@ from temporalio.common import RetryPolicy
 from temporalio.exceptions import ActivityError
 
 with workflow.unsafe.imports_passed_through():
+    from fleet.budgets.law.believable import believable_limits, believable_opening, believable_report
     from fleet.budgets.law.breaker import RESET_UNKNOWN_SECONDS
     from fleet.budgets.law.budget import Budget
     from fleet.budgets.law.budget_status import describe
@@ -169,6 +170,7 @@ class ProviderBudgetWorkflow:
     @workflow.signal(name=OPEN_SIGNAL)
     def open(self, opening: Opening) -> None:
         """A process announces that it will poll the queue."""
+        opening = believable_opening(opening)
         if not opening.exact and self._budget.exact:
             workflow.logger.warning(
                 "the rate of %s holds approximately: the server divides the queue or does not let it be set",
@@ -181,7 +183,7 @@ class ProviderBudgetWorkflow:
     @workflow.signal(name=REPORT_SIGNAL)
     def report(self, report: Report) -> None:
         """A process reports what it did."""
-        now = _now()
+        report, now = believable_report(report), _now()
         if now - report.sent_at > STALE_SECONDS and not workflow.patched(_OLD_NEWS_IS_HEARD):
             self._budget.calls += report.calls
             self._budget.answered += report.answered
@@ -203,7 +205,7 @@ class ProviderBudgetWorkflow:
     @workflow.signal(name=LIMIT_SIGNAL)
     def limit(self, limits: LimitSettings) -> None:
         """The operator sets limits."""
-        self._budget.limit(limits, _now())
+        self._budget.limit(believable_limits(limits), _now())
         self._heard += 1
 
     @workflow.signal(name=PAUSE_SIGNAL)

@@ -164,6 +164,16 @@ async def test_a_quota_of_the_day_parks_until_its_reset_and_no_longer(stage: Sta
     assert (await stage.budget_status()).breaker == "closed" and stage.rates.ordered[-1] > 0
 
 
+@pytest.mark.parametrize("wait", [float("inf"), float("nan"), 1e300])
+async def test_a_wait_without_end_is_one_of_a_week_at_most(stage: Stage, wait: float) -> None:
+    await stage.work(5)
+    await stage.report(calls=1, troubles=[Trouble(FailureKind.QUOTA_UNTIL_RESET, 1, "daily limit", wait)])
+    await stage.sleep(seconds=1)
+    assert (await stage.budget_status()).breaker == "parked"
+    await stage.sleep(days=8)
+    assert (await stage.budget_status()).breaker == "closed" and stage.rates.ordered[-1] > 0
+
+
 async def test_a_spent_quota_parks_until_somebody_says_so(stage: Stage) -> None:
     await stage.work(5)
     await stage.report(calls=1, troubles=[Trouble(FailureKind.QUOTA_SPENT, 1, "no credit")])
