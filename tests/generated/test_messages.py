@@ -1,5 +1,4 @@
-"""What other processes send to workflows is taken or left out: an exception there would fail the workflow task without
-end."""
+"""What other processes send to workflows is taken or left out: an exception would fail a task again and again."""
 
 import json
 import math
