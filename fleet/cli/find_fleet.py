@@ -18,6 +18,7 @@ from pydantic_settings import (
 )
 
 from fleet.cli.fleet_record import FleetRecord
+from fleet.cli.not_permitted import NotPermitted
 from fleet.config import NO_BACKEND, Settings, load_settings, with_temporal_config
 from fleet.control.health.doctor import NOT_SET
 from fleet.errors import OperationError, SettingsError
@@ -83,6 +84,8 @@ def find_anyhow() -> tuple[Settings, list[str]]:
         state = _usable().state_dir.absolute()
         if (record := FleetRecord.load(state)) is not None:
             overrides = record.overrides() | {"state_dir": state}
+    except NotPermitted:  # all that is wrong would only follow from it
+        raise
     except OperationError as error:
         wrong.append(str(error))
     try:

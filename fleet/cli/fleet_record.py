@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Self
 
+from fleet.cli.not_permitted import not_permitted
 from fleet.devstack.detached_processes import ProcessRecord
 from fleet.errors import OperationError
 from fleet.process.atomic_file import write_atomically
@@ -39,6 +40,7 @@ class FleetRecord:
         """The record in a state folder; None if there is none.
 
         Raises:
+            NotPermitted: it belongs to another user.
             OperationError: it cannot be read.
         """
         path = state / _FILE
@@ -49,6 +51,8 @@ class FleetRecord:
             return cls(**{name: value for name, value in values.items() if name in known}, processes=processes)
         except FileNotFoundError:
             return None
+        except PermissionError:
+            raise not_permitted(path) from None
         except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
             raise OperationError(
                 f"{path} cannot be read ({error}). Remedy: end the fleet's processes by hand and remove it"

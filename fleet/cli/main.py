@@ -19,6 +19,7 @@ from typer.exceptions import TyperException
 from fleet.cli import operator_commands as operating
 from fleet.cli import pipeline_commands as looking_back
 from fleet.cli import project_commands, provider_commands
+from fleet.cli.not_permitted import not_permitted
 from fleet.cli.output import Json, print_json
 from fleet.cli.pipeline_commands import TopicColumn, TopicsFile, rows_of
 from fleet.devstack.simulated_settings import without_proxy
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from fleet.cli.fleet_record import FleetRecord
     from fleet.cli.run import Outcome, Started
 
-EXIT_INTERRUPTED = 130
+EXIT_USAGE, EXIT_INTERRUPTED = 2, 130
 
 app = typer.Typer(
     name="fleet",
@@ -358,10 +359,28 @@ def _guarded() -> int:
         return EXIT_INTERRUPTED
     except BrokenPipeError:
         return EXIT_FAILED
+    except PermissionError as error:
+        _complain(str(not_permitted(Path(error.filename))) if error.filename else traceback.format_exc())
+        return EXIT_FAILED
+    except UnicodeEncodeError:
+        if (word := next((word for word in sys.argv if not _is_text(word)), None)) is None:
+            write_error(traceback.format_exc())
+            return EXIT_FAILED
+        _complain(f"{word!r:.100} is not valid UTF-8. Remedy: set the terminal to UTF-8, and type it again")
+        return EXIT_USAGE
     except Exception:
         write_error(traceback.format_exc())
         return EXIT_FAILED
     return left if isinstance(left, int) else EXIT_OK
+
+
+def _is_text(word: str) -> bool:
+    """Whether an argument of the command line was valid UTF-8."""
+    try:
+        word.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _usage(error: TyperException) -> str:

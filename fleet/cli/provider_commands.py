@@ -24,6 +24,7 @@ def test(
     """Make one call; shows model, tokens, time and the headers that tell limits. It is paid like any other."""
     from fleet.cli.find_fleet import find_fleet, settings_for_embedded
     from fleet.cli.fleet_record import FleetRecord
+    from fleet.cli.not_permitted import NotPermitted
     from fleet.cli.provider_test import test_provider
     from fleet.errors import OperationError
     from fleet.terminal import write_line
@@ -32,6 +33,8 @@ def test(
     try:
         settings, record = find_fleet()
         with_backend = True
+    except NotPermitted:
+        raise
     except OperationError:  # no fleet and no backend yet: a provider can be tried before there are any
         settings, with_backend = settings_for_embedded(), False
     found = asyncio.run(test_provider(settings, record, name, model, with_backend=with_backend))

@@ -1,0 +1,108 @@
+"""What the command says of arguments and files that it cannot use: one line, and no stack."""
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from fleet.cli import main as command
+from fleet.cli.find_fleet import find_anyhow
+from fleet.cli.fleet_record import FleetRecord
+from fleet.errors import OperationError
+
+NOBODY = 65534
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can act as another user")
+
+
+def as_nobody(act: Callable[[], object]) -> str:
+    """What ``act`` raises in a process of the user nobody."""
+    reading, writing = os.pipe()
+    if (child := os.fork()) == 0:
+        try:
+            os.setgroups([])
+            os.setgid(NOBODY)
+            os.setuid(NOBODY)
+            said = f"no error: {act()!r}"
+        except BaseException as error:
+            said = f"{type(error).__name__}: {error}"
+        os.write(writing, said.encode())
+        os._exit(0)
+    os.close(writing)
+    with os.fdopen(reading) as told:
+        said = told.read()
+    os.waitpid(child, 0)
+    return said
+
+
+@pytest.fixture
+def state_of_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A state folder of root, which others see and may not look into."""
+    for folder in (tmp_path, *tmp_path.parents[:2]):
+        folder.chmod(0o755)
+    state = tmp_path / "state"
+    state.mkdir(mode=0o700)
+    (state / "fleet.json").write_text("{}", "utf-8")
+    monkeypatch.setenv("FLEET_STATE_DIR", str(state))
+    monkeypatch.setattr(sys, "argv", ["fleet", "status", "--all"])
+    return state
+
+
+@as_root
+@pytest.mark.parametrize("find", ["load", "doctor"])
+def test_a_state_folder_of_another_user_names_the_user_and_the_whole_command(
+    state_of_root: Path, find: str
+) -> None:
+    said = as_nobody(find_anyhow if find == "doctor" else lambda: FleetRecord.load(state_of_root))
+    assert said == (
+        f"NotPermitted: {state_of_root}/fleet.json belongs to root, and nobody may not use it. "
+        "Remedy: run this as root: `sudo -u root fleet status --all`"
+    )
+
+
+def test_a_record_that_is_damaged_is_not_taken_for_another_users(tmp_path: Path) -> None:
+    (tmp_path / "fleet.json").write_text("[", "utf-8")
+    with pytest.raises(OperationError, match="cannot be read"):
+        FleetRecord.load(tmp_path)
+
+
+def ends_with(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], error: Exception
+) -> tuple[int, str]:
+    """The status and the standard error of a command in which this is raised."""
+
+    def fails(**options: object) -> None:
+        raise error
+
+    monkeypatch.setattr(command, "app", fails)
+    status = command._guarded()
+    return status, capsys.readouterr().err
+
+
+def test_a_file_that_may_not_be_read_is_one_line_with_a_remedy(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    (tmp_path / "openai_00.log").touch()
+    denied = PermissionError(13, "Permission denied", str(tmp_path / "openai_00.log"))
+    status, said = ends_with(monkeypatch, capsys, denied)
+    assert status == 1 and len(said.splitlines()) == 1
+    assert f"Remedy: correct its rights: `chmod u+rwX {tmp_path}/openai_00.log`" in said
+
+
+def test_an_argument_that_is_not_utf8_is_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["fleet", "show", "\udcff\udcfe"])
+    error = UnicodeEncodeError("utf-8", "\udcff", 0, 1, "surrogates not allowed")
+    status, said = ends_with(monkeypatch, capsys, error)
+    assert status == 2 and len(said.splitlines()) == 1
+    assert "is not valid UTF-8. Remedy: set the terminal to UTF-8" in said
+
+
+def test_any_other_failure_to_encode_is_a_defect_and_shows_where(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["fleet", "show", "x"])
+    status, said = ends_with(monkeypatch, capsys, UnicodeEncodeError("utf-8", "\udcff", 0, 1, "surrogates"))
+    assert status == 1 and "Traceback" in said
