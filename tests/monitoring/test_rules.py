@@ -42,6 +42,7 @@ ALERTS = {
     "FleetQueueDepth",
     "FleetQueueWithoutPollers",
     "FleetPaidTwice",
+    "FleetProjectsDiffer",
 }
 _CASE = re.compile(r"alertname: (?P<alert>\w+)(?:, |\n +)exp_alerts:(?P<none> \[\])?")
 _RULE = re.compile(r"^      - alert: (\w+)\n((?:        .*\n)+)", re.MULTILINE)

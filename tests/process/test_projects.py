@@ -12,6 +12,7 @@ from fleet.projects.new_project import new_project_files
 from fleet.projects.write_prompt import write_files
 from tests.end_with_parent import done_if_killed
 from tests.fleet import BIN, Fleet, json_of, running_fleet
+from tests.monitoring.scrape import Scrape
 from tests.ports import free_port_base
 from tests.waiting import wait_for
 
@@ -70,6 +71,11 @@ def test_ones_own_project_runs_and_its_result_names_the_version(embedded: Fleet,
     brief.write_text(text.replace("a short brief", "a long brief"), "utf-8")
     second = json_of(embedded.fleet("run", "Coffee", "--project", "my", "--json").stdout)
     assert second["status"] == "completed" and second["project_fingerprint"] != first["project_fingerprint"]
+    served = {"project": "my", "fingerprint": second["project_fingerprint"]}
+    wait_for(
+        "its version is in the metrics",
+        lambda: Scrape.of(embedded).total("fleet_project_info", **served) == 1,
+    )
     brief.write_text("nothing", "utf-8")
     try:
         third = json_of(embedded.fleet("run", "Coffee", "--project", "my", "--json").stdout)

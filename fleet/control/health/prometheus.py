@@ -83,7 +83,15 @@ def _server_metrics(status: FleetStatus) -> Iterator[Metric]:
     up.add_metric(["backend"], int(status.backend.ok))
     build = GaugeMetricFamily("fleet_build_info", "Which release runs.", labels=["version"])
     build.add_metric([version("assistant-fleet")], 1)
-    yield from (up, build)
+    project = GaugeMetricFamily(
+        "fleet_project_info",
+        "Which version of a project the backend serves from a folder.",
+        labels=["project", "fingerprint"],
+    )
+    for name, told in status.backend.projects.items():
+        if told.fingerprint:
+            project.add_metric([name, told.fingerprint], 1)
+    yield from (up, build, project)
 
 
 def _pipeline_metrics(runs: Runs | None, at: float) -> Iterator[Metric]:
