@@ -66,6 +66,22 @@ def test_the_doctor_finds_nothing_and_a_pipeline_completes(machine: Machine) -> 
     assert done["status"] == "completed"
 
 
+def test_another_user_reads_nothing_and_a_link_logs_in_once(machine: Machine) -> None:
+    page, stranger = "http://127.0.0.1:8020", "runuser -u nobody --"
+    asked = "curl -s -o /dev/null -w '%{http_code} %{url_effective}'"
+    for path in ("/", "/api/state", "/api/events"):
+        assert machine.does(f"{stranger} {asked} {page}{path}") == f"401 {page}{path}"
+    assert HOST not in machine.does(f"{stranger} curl -s {page}/status"), "where Temporal and the backend are"
+    assert machine.run(f"{stranger} cat /var/lib/seo-worker/page/token").returncode != 0
+    assert machine.run(f"{stranger} ls /var/lib/seo-worker/page").returncode != 0
+    link = machine.does("sudo fleet page").strip()
+    assert link.startswith(f"{page}/login?code=")
+    assert machine.does(f"{asked} -L -c /root/jar '{link}'") == f"200 {page}/"
+    assert machine.does(f"{asked} -b /root/jar {page}/api/state") == f"200 {page}/api/state"
+    assert machine.does(f"{asked} -L '{link}'").startswith("401 ")
+    assert json_of(machine.does("sudo fleet top --json"))["host"]
+
+
 def test_an_install_under_a_strict_umask_is_for_all_who_shall_use_it(machine: Machine) -> None:
     assert machine.does("find /opt/seo-worker ! -type l ! -perm -o=r") == ""
     assert machine.does("find /opt/seo-worker ! -user root -o ! -type l -perm /6022") == ""
