@@ -1,7 +1,7 @@
 """Every setting of the fleet, declared once.
 
-Sources, the first that has a value wins: the environment, a ``.env`` file and a ``fleet.toml`` file in the
-working directory, for Temporal's address and namespace the configuration of Temporal's own tools
+Sources, the first that has a value wins: the environment, a ``.env`` file and a ``fleet.toml`` file
+(fleet/setting_files.py), for Temporal's address and namespace the configuration of Temporal's own tools
 (fleet/temporal_profile.py), the defaults below. The four variables that users have always had keep their names
 (``TEMPORAL_HOST``, ``TEMPORAL_NAMESPACE``, ``API_BASE_URL``, ``LOG_LEVEL``); all others begin with
 ``FLEET_``. A provider's section is written ``FLEET_PROVIDERS__OPENAI__CONCURRENCY=8`` in the environment
@@ -11,7 +11,8 @@ and ``[providers.openai]`` in ``fleet.toml``.
 import difflib
 import re
 import socket
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -28,6 +29,8 @@ from pydantic import (
 )
 from pydantic_settings import (
     BaseSettings,
+    DotEnvSettingsSource,
+    EnvSettingsSource,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
     TomlConfigSettingsSource,
@@ -48,6 +51,7 @@ from fleet.provider_settings import (
     plain_http,
 )
 from fleet.redaction import protect
+from fleet.setting_files import refusal, setting_files
 from fleet.setting_types import (
     HostAndPort,
     HostNames,
@@ -66,6 +70,7 @@ from fleet.temporal_profile import load_profile
 NO_BACKEND = "API_BASE_URL není nastavena (API_BASE_URL is not set)"
 PROJECT_ROOT = Path(__file__).resolve().parents[1]
 DEFAULT_STATE = PROJECT_ROOT / "state"
+MakeSource = Callable[[], PydanticBaseSettingsSource]
 NAME_PATTERN = re.compile(r"[a-z][a-z0-9_-]{0,30}")
 RESERVED_PROGRAMS = frozenset({"pipeline", "assistants", "control", "logs", "guardian", "backend"})
 #: Addresses that mean all of the machine's, and the loopback address that is one of them.
@@ -81,8 +86,6 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(
         env_prefix="FLEET_",
         env_nested_delimiter="__",
-        env_file=".env",
-        toml_file="fleet.toml",
         extra="ignore",
         frozen=True,
         populate_by_name=True,
@@ -241,7 +244,7 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """The environment wins over ``.env``, which wins over ``fleet.toml``."""
-        return init_settings, env_settings, dotenv_settings, TomlConfigSettingsSource(settings_cls)
+        return init_settings, env_settings, *(make() for make in reversed(file_sources(settings_cls).values()))
 
     @field_validator("api_base_url")
     @classmethod
@@ -471,12 +474,87 @@ def _explain(error: ValidationError) -> str:
     return "\n".join(lines)
 
 
+#: What says where calls go, and the keys and texts in them; of a provider too.
+_DESTINATIONS = frozenset(
+    {"api_base_url", "backend_allow_http", "backend_ca_file", "sdk_variables", "state_dir", "temporal_host"}
+)
+_DESTINATIONS_OF_PROVIDER = frozenset({"allow_http", "base_url", "kind"})
+
+
+def file_sources(settings: type[BaseSettings] = Settings) -> dict[Path, MakeSource]:
+    """The settings files, the later one wins, each with what makes its source, which may read it at once.
+
+    Raises:
+        SettingsError: a file is named that does not exist.
+    """
+    files = setting_files()
+    return {
+        files.toml: partial(TomlConfigSettingsSource, settings, toml_file=files.toml),
+        files.env: partial(DotEnvSettingsSource, settings, env_file=files.env),
+    }
+
+
+def without_destinations(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The values without those that say where calls go: what is taken from a foreign settings file."""
+    kept: dict[str, Any] = {}
+    for name, value in values.items():
+        if name == "providers" and isinstance(value, Mapping):
+            kept[name] = {
+                provider: {key: item for key, item in section.items() if key not in _DESTINATIONS_OF_PROVIDER}
+                for provider, section in value.items()
+                if isinstance(section, Mapping)
+            }
+        elif _field_of(name) not in _DESTINATIONS:
+            kept[name] = value
+    return kept
+
+
+def _destinations(values: Mapping[str, Any]) -> set[tuple[str, ...]]:
+    """The places of all values that say where calls go."""
+    found: set[tuple[str, ...]] = {(field,) for name in values if (field := _field_of(name)) in _DESTINATIONS}
+    sections = values.get("providers")
+    for provider, section in sections.items() if isinstance(sections, Mapping) else ():
+        if isinstance(section, Mapping):
+            found |= {("providers", provider, key) for key in section.keys() & _DESTINATIONS_OF_PROVIDER}
+    return found
+
+
+def _field_of(name: str) -> str:
+    """The name of a setting that may be given by its variable."""
+    return name.lower() if name.lower() in Settings.model_fields else name
+
+
+def _refuse_foreign_destinations(overrides: Mapping[str, Any]) -> None:
+    """Raise SettingsError if a foreign settings file says where calls go, and no source above it does."""
+    foreign = setting_files().foreign
+    if not foreign:
+        return
+    given = _destinations(overrides) | _destinations(_found_by(partial(EnvSettingsSource, Settings)))
+    for file, make in file_sources().items():
+        if file in foreign and (places := _destinations(_found_by(make)) - given):
+            raise refusal(file, {_variable_at(place) for place in places})
+
+
+def _found_by(make: MakeSource) -> dict[str, Any]:
+    """What a source has; nothing if it cannot be read, which is reported when the settings are."""
+    try:
+        return make()()
+    except (SourceError, ValueError, OSError, RecursionError):
+        return {}
+
+
+def _variable_at(place: tuple[str, ...]) -> str:
+    alias = Settings.model_fields[place[0]].validation_alias
+    return str(alias) if alias and len(place) == 1 else variable_of(place)
+
+
 def load_settings(**overrides: Any) -> Settings:
     """Read the settings from their sources; ``overrides`` win over all of them.
 
     Raises:
         SettingsError: one line for each setting that is missing or wrong, naming its variable.
     """
+    _refuse_foreign_destinations(overrides)
     try:
         settings = Settings(**overrides)
     except ValidationError as error:
@@ -546,7 +624,7 @@ def _protect_secrets(settings: BaseModel) -> None:
 
 
 def _refuse_unknown_toml_keys() -> None:
-    path = Path("fleet.toml")
+    path = setting_files().toml
     if not path.is_file():
         return
     import tomllib
@@ -557,4 +635,4 @@ def _refuse_unknown_toml_keys() -> None:
     unknown = sorted(set(tomllib.loads(path.read_text("utf-8"))) - names)
     if unknown:
         said = ", ".join(f"{name}{did_you_mean(name, sorted(names))}" for name in unknown)
-        raise SettingsError(f"fleet.toml: unknown setting {said}. Remedy: correct or remove it")
+        raise SettingsError(f"{path}: unknown setting {said}. Remedy: correct or remove it")

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from dotenv import dotenv_values
 
 from fleet.errors import SettingsError
+from fleet.setting_files import refusal, setting_files
 
 if TYPE_CHECKING:
     from temporalio.envconfig import ClientConfigProfile
@@ -58,11 +59,19 @@ def load_profile() -> TemporalProfile:
 
 
 def _variables() -> dict[str, str]:
-    """Temporal's variables; an empty one counts as not set."""
+    """Temporal's variables; an empty one counts as not set.
+
+    Raises:
+        SettingsError: the settings file cannot be read, or is foreign and sets some.
+    """
+    files = setting_files()
     try:
-        in_file = dotenv_values(".env") if Path(".env").is_file() else {}
+        in_file = dotenv_values(files.env) if files.env.is_file() else {}
     except (OSError, ValueError) as error:
-        raise SettingsError(f".env cannot be read: {error}. Remedy: correct it or its rights") from None
+        raise SettingsError(f"{files.env} cannot be read: {error}. Remedy: correct it or its rights") from None
+    told = {name for name, value in in_file.items() if name.startswith(_PREFIX) and value}
+    if files.env in files.foreign and (strange := told - os.environ.keys() - {*_OF_THE_FLEET}):
+        raise refusal(files.env, strange)
     found = {**in_file, **os.environ}
     return {name: value for name, value in found.items() if name.startswith(_PREFIX) and value}
 

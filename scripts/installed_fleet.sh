@@ -61,7 +61,7 @@ service_environment() { # service_environment FILE STATE LOGS
         if [[ $value =~ ^\"(.*)\"$ || $value =~ ^\'(.*)\'$ ]]; then value=${BASH_REMATCH[1]}; fi
         export "$line=$value"
     done < <(cat "$1" 2>/dev/null)
-    export FLEET_STATE_DIR=$2 FLEET_LOG_DIR=$3 HOME=$2
+    export FLEET_STATE_DIR=$2 FLEET_LOG_DIR=$3 HOME=$2 FLEET_CONFIG=${FLEET_CONFIG:-${1%/*}}
 }
 
 # The commit that is to be installed has to be signed where this machine's settings, or who calls, name signers.

@@ -1,17 +1,16 @@
 """How a command finds the fleet that it works on."""
 
 import os
+from collections.abc import Mapping
+from contextlib import suppress
 from copy import deepcopy
 from typing import Any
 
 from pydantic import ValidationError
 from pydantic_settings import (
     BaseSettings,
-    DotEnvSettingsSource,
     EnvSettingsSource,
     PydanticBaseSettingsSource,
-    SettingsConfigDict,
-    TomlConfigSettingsSource,
 )
 from pydantic_settings import (
     SettingsError as SourceError,
@@ -19,9 +18,17 @@ from pydantic_settings import (
 
 from fleet.cli.fleet_record import FleetRecord
 from fleet.cli.not_permitted import NotPermitted
-from fleet.config import NO_BACKEND, Settings, load_settings, with_temporal_config
+from fleet.config import (
+    NO_BACKEND,
+    Settings,
+    file_sources,
+    load_settings,
+    with_temporal_config,
+    without_destinations,
+)
 from fleet.control.health.doctor import NOT_SET
 from fleet.errors import OperationError, SettingsError
+from fleet.setting_files import setting_files
 from fleet.terminal import write_error
 
 _STAND_IN = "http://127.0.0.1:8000"
@@ -104,8 +111,6 @@ def find_anyhow() -> tuple[Settings, list[str]]:
 class _Given(Settings):
     """Settings from the given values only."""
 
-    model_config = SettingsConfigDict(env_file=None, toml_file=None)
-
     @classmethod
     def settings_customise_sources(
         cls,
@@ -138,15 +143,26 @@ def _without_wrong(values: dict[str, Any]) -> Settings:
 
 
 def _sources() -> dict[str, Any]:
-    """The values in fleet.toml, .env and the environment, as far as each can be read; the later source wins."""
+    """The values in fleet.toml, .env and the environment, as far as each can be read and may set them; the later
+    source wins."""
     values: dict[str, Any] = {}
-    for source in (TomlConfigSettingsSource, DotEnvSettingsSource, EnvSettingsSource):
-        try:
-            found = source(Settings)()
-        except (SourceError, ValueError, OSError, RecursionError):
-            found = _plain_variables() if source is EnvSettingsSource else {}
-        values = _laid_over(values, {_key_of(name): value for name, value in found.items()})
-    return values
+    try:
+        files, foreign = file_sources(), setting_files().foreign
+    except SettingsError:  # a named file does not exist, which is reported
+        files, foreign = {}, frozenset()
+    for file, make in files.items():
+        with suppress(SourceError, ValueError, OSError, RecursionError):
+            found = make()()
+            values = _laid_over(values, _by_key(without_destinations(found) if file in foreign else found))
+    try:
+        found = EnvSettingsSource(Settings)()
+    except (SourceError, ValueError, OSError, RecursionError):
+        found = _plain_variables()
+    return _laid_over(values, _by_key(found))
+
+
+def _by_key(found: Mapping[str, Any]) -> dict[str, Any]:
+    return {_key_of(name): value for name, value in found.items()}
 
 
 def _key_of(name: str) -> str:

@@ -26,6 +26,7 @@ from fleet.devstack.simulated_settings import without_proxy
 from fleet.errors import FleetError, InputError, SettingsError
 from fleet.exit_codes import EXIT_BAD_SETTINGS, EXIT_FAILED, EXIT_OK
 from fleet.process.file_rights import withhold_from_others
+from fleet.setting_files import CONFIG_VARIABLE
 from fleet.terminal import harmless, write_error, write_line
 
 if TYPE_CHECKING:
@@ -62,8 +63,14 @@ def options(
     version: Annotated[
         bool, typer.Option("--version", help="Print the version and exit.", callback=_print_version, is_eager=True)
     ] = False,
+    config: Annotated[
+        Path | None,
+        typer.Option("--config", metavar="FILE", help="A settings file, or a folder with .env and fleet.toml."),
+    ] = None,
 ) -> None:
     """A supervised fleet of Temporal workers that runs LLM assistant pipelines."""
+    if config is not None:  # also for the processes that it starts
+        os.environ[CONFIG_VARIABLE] = str(config.absolute())
 
 
 CsvFile = Annotated[

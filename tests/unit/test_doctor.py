@@ -26,6 +26,7 @@ from fleet.config import PROJECT_ROOT, Settings, load_settings
 from fleet.control.health.doctor import Check, examine
 from fleet.control.health.doctor import settings as given
 from fleet.control.health.doctor.control import control_checks
+from fleet.control.health.doctor.exposures import exposure_checks
 from fleet.control.health.doctor.host import machine_checks
 from fleet.control.health.doctor.pipelines import Failed, failures_among, verdict
 from fleet.control.health.doctor.processes import process_checks
@@ -123,6 +124,7 @@ def test_a_wrong_setting_is_told_and_all_the_others_hold(
 
 
 def test_what_the_files_say_holds_beside_a_wrong_setting(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("FLEET_CONFIG", str(tmp_path))
     (tmp_path / ".env").write_text("API_BASE_URL=https://from-env:1\n", "utf-8")
     (tmp_path / "fleet.toml").write_text(
         'temporal_host = "from-toml:7233"\n[providers.openai]\nrpm = 60\n', "utf-8"
@@ -205,6 +207,55 @@ def test_what_is_set_is_named_with_its_source_and_without_its_value(
         "set are in the environment FLEET_LOG_FORMAT, FLEET_PROVIDERS__OPENAI__RPM; in .env API_BASE_URL; "
         "in fleet.toml max_attempts"
     )
+
+
+def exposures() -> list[tuple[str, str, str]]:
+    checks = exposure_checks(load_settings(API_BASE_URL="https://backend:1"))
+    return [(check.what, check.says, check.remedy) for check in checks]
+
+
+def test_a_key_for_temporal_that_goes_without_tls_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TEMPORAL_API_KEY", "a-key-for-temporal")
+    monkeypatch.setenv("TEMPORAL_ADDRESS", "temporal.example:7233")
+    assert exposures() == [], "a key turns TLS on"
+    monkeypatch.setenv("TEMPORAL_TLS", "false")
+    ((what, says, remedy),) = exposures()
+    assert what == "API key for Temporal" and "goes to temporal.example:7233 without TLS" in says
+    assert "unset TEMPORAL_TLS" in remedy and "a-key" not in says
+    monkeypatch.setenv("TEMPORAL_ADDRESS", "localhost:7233")
+    assert exposures() == [], "it does not leave this machine"
+
+
+def test_a_proxy_that_is_withheld_from_the_sdks_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", "http://proxy.example:3128")
+    ((what, says, remedy),) = exposures()
+    assert what == "proxy" and "do not go through the proxy of HTTPS_PROXY" in says
+    assert remedy == "if they must, set FLEET_SDK_VARIABLES=HTTPS_PROXY"
+    monkeypatch.setenv("FLEET_SDK_VARIABLES", "HTTPS_PROXY")
+    assert exposures() == []
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("machine generativelanguage.googleapis.com login me password mine\n", True),
+        ("default login me password mine\n", True),
+        ("machine elsewhere.example login me password mine\n", False),
+        ("this is no netrc", False),
+    ],
+)
+def test_credentials_that_the_older_gemini_sdk_takes_from_netrc_are_told(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, text: str, told: bool
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / ".netrc").write_text(text, "utf-8")
+    assert exposures() == [], "the newer SDK does not read it"
+    monkeypatch.setenv("FLEET_PROVIDERS__GEMINI__SDK", "google-generativeai")
+    found = exposures()
+    assert bool(found) == told
+    for what, says, remedy in found:
+        assert what == "netrc of gemini" and str(tmp_path / ".netrc") in says and "mine" not in says
+        assert "unset FLEET_PROVIDERS__GEMINI__SDK" in remedy
 
 
 VERSIONS = [

@@ -34,7 +34,8 @@ def test_the_address_and_the_namespace_come_from_the_profile(
     assert (ignoring.temporal_host, ignoring.temporal_namespace) == ("localhost:7233", "test")
 
 
-def test_the_variables_may_be_in_dotenv(tmp_path: Path) -> None:
+def test_the_variables_may_be_in_dotenv(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("FLEET_CONFIG", str(tmp_path))
     (tmp_path / ".env").write_text("TEMPORAL_ADDRESS=temporal.example:7233\n", "utf-8")
     assert settings().temporal_host == "temporal.example:7233"
 

@@ -20,6 +20,7 @@ async def examine(settings: Settings, wrong: Sequence[str] = ()) -> list[Check]:
     address that the settings do not have is ``NOT_SET``."""
     # Imported here, since every command imports NOT_SET and few make all checks.
     from fleet.control.health.doctor.control import control_checks
+    from fleet.control.health.doctor.exposures import exposure_checks
     from fleet.control.health.doctor.host import machine_checks
     from fleet.control.health.doctor.processes import process_checks
     from fleet.control.health.doctor.projects import unlike_projects
@@ -27,7 +28,13 @@ async def examine(settings: Settings, wrong: Sequence[str] = ()) -> list[Check]:
     from fleet.control.health.doctor.settings import environment_checks
     from fleet.control.health.status import status_of
 
-    here = asyncio.to_thread(lambda: [*environment_checks(wrong, settings.warnings), *machine_checks(settings)])
+    here = asyncio.to_thread(
+        lambda: [
+            *environment_checks(wrong, settings.warnings),
+            *exposure_checks(settings),
+            *machine_checks(settings),
+        ]
+    )
     found, status, elsewhere, control = await asyncio.gather(
         here, status_of(settings, others_too=True), server_checks(settings), control_checks(settings)
     )

@@ -16,10 +16,10 @@ from fleet.control.health.supervisord_lint import lint, providers_without_progra
 from fleet.control.supervision.supervisord_client import Supervisor
 from fleet.control.supervision.supervisord_home import Home
 from fleet.errors import FleetError
+from fleet.setting_files import setting_files
 
 _MIN_FREE_BYTES = 1_000_000_000
 _MIN_FILES = 1024
-_SECRET_FILES = (".env", "fleet.toml")
 #: The folder and the file of an installed fleet's settings; commands run in that folder.
 _INSTALLED = ("seo-worker", "environment")
 _READ_SECONDS = 5.0
@@ -61,8 +61,8 @@ def _rights(home: Home, settings: Settings) -> Iterator[Check]:
 def _secrets(settings: Settings) -> Iterator[Path]:
     files = (settings.temporal_api_key_file, settings.backend_token_file, settings.backend_client_key_file)
     yield from filter(None, (*files, *(provider.api_key_file for provider in settings.providers.values())))
-    here = Path.cwd()
-    yield from (here / name for name in _SECRET_FILES)
+    here, given = Path.cwd(), setting_files()
+    yield from (given.env.absolute(), given.toml.absolute())
     if here.name == _INSTALLED[0]:
         yield here / _INSTALLED[1]
 

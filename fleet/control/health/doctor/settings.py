@@ -8,12 +8,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, metadata, requires, version
 from operator import eq, ge, gt, le, lt, ne
-from pathlib import Path
 
 from dotenv import dotenv_values
 
 from fleet.config import nearest, variables
 from fleet.control.health.doctor.check import Check
+from fleet.setting_files import CONFIG_VARIABLE, setting_files
 
 _PACKAGE = "assistant-fleet"
 #: Google's older SDK conflicts with newer versions of other packages, and replaces the newer SDK.
@@ -29,8 +29,14 @@ _COMPARED: Mapping[str, Callable[[tuple[int, ...], tuple[int, ...]], bool]] = {
     "<": lt,
 }
 _PREFIX = "FLEET_"
-#: Variables of the scripts, which are not settings of the fleet.
-_OTHERS = {"FLEET_UPDATE_PATIENCE_SECONDS", "FLEET_UPDATE_SIGNERS", "FLEET_MACHINES_DIR", "FLEET_TEST_PROCESSES"}
+#: Variables that are not settings of the fleet: which file has them, and those of the scripts.
+_OTHERS = {
+    CONFIG_VARIABLE,
+    "FLEET_UPDATE_PATIENCE_SECONDS",
+    "FLEET_UPDATE_SIGNERS",
+    "FLEET_MACHINES_DIR",
+    "FLEET_TEST_PROCESSES",
+}
 
 
 def environment_checks(wrong: Sequence[str], doubtful: Sequence[str] = ()) -> Iterator[Check]:
@@ -72,13 +78,14 @@ def _set_by_source() -> dict[str, list[str]]:
     """The names of what is set in each source; a source that cannot be read is reported elsewhere."""
     env_file: set[str] = set()
     toml: set[str] = set()
+    files = setting_files()
     with suppress(OSError, ValueError):
-        env_file = {*dotenv_values(".env")}
-        toml = {*tomllib.loads(Path("fleet.toml").read_text("utf-8"))}
+        env_file = {*dotenv_values(files.env)}
+        toml = {*tomllib.loads(files.toml.read_text("utf-8"))}
     return {
         "the environment": sorted(filter(_is_variable, os.environ)),
-        ".env": sorted(filter(_is_variable, env_file)),
-        "fleet.toml": sorted(toml),
+        str(files.env): sorted(filter(_is_variable, env_file)),
+        str(files.toml): sorted(toml),
     }
 
 

@@ -1,0 +1,73 @@
+"""The settings files ``.env`` and ``fleet.toml``: which ones are read, and which ones may say where calls go.
+
+They are those of the working directory, unless ``fleet --config`` or the variable ``FLEET_CONFIG`` names a file in
+place of one of them, or a folder in place of both. A command may be called in any folder, such as a clone of
+something else; so a file there that nobody named may not say where calls go, nor the keys and texts in them. It
+may in the fleet's own checkout, and in a folder that root has made for other users, such as an installation's.
+"""
+
+import os
+import shlex
+import stat
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+
+from fleet.errors import SettingsError
+
+CONFIG_VARIABLE = "FLEET_CONFIG"
+ENV_FILE, TOML_FILE = ".env", "fleet.toml"
+_HOME = Path(__file__).resolve().parents[1]
+
+
+@dataclass(frozen=True)
+class SettingFiles:
+    """The two files, which need not exist; ``foreign`` are those that may not say where calls go."""
+
+    env: Path
+    toml: Path
+    foreign: frozenset[Path]
+
+
+def setting_files() -> SettingFiles:
+    """The files that are read.
+
+    Raises:
+        SettingsError: a file is named that does not exist.
+    """
+    env, toml, unnamed = Path(ENV_FILE), Path(TOML_FILE), {Path(ENV_FILE), Path(TOML_FILE)}
+    if name := os.environ.get(CONFIG_VARIABLE):
+        named = Path(name)
+        if not named.exists():
+            raise SettingsError(
+                f"{named}: there is no such settings file or folder. Remedy: correct --config or {CONFIG_VARIABLE}"
+            )
+        if named.is_dir():
+            env, toml, unnamed = named / ENV_FILE, named / TOML_FILE, set()
+        elif named.suffix == ".toml":
+            toml, unnamed = named, {env}
+        else:
+            env, unnamed = named, {toml}
+    return SettingFiles(env, toml, frozenset(file for file in unnamed if file.is_file() and not _is_own(file)))
+
+
+def refusal(file: Path, variables: Collection[str]) -> SettingsError:
+    """The error for a foreign file that sets them."""
+    path = file.absolute()
+    return SettingsError(
+        f"{path} may not set {', '.join(sorted(variables))}: it is not in the fleet's own folder and was not "
+        "named, and calls would go where it says. Remedy: if it is yours, name it: fleet --config "
+        f"{shlex.quote(str(path))} ..., or {CONFIG_VARIABLE}; or set that in the environment"
+    )
+
+
+def _is_own(file: Path) -> bool:
+    """Whether a file in the working directory is the fleet's own, or of root for this user."""
+    folder = Path.cwd()
+    return folder == _HOME or (os.geteuid() != 0 and _is_roots(folder) and _is_roots(file))
+
+
+def _is_roots(path: Path) -> bool:
+    """Whether nobody but root can change it."""
+    found = path.stat()
+    return found.st_uid == 0 and not found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
