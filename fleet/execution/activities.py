@@ -232,6 +232,8 @@ class ExecuteActivities:
             request = request_for(assignment, choice, key)
         # Checked where it was loaded too, maybe by a machine with other settings of this provider.
         refuse_options(assignment.assistant, self._provider, call.model, request.options)
+        if left_out := _left_out(assignment.assistant, request):
+            logger.warning("{}/{} is asked without {}", call.provider, call.model, ", ".join(left_out))
         policy = assignment.assistant.on_ambiguous or self.settings.on_ambiguous
         attempts = current_attempts()
         # A person who retries a pipeline has accepted what may have been paid before.
@@ -280,6 +282,12 @@ def _is_first(call: AssistantCall, assignment: Assignment) -> bool:
     info = activity.info()
     in_first_run = info.workflow_run_id == assignment.first_run_id
     return info.attempt == 1 and call.before is None and in_first_run and not assignment.retried
+
+
+def _left_out(assistant: Assistant, request: LlmRequest) -> list[str]:
+    """The options of an assistant that its fallback does not take."""
+    given = assistant.options.given if assistant.options else {}
+    return [name for name in given if name not in request.model_options.given]
 
 
 def _hold_seconds(call: AssistantCall) -> float:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from fleet.projects.write_prompt import write_files
 from tests.fleet import Fleet, json_of
 
 
@@ -99,3 +100,26 @@ def test_up_refuses_what_is_no_folder_of_projects(idle: Fleet, arguments: tuple[
     idle.environment = {"API_BASE_URL": "http://127.0.0.1:1"}
     done = idle.fleet("up", "--detach", "--port-base", str(idle.port_base), *arguments)
     assert done.returncode == 1 and "Remedy: " in done.stderr and not (idle.state / "fleet.json").exists()
+
+
+def test_options_are_shown_with_what_a_fallback_does_not_take(idle: Fleet, tmp_path: Path) -> None:
+    front = (
+        "model: openai/gpt-5\nconfig:\n  reasoningEffort: low\n  providerOptions: {user: a}\n"
+        "fleet.fallback: [anthropic/claude-opus-5, openai/gpt-4o]\nfleet.inputs: [topic]"
+    )
+    write_files(tmp_path / "my", {"1-a.prompt": f"---\n{front}\n---\nWrite.\n"})
+    shown = idle.fleet("project", "check", str(tmp_path / "my"))
+    assert shown.returncode == 0, shown.stderr
+    assert 'reasoning_effort "low"' in shown.stdout and 'provider_options {"user": "a"}' in shown.stdout
+    assert "its fallback anthropic/claude-opus-5 is asked without provider_options" in shown.stdout
+    assert "its fallback openai/gpt-4o is asked without reasoning_effort" in shown.stdout
+    (plan,) = json_of(idle.fleet("project", "show", str(tmp_path / "my"), "--json").stdout)["projects"]
+    (planned,) = plan["assistants"]
+    assert planned["options"] == {"reasoning_effort": "low", "provider_options": {"user": "a"}}
+    text = (tmp_path / "my" / "1-a.prompt").read_text("utf-8").replace("openai/gpt-5", "openai/gpt-4.1")
+    (tmp_path / "my" / "1-a.prompt").write_text(text, "utf-8")
+    refused = idle.fleet("project", "check", str(tmp_path / "my"))
+    assert refused.returncode == 1 and refused.stderr.splitlines() == [
+        "fleet: my/1-a.prompt:4: openai/gpt-4.1 does not take config.reasoningEffort. Remedy: remove it, or "
+        "choose a model that thinks"
+    ]

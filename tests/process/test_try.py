@@ -69,6 +69,54 @@ def test_models_are_compared_side_by_side(fleet: Fleet, project: str, brief: str
     assert "tokens in/out" in shown.stdout and shown.stdout.count("simulated") >= 2
 
 
+THINKS = {
+    "functionKey": "thinks",
+    "model_provider": "anthropic",
+    "model": "claude-sonnet-4-5",
+    "thinking_budget": 2048,
+    "stop": json.dumps(["simulator, not"]),
+    "provider_options": json.dumps({"metadata": {"user_id": "a"}}),
+    "fallback": json.dumps([{"model_provider": "openai", "model": "gpt-4o"}]),
+}
+
+
+def test_a_models_options_are_sent_and_another_model_gets_those_that_it_takes(fleet: Fleet) -> None:
+    name = f"options-{uuid.uuid4().hex[:8]}"
+    fleet.add_project(name, THINKS)
+    models = ["--model", "anthropic/claude-sonnet-4-5", "--model", "openai/gpt-4o"]
+    done = fleet.fleet("try", f"{name}/thinks", "--topic", "Coffee", *models, "--json")
+    assert done.returncode == 0, done.stderr
+    assert "openai/gpt-4o is asked without provider_options, thinking_budget, stop, which" in done.stderr
+    own, other = json_of(done.stdout)["tries"]
+    assert own["output"].endswith("text of a ") and own["output_tokens"] > 1000, (
+        "it ended at the stop, and thought"
+    )
+    assert "simulator, not" in other["output"]
+    sent = json_of(fleet.fleet("show", own["workflow_id"], "--input", "thinks", "--json").stdout)
+    options = {
+        "thinking_budget": 2048,
+        "stop": ["simulator, not"],
+        "provider_options": {"metadata": {"user_id": "a"}},
+    }
+    assert {key: sent[key] for key in options} == options
+    assert 'stop ["simulator, not"]' in fleet.fleet("show", own["workflow_id"], "--input", "thinks").stdout
+    sent = json_of(fleet.fleet("show", other["workflow_id"], "--input", "thinks", "--json").stdout)
+    assert not options.keys() & sent.keys()
+
+
+def test_an_option_that_its_model_does_not_take_costs_nothing(fleet: Fleet) -> None:
+    name = f"refused-{uuid.uuid4().hex[:8]}"
+    fleet.add_project(name, THINKS | {"thinking_budget": 512})
+    fleet.simulator.clear()
+    done = fleet.fleet("run", "Coffee", "--project", name, "--json")
+    said = json_of(done.stdout)["error"]["message"]
+    assert done.returncode == 1 and said == (
+        "assistant thinks: anthropic/claude-sonnet-4-5 does not take a thinking_budget of 512. Remedy: write 1024 "
+        "to 128000 or 0"
+    )
+    assert fleet.simulator.ledger() == []
+
+
 def test_a_structured_output_is_json(fleet: Fleet, project: str) -> None:
     (tried,) = json_of(fleet.fleet("try", f"{project}/brief", "--topic", "Coffee", "--json").stdout)["tries"]
     assert tried["output_json"].keys() == {"keywords"}

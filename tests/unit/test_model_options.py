@@ -90,17 +90,18 @@ def test_options_belong_to_a_projects_fingerprint(name: str) -> None:
 
 PROVIDERS: dict[str, Any] = {
     "groq": {"base_url": "https://api.groq.com/openai/v1"},
-    "chat": {"base_url": "https://api.openai.com/v1", "kind": "openai", "api": "chat"},
     "behind": {"kind": "gemini", "background": True, "base_url": "http://127.0.0.1:1"},
     "legacy": {"kind": "gemini", "sdk": "google-generativeai", "base_url": "http://127.0.0.1:1"},
     "slow": {"kind": "openai", "base_url": "http://127.0.0.1:1/v1", "api": "responses", "background": True},
 }
+CHAT = load_settings(api_base_url="http://localhost:1", providers={"openai": {"api": "chat"}})
 SETTINGS = load_settings(api_base_url="http://localhost:1", providers=PROVIDERS)
 
 
 def refused(model: str, max_tokens: int | None = None, **options: Any) -> list[str]:
     provider, _, name = model.partition("/")
-    found = refused_options(SETTINGS.provider(provider), name, ModelOptions(**options), max_tokens)
+    settings = CHAT.provider("openai") if provider == "chat" else SETTINGS.provider(provider)
+    found = refused_options(settings, name, ModelOptions(**options), max_tokens)
     return [f"{each.says}. Remedy: {each.remedy}" for each in found]
 
 
@@ -112,7 +113,7 @@ def refused(model: str, max_tokens: int | None = None, **options: Any) -> list[s
         ("openai/gpt-6-sol", {"reasoning_effort": "none", "provider_options": {"text": {"verbosity": "low"}}}),
         ("openai/gpt-5.1", {"provider_options": {"reasoning": {"summary": "auto"}, "service_tier": "flex"}}),
         ("chat/gpt-4o", {"stop": ["a", "b", "c", "d"], "seed": 0}),
-        ("groq/llama-3.3-70b", {"reasoning_effort": "default", "stop": ["\n"], "seed": 1}),
+        ("groq/llama-3.3-70b", {"reasoning_effort": "default", "stop": ["\n", *"abcd"], "seed": 1}),
         ("groq/qwen", {"provider_options": {"chat_template_kwargs": {"enable_thinking": False}, "top_k": 3}}),
         ("anthropic/claude-sonnet-4-6", {"thinking_budget": 1024, "reasoning_effort": "max"}),
         ("anthropic/claude-sonnet-4-5", {"thinking_budget": 0, "stop": ["END"]}),
@@ -150,11 +151,11 @@ def test_an_option_that_a_model_takes_is_not_refused(model: str, options: dict[s
         ("groq/qwen", {"thinking_budget": 9}, "or put what the server has for it into provider_options"),
         ("openai/gpt-4o", {"stop": ["a"]}, "does not take stop. Remedy: set FLEET_PROVIDERS__OPENAI__API=chat"),
         ("openai/gpt-4o", {"seed": 1}, "does not take seed. Remedy: set FLEET_PROVIDERS__OPENAI__API=chat"),
-        ("chat/gpt-5", {"stop": ["a"]}, "chat/gpt-5 does not take stop. Remedy: remove it, or choose another"),
+        ("chat/gpt-5", {"stop": ["a"]}, "openai/gpt-5 does not take stop. Remedy: remove it, or choose another"),
         (
             "chat/gpt-4o",
             {"stop": list("abcde")},
-            "stop has 5 texts, chat/gpt-4o takes at most 4. Remedy: remove some",
+            "stop has 5 texts, openai/gpt-4o takes at most 4. Remedy: remove some",
         ),
         (
             "anthropic/claude-opus-5",

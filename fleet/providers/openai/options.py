@@ -9,6 +9,7 @@ _OF_RESPONSES = {"input", "instructions", "prompt", "conversation", "previous_re
     "background",
 }
 _OF_CHAT = {"reasoning_effort", "response_format", "n"}
+_MAX_STOPS, _MAX_STOPS_ELSEWHERE = 4, 32
 
 
 def openai_options(provider: ProviderSettings) -> OptionSupport:
@@ -17,7 +18,8 @@ def openai_options(provider: ProviderSettings) -> OptionSupport:
     if provider.name != "openai":
         budget += ", or put what the server has for it into {provider_options}"
     if provider.openai_api == "chat":
-        return OptionSupport({"thinking_budget": budget}, frozenset(_OF_BOTH | _OF_CHAT), max_stops=4)
+        max_stops = _MAX_STOPS if provider.name == "openai" else _MAX_STOPS_ELSEWHERE
+        return OptionSupport({"thinking_budget": budget}, frozenset(_OF_BOTH | _OF_CHAT), max_stops)
     variable = f"FLEET_PROVIDERS__{provider.name.upper()}__API"
     other = f"set {variable}=chat, since the Responses API does not have it, or remove it"
     set_here = _OF_BOTH | _OF_RESPONSES | ({"store"} if provider.background else set())

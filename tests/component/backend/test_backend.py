@@ -4,6 +4,7 @@ import asyncio
 import gc
 import re
 import shlex
+import sqlite3
 import subprocess
 from collections.abc import AsyncIterator, Iterator
 from contextlib import closing, contextmanager
@@ -17,12 +18,14 @@ from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Re
 from starlette.routing import Route
 
 from fleet.devstack.backend.app import create_app
-from fleet.devstack.backend.database import connect, seed_keys, seed_sample
+from fleet.devstack.backend.database import assistants_of, connect, seed_keys, seed_sample
 from fleet.devstack.threaded_server import served
 from fleet.errors import ApiKeyMissing, BackendAnswerError, BackendUnavailable, FleetError, ProjectNotFound
 from fleet.execution.backend_client import Backend, _Known
+from fleet.model_options import OPTIONS
 
 TIMEOUT_SECONDS = 0.5
+OPTIONS_AND_SCHEMA = {*OPTIONS, "output_schema", "csv"}
 
 
 async def _drip() -> AsyncIterator[bytes]:
@@ -294,3 +297,23 @@ async def test_that_a_key_that_was_seen_is_gone_is_believed_a_minute_later() -> 
             now[0] = 92
             with pytest.raises(ApiKeyMissing):
                 await backend.see_key("openai")
+
+
+async def test_a_database_of_an_earlier_release_gets_the_columns_for_what_is_new(tmp_path: Path) -> None:
+    columns = 'id, project_id, functionKey, name, "order", active, model_provider, model, system_prompt'
+    with closing(sqlite3.connect(tmp_path / "backend.db")) as old, old:
+        old.execute("CREATE TABLE Project (id TEXT PRIMARY KEY, name TEXT NOT NULL)")
+        further = "temperature, top_p, max_tokens, input_keys, fallback, on_ambiguous"
+        old.execute(f"CREATE TABLE Assistant ({columns}, {further})")
+        old.execute("INSERT INTO Project VALUES ('my', 'my')")
+        row = ("a1", "my", "a", "A", 1, 1, "openai", "gpt-5", "Write.")
+        old.execute(f"INSERT INTO Assistant ({columns}) VALUES ({', '.join('?' * len(row))})", row)
+    with closing(connect(tmp_path / "backend.db")) as connection:
+        (shown,) = assistants_of(connection, "my") or []
+        assert not OPTIONS_AND_SCHEMA & set(shown)
+        with connection:
+            connection.execute("UPDATE Assistant SET reasoning_effort = 'low', stop = '[\"END\"]', seed = 0")
+            connection.execute('UPDATE Assistant SET provider_options = \'{"user": "a"}\'')
+        (shown,) = assistants_of(connection, "my") or []
+    given = {"reasoning_effort": "low", "stop": ["END"], "seed": 0, "provider_options": {"user": "a"}}
+    assert {name: value for name, value in shown.items() if name in OPTIONS_AND_SCHEMA} == given
