@@ -5,7 +5,7 @@ cannot fail another. ``scripts/test.sh --all`` runs them all, every other run a 
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from hypothesis import HealthCheck, Phase, given, settings
@@ -89,8 +89,12 @@ def budget_of(entry: str) -> int:
     return BUDGET[entry] if whole else max(int(BUDGET[entry] * PART), 5)
 
 
-def check_each(entry: str, inputs: st.SearchStrategy[Any], check: Callable[[Any], None]) -> None:
-    """Check as many inputs as the entry gets."""
+def check_each(
+    entry: str, inputs: st.SearchStrategy[Any], check: Callable[[Any], None], known: Sequence[Any] = ()
+) -> None:
+    """Check as many inputs as the entry gets, after the ``known`` ones, which have found a defect before."""
+    for value in known:
+        check(value)
     seen = 0
 
     @settings(
@@ -112,11 +116,15 @@ def check_each(entry: str, inputs: st.SearchStrategy[Any], check: Callable[[Any]
 
 
 def await_each(
-    entry: str, inputs: st.SearchStrategy[Any], check: Callable[[Any], Awaitable[None]], runner: asyncio.Runner
+    entry: str,
+    inputs: st.SearchStrategy[Any],
+    check: Callable[[Any], Awaitable[None]],
+    runner: asyncio.Runner,
+    known: Sequence[Any] = (),
 ) -> None:
     """The same for a check that awaits; all run in one event loop."""
 
     async def awaited(value: Any) -> None:
         await check(value)
 
-    check_each(entry, inputs, lambda value: runner.run(awaited(value)))
+    check_each(entry, inputs, lambda value: runner.run(awaited(value)), known)

@@ -127,4 +127,10 @@ def check(given: tuple[str, list[Any]]) -> None:
 
 
 def test_any_message_is_taken_or_left_out() -> None:
-    check_each("messages", messages(), check)
+    known = []
+    for number in (float("inf"), float("nan"), 1e308, 10**400):
+        report = as_told(REPORT)
+        report["troubles"][0] |= {"meaning": "quota_until_reset", "wait_seconds": number}
+        known += [("report", [report]), ("report", [as_told(REPORT) | {"spent": {"tokens": number}}])]
+        known += [("limits", [{"rpm": number}]), ("opening", [as_told(OPENING) | {"rate": number}])]
+    check_each("messages", messages(), check, known)

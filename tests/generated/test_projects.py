@@ -79,7 +79,7 @@ def see_pipeline(assistants: Any) -> None:
     stages = Stages(read.assistants, INPUTS)
     for assistant in read.assistants:
         key = assistant.function_key
-        assert assistant.provider in queues
+        assert assistant.provider in queues and len(key.splitlines()) == 1
         assignment = stages.assignment(key)
         request = LlmRequest(
             assistant.model,
@@ -124,7 +124,9 @@ def check_rows(payload: Any) -> None:
 
 
 def test_any_rows_of_a_backend_make_a_pipeline_or_are_refused_by_one_line() -> None:
-    check_each("assistants", changed(GOOD, *NEARLY), check_rows)
+    broken = [GOOD[0] | {field: "a\nb"} for field in GOOD[0]]
+    known = [[row] for row in broken] + [[row, row | {"functionKey": "c"}] for row in broken]
+    check_each("assistants", changed(GOOD, *NEARLY), check_rows, known)
 
 
 PROMPT = """---

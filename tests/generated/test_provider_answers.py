@@ -193,6 +193,34 @@ def answers(draw: st.DrawFn, case: str) -> Wire:
     )
 
 
+def known(case: str) -> list[Wire]:
+    """What has failed a call in another way than by a failure with a kind, or the calls after it."""
+    found = [
+        answer(b"\0", content_type="application/json; charset=base64"),
+        answer(as_json(GOOD[case][1]), content_type="application/json; charset=base64"),
+        answer(as_json(ERROR), "Set-Cookie: a=á", status="HTTP/1.1 500 X"),
+        answer(b"[" * 100_000),
+    ]
+    if case == "anthropic":
+        good = GOOD[case][1]
+        assert isinstance(good, list)
+        start, delta = good[0], good[3]
+        odd = [
+            good[1:],
+            [start, delta],
+            [start, delta | {"index": "0"}],
+            [start, start | {"message": None}],
+            ["x"],
+        ]
+        odd += [
+            [start, good[5] | {"usage": None}],
+            [start, good[2], delta | {"delta": {"type": "text_delta"}}],
+            [5],
+        ]
+        found += [answer(events(body), content_type="text/event-stream") for body in odd]
+    return found
+
+
 def good_answer(case: str) -> Wire:
     body = GOOD[case][1]
     if case == "anthropic":
@@ -271,8 +299,24 @@ def test_any_answer_of_a_provider_is_used_or_is_a_failure_with_a_kind(case: str,
     server = runner.run(serving.__aenter__())
     caller = Caller(case, server)
     try:
-        await_each(ENTRIES[case], answers(case), caller.check, runner)
+        await_each(ENTRIES[case], answers(case), caller.check, runner, known(case))
         runner.run(caller.check_good())
+    finally:
+        runner.run(caller.session.close())
+        runner.run(serving.__aexit__(None, None, None))
+
+
+@pytest.mark.parametrize("case", GOOD)
+def test_an_error_is_understood_whatever_charset_it_names(case: str, runner: asyncio.Runner) -> None:
+    serving = raw_server()
+    server = runner.run(serving.__aenter__())
+    caller = Caller(case, server)
+    content_type = "application/json; charset=base64"
+    server.answer = answer(as_json(ERROR), status="HTTP/1.1 429 X", content_type=content_type)
+    try:
+        with pytest.raises(ProviderError) as raised:
+            runner.run(caller.call())
+        assert raised.value.status == 429 and raised.value.traits.limit
     finally:
         runner.run(caller.session.close())
         runner.run(serving.__aexit__(None, None, None))
