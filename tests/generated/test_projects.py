@@ -55,6 +55,10 @@ GOOD: list[dict[str, Any]] = [
         "input_keys": ["topic", "date", "brief.keywords", "brief"],
         "fallback": [{"model_provider": "gemini", "model": "gemini-2.5-flash"}],
         "on_ambiguous": "fail",
+        "seed": 5,
+        "stop": ["END"],
+        "reasoning_effort": "low",
+        "provider_options": {"user": "x"},
     },
 ]
 #: Values that are nearly right in a field.
@@ -135,6 +139,9 @@ name: Brief
 config:
   temperature: 0.5
   maxOutputTokens: 400
+  stopSequences: [END]
+  seed: 5
+  providerOptions: {user: x}
 fleet:
   order: 1
   inputs: [topic, csv]
