@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from loguru import logger
 from starlette.applications import Starlette
@@ -232,6 +233,23 @@ def _run_of(text: str) -> tuple[str, str]:
     return workflow_id, run_id
 
 
+async def _order_in(request: Request) -> Any:
+    """The order that a request's body is.
+
+    Raises:
+        InputError: it is too long, or not JSON.
+    """
+    body = bytearray()
+    async for part in request.stream():
+        body += part
+        if len(body) > _MAX_BODY_BYTES:
+            raise InputError(f"the order has more than {_MAX_BODY_BYTES:,} bytes. Remedy: send the order alone")
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError):
+        raise InputError('the order is not JSON. Remedy: send {"action": "roll"}, for example') from None
+
+
 def _operated(views: Views) -> Callable[[Request], Awaitable[JSONResponse]]:
     """``POST /api/act``: only for requests with the token."""
 
@@ -239,8 +257,7 @@ def _operated(views: Views) -> Callable[[Request], Awaitable[JSONResponse]]:
         if views.settings.control_token is None:
             return JSONResponse({"error": "read-only. Remedy: set FLEET_CONTROL_TOKEN"}, 403)
         try:
-            order = json.loads((await request.body())[:_MAX_BODY_BYTES])
-            said = await act(views.settings, views.observer, order)
+            said = await act(views.settings, views.observer, await _order_in(request))
         except (InputError, ValueError) as error:
             return JSONResponse({"error": str(error)}, 400)
         except OperationError as error:
