@@ -39,6 +39,7 @@ GOOD: list[dict[str, Any]] = [
         "temperature": 0.5,
         "top_p": None,
         "max_tokens": 500,
+        "provider_options": {"user": "x"},
         "input_keys": ["topic", "csv"],
         "output_schema": SCHEMA,
     },
@@ -55,10 +56,7 @@ GOOD: list[dict[str, Any]] = [
         "input_keys": ["topic", "date", "brief.keywords", "brief"],
         "fallback": [{"model_provider": "gemini", "model": "gemini-2.5-flash"}],
         "on_ambiguous": "fail",
-        "seed": 5,
         "stop": ["END"],
-        "reasoning_effort": "low",
-        "provider_options": {"user": "x"},
     },
 ]
 #: Values that are nearly right in a field.
