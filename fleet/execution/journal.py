@@ -264,24 +264,23 @@ class Journal:
         """The tokens of tasks whose process is dead. This process holds them from now on; no other process gets
         them unless this one dies too."""
         with self._file.reading() as connection:
-            rows = connection.execute("SELECT * FROM tasks").fetchall()
-        owners = {bytes(row["token"]): Owner(row["pid"], row["started"], row["boot"]) for row in rows}
-        gone = {owner for owner in set(owners.values()) if not owner.alive}
+            owners = connection.execute("SELECT DISTINCT pid, started, boot FROM tasks").fetchall()
+        gone = [owner for owner in (Owner(*row) for row in owners) if not owner.alive]
         if not gone:
             return []
         with self._file.writing() as connection:
-            return [
-                token for token, owner in owners.items() if owner in gone and self._take(connection, token, owner)
-            ]
+            return [token for owner in gone for token in self._taken_from(connection, owner)]
 
-    def _take(self, connection: sqlite3.Connection, token: bytes, was: Owner) -> bool:
-        """Hold a task from now on; whether it still belonged to that owner."""
-        now = self._owner
-        taken = connection.execute(
-            "UPDATE tasks SET pid = ?, started = ?, boot = ? WHERE token = ? AND (pid, started, boot) = (?, ?, ?)",
-            (now.pid, now.started, now.boot, token, was.pid, was.started, was.boot),
+    def _taken_from(self, connection: sqlite3.Connection, was: Owner) -> list[bytes]:
+        """Hold the tasks of that owner from now on; their tokens."""
+        now, of_owner = self._owner, "(pid, started, boot) = (?, ?, ?)"
+        before = (was.pid, was.started, was.boot)
+        tokens = connection.execute(f"SELECT token FROM tasks WHERE {of_owner}", before).fetchall()
+        connection.execute(
+            f"UPDATE tasks SET pid = ?, started = ?, boot = ? WHERE {of_owner}",
+            (now.pid, now.started, now.boot, *before),
         )
-        return taken.rowcount > 0
+        return [bytes(row["token"]) for row in tokens]
 
     def left(self, tokens: Sequence[bytes]) -> list[Left]:
         """What is known of the calls of these tasks."""
