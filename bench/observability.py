@@ -56,7 +56,13 @@ class Watching:
     def view(self) -> None:
         """Take what the page takes."""
         address = f"http://127.0.0.1:{self.fleet.port_base + 4}/api/events"
-        with httpx.stream("GET", address, headers=self.fleet.reader(), trust_env=False, timeout=30) as stream:
+        with httpx.stream(
+            "GET",
+            address,
+            headers=self.fleet.reader() | {"accept": "text/event-stream"},
+            trust_env=False,
+            timeout=30,
+        ) as stream:
             for line in stream.iter_lines():
                 self.events += line.startswith("event:")
                 if self.over.is_set():

@@ -29,7 +29,7 @@ NAMES = {
 }
 _ANY_NAME = re.compile("|".join(NAMES))
 #: Names that others read: fields in JSON, on disk or over Temporal.
-WIRE = {"least_queued", "most_reserve", "most_usd", "pulse_age_seconds"}
+WIRE = {"least_queued", "most_reserve", "most_usd", "pulse", "pulse_age_seconds"}
 #: What people read, in documents, docstrings, comments, messages and on the page.
 PHRASES = {
     r"\bhand(s|ed|ing)? out\b": "dispatch",

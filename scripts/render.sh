@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Writes the rendered files in place: the settings tables of both deployment guides, and the alert rules.
+# Writes the rendered files in place: the settings tables of both deployment guides, the alert rules, and the OpenAPI
+# description of the control process.
 # --check writes nothing and fails if one is stale.
 set -euo pipefail
 cd "$(dirname "$0")/.."

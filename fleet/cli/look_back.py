@@ -23,6 +23,7 @@ from fleet.control.pipelines.result_files import Format
 from fleet.control.pipelines.sent import Sent, sent_to
 from fleet.control.pipelines.story import story_of
 from fleet.control.web.pipeline_detail import detail_of
+from fleet.control.web.shapes import Stage
 from fleet.errors import InputError, OperationError
 from fleet.process.temporal_connection import connect_once
 
@@ -209,7 +210,7 @@ def _not_paid(spent: Json) -> str:
     return unpriced + (f" + ${simulated:.4f} simulated, not paid" if simulated else "")
 
 
-def _spent(stages: list[Json]) -> Json:
+def _spent(stages: list[Stage]) -> Json:
     done = [stage for stage in stages if stage["state"] == "done"]
     spent = Spent.of((stage["cost_usd"], stage["simulated"]) for stage in done)
     return {

@@ -241,7 +241,7 @@ REFUSED = [
     ({"authorization": f"Bearer {TOKEN}"}, {"action": "scale", "program": "openai", "count": "4"}, 400),
     ({"authorization": f"Bearer {TOKEN}"}, {"action": "scale", "program": "--help", "count": 4}, 400),
     ({"authorization": f"Bearer {TOKEN}"}, {"action": "scale", "program": "nobody", "count": 4}, 409),
-    ({"authorization": f"Bearer {TOKEN}"}, {"action": "pause", "provider": "nobody"}, 502),
+    ({"authorization": f"Bearer {TOKEN}"}, {"action": "pause", "provider": "nobody"}, 409),
 ]
 
 

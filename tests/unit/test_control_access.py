@@ -425,6 +425,7 @@ def test_an_ipv6_network_is_one_address_and_the_memory_of_guesses_is_bounded() -
 async def test_a_stream_ends_with_its_session(world: World) -> None:
     session = world.credentials.sessions.issue()
     headers = [(b"host", b"localhost:8020"), (b"cookie", f"fleet_session_8020={session}".encode())]
+    headers.append((b"accept", b"text/event-stream"))
     scope = {"type": "http", "method": "GET", "path": "/api/events", "query_string": b"", "headers": headers}
     sent: asyncio.Queue[Message] = asyncio.Queue()
 

@@ -185,3 +185,105 @@ def test_refusals_and_errors_have_the_security_headers_too(
         assert "frame-ancestors 'none'" in answer.headers["content-security-policy"]
         assert answer.headers["x-content-type-options"] == "nosniff"
         assert answer.headers["referrer-policy"] == "no-referrer" and answer.headers["cache-control"] == "no-store"
+
+
+OPERATOR = "a-token-of-the-operator"
+
+
+def operator(tmp_path: Path) -> TestClient:
+    found = client(tmp_path, HERE, "localhost:8020", control_token=OPERATOR)
+    found.headers["authorization"] = f"Bearer {OPERATOR}"
+    return found
+
+
+@pytest.mark.parametrize(
+    ("path", "method", "allowed"),
+    [("/health", "POST", "GET, HEAD"), ("/login", "PUT", "GET, HEAD, POST"), ("/api/act", "GET", "POST")],
+)
+def test_another_method_is_answered_with_those_that_there_are(
+    tmp_path: Path, path: str, method: str, allowed: str
+) -> None:
+    answer = operator(tmp_path).request(method, path)
+    assert answer.status_code == 405 and answer.headers["allow"] == allowed and allowed in answer.json()["error"]
+
+
+@pytest.mark.parametrize(
+    "path", ["/nothing", "/page/nothing.js", "/page/%00.js", "/page/..%2fapp.py", "/page/a/b.js"]
+)
+def test_what_there_is_not_is_answered_with_where_to_look(tmp_path: Path, path: str) -> None:
+    answer = operator(tmp_path).get(path)
+    assert answer.status_code == 404 and "/openapi.json" in answer.json()["error"]
+
+
+ORDERS = {
+    "not JSON": ("{", "the order is not valid JSON. Remedy: send what /openapi.json describes"),
+    "too deep": ("[" * 5000, "the order is not valid JSON"),
+    "no object": ("[]", "unknown action. Remedy: send one of pause, resume, scale, roll"),
+    "another action": ('{"action": "stop"}', "unknown action. Remedy: send one of pause"),
+    "no program": ('{"action": "scale", "count": 1}', "the order names no program. Remedy: send it"),
+    "no count": ('{"action": "scale", "program": "openai"}', "the order names no count"),
+    "no number": (
+        '{"action": "scale", "program": "openai", "count": true}',
+        "count: Input should be a valid integer",
+    ),
+    "an option": ('{"action": "roll", "program": "--help"}', "program: String should match pattern"),
+    "a misspelled field": (
+        '{"action": "roll", "programm": "openai"}',
+        "unknown field 'programm'. Remedy: leave it out",
+    ),
+}
+
+
+@pytest.mark.parametrize(("order", "said"), ORDERS.values(), ids=ORDERS)
+def test_an_order_that_is_not_valid_is_refused_in_one_line(tmp_path: Path, order: str, said: str) -> None:
+    answer = operator(tmp_path).post("/api/act", content=order)
+    assert answer.status_code == 400 and said in answer.json()["error"] and "\n" not in answer.json()["error"]
+
+
+def test_an_order_that_is_too_large_is_refused(tmp_path: Path) -> None:
+    answer = operator(tmp_path).post("/api/act", content=b"x" * 20_001)
+    assert answer.status_code == 413 and "20,000 bytes" in answer.json()["error"]
+
+
+def test_a_provider_that_there_is_not_is_no_failure_of_the_server(tmp_path: Path) -> None:
+    answer = operator(tmp_path).post("/api/act", json={"action": "pause", "provider": "opnai"})
+    assert answer.status_code == 409 and "opnai" in answer.json()["error"]
+
+
+def test_who_asks_for_no_stream_gets_the_present_state_and_an_end(tmp_path: Path) -> None:
+    (tmp_path / "logs").mkdir()
+    answer = reader(tmp_path, HERE, "localhost:8020").get("/api/events")
+    assert answer.headers["content-type"].startswith("text/event-stream")
+    assert answer.text.startswith('event: state\ndata: {"at":') and "event: pipelines" in answer.text
+    streamed = {"accept": "text/event-stream"}
+    assert reader(tmp_path, HERE, "localhost:8020").head("/api/events", headers=streamed).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "said"),
+    [
+        ("/api/pipeline", 400, "no workflow_id"),
+        ("/api/pipeline?workflow_id=", 400, "no workflow_id"),
+        ("/api/pipeline?workflow_id=x", 503, "Temporal is away"),
+        ("/api/progress?" + "&".join(["run=a~b"] * 41), 400, "more than 40 runs"),
+    ],
+)
+def test_a_question_that_cannot_be_answered_says_why(tmp_path: Path, path: str, status: int, said: str) -> None:
+    (tmp_path / "logs").mkdir()
+    answer = reader(tmp_path, HERE, "localhost:8020").get(path)
+    assert answer.status_code == status and said in answer.json()["error"]
+
+
+async def test_a_client_that_leaves_while_it_sends_an_order_is_no_failure(tmp_path: Path) -> None:
+    headers = [(b"host", b"localhost"), (b"authorization", f"Bearer {OPERATOR}".encode())]
+    scope = {"type": "http", "method": "POST", "path": "/api/act", "headers": headers, "client": HERE}
+    sent: list[Message] = []
+
+    async def receive() -> Message:
+        return {"type": "http.disconnect"}
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    await operator(tmp_path).app(scope | {"query_string": b"", "scheme": "http"}, receive, send)
+    assert sent[0]["status"] == 408

@@ -40,9 +40,10 @@ ACCESS: Mapping[str, Access] = MappingProxyType(
         "/ready": Access.OPEN,
         "/status": Access.OPEN,
         "/metrics": Access.PUBLIC,
+        "/openapi.json": Access.HERE,
         "/login": Access.HERE,
         "/logout": Access.HERE,
-        "/page": Access.HERE,
+        "/page/{file}": Access.HERE,
         "/": Access.READ,
         "/api/state": Access.READ,
         "/api/pipelines": Access.READ,
@@ -53,12 +54,12 @@ ACCESS: Mapping[str, Access] = MappingProxyType(
     }
 )
 _FOLDER = "/page/"
-_COOKIE = "fleet_session_"
+COOKIE = "fleet_session_"
 
 
 def access_to(path: str) -> Access:
     """What a request for a path needs."""
-    return ACCESS["/page"] if path.startswith(_FOLDER) else ACCESS.get(path, Access.READ)
+    return ACCESS["/page/{file}"] if path.startswith(_FOLDER) else ACCESS.get(path, Access.READ)
 
 
 @dataclass(frozen=True)
@@ -132,7 +133,7 @@ def cookie_name(connection: HTTPConnection) -> str:
     """The name of the session cookie. It has the port, since browsers send a cookie to every port of a host, and
     there may be several fleets on it."""
     port = connection.headers.get("host", "").rpartition(":")[2]
-    return f"{_COOKIE}{port if port.isdecimal() else 80}"
+    return f"{COOKIE}{port if port.isdecimal() else 80}"
 
 
 def address_of(connection: HTTPConnection, *, here: bool = True) -> str:

@@ -2,35 +2,38 @@
 page."""
 
 import asyncio
-import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from loguru import logger
 from starlette.applications import Starlette
 from starlette.datastructures import MutableHeaders
+from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
-from starlette.requests import Request
-from starlette.responses import FileResponse, JSONResponse, Response, StreamingResponse
-from starlette.routing import Mount, Route
-from starlette.staticfiles import StaticFiles
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from fleet.config import Settings
 from fleet.control.health.observer import Observer, Snapshot
 from fleet.control.health.prometheus import CONTENT_TYPE, metrics_of
+from fleet.control.web import operations
 from fleet.control.web.access import Access, Authentication, Caller, access_to, caller_of
 from fleet.control.web.hosts import KnownHosts, asked_for, is_here
 from fleet.control.web.login import login_routes, refused_page
+from fleet.control.web.openapi import description, methods_of
+from fleet.control.web.operations import EVENTS, HTML, JSON, MAX_RUNS
 from fleet.control.web.operator_actions import act
+from fleet.control.web.orders import order_in
 from fleet.control.web.pipeline_detail import detail_of
 from fleet.control.web.streams import MAX_VIEWERS, Pictures, Progresses, dumped
-from fleet.errors import FleetError, InputError, OperationError
+from fleet.errors import FleetError, InputError, OperationError, SettingsError
 
 PAGE = Path(__file__).with_name("page")
+_MEDIA_TYPES = {".html": HTML, ".js": "text/javascript", ".css": "text/css"}
 _BAD_HOST = "the Host header is not a name or address. Remedy: send one, e.g. Host: localhost:8020"
 _UNKNOWN_HOST = (
     "{} is not a name of this machine. Remedy: add it to FLEET_CONTROL_ALLOWED_HOSTS, `fleet roll control`"
@@ -42,10 +45,15 @@ _NOT_HERE = (
 _NO_READER = "log in first. Remedy: `fleet page` prints a link; or send a token, as `Authorization: Bearer TOKEN`"
 _NO_OPERATOR = "the token is wrong or missing"
 _SLOWED = "too many tokens were refused. Remedy: wait a few seconds"
+_FAILED = "it could not be carried out. Remedy: see the control process's log"
+_NO_PATH = "there is no such path. Remedy: /openapi.json lists them"
+_NO_METHOD = "that method is not answered here. Remedy: use one of {}"
+_TOO_LARGE = "the order is larger than {:,} bytes. Remedy: send a shorter one"
+_NO_RUN = "no workflow_id was sent. Remedy: add ?workflow_id=ID (`fleet list`)"
+_MANY_RUNS = f"more than {MAX_RUNS} runs were sent. Remedy: send several requests"
 _TOO_MANY = f"{MAX_VIEWERS} viewers are connected already. Remedy: close pages that nobody looks at"
 _HEALTH_AGE_SECONDS, _SCRAPE_AGE_SECONDS, _SCRAPE_PATIENCE_SECONDS = 0.5, 2.0, 0.5
-_MAX_ASKED = 40
-_MAX_BODY_BYTES = 10_000
+_MAX_BODY_BYTES = 20_000
 # Nothing from other origins and nothing inline: a script in an output stays text.
 _HEADERS = {
     "content-security-policy": (
@@ -81,7 +89,26 @@ def create_app(views: Views) -> ASGIApp:
     routes = [*_for_machines(views), *_for_the_page(views, authentication), *login_routes(authentication)]
     gate = Middleware(_Gate, authentication=authentication, settings=views.settings)
     # Around all of it, so that refusals and errors have the headers too.
-    return _Headers(Starlette(routes=routes, middleware=[gate]))
+    handlers = {HTTPException: _not_answered, ClientDisconnect: _gone, Exception: _failed}
+    return _Headers(Starlette(routes=routes, middleware=[gate], exception_handlers=handlers))
+
+
+async def _not_answered(request: Request, error: Exception) -> Response:
+    """No operation has this path, or none this method of it."""
+    if isinstance(error, HTTPException) and error.status_code == 405:
+        methods = ", ".join(methods_of(request.scope["path"]))
+        return JSONResponse({"error": _NO_METHOD.format(methods)}, 405, {"allow": methods})
+    return JSONResponse({"error": _NO_PATH}, 404)
+
+
+async def _failed(request: Request, error: Exception) -> Response:
+    """A defect; the server logs it."""
+    return JSONResponse({"error": _FAILED}, 500)
+
+
+async def _gone(request: Request, error: Exception) -> Response:
+    """The client left before its request was complete: nobody gets this answer."""
+    return Response(status_code=408)
 
 
 class _Gate:
@@ -169,28 +196,42 @@ def _for_machines(views: Views) -> list[Route]:
         snapshot = await views.observer.snapshot(_SCRAPE_AGE_SECONDS, _SCRAPE_PATIENCE_SECONDS)
         return Response(await metrics_of(views.settings, snapshot), media_type=CONTENT_TYPE)
 
-    handlers = (("/health", health), ("/ready", ready), ("/status", status), ("/metrics", metrics))
-    return [Route(path, handler) for path, handler in handlers]
+    async def description_(request: Request) -> JSONResponse:
+        return JSONResponse(await asyncio.to_thread(description, views.settings.control_port))
+
+    return [
+        operations.HEALTH.route(health),
+        operations.READY.route(ready),
+        operations.STATUS.route(status),
+        operations.METRICS.route(metrics),
+        operations.DESCRIPTION.route(description_),
+    ]
 
 
-def _for_the_page(views: Views, authentication: Authentication) -> list[Route | Mount]:
+def _for_the_page(views: Views, authentication: Authentication) -> list[Route]:
     pictures, progresses = views.pictures, Progresses(views.observer, views.settings)
 
-    async def page(request: Request) -> FileResponse:
-        return FileResponse(PAGE / "index.html")
+    async def page(request: Request) -> Response:
+        return await _page_file("index.html")
+
+    async def page_file(request: Request) -> Response:
+        return await _page_file(request.path_params["file"])
 
     async def state(request: Request) -> Response:
         await pictures.latest()
-        return Response(pictures.state, media_type="application/json")
+        return Response(pictures.state, media_type=JSON)
 
     async def pipelines(request: Request) -> Response:
         await pictures.latest()
-        return Response(pictures.pipelines, media_type="application/json")
+        return Response(pictures.pipelines, media_type=JSON)
 
     async def events(request: Request) -> Response:
         if pictures.is_full:
             return JSONResponse({"error": _TOO_MANY}, 503, {"retry-after": "10"})
-        return StreamingResponse(events_for(caller_of(request)), media_type="text/event-stream")
+        if EVENTS not in request.headers.get("accept", "") or request.method == "HEAD":
+            await pictures.latest()
+            return Response(pictures.present(), media_type=EVENTS)
+        return StreamingResponse(events_for(caller_of(request)), media_type=EVENTS)
 
     async def events_for(caller: Caller) -> AsyncIterator[str]:
         """Events until the caller's session ends."""
@@ -201,53 +242,51 @@ def _for_the_page(views: Views, authentication: Authentication) -> list[Route | 
                 yield event
 
     async def progress(request: Request) -> Response:
-        runs = request.query_params.getlist("run")[:_MAX_ASKED]
+        runs = request.query_params.getlist("run")
+        if len(runs) > MAX_RUNS:
+            return JSONResponse({"error": _MANY_RUNS}, 400)
         found = await asyncio.gather(*(progresses.of(*_run_of(run)) for run in runs))
-        return Response(dumped(dict(zip(runs, found, strict=True))), media_type="application/json")
+        return Response(dumped(dict(zip(runs, found, strict=True))), media_type=JSON)
 
     async def pipeline(request: Request) -> Response:
-        client, asked = await views.observer.client(), request.query_params
+        asked = request.query_params
+        run = (asked.get("workflow_id", ""), asked.get("run_id", ""))
+        if not run[0]:
+            return JSONResponse({"error": _NO_RUN}, 400)
+        if (client := await views.observer.client()) is None:
+            return JSONResponse({"error": "Temporal is away. Remedy: see `fleet status`"}, 503)
         try:
-            if client is None:
-                raise OperationError("Temporal is away. Remedy: see `fleet status`")
-            run, state = (asked.get("workflow_id", ""), asked.get("run_id", "")), await views.snapshot()
-            found = await detail_of(client, views.settings, *run, state.status)
+            found = await detail_of(client, views.settings, *run, (await views.snapshot()).status)
         except OperationError as error:
             return JSONResponse({"error": str(error)}, 404)
-        return Response(dumped(found), media_type="application/json")
+        return Response(dumped(found), media_type=JSON)
 
     return [
-        Route("/", page),
-        Mount("/page", StaticFiles(directory=PAGE)),
-        Route("/api/state", state),
-        Route("/api/pipelines", pipelines),
-        Route("/api/events", events),
-        Route("/api/progress", progress),
-        Route("/api/pipeline", pipeline),
-        Route("/api/act", _operated(views), methods=["POST"]),
+        operations.PAGE.route(page),
+        operations.PAGE_FILE.route(page_file),
+        operations.STATE.route(state),
+        operations.PIPELINES.route(pipelines),
+        operations.EVENTS_STREAM.route(events),
+        operations.PROGRESS.route(progress),
+        operations.PIPELINE.route(pipeline),
+        operations.ACT.route(_operated(views)),
     ]
+
+
+async def _page_file(name: str) -> Response:
+    """A file of the page, whole: no ranges, and nothing outside of its folder."""
+    media_type = _MEDIA_TYPES.get(Path(name).suffix)
+    try:
+        if media_type is None or "/" in name:
+            raise FileNotFoundError
+        return Response(await asyncio.to_thread((PAGE / name).read_bytes), media_type=media_type)
+    except (OSError, ValueError):
+        return JSONResponse({"error": _NO_PATH}, 404)
 
 
 def _run_of(text: str) -> tuple[str, str]:
     workflow_id, _, run_id = text.rpartition("~")
     return workflow_id, run_id
-
-
-async def _order_in(request: Request) -> Any:
-    """The order that a request's body is.
-
-    Raises:
-        InputError: it is too long, or not JSON.
-    """
-    body = bytearray()
-    async for part in request.stream():
-        body += part
-        if len(body) > _MAX_BODY_BYTES:
-            raise InputError(f"the order has more than {_MAX_BODY_BYTES:,} bytes. Remedy: send the order alone")
-    try:
-        return json.loads(body)
-    except (ValueError, RecursionError):
-        raise InputError('the order is not JSON. Remedy: send {"action": "roll"}, for example') from None
 
 
 def _operated(views: Views) -> Callable[[Request], Awaitable[JSONResponse]]:
@@ -256,19 +295,22 @@ def _operated(views: Views) -> Callable[[Request], Awaitable[JSONResponse]]:
     async def operate(request: Request) -> JSONResponse:
         if views.settings.control_token is None:
             return JSONResponse({"error": "read-only. Remedy: set FLEET_CONTROL_TOKEN"}, 403)
+        body = bytearray()
+        async for part in request.stream():
+            body += part
+            if len(body) > _MAX_BODY_BYTES:
+                return JSONResponse({"error": _TOO_LARGE.format(_MAX_BODY_BYTES)}, 413)
         try:
-            said = await act(views.settings, views.observer, await _order_in(request))
-        except (InputError, ValueError) as error:
+            said = await act(views.settings, views.observer, order_in(bytes(body)))
+        except InputError as error:
             return JSONResponse({"error": str(error)}, 400)
-        except OperationError as error:
+        except (OperationError, SettingsError) as error:
             return JSONResponse({"error": str(error)}, 409)
         except FleetError as error:
             return JSONResponse({"error": str(error)}, 502)
         except Exception:
             logger.exception("an order from the page could not be carried out")
-            return JSONResponse(
-                {"error": "it could not be carried out. Remedy: see the control process's log"}, 500
-            )
+            return JSONResponse({"error": _FAILED}, 500)
         return JSONResponse({"ok": True, "said": said})
 
     return operate

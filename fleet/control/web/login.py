@@ -14,6 +14,7 @@ from starlette.routing import Route
 
 from fleet.control.web.access import Authentication, address_of, caller_of, cookie_name
 from fleet.control.web.credentials import SESSION_SECONDS
+from fleet.control.web.operations import LOGIN_BY_LINK, LOGIN_BY_TOKEN, LOGOUT
 
 _MAX_FORM_BYTES = 4096
 _USED = "This link was used already, or is older than 15 minutes."
@@ -115,11 +116,7 @@ def login_routes(authentication: Authentication) -> list[Route]:
         answer.delete_cookie(name, path="/", httponly=True, samesite="strict")
         return answer
 
-    return [
-        Route("/login", by_link, methods=["GET"]),
-        Route("/login", by_token, methods=["POST"]),
-        Route("/logout", logout, methods=["POST"]),
-    ]
+    return [LOGIN_BY_LINK.route(by_link), LOGIN_BY_TOKEN.route(by_token), LOGOUT.route(logout)]
 
 
 def _is_own(request: Request) -> bool:

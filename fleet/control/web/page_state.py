@@ -3,7 +3,7 @@
 import socket
 from collections.abc import Iterable
 from dataclasses import asdict
-from typing import Any
+from typing import cast
 
 from fleet.budgets.messages import BudgetStatus
 from fleet.config import Settings
@@ -12,13 +12,25 @@ from fleet.control.health.observer import Snapshot
 from fleet.control.health.pipeline_runs import MAX_LISTED, Run, Runs
 from fleet.control.health.status import QueueStatus, running_version
 from fleet.control.logs.log_files import LogRecord
+from fleet.control.machines.other_machines import OtherMachine
 from fleet.control.web.history import STEP_SECONDS, History
+from fleet.control.web.shapes import (
+    Budget,
+    LoggedError,
+    PipelineRun,
+    Pipelines,
+    Process,
+    Provider,
+    ProviderToday,
+    Queue,
+    State,
+    Today,
+)
 from fleet.failures import LIMITS
 from fleet.process.metrics import ANSWERED, CUT_OFF
 from fleet.provider_settings import ProviderSettings
 from fleet.redaction import excerpt
 
-Json = dict[str, Any]
 _BUCKET = "bucket"
 
 
@@ -59,7 +71,7 @@ def waiting_in(snapshot: Snapshot) -> dict[str, float]:
     return {queue.queue: float(queue.backlog) for queue in snapshot.status.queues if queue.backlog is not None}
 
 
-def state_of(settings: Settings, snapshot: Snapshot, history: History, troubles: Iterable[LogRecord]) -> Json:
+def state_of(settings: Settings, snapshot: Snapshot, history: History, troubles: Iterable[LogRecord]) -> State:
     """Everything except the list of pipelines."""
     status = snapshot.status
     problems = status.problems()
@@ -84,7 +96,7 @@ def state_of(settings: Settings, snapshot: Snapshot, history: History, troubles:
         "providers": llm,
         "queues": [_queue(seen) for name, seen in queues.items() if name not in mine],
         "processes": _processes(snapshot),
-        "machines": [asdict(machine) for machine in status.machines],
+        "machines": [cast("OtherMachine", asdict(machine)) for machine in status.machines],
         "today": _sum_of_today(history, [row["today"] for row in llm]),
         "errors": [_error(trouble) for trouble in troubles],
         "series": {
@@ -111,7 +123,7 @@ def _provider(
     seen: QueueStatus,
     budget: BudgetStatus | None,
     history: History,
-) -> Json:
+) -> Provider:
     model = next((name for name in provider.models if provider.queue_of(name) == queue), None)
     troubled = zip(history.series(f"refused/{queue}"), history.series(f"failed/{queue}"), strict=True)
     return {
@@ -144,10 +156,13 @@ def _provider(
     }
 
 
-def _budget(budget: BudgetStatus | None) -> Json:
+def _budget(budget: BudgetStatus | None) -> Budget:
     if budget is None:
-        unknown = dict.fromkeys(("breaker", "until", "rate", "calls_per_minute"))
-        return unknown | {
+        return {
+            "breaker": None,
+            "until": None,
+            "rate": None,
+            "calls_per_minute": None,
             "why": "the budget workflow is not running (no pipeline worker)",
             "exact": False,
             "limits": [],
@@ -188,7 +203,7 @@ def median_of(history: History, queue: str) -> float | None:
     return None
 
 
-def _queue(seen: QueueStatus) -> Json:
+def _queue(seen: QueueStatus) -> Queue:
     return {
         "queue": seen.queue,
         "pollers": seen.pollers,
@@ -197,7 +212,7 @@ def _queue(seen: QueueStatus) -> Json:
     }
 
 
-def _processes(snapshot: Snapshot) -> list[Json]:
+def _processes(snapshot: Snapshot) -> list[Process]:
     return [
         {
             "program": process.program,
@@ -218,17 +233,24 @@ def _processes(snapshot: Snapshot) -> list[Json]:
     ]
 
 
-def _sum_of_today(history: History, parts: list[Json]) -> Json:
-    names = ("answered", "input_tokens", "output_tokens", "cost_usd", "simulated_cost_usd", "unpriced_calls")
+def _sum_of_today(history: History, parts: list[ProviderToday]) -> Today:
+    def total(amounts: Iterable[float]) -> float:
+        return round(sum(amounts), 6)
+
     return {
         "since": history.midnight,
-        **{name: round(sum(part[name] for part in parts), 6) for name in names},
+        "answered": total(part["answered"] for part in parts),
+        "input_tokens": total(part["input_tokens"] for part in parts),
+        "output_tokens": total(part["output_tokens"] for part in parts),
+        "cost_usd": total(part["cost_usd"] for part in parts),
+        "simulated_cost_usd": total(part["simulated_cost_usd"] for part in parts),
+        "unpriced_calls": total(part["unpriced_calls"] for part in parts),
         "completed": history.today("completed"),
         "failed": history.today("failed"),
     }
 
 
-def _error(record: LogRecord) -> Json:
+def _error(record: LogRecord) -> LoggedError:
     return {
         "time": record.time.isoformat(timespec="milliseconds"),
         "level": record.level,
@@ -238,7 +260,7 @@ def _error(record: LogRecord) -> Json:
     }
 
 
-def pipelines_of(runs: Runs) -> Json:
+def pipelines_of(runs: Runs) -> Pipelines:
     """The list of pipelines."""
     listed = len(runs.running)
     return {
@@ -246,11 +268,11 @@ def pipelines_of(runs: Runs) -> Json:
         # The count was taken a moment after the list: if the list is complete, its length is the count.
         "running": listed if listed < MAX_LISTED else max(runs.counts.get("running", 0), listed),
         "listed": [_run(run) for run in runs.running],
-        "ended": [_run(run) | {"ended_at": run.ended_at, "status": run.status} for run in runs.ended],
+        "ended": [{**_run(run), "ended_at": run.ended_at, "status": run.status} for run in runs.ended],
     }
 
 
-def _run(run: Run) -> Json:
+def _run(run: Run) -> PipelineRun:
     return {
         "workflow_id": run.workflow_id,
         "run_id": run.run_id,

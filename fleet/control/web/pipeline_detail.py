@@ -18,7 +18,8 @@ from fleet.contracts import PROGRESS_QUERY, TRY_TYPE, Assistant, Progress
 from fleet.control.health.status import FleetStatus
 from fleet.control.pipelines.explanation import explain, explained_now, to_line
 from fleet.control.pipelines.story import Asked, Story, state_in, story_of
-from fleet.control.web.page_state import Json, ui_of
+from fleet.control.web.page_state import ui_of
+from fleet.control.web.shapes import PipelineDetail, PipelineProgress, Span, Stage
 from fleet.errors import OperationError
 from fleet.pipeline.assistants import dependencies
 from fleet.pipeline.structured_outputs import output_json
@@ -28,7 +29,7 @@ _WHY_SECONDS = 5.0
 
 async def detail_of(
     client: Client, settings: Settings, workflow_id: str, run_id: str = "", status: FleetStatus | None = None
-) -> Json:
+) -> PipelineDetail:
     """Everything that the page and ``fleet show`` show of a pipeline, of its latest run without ``run_id``. With
     the fleet's ``status`` each stage also says where it stands and why.
 
@@ -39,19 +40,14 @@ async def detail_of(
     detail = _detail(settings, story)
     if status is not None:
         told = await explained_now(story, settings, status, client.identity)
-        detail |= {"cause": told.cause, "why": told.why, "remedy": told.remedy}
+        detail.update({"cause": told.cause, "why": told.why, "remedy": told.remedy})
         for stage, assistant in zip(detail["stages"], told.assistants, strict=True):
-            words = {
-                "explained_state": assistant.state,
-                "cause": assistant.cause,
-                "why": assistant.why,
-                "remedy": assistant.remedy,
-            }
-            stage |= words
+            stage["explained_state"], stage["cause"] = assistant.state, assistant.cause
+            stage["why"], stage["remedy"] = assistant.why, assistant.remedy
     return detail
 
 
-def _detail(settings: Settings, story: Story) -> Json:
+def _detail(settings: Settings, story: Story) -> PipelineDetail:
     pages, error = ui_of(settings), story.error()
     return {
         "workflow_id": story.workflow_id,
@@ -70,23 +66,18 @@ def _detail(settings: Settings, story: Story) -> Json:
     }
 
 
-def _stages(story: Story) -> list[Json]:
+def _stages(story: Story) -> list[Stage]:
     if story.plan is None:
         return []
     waits_for = dependencies(story.plan.assistants)
-    return [
-        _stage(assistant, story) | {"inputs": waits_for[assistant.function_key]}
-        for assistant in story.plan.assistants
-    ]
+    return [_stage(assistant, story, waits_for[assistant.function_key]) for assistant in story.plan.assistants]
 
 
-def _stage(assistant: Assistant, story: Story) -> Json:
+def _stage(assistant: Assistant, story: Story, inputs: list[str]) -> Stage:
     key = assistant.function_key
     last, result = story.last_asked(key), story.result_of(key)
     choice = last.call if last else None
-    value = output_json(result.output, assistant.output_schema) if result else None
-    structured = {} if value is None else {"output_json": value}
-    return structured | {
+    stage: Stage = {
         "function_key": key,
         "name": assistant.name,
         "order": assistant.order,
@@ -104,23 +95,28 @@ def _stage(assistant: Assistant, story: Story) -> Json:
         "simulated": bool(result and result.simulated),
         "possibly_paid_twice": result.possibly_paid_twice if result else 0,
         "reused": bool(result and result.reused_from),
+        "inputs": inputs,
     }
+    value = output_json(result.output, assistant.output_schema) if result else None
+    if value is not None:
+        stage["output_json"] = value
+    return stage
 
 
-def _spans(asked: Asked, pipeline_ended_at: float | None) -> list[Json]:
+def _spans(asked: Asked, pipeline_ended_at: float | None) -> list[Span]:
     """The wait, and the call after it."""
     ended = asked.ended_at if asked.ended_at is not None else pipeline_ended_at
     begun = asked.started_at
     if asked.result is not None and begun is not None:
         # The answer may have come from the journal, from an earlier attempt's call.
         begun = max(min(datetime.fromisoformat(asked.result.started).timestamp(), begun), asked.queued_at)
-    wait = {"kind": "waiting", "from": asked.queued_at, "until": begun or ended, "attempt": asked.attempt}
+    wait: Span = {"kind": "waiting", "from": asked.queued_at, "until": begun or ended, "attempt": asked.attempt}
     if begun is None:
         return [wait]
     return [wait, {"kind": "running", "from": begun, "until": ended, "attempt": asked.attempt}]
 
 
-async def progress_of(client: Client, workflow_id: str, run_id: str, seconds: float) -> Json | None:
+async def progress_of(client: Client, workflow_id: str, run_id: str, seconds: float) -> PipelineProgress | None:
     """The progress of a pipeline in short; None if it does not answer within the time."""
     handle: WorkflowHandle[Any, Any] = client.get_workflow_handle(workflow_id, run_id=run_id)
     try:

@@ -3,7 +3,7 @@
 import asyncio
 import json
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from dataclasses import dataclass, field, replace
 
 from loguru import logger
@@ -12,9 +12,10 @@ from fleet.config import Settings
 from fleet.control.health.observer import Observer, Snapshot
 from fleet.control.machines.ask_machines import Asking
 from fleet.control.web.history import History
-from fleet.control.web.page_state import Json, pipelines_of, state_of, totals_of, waiting_in
+from fleet.control.web.page_state import pipelines_of, state_of, totals_of, waiting_in
 from fleet.control.web.pipeline_detail import progress_of, why_of
 from fleet.control.web.recent_errors import Troubles
+from fleet.control.web.shapes import PipelineProgress
 
 EACH_SECONDS = 2.0
 #: The interval of updates without viewers, so that the last hour is known.
@@ -85,6 +86,10 @@ class Pictures:
         """Whether there are as many viewers as are allowed."""
         return self._viewers >= MAX_VIEWERS
 
+    def present(self) -> str:
+        """The events of the latest state."""
+        return _event("state", self.state) + _event("pipelines", self.pipelines)
+
     async def events(self) -> AsyncGenerator[str, None]:
         """Server-sent events from now on: ``state`` at each update, ``pipelines`` when they have changed."""
         self._viewers += 1
@@ -106,7 +111,7 @@ class Pictures:
             self._viewers -= 1
 
 
-def dumped(value: Json) -> str:
+def dumped(value: Mapping[str, object]) -> str:
     """A JSON object on one line."""
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
@@ -122,9 +127,9 @@ class Progresses:
         self._observer = observer
         self._settings = settings
         self._at_once = asyncio.Semaphore(_PROGRESS_AT_ONCE)
-        self._known: dict[tuple[str, str], tuple[float, Json | None]] = {}
+        self._known: dict[tuple[str, str], tuple[float, PipelineProgress | None]] = {}
 
-    async def of(self, workflow_id: str, run_id: str) -> Json | None:
+    async def of(self, workflow_id: str, run_id: str) -> PipelineProgress | None:
         """The progress, cached for at most three seconds; None if the pipeline does not answer."""
         known = self._known.get((workflow_id, run_id))
         if known is not None and time.monotonic() - known[0] < _PROGRESS_KEPT_SECONDS:
