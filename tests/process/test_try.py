@@ -104,6 +104,16 @@ def test_a_models_options_are_sent_and_another_model_gets_those_that_it_takes(fl
     assert not options.keys() & sent.keys()
 
 
+def test_a_fallback_is_asked_with_the_options_that_it_takes(fleet: Fleet) -> None:
+    name = f"fallback-{uuid.uuid4().hex[:8]}"
+    fleet.add_project(name, THINKS | {"model": "claude-sonnet-4-5-unheard-of"})
+    ran = json_of(fleet.fleet("run", "Coffee", "--project", name, "--json").stdout)
+    assert ran["status"] == "completed", ran["error"]  # of the options, OpenAI's API takes none
+    (assistant,) = ran["assistants"]
+    assert (assistant["provider"], assistant["model"]) == ("openai", "gpt-4o")
+    assert "openai/gpt-4o is asked without thinking_budget, stop, provider_options" in fleet.log("openai_00")
+
+
 def test_an_option_that_its_model_does_not_take_costs_nothing(fleet: Fleet) -> None:
     name = f"refused-{uuid.uuid4().hex[:8]}"
     fleet.add_project(name, THINKS | {"thinking_budget": 512})
