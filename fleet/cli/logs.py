@@ -4,6 +4,7 @@ import re
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -15,6 +16,7 @@ from fleet.errors import OperationError
 
 _AGO = re.compile(r"(\d+(?:\.\d+)?)([smhd])")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
+_FIRST_YEAR, _LAST_YEAR = 1971, 9000
 _LOOK_SECONDS = 0.3
 
 Show = Callable[[LogRecord], None]
@@ -24,17 +26,21 @@ def moment(text: str, now: datetime | None = None) -> datetime:
     """The local time that ``10m``, ``2h``, ``1d`` (ago) or a date and time names.
 
     Raises:
-        OperationError: it is neither.
+        OperationError: it is neither, or not within the years of this calendar that all libraries know.
     """
+    with suppress(ValueError, OverflowError):
+        found = _moment(text, now)
+        if _FIRST_YEAR <= found.year <= _LAST_YEAR:
+            return found.astimezone().replace(tzinfo=None) if found.tzinfo else found
+    raise OperationError(
+        f"--since {text!r:.100} is not a valid time. Remedy: write 10m, 2h, 1d, or a time such as 2026-01-31T14:00"
+    )
+
+
+def _moment(text: str, now: datetime | None) -> datetime:
     if match := _AGO.fullmatch(text):
         return (now or datetime.now()) - timedelta(seconds=float(match[1]) * _SECONDS[match[2]])
-    try:
-        found = datetime.fromisoformat(text)
-    except ValueError:
-        raise OperationError(
-            f"--since {text!r} is not a valid time. Remedy: write 10m, 2h, 1d, or a time such as 2026-01-31T14:00"
-        ) from None
-    return found.astimezone().replace(tzinfo=None) if found.tzinfo else found
+    return datetime.fromisoformat(text)
 
 
 def level(text: str) -> str:

@@ -174,13 +174,13 @@ def _stages(detail: Json) -> Table:
     for name in ("state", "tries", "waited", "ran", "tokens", "cost"):
         table.add_column(name, no_wrap=True)
     table.add_column("note", overflow="fold")
-    until = detail["ended_at"] or detail["at"]
+    until, runs = detail["ended_at"] or detail["at"], detail["status"] == "running"
     for stage in detail["stages"]:
         done = stage["state"] == "done"
         table.add_row(
             shown(stage["function_key"]),
             f"{shown(stage['provider'])}/{shown(stage['model'])}",
-            f"[{_STYLES[stage['state']]}]{'reused' if stage['reused'] else stage['state']}",
+            f"[{_STYLES[stage['state']]}]{_state_of(stage, runs=runs)}",
             str(stage["attempts"] or ""),
             _lasted(stage, "waiting", until),
             _lasted(stage, "running", until),
@@ -189,6 +189,13 @@ def _stages(detail: Json) -> Table:
             shown(stage["note"], 120),
         )
     return table
+
+
+def _state_of(stage: Json, *, runs: bool) -> str:
+    """The state as a word for people; ``runs``: the pipeline does."""
+    if stage["reused"]:
+        return "reused"
+    return "not run" if stage["state"] == "waiting" and not runs else str(stage["state"])
 
 
 def _lasted(stage: Json, kind: str, until: float) -> str:
@@ -272,7 +279,7 @@ def show_cancelled(console: Console, done: Cancelled) -> None:
 def show_all_cancelled(console: Console, done: list[Cancelled], project: str) -> None:
     """How many, and what is awaited."""
     if not done:
-        console.say(f"no pipeline of project {project} runs: nothing is cancelled")
+        console.say(f"no pipeline of project {project!r} runs: nothing is cancelled")
         console.say("see those of all projects: fleet list --state running")
         return
     awaited = sum(len(each.awaited) for each in done)

@@ -16,6 +16,7 @@ from fleet.cli.counted import counted
 from fleet.cli.logs import moment
 from fleet.cli.output import print_json
 from fleet.cli.run import (
+    NotFailed,
     Outcome,
     Started,
     begin_workflow,
@@ -273,19 +274,24 @@ def retry_failed(
     else:
         console = console_for()
         console.say(f"retried {counted(len(retried), 'pipeline')}" + "".join(f"\n  {each}" for each in retried))
+        if retried:
+            console.say("see how they go: fleet list --state running")
         for why in left.values():
             console.say(f"not retried: {why}")
     return EXIT_OK
 
 
 async def _retry_failed(settings: Settings, wanted: Wanted) -> tuple[list[str], dict[str, str]]:
-    """The ids that were retried, and why others were not; a failed run may have been followed by another one."""
+    """The ids that were retried, and why others were not. A failed run that was followed by one that runs or has
+    completed is neither."""
     retried, left = list[str](), dict[str, str]()
     found = await pipelines_of(await connect_once(settings), wanted)
     for workflow_id in dict.fromkeys(listed.workflow_id for listed in found if listed.kind == "pipeline"):
         try:
             await retry_pipeline(settings, workflow_id)
             retried.append(workflow_id)
+        except NotFailed:  # its latest run runs, or has completed: it was retried already
+            continue
         except OperationError as error:
             left[workflow_id] = str(error)
     return retried, left

@@ -17,5 +17,5 @@ def provider_named(settings: Settings, name: str) -> ProviderSettings:
     if known is None:
         there = sorted(settings.providers)
         near = did_you_mean(name, [*there, *PROVIDER_ALIASES])
-        raise OperationError(f"there is no provider {name!r}{near}. Remedy: name one of {', '.join(there)}")
+        raise OperationError(f"there is no provider {name!r:.100}{near}. Remedy: name one of {', '.join(there)}")
     return known

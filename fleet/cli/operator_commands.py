@@ -13,11 +13,15 @@ import typer
 from fleet.cli.output import Json, print_json
 from fleet.errors import OperationError
 from fleet.exit_codes import EXIT_FAILED, EXIT_OK
-from fleet.terminal import write_line
+from fleet.terminal import write_error, write_line
 
 if TYPE_CHECKING:
     from fleet.cli import limits as budgets
     from fleet.control.logs.log_files import LogRecord
+
+#: As many log lines as fit into memory with ease.
+MAX_LINES = 1_000_000
+PAUSED = "paused by the operator"
 
 app = typer.Typer()
 
@@ -109,7 +113,7 @@ def limits(
 @app.command()
 def pause(
     provider: Provider,
-    why: Annotated[str, typer.Option(help="Shown to everybody who asks.")] = "paused by the operator",
+    why: Annotated[str, typer.Option(help="Shown to everybody who asks.")] = PAUSED,
     as_json: Json = False,
 ) -> None:
     """Stop dispatching a provider's calls, on all machines; calls in flight finish as usual."""
@@ -117,7 +121,7 @@ def pause(
     from fleet.cli.find_fleet import find_fleet
 
     settings, _ = find_fleet()
-    _show_limits(asyncio.run(budgets.shut(settings, provider, why)), as_json=as_json)
+    _show_limits(asyncio.run(budgets.shut(settings, provider, why.strip() or PAUSED)), as_json=as_json)
 
 
 @app.command()
@@ -219,7 +223,9 @@ def logs(
     process: Annotated[str | None, typer.Option(help="Of one process, such as openai_00.")] = None,
     level: Annotated[str, typer.Option(help="This level and above.")] = "DEBUG",
     since: Annotated[str | None, typer.Option(help="10m, 2h, 1d, or a local time; all of it.")] = None,
-    lines: Annotated[int, typer.Option("-n", "--lines", min=0, help="Without --since, the last so many.")] = 100,
+    lines: Annotated[
+        int, typer.Option("-n", "--lines", min=0, max=MAX_LINES, help="Without --since, the last so many.")
+    ] = 100,
     as_json: Json = False,
 ) -> None:
     """Show the logs of all processes of this machine, merged in order of time."""
@@ -240,6 +246,8 @@ def logs(
     found, readers = logbook.past(settings, wanted, None if since is not None else lines)
     for record in found:
         show(record)
+    if not found and lines and not follow:
+        write_error("fleet: no line of the logs matches. Remedy: see all of them with `fleet logs`")
     if follow:
         logbook.follow(settings, wanted, readers, show)
 

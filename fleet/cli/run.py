@@ -73,6 +73,12 @@ _SHOWN = {AssistantState.DONE.value: "done", AssistantState.FAILED.value: "faile
 Show = Callable[[Progress], None]
 
 
+class NotFailed(OperationError):
+    """The pipeline to retry runs, or has completed."""
+
+    code = "not_failed"
+
+
 @dataclass(frozen=True)
 class Started:
     """A pipeline that was started."""
@@ -298,11 +304,11 @@ def _refuse_not_failed(workflow_id: str, description: WorkflowExecutionDescripti
         )
         raise OperationError(f"{workflow_id} is a {description.workflow_type}. Remedy: {remedy}")
     if description.status is WorkflowExecutionStatus.RUNNING:
-        raise OperationError(
+        raise NotFailed(
             f"{workflow_id} still runs. Remedy: wait for it, or end it first with `fleet cancel {workflow_id}`"
         )
     if description.status is WorkflowExecutionStatus.COMPLETED:
-        raise OperationError(
+        raise NotFailed(
             f"{workflow_id} has completed. Remedy: start a new one with `fleet run TOPIC --project PROJECT`"
         )
 

@@ -83,7 +83,7 @@ def split_name(text: str) -> tuple[str, str]:
     project, _, assistant = text.partition("/")
     if not project or not assistant:
         raise InputError(
-            f"{text!r} does not name an assistant. Remedy: write PROJECT/ASSISTANT, e.g. seo-demo/brief"
+            f"{text!r} does not name an assistant. Remedy: write PROJECT/ASSISTANT, e.g. my-project/brief"
         )
     return project, assistant
 

@@ -126,6 +126,8 @@ def test_a_cancelled_pipeline_keeps_what_was_sent_and_a_retry_pays_only_for_the_
     assert ended["status"] == "canceled"
     assert [stage["state"] for stage in ended["stages"]] == ["done", "waiting", "waiting"]
     assert [call["outcome"] for call in fleet.simulator.ledger()] == ["answered"]
+    table = fleet.fleet("show", workflow_id).stdout
+    assert table.count(" not run ") == 2 and " waiting " not in table
     again = fleet.fleet("cancel", workflow_id)
     assert again.returncode == 1 and "has already ended (canceled)" in again.stderr
     retried = json_of(fleet.fleet("retry", workflow_id, "--json").stdout)

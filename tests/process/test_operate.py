@@ -217,7 +217,9 @@ def test_logs_are_one_story_in_order_of_time(fleet: Fleet) -> None:
     assert {line["process"] for line in told} >= {"assistants_00", "openai_00", "anthropic_00", "gemini_00"}
     only = fleet.fleet("logs", "--workflow", workflow, "--provider", "gemini", "-n", "50").stdout.splitlines()
     assert only and all("gemini_00" in line for line in only if not line.startswith(" "))
-    assert fleet.fleet("logs", "--level", "error", "--since", "0s").stdout == ""
+    nothing = fleet.fleet("logs", "--level", "error", "--since", "0s")
+    assert nothing.returncode == 0 and nothing.stdout == ""
+    assert nothing.stderr == "fleet: no line of the logs matches. Remedy: see all of them with `fleet logs`\n"
     merged = fleet.state / "logs" / "worker_production.log"
     wait_for("it is in the merged file", lambda: workflow in merged.read_text("utf-8"))
     for wrong, said in ((("--since", "later"), "is not a valid time"), (("--level", "loud"), "unknown log level")):

@@ -109,6 +109,8 @@ def test_what_failed_is_retried_together(fleet: Fleet, tmp_path: Path) -> None:
     fleet.backend("UPDATE Assistant SET model = 'gpt-4o' WHERE project_id = ?", name)
     retried = json_of(fleet.fleet("retry", "--failed", "--since", "10m", "--project", name, "--json").stdout)
     assert len(retried["retried"]) == 3
+    again = fleet.fleet("retry", "--failed", "--since", "10m", "--project", name)
+    assert again.returncode == 0 and again.stdout == "retried 0 pipelines\n", "those were retried already"
     followed = json_of(fleet.fleet("run", "--topics", file, "--project", name, "--json").stdout)
     assert (followed["started"], followed["completed"], followed["failed"]) == (0, 3, 0)
 
@@ -152,7 +154,7 @@ def _states(fleet: Fleet, name: str, number: int | None = None) -> set[str]:
 def test_a_project_without_running_pipelines_has_nothing_to_cancel(fleet: Fleet) -> None:
     done = fleet.fleet("cancel", "--project", "nobody")
     assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines()[0] == "no pipeline of project nobody runs: nothing is cancelled"
+    assert done.stdout.splitlines()[0] == "no pipeline of project 'nobody' runs: nothing is cancelled"
 
 
 def test_what_contradicts_itself_is_refused(fleet: Fleet, tmp_path: Path) -> None:

@@ -6,10 +6,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from temporalio.service import RPCError, RPCStatusCode
 
 from fleet.cli import main as command
 from fleet.cli.find_fleet import find_anyhow
 from fleet.cli.fleet_record import FleetRecord
+from fleet.cli.logs import moment
+from fleet.control.pipelines.result_files import write_index
+from fleet.control.pipelines.story import unknown_pipeline
 from fleet.errors import OperationError
 
 NOBODY = 65534
@@ -65,6 +69,33 @@ def test_a_record_that_is_damaged_is_not_taken_for_another_users(tmp_path: Path)
     (tmp_path / "fleet.json").write_text("[", "utf-8")
     with pytest.raises(OperationError, match="cannot be read"):
         FleetRecord.load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "text", ["yesterday", "99999999999d", "1e5d", "0001-01-01", "9999-12-31T23:59", "", "-1h"]
+)
+def test_a_time_that_is_none_or_out_of_all_bounds_is_refused(text: str) -> None:
+    with pytest.raises(OperationError, match="is not a valid time"):
+        moment(text)
+
+
+@pytest.mark.parametrize("text", ["0s", "3650d", "2026-01-31T14:00Z"])
+def test_a_time_within_bounds_is_taken(text: str) -> None:
+    assert moment(text).tzinfo is None
+
+
+def test_a_huge_id_does_not_fill_the_terminal() -> None:
+    unknown = RPCError("not found", RPCStatusCode.NOT_FOUND, b"")
+    assert len(str(unknown_pipeline("x" * 5000, unknown))) < 300
+    away = RPCError("away", RPCStatusCode.UNAVAILABLE, b"")
+    assert len(str(unknown_pipeline("x" * 5000, away))) < 300
+
+
+def test_results_are_not_written_where_a_file_stands(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for place in (tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(OperationError, match="is not a folder"):
+            write_index(place, "")
 
 
 def ends_with(

@@ -45,6 +45,8 @@ def _write(path: Path, text: str) -> Path:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, text)
+    except (FileExistsError, NotADirectoryError):
+        raise OperationError(f"{path.parent} is not a folder. Remedy: name a folder with --out") from None
     except OSError as error:
         raise OperationError(
             f"{path} cannot be written ({error.strerror or error}). Remedy: name another folder with --out"

@@ -186,12 +186,12 @@ def unknown_pipeline(workflow_id: str, error: RPCError) -> OperationError:
     """The error for a pipeline that the server does not know, or does not show."""
     if error.status in (RPCStatusCode.NOT_FOUND, RPCStatusCode.INVALID_ARGUMENT):
         return OperationError(
-            f"Temporal knows no pipeline {workflow_id!r}. Remedy: find its id with `fleet list`; one past its "
-            "retention must be run again"
+            f"Temporal knows no pipeline {workflow_id!r:.100}. Remedy: find its id with `fleet list`; one past "
+            "its retention must be run again"
         )
     return OperationError(
-        f"pipeline {workflow_id} cannot be shown: {error.message}. Remedy: see that Temporal can be reached, with "
-        "`fleet status`"
+        f"pipeline {workflow_id:.100} cannot be shown: {error.message}. Remedy: see that Temporal can be "
+        "reached, with `fleet status`"
     )
 
 

@@ -79,7 +79,7 @@ class Machine:
         found = [process for process in self.supervisor.processes() if process.program == program]
         if not found:
             raise OperationError(
-                f"there is no program {program!r}. Remedy: name one of {', '.join(self.programs())}"
+                f"there is no program {program!r:.100}. Remedy: name one of {', '.join(self.programs())}"
             )
         return found
 
