@@ -34,7 +34,7 @@ def show_explanation(console: Console, found: Explanation) -> None:
     """A pipeline and its assistants, with what would move each of them."""
     console.say(f"{found.workflow_id} is {found.state}: {found.why}")
     if found.remedy:
-        console.say(f"    remedy: {found.remedy}")
+        console.say(f"    {'its output' if found.state == 'completed' else 'remedy'}: {found.remedy}")
     said = found.remedy
     for assistant in found.assistants:
         word = assistant.state.replace("_", " ")

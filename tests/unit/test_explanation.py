@@ -206,6 +206,25 @@ def test_a_reached_limit_names_rate_reason_and_backlog() -> None:
     assert "3 calls wait in the queue llm-openai, the oldest for 7 s" in found.why
 
 
+def test_a_limit_that_would_have_emptied_the_queue_is_not_what_holds_a_call() -> None:
+    found = status_of_call(pending(SCHEDULED), budget=budget(why="limit of tokens", rate=346.2))
+    assert (found.state, found.cause) == ("in_queue", "busy")
+    assert found.why.startswith(
+        "3 calls wait in the queue llm-openai, the oldest for 7 s: its processes take calls"
+    )
+    assert found.why.endswith("more slowly than the limit of openai allows")
+    assert found.remedy == "nothing to do, or `fleet scale openai 2`"
+
+
+def test_a_call_that_the_journal_has_as_sent_waits_for_no_limit() -> None:
+    sent = JournalRow("intent", NOW - 1)
+    found = status_of_call(pending(SCHEDULED), budget=budget(why="limit", rate=0.1), row=sent)
+    assert (found.state, found.cause, found.remedy) == ("running", "sent", "")
+    assert found.why.startswith("it was sent to openai/gpt-4o; this machine's journal: sent at ")
+    died = status_of_call(pending(SCHEDULED), budget=budget(why="limit", rate=0.1), row=replace(sent, alive=False))
+    assert died.state == "held_by_limit"
+
+
 def test_a_lost_heartbeat_is_told_until_the_next_attempt() -> None:
     info = pending(SCHEDULED, attempt=2, next_attempt_schedule_time=-5)
     info.last_failure.message = "activity Heartbeat timeout"

@@ -191,6 +191,12 @@ def _with_journal(reason: Reason, asked: Asked, row: JournalRow | None) -> Reaso
     earlier run or model."""
     if row is None or row.at < asked.queued_at - _CLOCK_SECONDS or not (known := row.sentence()):
         return reason
+    if row.under_way and reason.state in (
+        "in_queue",
+        "held_by_limit",
+        "fetching_inputs",
+    ):  # Temporal's view is older
+        return Reason("running", "sent", f"it was sent to {asked.call.provider}/{asked.call.model}; {known}")
     return replace(reason, why=f"{reason.why}; {known}")
 
 

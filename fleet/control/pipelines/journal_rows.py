@@ -32,6 +32,11 @@ class JournalRow:
     resumable: bool = False
     maybe_paid: int = 0
 
+    @property
+    def under_way(self) -> bool:
+        """Whether a living process has sent the call, and has no answer yet."""
+        return self.state == State.INTENT and self.alive
+
     def sentence(self) -> str:
         """What that means, for people; empty if it adds nothing."""
         words = self._words()
@@ -44,7 +49,7 @@ class JournalRow:
         at = _time(self.at)
         if self.state == State.ANSWERED:
             return [f"its answer is here since {at}, not yet taken by Temporal, and is delivered without a call"]
-        if self.state == State.INTENT and self.alive:
+        if self.under_way:
             return [f"sent at {at}"]
         if self.state == State.INTENT and self.resumable:
             return [f"sent at {at} by a process that has died, but the provider goes on with it"]

@@ -1,5 +1,6 @@
 """Why a task waits in its queue: no process polls it, it is paused or parked, or its limit is reached."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -17,6 +18,9 @@ from fleet.provider_settings import ProviderSettings
 
 #: A shorter wait is the usual time of a dispatch and needs no reason.
 _USUAL_SECONDS = 1.0
+#: A call that waits for so many times the time in which its queue's rate empties it, and this long, waits for
+#: something else: projects take turns, and a rate may have been raised just now.
+_MANY_TIMES, _SLOW_SECONDS = 3.0, 2.0
 
 
 @dataclass(frozen=True)
@@ -125,11 +129,16 @@ class Surroundings:
             whose = "its process" if len(busy) == 1 else f"all {len(busy)} of its processes"
             why = f"{waiting}, since {whose} on this machine cannot take more calls at once"
             return Reason("in_queue", "busy", why, f"nothing to do, or `fleet scale {name} {len(busy) + 1}`")
-        if budget.rate < UNLIMITED:
+        if budget.rate < UNLIMITED and not _faster_than_taken(queue, budget.rate):
             each = f"{budget.rate:.1f} calls a second" if budget.rate >= 1 else f"a call every {_every(budget)} s"
             why = f"the limit of {name} is reached: its queue dispatches {each} ({budget.why}); {waiting}"
             remedy = f"nothing to do: its turn comes; `fleet limits {name}` shows the limit"
             return Reason("held_by_limit", "limit", why, remedy)
+        if budget.rate < UNLIMITED:
+            why = f"{waiting}: its processes take calls more slowly than the limit of {name} allows"
+            return Reason(
+                "in_queue", "busy", why, f"nothing to do, or `fleet scale {name} {(queue.pollers or 1) + 1}`"
+            )
         return Reason("in_queue", "dispatch", waiting)
 
 
@@ -138,6 +147,13 @@ def _starts(process: ProcessStatus) -> bool:
     if process.state == "RUNNING":
         return process.uptime_seconds < STARTING_SECONDS
     return process.state in ("STARTING", "BACKOFF", "EXITED")
+
+
+def _faster_than_taken(queue: QueueStatus, rate: float) -> bool:
+    """Whether the queue would have been empty long ago at this rate (calls a second), so that it does not hold the
+    calls."""
+    emptied_after = (queue.backlog or 0) / rate if rate > 0 else math.inf
+    return (queue.backlog_age_seconds or 0.0) > _MANY_TIMES * emptied_after + _SLOW_SECONDS
 
 
 def _every(budget: BudgetStatus) -> str:
