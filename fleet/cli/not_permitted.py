@@ -21,7 +21,9 @@ def not_permitted(path: Path) -> NotPermitted:
     if owner == me:
         remedy = f"correct its rights: `chmod u+rwX {shlex.quote(str(path))}`"
         return NotPermitted(f"{path} may not be used with the rights that it has. Remedy: {remedy}")
-    command = shlex.join(["sudo", "-u", owner, *sys.argv])
+    state = os.environ.get("FLEET_STATE_DIR")
+    same = ["env", f"FLEET_STATE_DIR={Path(state).absolute()}"] if state else []  # sudo passes no variables on
+    command = shlex.join(["sudo", "-u", owner, *same, *sys.argv])
     return NotPermitted(
         f"{path} belongs to {owner}, and {me} may not use it. Remedy: run this as {owner}: `{command}`"
     )

@@ -61,7 +61,7 @@ def test_a_state_folder_of_another_user_names_the_user_and_the_whole_command(
     said = as_nobody(find_anyhow if find == "doctor" else lambda: FleetRecord.load(state_of_root))
     assert said == (
         f"NotPermitted: {state_of_root}/fleet.json belongs to root, and nobody may not use it. "
-        "Remedy: run this as root: `sudo -u root fleet status --all`"
+        f"Remedy: run this as root: `sudo -u root env FLEET_STATE_DIR={state_of_root} fleet status --all`"
     )
 
 
