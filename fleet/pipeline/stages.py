@@ -1,7 +1,7 @@
 """The state of a running pipeline: what each assistant waits for, does and has answered. No I/O, no clock."""
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from fleet.contracts import (
@@ -251,7 +251,7 @@ def _record(stage: Stage) -> StageRecord:
         started=queued.isoformat(timespec="milliseconds") if queued else None,
         duration=stage.seconds(stage.queued_at or 0.0),
         output=stage.result.output if stage.result is not None else "",
-        metadata=asdict(_metadata(stage)),
+        metadata=dict(vars(_metadata(stage))),
         output_json=output_json(stage.result.output, assistant.output_schema)
         if stage.result is not None
         else None,
