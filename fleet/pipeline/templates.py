@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
-_TAG = re.compile(r"\\?\{\{!--.*?--~?\}\}|\\?\{\{\{?(?:[^{}]*)\}?\}\}", re.DOTALL)
+_TAG = re.compile(r"(?<!\\)\{\{!--.*?--~?\}\}|(?:\\\{\{|\{\{(?!!--))\{?[^{}]*\}?\}\}", re.DOTALL)
 _NAME = r"[^\s!\"#%&'()*+,./;<=>@\[\\\]^`{|}~]+(?:\.[^\s!\"#%&'()*+,./;<=>@\[\\\]^`{|}~]+)*"
 _PLACE = re.compile(_NAME)
 _BLOCK = re.compile(rf"#(if|unless)\s+({_NAME})")
@@ -123,7 +123,10 @@ def _compiled(text: str) -> Callable[[dict[str, str]], str]:
     for helper in ("lookup", "log"):  # which would hide an assistant of that name
         language.unregister_helper(helper)
     # A dot would be a path into a value, and the values are texts.
-    return language.compile(_TAG.sub(_without_dots, text))
+    try:
+        return language.compile(_TAG.sub(_without_dots, text))
+    except ValueError as error:
+        raise TemplateError(1, f"it cannot be read ({error})", _SUPPORTED) from None
 
 
 def _without_dots(tag: re.Match[str]) -> str:
@@ -140,6 +143,7 @@ def _tags(text: str) -> Iterator[_Tag]:
         _refuse_stray(text, end, found.start())
         end = found.end()
         whole = found.group()
+        _refuse_uneven(text, found)
         inner = "" if whole.startswith(("\\", "{{!", "{{~!")) else whole.strip("{}").strip("~").strip()
         if not inner and not whole.startswith(("\\", "{{!", "{{~!")):
             inner = " "  # an empty tag, which is refused
@@ -154,6 +158,24 @@ def _refuse_stray(text: str, start: int, end: int) -> None:
         raise TemplateError(
             _line(text, stray), "{{ is not closed", "close it with }}, or write \\{{ for two braces that are text"
         )
+
+
+def _refuse_uneven(text: str, tag: re.Match[str]) -> None:
+    """Raise TemplateError for what the template engine does not take, or takes for something else: a tag that more
+    braces open than close, anything but a name in three braces, two backslashes in front of a tag."""
+    whole = tag[0]
+    if whole.startswith("\\") and text[: tag.start()].endswith("\\"):
+        remedy = "write one backslash for two braces that are text, and none for a tag"
+        raise TemplateError(_line(text, tag.start()), "two backslashes stand in front of {{", remedy)
+    if whole.startswith("\\"):
+        return
+    three = whole.startswith("{{{")
+    if text[: tag.start()].endswith("{") or (three and not whole.endswith("}}}")):
+        remedy = "open a tag with two braces, and put a space between it and a brace that is text"
+        raise TemplateError(_line(text, tag.start()), "a tag has a brace too many in front of it", remedy)
+    if three and not _PLACE.fullmatch(whole.strip("{}").strip()):
+        remedy = "write it in two braces"
+        raise TemplateError(_line(text, tag.start()), "only a name may stand in three braces", remedy)
 
 
 def _line(text: str, position: int) -> int:

@@ -16,6 +16,7 @@ from fleet.pipeline.fingerprint import fingerprint_of
 from fleet.pipeline.inputs import PipelineInputs
 from fleet.pipeline.prompts import build_system_prompt, build_user_message
 from fleet.pipeline.stages import Stages
+from fleet.pipeline.templates import TemplateError, names_in, render_template
 from fleet.process.data_converter import data_converter
 from fleet.projects.problems import Problem
 from fleet.projects.prompt_file import parse_prompt
@@ -203,6 +204,60 @@ def check_prompt(text: str) -> None:
 
 def test_any_prompt_file_is_an_assistant_or_has_problems_with_a_line_each() -> None:
     check_each("prompt files", prompt_texts(), check_prompt)
+
+
+PIECES = st.sampled_from(
+    [
+        *(
+            "{",
+            "}",
+            "{{",
+            "}}",
+            "{{{",
+            "}}}",
+            "\\",
+            "~",
+            "!",
+            "--",
+            " ",
+            "\n",
+            "x",
+            "topic",
+            "a.b",
+            "else",
+            "@",
+            "^",
+        ),
+        *(
+            "#if csv",
+            "/if",
+            "#unless topic",
+            "/unless",
+            "lookup",
+            "{{topic}}",
+            "{{{csv}}}",
+            "{{#if csv}}",
+            "{{/if}}",
+        ),
+        *("{{else}}", "\\{{", "{{~topic~}}", "{{! c }}", "{{!-- c --}}", "{{~!", "--~}}", "{{!--"),
+    ]
+)
+
+
+def check_template(text: str) -> None:
+    """What the check before a pipeline accepts, the template engine takes too."""
+    try:
+        names_in(text)
+    except TemplateError as error:
+        assert len(str(error).splitlines()) == 1 and "Remedy: " in str(error)
+    else:
+        render_template(text, {"topic": "Coffee", "csv": "{{topic}}"}).encode()
+
+
+def test_any_template_is_rendered_or_refused_before_anything_is_paid() -> None:
+    known = ["{{{#if csv}}{{/if}}", "{{{topic}}", "\\\\{{}}", "{{{~topic~}}}", "{{{!--{{! c }}!--", "{{!--}}}"]
+    known += ["\\{{!--{{#if csv}}{{!-- c --}}", '{"a": {{topic}}}', "{{{topic}}}", "\\{{x}} {{! {x} }}"]
+    check_each("templates", st.lists(PIECES, max_size=8).map("".join), check_template, known)
 
 
 def test_the_good_ones_are_good() -> None:
