@@ -42,6 +42,7 @@ LONGEST_FILES = (
     "tests/workflow/test_fallback.py",
     "tests/process/test_imports.py",
     "tests/workflow/test_approximate.py",
+    "tests/component/test_control_description.py",
 )
 _STACKS_BEFORE_TIMEOUT_SECONDS = 3.0
 #: How long a failed test may take to clean up, its file's fleets included. Its timeout may be used up already, and
