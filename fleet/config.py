@@ -476,7 +476,15 @@ def _explain(error: ValidationError) -> str:
 
 #: What says where calls go, and the keys and texts in them; of a provider too.
 _DESTINATIONS = frozenset(
-    {"api_base_url", "backend_allow_http", "backend_ca_file", "sdk_variables", "state_dir", "temporal_host"}
+    {
+        "api_base_url",
+        "backend_allow_http",
+        "backend_ca_file",
+        "projects_port",
+        "sdk_variables",
+        "state_dir",
+        "temporal_host",
+    }
 )
 _DESTINATIONS_OF_PROVIDER = frozenset({"allow_http", "base_url", "kind"})
 

@@ -19,6 +19,7 @@ DESTINATIONS = [
     (".env", f"API_BASE_URL={ELSEWHERE}", "API_BASE_URL"),
     (".env", "FLEET_BACKEND_CA_FILE=ca.pem", "FLEET_BACKEND_CA_FILE"),
     (".env", "FLEET_STATE_DIR=state", "FLEET_STATE_DIR"),
+    (".env", "FLEET_PROJECTS_PORT=4711", "FLEET_PROJECTS_PORT"),
     (".env", "FLEET_SDK_VARIABLES=HTTPS_PROXY", "FLEET_SDK_VARIABLES"),
     (".env", "TEMPORAL_HOST=elsewhere.example:7233", "TEMPORAL_HOST"),
     (".env", "TEMPORAL_ADDRESS=elsewhere.example:7233", "TEMPORAL_ADDRESS"),
