@@ -13,6 +13,7 @@ import typer
 
 from fleet.cli.output import Json, print_json
 from fleet.errors import InputError, OperationError
+from fleet.exit_codes import EXIT_FAILED
 from fleet.terminal import write_document, write_line
 
 if TYPE_CHECKING:
@@ -59,7 +60,8 @@ def new(
 
 @app.command()
 def check(folder: ProjectFolder, as_json: Json = False) -> None:
-    """Check a project's files; shows its graph, its critical path, and its estimated tokens and cost."""
+    """Check a project's files; shows its graph, its critical path, and its estimated tokens and cost. Exit 1 if it
+    has a problem, or cannot complete."""
     from fleet.cli.find_fleet import settings_for_embedded
     from fleet.cli.show import console_for
     from fleet.cli.show_project import show_estimates, show_graph
@@ -68,14 +70,16 @@ def check(folder: ProjectFolder, as_json: Json = False) -> None:
     plans = [_plan(settings, project) for project in _sound_projects(settings, folder)]
     if as_json:
         print_json({"projects": [plan.to_json() for plan in plans]})
-        return
-    console = console_for()
-    for plan in plans:
-        show_graph(console, plan)
-        show_estimates(console, plan)
-        for warning in plan.warnings:
-            console.say(f"warning: {warning}")
-        console.say(f"{plan.project_id} is sound.")
+    else:
+        console = console_for()
+        for plan in plans:
+            show_graph(console, plan)
+            show_estimates(console, plan)
+            for warning in plan.warnings:
+                console.say(f"warning: {warning}")
+            console.say(f"{plan.project_id} {'cannot complete' if plan.never_completes else 'is sound'}.")
+    if any(plan.never_completes for plan in plans):
+        raise typer.Exit(EXIT_FAILED)
 
 
 @app.command()
@@ -112,9 +116,10 @@ def list_projects(folder: Folder = None, as_json: Json = False) -> None:
     from fleet.cli.find_fleet import settings_for_embedded
     from fleet.projects.folder import projects_in, read_project, refuse_no_projects
 
-    parent = folder or settings_for_embedded().projects_dir or Path()
+    settings = settings_for_embedded()
+    parent = folder or settings.projects_dir or Path()
     refuse_no_projects(parent)
-    found = [(path.name, *read_project(path)) for path in projects_in(parent)]
+    found = [(path.name, *read_project(path, settings.provider)) for path in projects_in(parent)]
     if as_json:
         print_json({"projects": [_listed(*item) for item in found]})
         return

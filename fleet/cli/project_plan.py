@@ -45,13 +45,14 @@ class PlannedAssistant:
 @dataclass(frozen=True)
 class ProjectPlan:
     """A project's assistants by ``order``; ``critical_path`` is the chain that takes longest. ``warnings`` say
-    what will fail although the files are sound."""
+    what will fail although the files are sound; ``never_completes``: all models of an assistant will."""
 
     project_id: str
     fingerprint: str
     assistants: list[PlannedAssistant]
     critical_path: list[str]
     warnings: list[str] = field(default_factory=list)
+    never_completes: bool = False
 
     @property
     def usd(self) -> float | None:
@@ -94,8 +95,10 @@ def plan_of(settings: Settings, project_id: str, fingerprint: str, rows: Sequenc
     stages = Stages(assistants, _TOPIC)
     planned = [_planned(settings, stages, assistant, assistants, answers, step) for assistant in assistants]
     longest = max((chain(assistant.function_key) for assistant in assistants), key=lambda found: found[0])
-    warnings = [warning for assistant in assistants for warning in _too_long(settings, stages, assistant)]
-    return ProjectPlan(project_id, fingerprint, planned, longest[1], warnings)
+    too_long = [(assistant, list(_too_long(settings, stages, assistant))) for assistant in assistants]
+    never = any(len(warnings) == 1 + len(assistant.fallback) for assistant, warnings in too_long)
+    warnings = [warning for _, found in too_long for warning in found]
+    return ProjectPlan(project_id, fingerprint, planned, longest[1], warnings, never)
 
 
 def _too_long(settings: Settings, stages: Stages, assistant: Assistant) -> Iterator[str]:

@@ -173,7 +173,7 @@ def _projects(options: UpOptions, settings: Settings, say: Say) -> Path | None:
     folder = options.projects or settings.projects_dir
     if folder is None:
         return None
-    for problem in problems_in(folder):
+    for problem in problems_in(folder, settings.provider):
         say(f"problem: {problem}")
     return folder.absolute()
 

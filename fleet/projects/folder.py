@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from fleet.config import did_you_mean
 from fleet.contracts import CSV_KEY, DATE_KEY, PIPELINE_KEYS, TOPIC_KEY
 from fleet.errors import InputError, OperationError, SettingsError
 from fleet.model_options import options_in
@@ -47,14 +48,14 @@ def is_project(folder: Path) -> bool:
     return any(folder.glob(f"*{SUFFIX}"))
 
 
-def problems_in(folder: Path) -> list[Problem]:
-    """What is wrong with the projects in a folder of projects.
+def problems_in(folder: Path, provider_of: ProviderOf | None = None) -> list[Problem]:
+    """What is wrong with the projects in a folder of projects; for ``provider_of`` see :func:`read_project`.
 
     Raises:
         OperationError: it is no such folder.
     """
     refuse_no_projects(folder)
-    return [problem for path in projects_in(folder) for problem in read_project(path)[1]]
+    return [problem for path in projects_in(folder) for problem in read_project(path, provider_of)[1]]
 
 
 def refuse_no_projects(folder: Path) -> None:
@@ -197,7 +198,11 @@ def _unknown_inputs(active: Sequence[PromptFile], files: Sequence[PromptFile]) -
                 yield from _unknown_field(Problem(file.file, line, "", ""), key, by_key[owner], path)
             elif key not in known:
                 why = "is inactive" if source_of(key, inactive)[0] in inactive else "does not exist"
-                yield Problem(file.file, line, f"its input {key!r} {why}", f"name some of {', '.join(known)}")
+                others = [name for name in known if name != file.row["functionKey"]]
+                meant = did_you_mean(key, others)
+                yield Problem(
+                    file.file, line, f"its input {key!r} {why}{meant}", f"name some of {', '.join(others)}"
+                )
 
 
 def _unknown_field(at: Problem, key: str, owner: PromptFile | None, path: Sequence[str]) -> Iterator[Problem]:
@@ -248,4 +253,6 @@ def _cycle(active: Sequence[PromptFile]) -> Iterator[Problem]:
     if left:
         file, _ = next(iter(left.values()))
         says = f"the inputs form a cycle: {', '.join(left)} wait for each other"
+        if len(left) == 1:
+            says = "it reads its own output"
         yield file.problem("input_keys", says, "remove one of these inputs")

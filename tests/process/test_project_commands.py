@@ -52,12 +52,27 @@ def test_each_mistake_has_one_line_and_the_exit_status_is_1(idle: Fleet, made: P
 def test_a_prompt_that_no_model_of_its_assistant_takes_is_warned_of(idle: Fleet, made: Path) -> None:
     (made / "30-review.prompt").write_text(f"---\nmodel: openai/gpt-4\n---\n{'slovo ' * 9000}\n", "utf-8")
     done = idle.fleet("project", "check", str(made))
-    assert done.returncode == 0 and "my is sound." in done.stdout
+    assert done.returncode == 1 and "my cannot complete." in done.stdout
     (warning,) = (line for line in done.stdout.splitlines() if line.startswith("warning: "))
     assert warning.startswith("warning: review: without its inputs already, its input has about 16,")
     assert "(9,005 at least), the context window of gpt-4 has 8,192. Remedy: shorten its prompt" in warning
     (plan,) = json_of(idle.fleet("project", "check", str(made), "--json").stdout)["projects"]
-    assert plan["warnings"] == [warning.removeprefix("warning: ")]
+    assert plan["warnings"] == [warning.removeprefix("warning: ")] and plan["never_completes"]
+
+
+def test_a_prompt_that_a_fallback_takes_is_warned_of_and_the_project_is_sound(idle: Fleet, made: Path) -> None:
+    fallback = "fleet:\n  fallback: [openai/gpt-4o]\n"
+    (made / "30-review.prompt").write_text(
+        f"---\nmodel: openai/gpt-4\n{fallback}---\n{'slovo ' * 9000}\n", "utf-8"
+    )
+    done = idle.fleet("project", "check", str(made))
+    assert done.returncode == 0 and "my is sound." in done.stdout and "warning: review: " in done.stdout
+
+
+def test_the_list_finds_what_check_finds(idle: Fleet, made: Path) -> None:
+    (made / "30-review.prompt").write_text("---\nmodel: gema/gpt-4\n---\nReview.\n", "utf-8")
+    listed = idle.fleet("project", "list", "--dir", str(made.parent))
+    assert "my: 1 problem(s), first my/30-review.prompt:2: unknown provider 'gema'" in listed.stdout
 
 
 REFUSED = [

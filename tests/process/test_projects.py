@@ -1,5 +1,6 @@
 """Projects of one's own in a running fleet: from the embedded backend, and from the program ``backend``."""
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -84,10 +85,14 @@ def test_ones_own_project_runs_and_its_result_names_the_version(embedded: Fleet,
         assert (
             status.returncode == 1 and "project my: my/10-brief.prompt:1: it has no front matter" in status.stdout
         )
-        doctor = embedded.fleet("doctor")
-        assert f"version {second['project_fingerprint']} stays in use: my/10-brief.prompt:1" in doctor.stdout
+        (folder / "other").mkdir()
+        (folder / "other" / "1-a.prompt").write_text("---\nmodel: gema/any\n---\nWrite.\n", "utf-8")
+        doctor = " ".join(embedded.fleet("doctor").stdout.split())
+        assert f"version {second['project_fingerprint']} stays in use: my/10-brief.prompt:1" in doctor
+        assert "it cannot be used: assistant a: unknown provider 'gema'" in doctor
     finally:
         brief.write_text(text, "utf-8")
+        shutil.rmtree(folder / "other", ignore_errors=True)
 
 
 def test_the_samples_are_there_too_and_can_be_taken_into_a_folder(embedded: Fleet, tmp_path: Path) -> None:

@@ -43,7 +43,15 @@ def provider_of(name: str) -> ProviderSettings:
         ({"1-a.prompt": PLAIN, "01-b.prompt": PLAIN}, "my/1-a.prompt:1: order 1 is used by my/01-b.prompt too"),
         (
             {"1-a.prompt": "fleet.inputs: [topic, nobody]\n---\nWrite."},
-            "my/1-a.prompt:3: its input 'nobody' does not exist. Remedy: name some of a, csv, date, topic",
+            "my/1-a.prompt:3: its input 'nobody' does not exist. Remedy: name some of csv, date, topic",
+        ),
+        (
+            {"1-a.prompt": "fleet.inputs: [topc]\n---\nWrite."},
+            "my/1-a.prompt:3: its input 'topc' does not exist (did you mean topic?). Remedy: name some of csv",
+        ),
+        (
+            {"1-a.prompt": "fleet.inputs: [a]\n---\nWrite."},
+            "my/1-a.prompt:3: it reads its own output. Remedy: remove one of these inputs",
         ),
         (
             {"1-a.prompt": "fleet.active: false\n---\nWrite.", "2-b.prompt": "fleet.inputs: [a]\n---\nWrite."},

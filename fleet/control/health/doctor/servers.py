@@ -4,7 +4,7 @@ clock."""
 import asyncio
 import ctypes
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from email.utils import parsedate_to_datetime
 
@@ -23,7 +23,8 @@ from fleet.control.health.doctor.pipelines import pipeline_checks
 from fleet.control.health.doctor.projects import project_checks
 from fleet.control.health.status import providers_by_queue
 from fleet.errors import FleetError, remedy_in, without_remedy
-from fleet.execution.backend_client import Backend
+from fleet.execution.backend_client import Backend, ToldProject
+from fleet.execution.load_assistants import load_assistants
 from fleet.execution.provider_keys import provider_key
 from fleet.process.temporal_connection import connect_once
 from fleet.process.wall_clock import unix_time
@@ -137,7 +138,7 @@ async def _backend(settings: Settings, backend: Backend) -> list[Check]:
             health = Check(BACKEND, True, settings.api_base_url)
         except FleetError as error:
             health = from_error(BACKEND, error)
-    checks = [health, *project_checks(settings, told)]
+    checks = [health, *project_checks(settings, await _with_unusable(settings, backend, told))]
     if not health.ok:
         keys = [
             unseen(_key_of(provider.name), "the backend is away", BACKEND)
@@ -148,6 +149,21 @@ async def _backend(settings: Settings, backend: Backend) -> list[Check]:
         return [*checks, *keys, _own_clock()]
     found = await asyncio.gather(*(_key(backend, provider) for provider in wanting))
     return [*checks, *found, await _clock(backend)]
+
+
+async def _with_unusable(
+    settings: Settings, backend: Backend, told: Mapping[str, ToldProject]
+) -> dict[str, ToldProject]:
+    """The projects, with what a worker would refuse although the files are sound: a provider that this fleet does
+    not have, an option that its model does not take."""
+    found = dict(told)
+    for project_id, project in told.items():
+        if not project.problems:
+            try:
+                await load_assistants(backend, settings, project_id)
+            except FleetError as error:
+                found[project_id] = ToldProject("", [str(error)])
+    return found
 
 
 def _key_of(provider: str) -> str:
