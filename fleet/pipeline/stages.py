@@ -7,6 +7,8 @@ from datetime import UTC, datetime
 from fleet.contracts import (
     CSV_KEY,
     DATE_KEY,
+    OUTPUT_ESCAPED_MAX_BYTES,
+    OUTPUT_MAX_BYTES,
     PIPELINE_KEYS,
     TOPIC_KEY,
     Assignment,
@@ -25,10 +27,14 @@ from fleet.errors import InputError
 from fleet.pipeline.assistants import dependencies, reads, source_of
 from fleet.pipeline.inputs import PipelineInputs
 from fleet.pipeline.structured_outputs import field_text, output_json
+from fleet.process.payload_size import text_bytes
 
 #: What an assistant works with is passed along with its call up to this size, and for all calls of a pipeline
 #: together up to the second one.
 SMALL_CHARACTERS, PASSED_CHARACTERS = 20_000, 1_000_000
+
+#: An answer is cut at a whole character, so it may lack some bytes of what fits.
+_AS_GOOD_AS_FULL = 0.99
 
 _OPEN = (AssistantState.QUEUED, AssistantState.RUNNING)
 
@@ -219,9 +225,29 @@ class Stages:
             for key, stage in self._stages.items()
         ]
 
+    def cut_off(self) -> list[str]:
+        """One warning for each answer that is not complete."""
+        return [
+            f"{stage.assistant.name}: {_why_cut_off(stage.result)}"
+            for stage in self._stages.values()
+            if stage.result is not None and stage.result.finish_reason == "length"
+        ]
+
     def records(self) -> list[StageRecord]:
         """What each assistant did, for the pipeline's result."""
         return [_record(stage) for stage in self._stages.values()]
+
+
+def _why_cut_off(result: AssistantResult) -> str:
+    """Why an answer is not complete. The worker cuts one that Temporal does not carry; no model's maximum is near
+    that size."""
+    bytes_of, escaped = len(result.output.encode()), text_bytes(result.output)
+    if bytes_of > OUTPUT_MAX_BYTES * _AS_GOOD_AS_FULL or escaped > OUTPUT_ESCAPED_MAX_BYTES * _AS_GOOD_AS_FULL:
+        return "its answer was cut to fit into what Temporal carries"
+    tokens = f" ({result.output_tokens:,} output tokens)" if result.output_tokens else ""
+    return (
+        f"its answer was cut off at max_tokens{tokens}. Remedy: raise its max_tokens, or ask for a shorter answer"
+    )
 
 
 def texts_of(assignment: Assignment) -> list[str]:

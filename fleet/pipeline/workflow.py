@@ -475,7 +475,7 @@ class AssistantPipelineWorkflow:
                 total_assistants=self._total,
                 pipeline_success=self._error is None,
                 error=self._error,
-                warnings=self._warnings,
+                warnings=[*self._warnings, *self._stages.cut_off()],
                 spent=Spent.on(stages),
                 project_fingerprint=self._fingerprint,
             )

@@ -90,6 +90,18 @@ async def test_a_failed_pipeline_says_why_and_which_stage_failed() -> None:
     assert "failed" in states and "running" not in states
 
 
+@pytest.mark.parametrize(("name", "status"), [("pipeline-completed", "COMPLETED"), ("pipeline-failed", "FAILED")])
+async def test_the_warnings_of_a_result_are_shown_whether_it_failed_or_not(name: str, status: str) -> None:
+    handle = recorded(name, status)
+    if status == "FAILED":
+        details = handle.events[-1].workflow_execution_failed_event_attributes.failure.application_failure_info
+        payload = details.details.payloads[1]
+    else:
+        payload = handle.events[-1].workflow_execution_completed_event_attributes.result.payloads[0]
+    payload.data = json.dumps(json.loads(payload.data) | {"warnings": ["its answer was cut off"]}).encode()
+    assert (await opened(handle))["warnings"] == ["its answer was cut off"]
+
+
 async def test_a_stage_that_moved_to_its_fallback_names_who_answered_and_shows_both_waits() -> None:
     found = await opened(recorded("pipeline-fallback", "COMPLETED"))
     moved = [stage for stage in found["stages"] if len(stage["spans"]) > 2]

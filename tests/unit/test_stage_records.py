@@ -1,8 +1,8 @@
 """The public JSON of a pipeline's stages: programs of others read it, so its fields and their order stay."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
-from fleet.contracts import Assistant, AssistantResult, ErrorRecord
+from fleet.contracts import OUTPUT_MAX_BYTES, Assistant, AssistantResult, ErrorRecord
 from fleet.pipeline.inputs import PipelineInputs
 from fleet.pipeline.stages import Stages
 
@@ -87,3 +87,29 @@ def test_a_stage_that_failed_has_the_same_fields_and_its_attempts() -> None:
         "inputs": ["brief"],
         "attempts": 3,
     }
+
+
+def test_an_answer_that_was_cut_off_is_warned_of() -> None:
+    pipeline = stages()
+    pipeline.finish(replace(ANSWER, finish_reason="length", output_tokens=1_200), 1.0)
+    (warning,) = pipeline.cut_off()
+    assert warning.startswith("Brief: its answer was cut off at max_tokens (1,200 output tokens). Remedy: raise ")
+
+
+def test_an_answer_from_an_earlier_run_that_was_cut_off_is_warned_of_too() -> None:
+    pipeline = stages()
+    pipeline.reuse(replace(ANSWER, finish_reason="length", output_tokens=0, reused_from="run-1"))
+    (warning,) = pipeline.cut_off()
+    assert warning.startswith("Brief: its answer was cut off at max_tokens. Remedy: raise ")
+
+
+def test_an_answer_that_was_cut_to_fit_does_not_blame_max_tokens() -> None:
+    pipeline = stages()
+    pipeline.finish(replace(ANSWER, finish_reason="length", output="x" * OUTPUT_MAX_BYTES), 1.0)
+    assert pipeline.cut_off() == ["Brief: its answer was cut to fit into what Temporal carries"]
+
+
+def test_a_whole_answer_is_not_warned_of() -> None:
+    pipeline = stages()
+    pipeline.finish(ANSWER, 1.0)
+    assert pipeline.cut_off() == []

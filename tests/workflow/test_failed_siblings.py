@@ -51,6 +51,7 @@ class Workers:
 
     client: Client
     state: AssistantState = AssistantState.RUNNING
+    finish_reason: str = "stop"
     asked: int = 0
     may_fail: asyncio.Event = field(default_factory=asyncio.Event)
     may_answer: asyncio.Event = field(default_factory=asyncio.Event)
@@ -91,7 +92,8 @@ class Workers:
             except asyncio.CancelledError:
                 self.unwanted.set()
         beating.cancel()
-        return AssistantResult("sibling", "text", "anthropic", "n", "stop", 1, 0, 1, 0.5, None, 1, 0.1, "", "key")
+        reason = self.finish_reason
+        return AssistantResult("sibling", "text", "anthropic", "n", reason, 1, 0, 8, 0.5, None, 1, 0.1, "", "key")
 
 
 @pytest.fixture(scope="module")
@@ -155,8 +157,8 @@ async def test_a_sibling_that_waits_for_its_next_attempt_is_not_sent_again(worke
 
 
 async def test_a_call_that_is_on_its_way_is_kept_though_the_pipeline_has_not_heard_of_it(workers: Workers) -> None:
-    """Its worker is asked to stop, and goes on to the answer."""
-    workers.state = AssistantState.WAITING
+    """Its worker is asked to stop, and goes on to the answer, of which the result says that it is not complete."""
+    workers.state, workers.finish_reason = AssistantState.WAITING, "length"
     async with Worker(workers.client, task_queue=QUEUES["anthropic"], activities=[workers.sibling]):
         result = await begun(workers)
         await asyncio.wait_for(workers.at_work.wait(), 20)
@@ -166,6 +168,8 @@ async def test_a_call_that_is_on_its_way_is_kept_though_the_pipeline_has_not_hea
         workers.may_answer.set()
         found = await asyncio.wait_for(result, 20)
     assert statuses(found) == {"fails": "failed", "sibling": "done"}
+    (warning,) = found["warnings"]
+    assert warning.startswith("Sibling: its answer was cut off at max_tokens (8 output tokens). Remedy: ")
 
 
 async def test_siblings_that_fail_at_one_moment_fail_the_pipeline_as_if_one_by_one(address: str) -> None:

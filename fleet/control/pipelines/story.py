@@ -272,9 +272,15 @@ def _signaled(story: Story, signal: WorkflowExecutionSignaledEventAttributes, at
 def _ended(story: Story, event: HistoryEvent) -> None:
     if event.HasField("workflow_execution_failed_event_attributes"):
         story.failure = event.workflow_execution_failed_event_attributes.failure
+        details = story.failure.application_failure_info.details.payloads
+        story.warnings = _warnings_in(details[1:])
     elif event.HasField("workflow_execution_completed_event_attributes"):
-        result = decode(event.workflow_execution_completed_event_attributes.result.payloads, PipelineResult)
-        story.warnings = result.warnings if isinstance(result, PipelineResult) else []
+        story.warnings = _warnings_in(event.workflow_execution_completed_event_attributes.result.payloads)
+
+
+def _warnings_in(payloads: Sequence[Payload]) -> list[str]:
+    result = decode(payloads, PipelineResult)
+    return result.warnings if isinstance(result, PipelineResult) else []
 
 
 def _scheduled(story: Story, types: dict[int, str], event: HistoryEvent, at: float) -> None:
