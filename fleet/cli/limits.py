@@ -1,6 +1,6 @@
 """``fleet limits``, ``fleet pause`` and ``fleet resume``: see and change what the providers' queues dispatch."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -102,13 +102,22 @@ async def _each(
     return {**done}
 
 
-def to_json(budget_statuses: BudgetStatuses) -> dict[str, Any]:
-    """The form of ``--json``; null if no budget workflow answers."""
-    return {"queues": {queue: asdict(status) if status else None for queue, status in budget_statuses.items()}}
+def to_json(budget_statuses: BudgetStatuses, cut_off: Mapping[str, list[str]]) -> dict[str, Any]:
+    """The form of ``--json``; null if no budget workflow answers. ``problems``: one line for each process of this
+    machine that cannot send calls."""
+    told = {queue: asdict(status) if status else None for queue, status in budget_statuses.items()}
+    return {"queues": told, "problems": _problems(budget_statuses, cut_off)}
 
 
-def show_budget_statuses(console: Console, budget_statuses: BudgetStatuses) -> None:
-    """One line per queue, and below them what an operator should know."""
+def _problems(budget_statuses: BudgetStatuses, cut_off: Mapping[str, list[str]]) -> list[str]:
+    return list(dict.fromkeys(line for queue in budget_statuses for line in cut_off.get(queue, [])))
+
+
+def show_budget_statuses(
+    console: Console, budget_statuses: BudgetStatuses, cut_off: Mapping[str, list[str]]
+) -> None:
+    """One line per queue, and below them what an operator should know. ``cut_off``: the queues for which none of
+    this machine's processes can send a call, with what each of them says."""
     table = Table("queue", "rate now", "limit", "used", "429s", "state", "why", pad_edge=False)
     for queue, status in budget_statuses.items():
         if status is None:
@@ -128,16 +137,25 @@ def show_budget_statuses(console: Console, budget_statuses: BudgetStatuses) -> N
             _limits(status),
             f"{status.calls_per_minute:.0f}/min",
             str(status.refused),
-            f"[{_STYLES[status.state]}]{status.state}",
+            _state(status, cut_off=queue in cut_off),
             shown(status.why),
         )
     console.print(table)
+    for line in _problems(budget_statuses, cut_off):
+        console.say(line)
     if any(status is not None and not status.exact for status in budget_statuses.values()):
         console.print(
             "approximate: the server divides the queue or does not let its rate be set, so each process's own "
             "gate keeps the rate, and learns of a change within two seconds",
             soft_wrap=True,
         )
+
+
+def _state(budget_status: BudgetStatus, *, cut_off: bool) -> str:
+    """The state as a cell: a healthy queue whose calls no process here can send is not shown as healthy."""
+    if cut_off and budget_status.state == "healthy":
+        return "[yellow]cut off here"
+    return f"[{_STYLES[budget_status.state]}]{budget_status.state}"
 
 
 def _limits(budget_status: BudgetStatus) -> str:

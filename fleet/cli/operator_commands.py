@@ -17,6 +17,7 @@ from fleet.terminal import write_error, write_line
 
 if TYPE_CHECKING:
     from fleet.cli import limits as budgets
+    from fleet.config import Settings
     from fleet.control.logs.log_files import LogRecord
 
 #: As many log lines as fit into memory with ease.
@@ -103,11 +104,13 @@ def limits(
     settings, _ = find_fleet()
     given = LimitSettings(rpm, tpm, input_tpm, output_tpm)
     if not given.refills() and not reset:
-        _show_limits(asyncio.run(budgets.see(settings, provider)), as_json=as_json)
+        _show_limits(settings, asyncio.run(budgets.see(settings, provider)), as_json=as_json)
         return
     if provider is None:
         raise OperationError("whose limits? Remedy: name the provider, e.g. `fleet limits openai --rpm 500`")
-    _show_limits(asyncio.run(budgets.change(settings, provider, model, given, reset=reset)), as_json=as_json)
+    _show_limits(
+        settings, asyncio.run(budgets.change(settings, provider, model, given, reset=reset)), as_json=as_json
+    )
 
 
 @app.command()
@@ -121,7 +124,7 @@ def pause(
     from fleet.cli.find_fleet import find_fleet
 
     settings, _ = find_fleet()
-    _show_limits(asyncio.run(budgets.shut(settings, provider, why.strip() or PAUSED)), as_json=as_json)
+    _show_limits(settings, asyncio.run(budgets.shut(settings, provider, why.strip() or PAUSED)), as_json=as_json)
 
 
 @app.command()
@@ -131,17 +134,19 @@ def resume(provider: Provider, as_json: Json = False) -> None:
     from fleet.cli.find_fleet import find_fleet
 
     settings, _ = find_fleet()
-    _show_limits(asyncio.run(budgets.open_again(settings, provider)), as_json=as_json)
+    _show_limits(settings, asyncio.run(budgets.open_again(settings, provider)), as_json=as_json)
 
 
-def _show_limits(budget_statuses: "budgets.BudgetStatuses", *, as_json: bool) -> None:
+def _show_limits(settings: "Settings", budget_statuses: "budgets.BudgetStatuses", *, as_json: bool) -> None:
     from fleet.cli import limits as budgets
     from fleet.cli.show import console_for
+    from fleet.control.health.status import cut_off_queues
 
+    cut_off = cut_off_queues(settings)
     if as_json:
-        print_json(budgets.to_json(budget_statuses))
+        print_json(budgets.to_json(budget_statuses, cut_off))
     else:
-        budgets.show_budget_statuses(console_for(), budget_statuses)
+        budgets.show_budget_statuses(console_for(), budget_statuses, cut_off)
 
 
 @app.command()

@@ -206,7 +206,7 @@ def test_a_call_whose_worker_was_killed_says_so(fleet: Fleet) -> None:
 def _lost(fleet: Fleet, workflow_id: str) -> str | None:
     (stage,) = detail(fleet, workflow_id)["stages"]
     why: str = stage["why"]
-    return why if stage["cause"] == "worker_lost" or "the last one: worker lost" in why else None
+    return why if stage["cause"] == "worker_lost" or "the one before ended with: worker lost" in why else None
 
 
 def test_between_two_attempts_the_last_failure_and_the_next_attempt_are_told(fleet: Fleet) -> None:

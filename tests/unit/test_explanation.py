@@ -2,28 +2,35 @@
 
 import os
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 import pytest
-from temporalio.api.enums.v1 import PendingActivityState, TimeoutType
+from temporalio.api.enums.v1 import ApplicationErrorCategory, PendingActivityState, TimeoutType
 from temporalio.api.workflow.v1 import PendingActivityInfo
 
 from fleet.budgets.messages import BudgetStatus
+from fleet.cli.limits import BudgetStatuses, show_budget_statuses, to_json
+from fleet.cli.show import console_for
 from fleet.cli.waits import AGAIN_SECONDS, Waits
 from fleet.config import Settings
 from fleet.contracts import ActivityLimits, Assignment, Assistant, AssistantCall, PipelinePlan, RetryOf
 from fleet.control.health.status import FleetStatus, QueueStatus, Reachable
+from fleet.control.machines.other_machines import OtherMachine
 from fleet.control.pipelines.explanation import AssistantStatus, Explanation, explained
 from fleet.control.pipelines.journal_rows import JournalRow
 from fleet.control.pipelines.queue_reasons import Surroundings
 from fleet.control.pipelines.story import Asked, Story
+from fleet.control.supervision.process_health import Vitals, cut_off_here
 from fleet.control.supervision.supervisord_client import ProcessStatus
 from fleet.process.data_converter import data_converter
+from fleet.process.liveness import Unreachable
 
 NOW = 1_800_000_000.0
 HERE = "fleet@host+abc:1"
 STARTED = PendingActivityState.PENDING_ACTIVITY_STATE_STARTED
+BENIGN = ApplicationErrorCategory.APPLICATION_ERROR_CATEGORY_BENIGN
 SCHEDULED = PendingActivityState.PENDING_ACTIVITY_STATE_SCHEDULED
 WRITER = Assistant("writer", "Writer", 1, "openai", "gpt-4o", "Write.")
 
@@ -40,11 +47,17 @@ def pending(
 
 
 def around(
-    pollers: int = 1, pipeline: int = 1, budget: BudgetStatus | None = None, here: ProcessStatus | None = None
+    pollers: int = 1,
+    pipeline: int = 1,
+    budget: BudgetStatus | None = None,
+    here: ProcessStatus | None = None,
+    vitals: dict[str, Vitals] | None = None,
+    others: Sequence[OtherMachine] = (),
 ) -> Surroundings:
     queues = [QueueStatus("pipeline", pipeline, 0, 0.0), QueueStatus("llm-openai", pollers, 3, 7.0)]
     ok = Reachable("localhost", ok=True)
     status = FleetStatus(ok, ok, [here] if here else [], queues, budgets={"llm-openai": budget} if budget else {})
+    status = replace(status, vitals=vitals or {}, machines=[*others])
     return Surroundings(Settings(API_BASE_URL="http://localhost:8000"), status, HERE, NOW)
 
 
@@ -290,3 +303,95 @@ def test_a_pipeline_that_tells_nothing_for_no_known_reason_is_said_to() -> None:
     waits.tell(Explanation("p-1", "r", "running", "running", "0 of 1", ""), silent=True)
     waits.tell(Explanation("p-1", "r", "completed", "completed", "all", ""), silent=True)
     assert said == ["no pipeline process tells its progress. Remedy: see what is wrong with `fleet status`"]
+
+
+UNREACHED = (
+    "bad: lost_before_sending: http://127.0.0.1:9/v1: no connection could be made: [Errno 111] Connection "
+    "refused. Remedy: see that this machine reaches base_url: names, route, proxy, certificates, clock"
+)
+
+
+def probing(why: str = UNREACHED) -> Vitals:
+    lost = Unreachable("reach openai", why, next_at=NOW + 3)
+    return Vitals("probing", 0.1, 0.0, True, True, 0, {}, lost)
+
+
+def not_sent(attempt: int) -> PendingActivityInfo:
+    """A call that did not leave its machine, given back to its queue: it counts as no attempt."""
+    info = pending(SCHEDULED, attempt=attempt, last_attempt_complete_time=9)
+    info.last_failure.message = UNREACHED.replace("http://127.0.0.1:9/v1: ", "")
+    info.last_failure.application_failure_info.type = "provider_error"
+    info.last_failure.application_failure_info.category = BENIGN
+    return info
+
+
+@pytest.mark.parametrize("pollers", [1, 0])
+@pytest.mark.parametrize("breaker", ["healthy", "probing"])
+def test_a_call_that_no_process_can_send_names_the_process_and_the_address(pollers: int, breaker: str) -> None:
+    found = status_of_call(
+        not_sent(6),
+        pollers=pollers,
+        budget=budget(breaker, rate=0.5),
+        here=process("RUNNING", 99),
+        vitals={"openai_00": probing()},
+    )
+    assert (found.state, found.cause) == ("in_queue", "cut_off_here")
+    assert found.why == (
+        "openai_00 cannot reach openai: probing, next in 3 s: bad: lost_before_sending: http://127.0.0.1:9/v1: no "
+        "connection could be made: [Errno 111] Connection refused"
+    )
+    assert found.remedy.startswith("see that this machine reaches base_url: ")
+    assert found.remedy.endswith("; after a change of settings, `fleet roll openai`")
+
+
+def test_a_pause_is_told_before_processes_that_cannot_send() -> None:
+    found = status_of_call(
+        pending(SCHEDULED),
+        budget=budget("paused", "lunch"),
+        here=process("RUNNING", 99),
+        vitals={"openai_00": probing()},
+    )
+    assert found.cause == "paused" and "; and openai_00 cannot reach openai" in found.why
+
+
+def test_a_queue_that_another_machine_polls_does_not_wait_for_processes_here_that_cannot_send() -> None:
+    other = OtherMachine("there", "xyz", pollers={"llm-openai": 1})
+    found = status_of_call(
+        not_sent(2), here=process("RUNNING", 99), vitals={"openai_00": probing()}, others=[other]
+    )
+    assert found.cause != "cut_off_here"
+
+
+def test_a_try_that_counts_as_no_attempt_is_not_told_as_one() -> None:
+    why = status_of_call(not_sent(6), budget=budget(why="limit of requests", rate=0.1)).why
+    assert "attempt 6" not in why and "the last one" not in why
+    assert "; it was tried before, which counts as no attempt: bad: lost_before_sending: no connection" in why
+
+
+def test_a_call_that_did_not_leave_its_machine_is_not_held_by_a_limit() -> None:
+    info = not_sent(3)
+    info.next_attempt_schedule_time.FromMilliseconds(int((NOW + 5) * 1000))
+    found = status_of_call(info)
+    assert (found.state, found.cause) == ("between_attempts", "not_sent")
+    assert "; it is tried again in 5 s, at " in found.why and "reaches base_url" in found.remedy
+
+
+def test_fleet_limits_does_not_call_a_queue_healthy_that_no_process_here_can_serve(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    statuses: BudgetStatuses = {"llm-openai": budget("healthy"), "llm-groq": budget("healthy")}
+    here, vitals = [process("RUNNING", 99)], {"openai_00": probing()}
+    cut_off = {"llm-openai": cut_off_here(here, vitals, "openai", NOW)}
+    show_budget_statuses(console_for(), statuses, cut_off)
+    *_, of_openai, of_groq, _, told = capsys.readouterr().out.splitlines()
+    said = [told]
+    assert "cut off here" in of_openai and "healthy" in of_groq
+    assert said == [f"openai_00 cannot reach openai: probing, next in 3 s: {UNREACHED}"]
+    assert to_json(statuses, cut_off)["problems"] == said
+
+
+def test_one_process_that_can_send_is_enough() -> None:
+    here = [process("RUNNING", 99), replace(process("RUNNING", 99), process="openai_01")]
+    serving = replace(probing(), stage="serving", unreachable=None)
+    assert cut_off_here(here, {"openai_00": probing(), "openai_01": serving}, "openai", NOW) == []
+    assert cut_off_here(here, {"openai_00": probing()}, "openai", NOW) == []

@@ -25,7 +25,7 @@ from fleet.contracts import ASSISTANTS_QUEUE, CONTROL_QUEUE, PIPELINE_QUEUE
 from fleet.control.machines.ask_machines import ask_machines
 from fleet.control.machines.last_seen import last_seen_in
 from fleet.control.machines.other_machines import OtherMachine, other_machines
-from fleet.control.supervision.process_health import Vitals, complaint, record_of
+from fleet.control.supervision.process_health import Vitals, complaint, cut_off_here, record_of
 from fleet.control.supervision.supervisord_client import AT_REST, ProcessStatus, Supervisor
 from fleet.control.supervision.supervisord_home import Home
 from fleet.errors import FleetError, OperationError, TemporalUnavailable
@@ -287,6 +287,17 @@ def _read_liveness(
         if said := complaint(process, record, now, temporal_up=temporal_up):
             complaints.append(said)
     return vitals, complaints
+
+
+def cut_off_queues(settings: Settings) -> dict[str, list[str]]:
+    """The queues for which this machine has processes of which none can send a call, with what each of them
+    says."""
+    home = Home.of(settings)
+    processes, _ = _processes(home)
+    vitals, _ = _read_liveness(home, processes, temporal_up=True)
+    now, providers = time.time(), providers_by_queue(settings)
+    found = {queue: cut_off_here(processes, vitals, name, now) for queue, name in providers.items()}
+    return {queue: said for queue, said in found.items() if said}
 
 
 def _processes(home: Home) -> tuple[list[ProcessStatus], str]:

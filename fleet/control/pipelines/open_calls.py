@@ -8,13 +8,16 @@ from temporalio.api.workflow.v1 import PendingActivityInfo
 
 from fleet.contracts import AssistantCall
 from fleet.control.health.pipeline_runs import unix
-from fleet.control.pipelines.queue_reasons import Missing, Reason, Surroundings, process_named
+from fleet.control.pipelines.queue_reasons import CUT_OFF, Missing, Reason, Surroundings, process_named
 from fleet.control.pipelines.story import Asked, Story, decode
 from fleet.errors import BackendUnavailable, HeldBack, ProviderError, remedy_in, without_remedy
+from fleet.failures import FailureKind
 
 _STARTED = PendingActivityState.PENDING_ACTIVITY_STATE_STARTED
 _CANCELLING = PendingActivityState.PENDING_ACTIVITY_STATE_CANCEL_REQUESTED
 _BENIGN = ApplicationErrorCategory.APPLICATION_ERROR_CATEGORY_BENIGN
+#: In the message of a call that did not leave its machine.
+_NOT_SENT = f": {FailureKind.LOST_BEFORE_SENDING}: "
 #: A process that has had a task for longer and has not reported that it sent it holds it back; calls are reported
 #: two seconds after they were sent.
 _FETCHING_SECONDS = 4.0
@@ -38,6 +41,8 @@ def pending_reason(info: PendingActivityInfo, around: Surroundings, queued: Reas
     if info.state == _STARTED:
         return Reason("running", "running", f"{process_named(info.last_worker_identity)} has it" + _after(info))
     next_at = _set(info.next_attempt_schedule_time)
+    if queued.cause == CUT_OFF:  # it says why the tries before failed, too
+        return queued
     if info.attempt > 1 and next_at is not None and next_at > around.now:
         return _between(info, around, queued, next_at)
     if info.attempt > 1:
@@ -46,9 +51,10 @@ def pending_reason(info: PendingActivityInfo, around: Surroundings, queued: Reas
 
 
 def _between(info: PendingActivityInfo, around: Surroundings, queued: Reason, next_at: float) -> Reason:
-    again = f"attempt {info.attempt} comes in {next_at - around.now:.0f} s, at {_clock(next_at)}"
-    failure, code = info.last_failure, info.last_failure.application_failure_info.type
+    failure, code, benign = info.last_failure, info.last_failure.application_failure_info.type, _benign(info)
     said = without_remedy(failure.message)
+    comes = "it is tried again" if benign else f"attempt {info.attempt} comes"
+    again = f"{comes} in {next_at - around.now:.0f} s, at {_clock(next_at)}"
     if failure.HasField("timeout_failure_info"):
         lost = failure.timeout_failure_info.timeout_type == TimeoutType.TIMEOUT_TYPE_HEARTBEAT
         cause = "worker_lost" if lost else "timed_out"
@@ -58,7 +64,8 @@ def _between(info: PendingActivityInfo, around: Surroundings, queued: Reason, ne
         return Reason("between_attempts", "backend_away", f"{said}; {again}", remedy)
     if queued.cause in ("paused", "parked", "no_pollers"):
         return Reason(queued.state, queued.cause, f"{queued.why}; its last attempt: {said}", queued.remedy)
-    benign = failure.application_failure_info.category == _BENIGN
+    if code == ProviderError.code and _NOT_SENT in failure.message:
+        return Reason("between_attempts", "not_sent", f"{said}; {again}", remedy_in(failure.message))
     if benign and code in (HeldBack.code, ProviderError.code) and queued.cause != "probing":
         return Reason("held_by_limit", "retry_after", f"{said}; {again}", remedy_in(failure.message))
     return Reason("between_attempts", code or "failed", f"{said}; {again}", remedy_in(failure.message))
@@ -107,8 +114,15 @@ def _after(info: PendingActivityInfo) -> str:
     """What is known of the attempt before this one."""
     if info.attempt < 2:
         return ""
-    message = info.last_failure.message or "unknown"
-    return f"; this is attempt {info.attempt}, the last one: {without_remedy(message)}"
+    said = without_remedy(info.last_failure.message or "unknown")
+    if _benign(info):
+        return f"; it was tried before, which counts as no attempt: {said}"
+    return f"; this is attempt {info.attempt}, and the one before ended with: {said}"
+
+
+def _benign(info: PendingActivityInfo) -> bool:
+    """Whether the last try counts as no attempt."""
+    return info.last_failure.application_failure_info.category == _BENIGN
 
 
 def _remedy_of(info: PendingActivityInfo) -> str:

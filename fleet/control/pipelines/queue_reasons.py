@@ -10,7 +10,7 @@ from fleet.config import Settings
 from fleet.contracts import PIPELINE_QUEUE
 from fleet.control.health.status import FleetStatus, QueueStatus
 from fleet.control.pipelines.journal_rows import JournalRow
-from fleet.control.supervision.process_health import STARTING_SECONDS
+from fleet.control.supervision.process_health import STARTING_SECONDS, cut_off_here
 from fleet.control.supervision.supervisord_client import AT_REST, ProcessStatus
 from fleet.errors import remedy_in, without_remedy
 from fleet.process.machine_id import place_of, runs_here
@@ -21,6 +21,8 @@ _USUAL_SECONDS = 1.0
 #: A call that waits for so many times the time in which its queue's rate empties it, and this long, waits for
 #: something else: projects take turns, and a rate may have been raised just now.
 _MANY_TIMES, _SLOW_SECONDS = 3.0, 2.0
+#: The cause where the processes that would take a task cannot send calls.
+CUT_OFF = "cut_off_here"
 
 
 @dataclass(frozen=True)
@@ -105,7 +107,9 @@ class Surroundings:
         name = provider.name if provider else queue.removeprefix("llm-")
         budget = self.status.budgets.get(queue)
         reasons = [] if budget is None else _held(budget, name, model, self.now)
-        if self.unpolled(queue):
+        if (cut_off := self._cut_off(queue, name)) is not None:
+            reasons = [*(reason for reason in reasons if reason.cause != "probing"), cut_off]
+        elif self.unpolled(queue):
             missing = self.missing(name)
             said = f"no process polls the queue {queue}{missing.why}"
             reasons.append(Reason("in_queue", "no_pollers", said, missing.remedy))
@@ -116,6 +120,16 @@ class Surroundings:
         if known is None or provider is None or self.now - since < _USUAL_SECONDS:
             return Reason("in_queue", "dispatch", f"it was put on the queue {queue} and is dispatched next")
         return self._of_served(known, budget, name)
+
+    def _cut_off(self, queue: str, name: str) -> Reason | None:
+        """The reason where only this machine has processes for the queue and none of them can send a call. The
+        server lists their last polls for some time."""
+        said = cut_off_here(self.status.processes, self.status.vitals, name, self.now)
+        if not said or any(machine.pollers.get(queue) for machine in self.status.machines):
+            return None
+        first = remedy_in(said[0]) or "see `fleet doctor`"
+        remedy = f"{first}; after a change of settings, `fleet roll {name}`"
+        return Reason("in_queue", CUT_OFF, "; ".join(map(without_remedy, said)), remedy)
 
     def _of_served(self, queue: QueueStatus, budget: BudgetStatus | None, name: str) -> Reason:
         """Why a task waits in a queue that is polled and open."""

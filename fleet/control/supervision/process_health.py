@@ -1,7 +1,7 @@
 """The processes of this machine as their liveness records show them, and which of them must be replaced."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -131,7 +131,7 @@ def complaint(
         and liveness.unreachable is not None
         and _answers(liveness, now)
     ):
-        return _unreachable(name, liveness.unreachable, now)
+        return _cannot_send(name, liveness.unreachable, now)
     if process.uptime_seconds < STARTING_SECONDS:
         return _keeps_ending(process, record, now)
     if liveness is None:
@@ -147,7 +147,17 @@ def complaint(
     return _of_its_polls(name, liveness, now, temporal_up) if liveness.stage == "serving" else None
 
 
-def _unreachable(name: str, lost: Unreachable, now: float) -> str:
+def cut_off_here(
+    processes: list[ProcessStatus], vitals: Mapping[str, Vitals], program: str, now: float
+) -> list[str]:
+    """What each process of the program says that cannot send calls; empty while one of them can, or none runs."""
+    named = [each.process for each in processes if each.program == program and each.state == RUNNING]
+    lost = [(name, vitals[name].unreachable) for name in named if name in vitals]
+    said = [_cannot_send(name, unreachable, now) for name, unreachable in lost if unreachable is not None]
+    return said if len(said) == len(named) else []
+
+
+def _cannot_send(name: str, lost: Unreachable, now: float) -> str:
     return f"{name} cannot {lost.cannot}: probing, next in {max(lost.next_at - now, 0.0):.0f} s: {lost.why}"
 
 
