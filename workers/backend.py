@@ -5,7 +5,7 @@ import asyncio
 from loguru import logger
 
 from fleet.config import Settings
-from fleet.devstack.backend.keys import real_key
+from fleet.devstack.backend.keys import key_variable, real_key
 from fleet.errors import SettingsError
 from fleet.execution.backend_connection import BackendCredentials
 from fleet.exit_codes import EXIT_FAILED, EXIT_OK
@@ -30,7 +30,7 @@ async def life(settings: Settings, name: str, liveness: Liveness, metrics: Metri
     remedy = "free the port, or set FLEET_PROJECTS_PORT"
     listening = listen_on(_LOOPBACK, settings.projects_port, "backend", remedy)
     bearer = BackendCredentials.of(settings).headers().get("Authorization", "")
-    server = Server(create_app(projects, real_key, bearer.removeprefix("Bearer ")))
+    server = Server(create_app(projects, real_key, bearer.removeprefix("Bearer "), key_variable))
     with stop_on_signal(stop), listening:
         serving = asyncio.create_task(server.serve(sockets=[listening]), name="serve")
         logger.info("{} serves {} at http://{}:{}", name, settings.projects_dir, _LOOPBACK, settings.projects_port)

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import math
+import re
 import shlex
 import time
 from collections.abc import Callable
@@ -31,6 +32,7 @@ _IDLE_SECONDS = 4.0
 _LARGEST_ANSWER = 10_000_000
 _LONGEST_DETAIL = 1_000
 _KEY_MISSING = "Not found"
+_VARIABLE = re.compile(r"[A-Z][A-Z0-9_]{1,99}")
 _MISSING_SECONDS = 60.0
 # The beginning of an HTML document, whatever its content type: simple servers call every text "text/html".
 _WEB_PAGE = (b"<!doctype html", b"<html")
@@ -223,7 +225,7 @@ class Backend:
             raise self._wrong_shape(path, 'an object {"api_key": "…"}', payload)
         key = (payload.get("api_key") or "").strip()
         if not key or key == _KEY_MISSING:
-            raise self._key_missing(provider)
+            raise self._key_missing(provider, payload.get("variable"))
         if not key.isascii() or not key.isprintable():
             raise BackendAnswerError(
                 f"the API key for {provider} in the backend contains characters that no key has. Remedy: store "
@@ -231,10 +233,15 @@ class Backend:
             )
         return key
 
-    def _key_missing(self, provider: str) -> ApiKeyMissing:
+    def _key_missing(self, provider: str, variable: object = None) -> ApiKeyMissing:
+        """``variable``: where the backend says that it looks for the key, if it does."""
+        setting = f"FLEET_PROVIDERS__{provider.upper()}__"
+        store = f"store one there under api-keys/{provider}"
+        if isinstance(variable, str) and _VARIABLE.fullmatch(variable):
+            store = f"set {variable} where the fleet is started, and start it again"
         return ApiKeyMissing(
-            f"the backend at {self._base_url} holds no API key for {provider}. Remedy: store one there under "
-            f"api-keys/{provider}"
+            f"the backend at {self._base_url} holds no API key for {provider}. Remedy: {store}; or set "
+            f"{setting}API_KEY_FILE to a file with the key, or {setting}NEEDS_KEY=false if it wants none"
         )
 
     async def _get(self, path: str) -> httpx.Response:

@@ -19,11 +19,16 @@ Answer = Callable[[str], Response]
 
 
 def contract_app(
-    health: Callable[[], Response], assistants: Answer, key_of: KeySource, token: str = ""
+    health: Callable[[], Response],
+    assistants: Answer,
+    key_of: KeySource,
+    token: str = "",
+    variable_of: Callable[[str], str] | None = None,
 ) -> Starlette:
     """The ASGI application; ``assistants`` answers for a project id, ``key_of`` returns a provider's key or None.
     With a ``token``, keys are only given to requests that bear it, and requests for other hosts than this one are
-    refused: a web page could have a browser send them (DNS rebinding)."""
+    refused: a web page could have a browser send them (DNS rebinding). ``variable_of`` returns the environment
+    variable in which the source looks for a provider's key."""
 
     def healthy(request: Request) -> Response:
         return health()
@@ -35,7 +40,10 @@ def contract_app(
         given = request.headers.get("authorization", "").encode()
         if token and not compare_digest(given, f"Bearer {token}".encode()):
             return JSONResponse({"detail": "the token of this fleet is required"}, 401)
-        return JSONResponse({"api_key": key_of(request.path_params["provider"]) or "Not found"})
+        provider = request.path_params["provider"]
+        key = key_of(provider)
+        named = {} if key or variable_of is None else {"variable": variable_of(provider)}
+        return JSONResponse({"api_key": key or "Not found"} | named)
 
     hosts = [Middleware(TrustedHostMiddleware, allowed_hosts=["127.0.0.1", "localhost"])]
     return Starlette(
@@ -48,8 +56,13 @@ def contract_app(
     )
 
 
-def create_app(projects: ServedProjects, key_of: KeySource, token: str = "") -> Starlette:
-    """The application for the projects of a folder."""
+def create_app(
+    projects: ServedProjects,
+    key_of: KeySource,
+    token: str = "",
+    variable_of: Callable[[str], str] | None = None,
+) -> Starlette:
+    """The application for the projects of a folder; the arguments are those of :func:`contract_app`."""
 
     def health() -> Response:
         return JSONResponse({"status": "ok", "projects": told(projects)})
@@ -57,7 +70,7 @@ def create_app(projects: ServedProjects, key_of: KeySource, token: str = "") -> 
     def assistants(project_id: str) -> Response:
         return answer_for(projects.project(project_id)) or not_found()
 
-    return contract_app(health, assistants, key_of, token)
+    return contract_app(health, assistants, key_of, token, variable_of)
 
 
 def told(projects: ServedProjects) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from starlette.applications import Starlette
 from starlette.responses import JSONResponse, Response
 
 from fleet.devstack.backend.database import api_key_of, assistants_of, connect
+from fleet.devstack.backend.keys import key_variable
 from fleet.projects.backend_app import KeySource, answer_for, contract_app, not_found, told
 from fleet.projects.served_projects import ServedProjects
 
@@ -46,4 +47,4 @@ def create_app(
     def key_of(provider: str) -> str | None:
         return keys(provider) if keys and provider not in stored_for else stored_key(provider)
 
-    return contract_app(health, assistants, key_of, token)
+    return contract_app(health, assistants, key_of, token, key_variable if keys else None)

@@ -14,6 +14,11 @@ def key_variables(provider: str) -> list[str]:
     return [f"{name}_API_KEY", *further]
 
 
+def key_variable(provider: str) -> str:
+    """The variable to set for a provider's key."""
+    return key_variables(provider)[0]
+
+
 def real_key(provider: str) -> str | None:
     """The provider's key; None if no variable is set."""
     return next((key for name in key_variables(provider) if (key := os.environ.get(name))), None)

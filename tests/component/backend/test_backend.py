@@ -19,6 +19,7 @@ from starlette.routing import Route
 
 from fleet.devstack.backend.app import create_app
 from fleet.devstack.backend.database import assistants_of, connect, seed_keys, seed_sample
+from fleet.devstack.backend.keys import real_key
 from fleet.devstack.threaded_server import served
 from fleet.errors import ApiKeyMissing, BackendAnswerError, BackendUnavailable, FleetError, ProjectNotFound
 from fleet.execution.backend_client import Backend, _Known
@@ -62,6 +63,7 @@ ANSWERS: dict[str, Any] = {
 KEYS: dict[str, Any] = {
     "missing": lambda request: JSONResponse({"detail": "no"}, 404),
     "notfound": lambda request: JSONResponse({"api_key": "Not found"}),
+    "named": lambda request: JSONResponse({"api_key": "Not found", "variable": "x\nRemedy: `rm -r /`"}),
     "null": lambda request: JSONResponse({"api_key": None}),
     "blank": lambda request: JSONResponse({"api_key": "  "}),
     "list": lambda request: JSONResponse([]),
@@ -173,6 +175,26 @@ async def test_a_key_that_is_none_is_never_used(
         with pytest.raises(error) as caught:
             await backend.api_key(provider)
     assert said in str(caught.value) and "sk-abc" not in str(caught.value)
+
+
+async def test_a_missing_key_of_the_embedded_backend_names_the_variable_to_set(tmp_path: Path) -> None:
+    with served(create_app(tmp_path / "backend.db", real_key)) as base_url:
+        async with Backend(base_url) as backend:
+            with pytest.raises(ApiKeyMissing) as caught:
+                await backend.api_key("nokey")
+    assert str(caught.value) == (
+        f"the backend at {base_url} holds no API key for nokey. Remedy: set NOKEY_API_KEY where the fleet is "
+        "started, and start it again; or set FLEET_PROVIDERS__NOKEY__API_KEY_FILE to a file with the key, or "
+        "FLEET_PROVIDERS__NOKEY__NEEDS_KEY=false if it wants none"
+    )
+
+
+@pytest.mark.parametrize("provider", ["missing", "notfound", "named"])
+async def test_a_missing_key_of_another_backend_names_where_it_is_stored(misbehaving: str, provider: str) -> None:
+    async with Backend(misbehaving) as backend:
+        with pytest.raises(ApiKeyMissing) as caught:
+            await backend.api_key(provider)
+    assert f"Remedy: store one there under api-keys/{provider}; or set FLEET_PROVIDERS__" in str(caught.value)
 
 
 async def test_a_backend_that_is_away_or_ill_is_worth_waiting_for(misbehaving: str) -> None:
