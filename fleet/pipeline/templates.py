@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
-_TAG = re.compile(r"(?<!\\)\{\{!--.*?--~?\}\}|(?:\\\{\{|\{\{(?!!--))\{?[^{}]*\}?\}\}", re.DOTALL)
+_TAG = re.compile(r"(?<!\\)\{\{~?!--.*?--~?\}\}|(?:\\\{\{|\{\{(?!~?!--))\{?[^{}]*\}?\}\}", re.DOTALL)
 _NAME = r"[^\s!\"#%&'()*+,./;<=>@\[\\\]^`{|}~]+(?:\.[^\s!\"#%&'()*+,./;<=>@\[\\\]^`{|}~]+)*"
 _PLACE = re.compile(_NAME)
 _BLOCK = re.compile(rf"#(if|unless)\s+({_NAME})")
@@ -206,4 +206,4 @@ def _checked(tag: _Tag, blocks: list[tuple[str, int]]) -> list[Named]:
         return []
     if inner != "else" and _PLACE.fullmatch(inner):
         return [Named(inner, tag.line)]
-    raise TemplateError(tag.line, f"{{{{{inner.strip()[:60]}}}}} is not supported", _SUPPORTED)
+    raise TemplateError(tag.line, f"{{{{{' '.join(inner.split())[:60]}}}}} is not supported", _SUPPORTED)

@@ -255,8 +255,22 @@ def check_template(text: str) -> None:
 
 
 def test_any_template_is_rendered_or_refused_before_anything_is_paid() -> None:
-    known = ["{{{#if csv}}{{/if}}", "{{{topic}}", "\\\\{{}}", "{{{~topic~}}}", "{{{!--{{! c }}!--", "{{!--}}}"]
-    known += ["\\{{!--{{#if csv}}{{!-- c --}}", '{"a": {{topic}}}', "{{{topic}}}", "\\{{x}} {{! {x} }}"]
+    known = [
+        "{{{#if csv}}{{/if}}",
+        "{{{topic}}",
+        "\\\\{{}}",
+        "{{{~topic~}}}",
+        "{{{!--{{! c }}!--",
+        "{{!--}}}",
+        "{{~!--~}}",
+    ]
+    known += [
+        "\\{{!--{{#if csv}}{{!-- c --}}",
+        '{"a": {{topic}}}',
+        "{{{topic}}}",
+        "\\{{x}} {{! {x} }}",
+        "{{a\n\\}}",
+    ]
     check_each("templates", st.lists(PIECES, max_size=8).map("".join), check_template, known)
 
 
