@@ -444,7 +444,7 @@ def _unknown_key(location: tuple[int | str, ...]) -> str:
     """What to say of a key in a provider's section that is not a setting."""
     *section, key = (str(part) for part in location)
     known = (ModelSettings if "models" in section else ProviderSettings).model_fields.keys() - {"name"}
-    place = f"{variable_of(location)} ({key} in [{'.'.join(section)}] of fleet.toml)"
+    place = f"{variable_of(location)} ({key} in [{'.'.join(section)}] of {setting_files().toml})"
     return f"{place} is not a setting{did_you_mean(key, known)}. Remedy: use one of {', '.join(sorted(known))}"
 
 

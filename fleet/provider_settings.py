@@ -147,13 +147,6 @@ class ProviderSettings(BaseModel):
         return is_loopback(urlsplit(self.base_url or "").hostname or "")
 
     @property
-    def costs(self) -> bool:
-        """Whether its calls may have to be paid: not where the prices are 0, nor on this machine without a key."""
-        if self.prices is not None:
-            return not self.prices.free
-        return self.needs_key or not self.on_loopback
-
-    @property
     def key_from_backend(self) -> bool:
         """Whether its API key comes from the Backend API."""
         return self.needs_key and self.api_key_file is None

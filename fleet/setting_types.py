@@ -32,7 +32,7 @@ def _http_url(value: str) -> str:
     parts = urlsplit(value)
     _refuse_user_info(parts.netloc)
     if parts.scheme not in ("http", "https") or not parts.netloc or not _has_usable_port(parts):
-        raise ValueError("must be an address such as http://localhost:8000")
+        raise ValueError("is not an http(s) address. Remedy: write one such as http://localhost:8000")
     return value.rstrip("/")
 
 

@@ -51,7 +51,7 @@ def new(
     if model_choice(chosen) is None:
         raise InputError(f"--model {chosen!r} is not a model. Remedy: write PROVIDER/MODEL, e.g. {DEFAULT_MODEL}")
     parent = folder or Path()
-    files = write_files(parent / name, new_project_files(name, chosen))
+    files = write_files(parent / name, new_project_files(parent / name, chosen))
     for file in files:
         write_line(f"made {file}")
     write_line(f"Next: `fleet project check {parent / name}`, `fleet up --detach --projects {parent}`,")

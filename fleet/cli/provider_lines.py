@@ -29,8 +29,17 @@ def _where(record: FleetRecord, provider: ProviderSettings) -> str:
     if provider.name in record.simulated:
         own = provider_address(provider)
         return f"simulated, nothing is paid; {variable}SIMULATE=false sends its calls to {own}"
-    paid = "calls are paid" if provider.costs else "not paid"
+    paid = _paid(provider, variable)
     how = f"{variable}SIMULATE=true sends them to the simulator"
     if provider.key_from_backend and record.embedded_backend and not real_key(provider.name):
         how = f"no key: set {key_variables(provider.name)[0]}, or {variable}NEEDS_KEY=false if it wants none"
     return f"{provider_address(provider)}, {paid}; {how}"
+
+
+def _paid(provider: ProviderSettings, variable: str) -> str:
+    """What its calls cost, as far as its settings tell: a server of this machine without a key may be free."""
+    if provider.prices is not None and provider.prices.free:
+        return "calls are free"
+    if provider.prices is None and provider.on_loopback and not provider.needs_key:
+        return f"calls of unknown price (free with {variable}PRICES=0)"
+    return "calls are paid"

@@ -122,8 +122,8 @@ def _refuse_missing(function_key: str, selection: CsvSelection, columns: Sequenc
         if name not in columns:
             raise InputError(
                 f"assistant {function_key}: the CSV has no column {name!r}{_nearest(name, columns)}; it has "
-                f"{excerpt(', '.join(columns), 300)}. Remedy: correct the csv section of the assistant, or send a "
-                "CSV with that column"
+                f"{excerpt(', '.join(columns), 300)}. Remedy: correct fleet.csv of the assistant's file (from a "
+                "Backend API: its csv), or send a CSV with that column"
             )
 
 

@@ -87,15 +87,14 @@ def answer_problem(text: str, schema: Mapping[str, Any]) -> str | None:
     try:
         value = json_in(text)
     except ValueError as error:
-        return f"$ is not JSON: {_short(str(error))}"
+        return f"$: it is not JSON: {_short(str(error))}"
     try:
         found = best_match(_validator(schema).iter_errors(value))
     except RecursionError:
-        return "$ cannot be checked: output_schema refers to itself without end, or is nested too deeply"
+        return "$: it cannot be checked: output_schema refers to itself without end, or is nested too deeply"
     except Unresolvable as unresolved:
-        return (
-            f"$ cannot be checked: output_schema refers to {excerpt(unresolved.ref, 80)}, which is not within it"
-        )
+        missing = excerpt(unresolved.ref, 80)
+        return f"$: it cannot be checked: output_schema refers to {missing}, which is not within it"
     return None if found is None else f"{found.json_path}: {_short(found.message)}"
 
 

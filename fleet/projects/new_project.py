@@ -1,11 +1,14 @@
 """The files of a new project: three assistants with comments, which run as they are."""
 
+import shlex
+from pathlib import Path
+
 DEFAULT_MODEL = "openai/gpt-4o-mini"
 
 _BRIEF = """\
 # One assistant: its settings stand between the two lines ---, its prompt below them. The file's name says the
 # rest: 10 is its place in the order, "brief" the name by which other assistants read its output.
-# Every field: docs/projects.md. Check the project with: fleet project check {name}
+# Every field: docs/projects.md. Check the project with: fleet project check {path}
 ---
 # PROVIDER/MODEL. Providers: openai, anthropic, gemini, and those that you add, such as a model server of your own.
 model: {model}
@@ -67,7 +70,7 @@ whole corrected article and nothing else.
 """
 
 
-def new_project_files(name: str, model: str) -> dict[str, str]:
-    """The text of each file, by its name; ``model`` is PROVIDER/MODEL."""
+def new_project_files(folder: Path, model: str) -> dict[str, str]:
+    """The text of each file, by its name, of a project in ``folder``; ``model`` is PROVIDER/MODEL."""
     texts = {"10-brief.prompt": _BRIEF, "20-draft.prompt": _DRAFT, "30-review.prompt": _REVIEW}
-    return {file: text.format(name=name, model=model) for file, text in texts.items()}
+    return {file: text.format(path=shlex.quote(str(folder)), model=model) for file, text in texts.items()}

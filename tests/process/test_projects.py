@@ -19,7 +19,7 @@ from tests.waiting import wait_for
 
 
 def write(folder: Path) -> None:
-    write_files(folder / "my", new_project_files("my", "openai/gpt-4o-mini"))
+    write_files(folder / "my", new_project_files(folder / "my", "openai/gpt-4o-mini"))
 
 
 @pytest.fixture(scope="module")

@@ -1,5 +1,6 @@
 """Settings: defaults that users rely on, sources, and errors that name the variable."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -151,25 +152,6 @@ def test_prices_that_are_none_are_refused(monkeypatch: pytest.MonkeyPatch, price
     assert "FLEET_PROVIDERS__OPENAI__PRICES" in refusal(monkeypatch, FLEET_PROVIDERS__OPENAI__PRICES=prices)
 
 
-@pytest.mark.parametrize(
-    ("base_url", "loopback"),
-    [
-        ("http://127.0.0.1:11434/v1", True),
-        ("http://localhost:8080/v1", True),
-        ("http://[::1]:8080/v1", True),
-        ("http://10.0.0.7:8000/v1", False),
-        ("https://localhost.example.com/v1", False),
-    ],
-)
-def test_calls_to_this_machine_without_a_key_and_those_with_prices_of_0_cost_nothing(
-    base_url: str, loopback: bool
-) -> None:
-    there = {"base_url": base_url, "allow_http": True}
-    own = settings(providers={"mine": there | {"needs_key": False}, "free": there | {"prices": 0}}).providers
-    assert (own["mine"].on_loopback, own["mine"].costs, own["free"].costs) == (loopback, not loopback, False)
-    assert settings().provider("openai").costs
-
-
 def test_openai_and_gemini_may_go_on_with_calls_in_the_background(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("OPENAI", "GEMINI"):
         monkeypatch.setenv(f"FLEET_PROVIDERS__{name}__BACKGROUND", "true")
@@ -201,6 +183,22 @@ def test_a_wrong_fleet_toml_is_named(text: str, said: str) -> None:
     Path("fleet.toml").write_text(text, "utf-8")
     with pytest.raises(SettingsError, match=said):
         settings()
+
+
+def test_a_misspelled_key_is_said_of_the_file_that_was_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    named = tmp_path / "bad.toml"
+    named.write_text("[providers.openai]\nrmp = 60\n", "utf-8")
+    monkeypatch.setenv("FLEET_CONFIG", str(named))
+    with pytest.raises(SettingsError, match=re.escape(f"(rmp in [providers.openai] of {named}) is not a setting")):
+        settings()
+
+
+@pytest.mark.parametrize("address", ["htp://localhost:8000", "localhost:8000", "http://", "http://a:0"])
+def test_what_is_no_address_is_refused_with_a_remedy(address: str) -> None:
+    with pytest.raises(SettingsError, match=r"is not an http\(s\) address. Remedy: write one such as http://"):
+        settings(providers={"own": {"kind": "openai", "base_url": address}})
 
 
 MISSPELLED = {

@@ -103,7 +103,7 @@ def test_numbers_are_ordered_as_people_write_them(numbers: list[str], ranked: li
 REFUSED_BY_THE_CSV = [
     (
         {"columns": ["keyword", "volum"]},
-        "has no column 'volum', the nearest is 'volume'; it has keyword, volume, note.",
+        "has no column 'volum', the nearest is 'volume'; it has keyword, volume, note. Remedy: correct fleet.csv",
     ),
     ({"columns": ["Keyword"]}, "has no column 'Keyword', the nearest is 'keyword'"),
     ({"columns": ["price"]}, "has no column 'price'; it has keyword"),

@@ -143,7 +143,8 @@ def test_a_template_in_the_system_prompt_adds_to_the_default_inputs(tmp_path: Pa
 
 
 def test_a_new_project_is_sound_and_reads_what_it_says(tmp_path: Path) -> None:
-    write_files(tmp_path / "my", new_project_files("my", "openai/gpt-4o-mini"))
+    files = write_files(tmp_path / "my", new_project_files(tmp_path / "my", "openai/gpt-4o-mini"))
+    assert f"fleet project check {tmp_path / 'my'}\n" in files[0].read_text("utf-8")
     found, problems = read_project(tmp_path / "my", provider_of)
     assert found is not None and not problems
     assert [row.get("input_keys") for row in found.assistants] == [

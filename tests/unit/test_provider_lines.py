@@ -42,8 +42,15 @@ def test_real_providers_are_all_that_are_not_marked_to_be_simulated() -> None:
 @pytest.mark.parametrize(
     ("provider", "said"),
     [
-        (LOCAL | {"needs_key": False}, "http://127.0.0.1:11434/v1, not paid; FLEET_PROVIDERS__OWN__SIMULATE=true"),
-        (LOCAL | {"prices": 0}, "not paid; no key: set OWN_API_KEY, or FLEET_PROVIDERS__OWN__NEEDS_KEY=false"),
+        (
+            LOCAL | {"needs_key": False},
+            "http://127.0.0.1:11434/v1, calls of unknown price (free with FLEET_PROVIDERS__OWN__PRICES=0); "
+            "FLEET_PROVIDERS__OWN__SIMULATE=true sends them",
+        ),
+        (
+            LOCAL | {"prices": 0},
+            "calls are free; no key: set OWN_API_KEY, or FLEET_PROVIDERS__OWN__NEEDS_KEY=false",
+        ),
         (GROQ, "https://api.groq.com/openai/v1, calls are paid; no key: set OWN_API_KEY"),
     ],
 )
@@ -55,6 +62,28 @@ def test_a_real_one_has_its_address_what_it_costs_and_what_is_missing(
         line for line in provider_lines(record(), settings(own=provider).providers.values()) if "own" in line
     )
     assert said in line
+
+
+@pytest.mark.parametrize(
+    ("base_url", "loopback"),
+    [
+        ("http://127.0.0.1:11434/v1", True),
+        ("http://localhost:8080/v1", True),
+        ("http://[::1]:8080/v1", True),
+        ("http://10.0.0.7:8000/v1", False),
+        ("https://localhost.example.com/v1", False),
+    ],
+)
+def test_calls_without_a_key_are_of_unknown_price_on_this_machine_paid_elsewhere_and_free_with_prices_of_0(
+    base_url: str, loopback: bool
+) -> None:
+    there = {"base_url": base_url, "allow_http": True, "needs_key": False}
+    own = settings(mine=there, free=there | {"prices": 0}).providers
+    mine, free = (provider_lines(record(), [own[name]])[0] for name in ("mine", "free"))
+    assert own["mine"].on_loopback is loopback
+    assert ("calls of unknown price" in mine, "calls are paid" in mine) == (loopback, not loopback)
+    assert "calls are free; " in free
+    assert "calls are paid" in provider_lines(record(), [settings().provider("openai")])[0]
 
 
 def test_a_simulated_one_says_how_its_calls_get_to_its_own_address() -> None:

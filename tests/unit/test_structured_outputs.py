@@ -40,10 +40,10 @@ def test_an_answer_that_matches_has_no_problem_also_in_a_fence(text: str) -> Non
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("Here is your JSON: {}", "$ is not JSON"),
-        ('{"title": "a", "keywords": [', "$ is not JSON"),
+        ("Here is your JSON: {}", "$: it is not JSON: "),
+        ('{"title": "a", "keywords": [', "$: it is not JSON: "),
         ('{"title": NaN, "keywords": ["a"]}', "NaN is not JSON"),
-        ("[" * 100_000, "$ is not JSON"),
+        ("[" * 100_000, "$: it is not JSON: "),
         ('{"title": "a"}', "$: 'keywords' is a required property"),
         ('{"title": "a", "keywords": ["b", 3]}', "$.keywords[1]: 3 is not of type 'string'"),
         ('{"title": "a", "keywords": ["b"], "audience": {"age": "old"}}', "$.audience.age: 'old'"),
@@ -72,7 +72,7 @@ def test_what_is_no_schema_for_an_output_is_refused_before_anything_is_sent(sche
 
 def test_a_reference_within_the_schema_that_leads_nowhere_is_a_problem_of_the_answer() -> None:
     schema = {"type": "object", "properties": {"a": {"$ref": "#/$defs/none"}}}
-    assert "refers to" in (answer_problem('{"a": 1}', schema) or "")
+    assert "$: it cannot be checked: output_schema refers to" in (answer_problem('{"a": 1}', schema) or "")
 
 
 @pytest.mark.parametrize(
