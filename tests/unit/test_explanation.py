@@ -373,7 +373,7 @@ def test_a_call_that_did_not_leave_its_machine_is_not_held_by_a_limit() -> None:
     info.next_attempt_schedule_time.FromMilliseconds(int((NOW + 5) * 1000))
     found = status_of_call(info)
     assert (found.state, found.cause) == ("between_attempts", "not_sent")
-    assert "; it is tried again in 5 s, at " in found.why and "reaches base_url" in found.remedy
+    assert "; its next try comes in 5 s, at " in found.why and "reaches base_url" in found.remedy
 
 
 def test_fleet_limits_does_not_call_a_queue_healthy_that_no_process_here_can_serve(

@@ -53,7 +53,7 @@ def pending_reason(info: PendingActivityInfo, around: Surroundings, queued: Reas
 def _between(info: PendingActivityInfo, around: Surroundings, queued: Reason, next_at: float) -> Reason:
     failure, code, benign = info.last_failure, info.last_failure.application_failure_info.type, _benign(info)
     said = without_remedy(failure.message)
-    comes = "it is tried again" if benign else f"attempt {info.attempt} comes"
+    comes = "its next try comes" if benign else f"attempt {info.attempt} comes"
     again = f"{comes} in {next_at - around.now:.0f} s, at {_clock(next_at)}"
     if failure.HasField("timeout_failure_info"):
         lost = failure.timeout_failure_info.timeout_type == TimeoutType.TIMEOUT_TYPE_HEARTBEAT
