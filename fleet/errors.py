@@ -122,7 +122,7 @@ class ProviderError(FleetError):
     asked for none), ``status`` the HTTP status (None where no answer came), ``headers`` those of the answer, names
     in lower case. ``excused``: the failure does not count as an attempt, since the call was not sent or the
     provider was known to be failing. ``goes_on``: the call still runs at the provider; only the request for its
-    answer failed.
+    answer failed. ``remedy`` stands in place of that of its kind.
     """
 
     code = "provider_error"
@@ -136,7 +136,9 @@ class ProviderError(FleetError):
         status: int | None = None,
         wait_seconds: float | None = None,
         headers: Mapping[str, str] | None = None,
+        remedy: str = "",
     ) -> None:
+        self._own_remedy = remedy
         self.failure_kind = failure_kind
         self.provider = provider
         self.detail = detail
@@ -148,8 +150,8 @@ class ProviderError(FleetError):
         answered = f" (HTTP {status})" if status is not None else ""
         super().__init__(f"{provider}: {failure_kind.value}{answered}: {detail}. Remedy: {self.remedy}")
 
-    def as_kind(self, failure_kind: FailureKind, detail: str) -> "ProviderError":
-        """The same failure with a more precise kind than the answer alone shows."""
+    def as_kind(self, failure_kind: FailureKind, detail: str, remedy: str = "") -> "ProviderError":
+        """The same failure with a more precise kind, detail or remedy than the answer alone shows."""
         known = ProviderError(
             failure_kind,
             self.provider,
@@ -157,6 +159,7 @@ class ProviderError(FleetError):
             status=self.status,
             wait_seconds=self.wait_seconds,
             headers=self.headers,
+            remedy=remedy,
         )
         known.goes_on = self.goes_on
         return known
@@ -164,7 +167,7 @@ class ProviderError(FleetError):
     @property
     def remedy(self) -> str:
         """What a person can do."""
-        return self.traits.remedy.replace("PROVIDER", self.provider)
+        return self._own_remedy or self.traits.remedy.replace("PROVIDER", self.provider)
 
     @property
     def traits(self) -> FailureTraits:

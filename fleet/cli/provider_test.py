@@ -3,7 +3,9 @@
 import asyncio
 import time
 import uuid
+from contextlib import suppress
 from dataclasses import asdict, dataclass
+from difflib import get_close_matches
 from typing import Any
 
 import httpx2
@@ -20,6 +22,7 @@ from fleet.failures import FailureKind
 from fleet.provider_settings import ProviderSettings
 from fleet.providers.base import LlmAnswer, LlmRequest
 from fleet.providers.connections import client_options
+from fleet.providers.error_mapping import with_address
 from fleet.providers.prices import cost_of
 from fleet.providers.registry import provider_address, provider_factory, spec_of
 from fleet.redaction import protect
@@ -89,7 +92,7 @@ async def test_provider(
     """
     provider = called_at(record, provider_named(settings, name))
     key = await _key(settings, provider, with_backend=with_backend)
-    chosen, why = (model, "as asked for") if model else await _a_model(provider, key)
+    chosen, why = (model, await _how_asked(provider, key, model)) if model else await _a_model(provider, key)
     client = provider_factory(provider)(key)
     began = time.monotonic()
     try:
@@ -97,6 +100,8 @@ async def test_provider(
             answer = await client.complete(_request(chosen), timeout_seconds=_SECONDS)
     except TimeoutError:
         raise ProviderError(FailureKind.TIMED_OUT, name, f"no answer within {_SECONDS:.0f} s") from None
+    except ProviderError as error:
+        raise with_address(error, provider, chosen) from error.__cause__
     finally:
         await client.close()
     return _told(provider, chosen, why, answer, time.monotonic() - began)
@@ -161,6 +166,20 @@ async def _a_model(provider: ProviderSettings, key: str) -> tuple[str, str]:
             f"{provider.name} --model MODEL`"
         )
     return listed[0], f"the first of {len(listed)} that it lists; --model takes another"
+
+
+async def _how_asked(provider: ProviderSettings, key: str, model: str) -> str:
+    """Where the name of a model that was asked for is from: of a server of the user's own, whether it lists it;
+    some servers answer every name."""
+    if provider.kind != "openai" or provider.name == "openai":
+        return "as asked for"
+    listed: list[str] = []
+    with suppress(OperationError):  # the call itself says what is wrong
+        listed = await _models(provider, key)
+    if not listed or model in listed:
+        return "as asked for"
+    near = get_close_matches(model, listed, n=1, cutoff=0)
+    return f"as asked for, but the server lists no such name; the nearest of {len(listed)} is {near[0]}"
 
 
 async def _models(provider: ProviderSettings, key: str) -> list[str]:

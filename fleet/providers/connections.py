@@ -12,7 +12,7 @@ import httpx2
 
 from fleet.errors import ProviderError
 from fleet.failures import FailureKind
-from fleet.providers.error_mapping import not_answered
+from fleet.providers.error_mapping import not_answered, not_connected
 
 #: The longest time to open a connection: if packets are dropped, the call would otherwise wait for its whole
 #: deadline.
@@ -111,11 +111,4 @@ async def see_reachable(provider: str, address: str) -> None:
     except (httpx2.HTTPError, TimeoutError, OSError) as error:
         lost = not_answered(provider, error)
         if lost.before_sending:
-            raise lost.as_kind(lost.failure_kind, f"{address}: {lost.detail}: {_cause_of(error)}") from None
-
-
-def _cause_of(error: BaseException) -> str:
-    """The innermost error's message, usually that of the operating system."""
-    while (cause := error.__cause__ or error.__context__) is not None:
-        error = cause
-    return str(error) or type(error).__name__
+            raise not_connected(lost, address, error) from None

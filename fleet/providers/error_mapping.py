@@ -14,8 +14,9 @@ from typing import Any
 
 from fleet.errors import ProviderError
 from fleet.failures import FailureKind
-from fleet.provider_settings import Kind
-from fleet.providers.registry import spec_of
+from fleet.provider_settings import Kind, ProviderSettings
+from fleet.providers.base import SIMULATOR_HEADER
+from fleet.providers.registry import provider_address, spec_of
 from fleet.providers.response_bodies import details_of, error_of
 from fleet.providers.retry_after import requested_wait
 from fleet.providers.spec import VendorSpec
@@ -126,6 +127,33 @@ def not_answered(provider: str, failure: BaseException) -> ProviderError:
         seen = seen.__cause__ or seen.__context__
     detail = f"the connection was lost before the answer was complete ({type(failure).__name__})"
     return ProviderError(FailureKind.LOST_AFTER_SENDING, provider, detail)
+
+
+def not_connected(lost: ProviderError, address: str, cause: BaseException | None) -> ProviderError:
+    """A call that was not sent, with the address and with what the operating system says."""
+    said = f": {_innermost(cause)}" if cause is not None else ""
+    return lost.as_kind(lost.failure_kind, f"{address}: {lost.detail}{said}")
+
+
+def with_address(error: ProviderError, settings: ProviderSettings, model: str) -> ProviderError:
+    """The error of a call, with the address where that may be the cause: no connection could be made, or a
+    ``base_url`` of the user's own answered 404, which a wrong path does as well as a wrong model."""
+    if error.before_sending:
+        return not_connected(error, provider_address(settings), error.__cause__)
+    simulated = error.headers.get(SIMULATOR_HEADER) == "true"
+    if error.failure_kind is not FailureKind.NOT_FOUND or settings.base_url is None or simulated:
+        return error
+    detail = f"{error.detail} (model {model} at {settings.base_url})"
+    variable = f"FLEET_PROVIDERS__{settings.name.upper()}__BASE_URL"
+    remedy = f"set a model that exists there, or correct the path in base_url ({variable})"
+    return error.as_kind(error.failure_kind, detail, remedy)
+
+
+def _innermost(error: BaseException) -> str:
+    """The innermost error's message, usually that of the operating system."""
+    while (cause := error.__cause__ or error.__context__) is not None:
+        error = cause
+    return str(error) or type(error).__name__
 
 
 def not_usable(provider: str, failure_kind: FailureKind, detail: str) -> ProviderError:

@@ -10,7 +10,7 @@ from fleet.failures import FailureKind
 from fleet.process.metrics import ANSWERED, Metrics, Usage
 from fleet.provider_settings import ProviderSettings
 from fleet.providers.base import LlmAnswer, LlmRequest, Provider, ResumeHandle, answer_kept
-from fleet.providers.error_mapping import not_usable
+from fleet.providers.error_mapping import not_usable, with_address
 from fleet.providers.prices import cost_of
 from fleet.providers.registry import ProviderFactory
 from fleet.redaction import mark, protect
@@ -79,7 +79,7 @@ class ProviderSession:
             self._refuse_unusable(answer)
         except ProviderError as error:
             self._ended(request, error.failure_kind, began)
-            raise
+            raise with_address(error, self._settings, request.model) from error.__cause__
         self._ended(request, ANSWERED, began)
         return answer
 
