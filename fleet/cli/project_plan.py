@@ -15,6 +15,7 @@ from fleet.pipeline.inputs import PipelineInputs
 from fleet.pipeline.prompts import CHARACTERS_PER_TOKEN, build_system_prompt, build_user_message, estimate_tokens
 from fleet.pipeline.stages import Stages
 from fleet.providers.context_windows import overflow_of
+from fleet.providers.known_models import nearest_known
 from fleet.providers.prices import usd_for
 
 #: The length of an answer that nothing bounds, and of a topic, for estimates.
@@ -98,6 +99,7 @@ def plan_of(settings: Settings, project_id: str, fingerprint: str, rows: Sequenc
     too_long = [(assistant, list(_too_long(settings, stages, assistant))) for assistant in assistants]
     never = any(len(warnings) == 1 + len(assistant.fallback) for assistant, warnings in too_long)
     warnings = [warning for _, found in too_long for warning in found]
+    warnings += [warning for assistant in assistants for warning in _not_known(settings, assistant)]
     return ProjectPlan(project_id, fingerprint, planned, longest[1], warnings, never)
 
 
@@ -113,6 +115,16 @@ def _too_long(settings: Settings, stages: Stages, assistant: Assistant) -> Itera
             yield (
                 f"{assistant.function_key}: without its inputs already, {overflow}. Remedy: shorten its prompt, "
                 "lower max_tokens, or name a model with a larger context window"
+            )
+
+
+def _not_known(settings: Settings, assistant: Assistant) -> Iterator[str]:
+    """A warning for each of its models that is not known, if a known one has a similar name."""
+    for choice in [ModelChoice(assistant.provider, assistant.model), *assistant.fallback]:
+        if near := nearest_known(settings.provider(choice.provider), choice.model):
+            yield (
+                f"{assistant.function_key}: the price data has no model {choice.provider}/{choice.model} (did you "
+                f"mean {near}?). Remedy: correct the name; if the model is newer than the price data, leave it"
             )
 
 
