@@ -44,7 +44,7 @@ def setting_files() -> SettingFiles:
             )
         if named.is_dir():
             env, toml, unnamed = named / ENV_FILE, named / TOML_FILE, set()
-        elif named.suffix == ".toml":
+        elif _kind_of(named) == TOML_FILE:
             toml, unnamed = named, {env}
         else:
             env, unnamed = named, {toml}
@@ -54,11 +54,25 @@ def setting_files() -> SettingFiles:
 def refusal(file: Path, variables: Collection[str]) -> SettingsError:
     """The error for a foreign file that sets them."""
     path = file.absolute()
-    return SettingsError(
+    refused = (
         f"{path} may not set {', '.join(sorted(variables))}: it is not in the fleet's own folder and was not "
-        "named, and calls would go where it says. Remedy: if it is yours, name it: fleet --config "
-        f"{shlex.quote(str(path))} ..., or {CONFIG_VARIABLE}; or set that in the environment"
+        "named, and calls would go where it says"
     )
+    if named := os.environ.get(CONFIG_VARIABLE):  # naming this file too would put the other one out of use
+        return SettingsError(
+            f"{refused}; --config or {CONFIG_VARIABLE} names {named} in place of {_kind_of(Path(named))} alone. "
+            "Remedy: to read both, name a folder that has them: fleet --config FOLDER ...; to read only the named "
+            "one, call the command in another folder; or set that in the environment"
+        )
+    return SettingsError(
+        f"{refused}. Remedy: if it is yours, name it: fleet --config {shlex.quote(str(path))} ..., or "
+        f"{CONFIG_VARIABLE}; or set that in the environment"
+    )
+
+
+def _kind_of(named: Path) -> str:
+    """The settings file that a named file replaces."""
+    return TOML_FILE if named.suffix == ".toml" else ENV_FILE
 
 
 def _is_own(file: Path) -> bool:

@@ -2,7 +2,6 @@
 terminal; a file or another program gets it unchanged."""
 
 import asyncio
-import json
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
@@ -14,7 +13,7 @@ from temporalio.client import Client
 
 from fleet.cli.console import Console
 from fleet.cli.machine_table import seconds
-from fleet.cli.show import shown, shown_lines
+from fleet.cli.show import show_request, shown
 from fleet.config import Settings
 from fleet.contracts import Spent
 from fleet.control.pipelines.cancelling import Cancelled, cancel_pipeline
@@ -246,16 +245,7 @@ def show_sent(console: Console, found: Sent) -> None:
     request = found.request
     said = "was sent to" if found.sent else "will be sent to"
     console.print(f"{shown(found.name)} {said} {shown(found.provider)}/{shown(request.model)}:", soft_wrap=True)
-    most = request.max_tokens or "the model's own maximum"
-    top_p = "" if request.top_p is None else f", top_p {request.top_p}"
-    console.print(f"temperature {request.temperature}{top_p}, max tokens {most}")
-    for name, value in request.model_options.given.items():
-        console.print(f"{name} {shown(json.dumps(value, ensure_ascii=False))}", highlight=False, soft_wrap=True)
-    console.rule("system")
-    console.print(shown_lines(request.system_prompt), highlight=False, soft_wrap=True)
-    console.rule("user")
-    console.print(shown_lines(request.user_message), highlight=False, soft_wrap=True)
-    console.rule()
+    show_request(console, request, request.model_options.given)
 
 
 def show_written(console: Console, detail: Json, path: Path, outputs: int) -> None:

@@ -19,7 +19,8 @@ from fleet.providers.prices import usd_for
 
 @dataclass(frozen=True)
 class Preview:
-    """One assistant's request. Tokens are estimates from the length of the text; the outputs of earlier assistants
+    """One assistant's request; ``options`` are the further options of its model by name, ``max_tokens`` None means
+    that its model decides. Tokens are estimates from the length of the text; the outputs of earlier assistants
     are not known and not counted. ``max_output_tokens`` None means that nothing bounds the answer; dollars are
     None if a price is not known. ``warning`` says that the request would not be sent."""
 
@@ -30,6 +31,10 @@ class Preview:
     reads: list[str]
     system_prompt: str
     user_message: str
+    temperature: float
+    top_p: float | None
+    max_tokens: int | None
+    options: dict[str, Any]
     input_tokens: int
     max_output_tokens: int | None
     input_usd: float | None
@@ -50,6 +55,15 @@ async def preview(settings: Settings, inputs: PipelineInputs, wanted: str) -> Pr
     """
     async with Backend.from_settings(settings) as backend:
         assistants = await load_assistants(backend, settings, inputs.project_id)
+    return preview_of(settings, assistants, inputs, wanted)
+
+
+def preview_of(settings: Settings, assistants: list[Assistant], inputs: PipelineInputs, wanted: str) -> Preview:
+    """Preview one of these assistants, as :func:`preview` does.
+
+    Raises:
+        InputError: it is none of them.
+    """
     assistant = find_assistant(assistants, wanted, inputs.project_id)
     assignment = _with_placeholders(Stages(assistants, inputs).assignment(assistant.function_key))
     request = request_for(assignment, ModelChoice(assistant.provider, assistant.model))
@@ -65,6 +79,10 @@ async def preview(settings: Settings, inputs: PipelineInputs, wanted: str) -> Pr
         reads=[output.key for output in assignment.outputs],
         system_prompt=system_prompt,
         user_message=message,
+        temperature=request.temperature,
+        top_p=request.top_p,
+        max_tokens=request.max_tokens,
+        options=request.model_options.given,
         input_tokens=tokens,
         max_output_tokens=most,
         input_usd=usd_for(provider, assistant.model, tokens, 0),

@@ -59,22 +59,33 @@ def new(
 
 
 @app.command()
-def check(folder: ProjectFolder, as_json: Json = False) -> None:
+def check(
+    folder: ProjectFolder,
+    csv: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE", help="A CSV that it would read: its columns are checked, and the estimates include it."
+        ),
+    ] = None,
+    as_json: Json = False,
+) -> None:
     """Check a project's files; shows its graph, its critical path, and its estimated tokens and cost. Exit 1 if it
     has a problem, or cannot complete."""
     from fleet.cli.find_fleet import settings_for_embedded
+    from fleet.cli.run import read_inputs
     from fleet.cli.show import console_for
     from fleet.cli.show_project import show_estimates, show_graph
 
     settings = settings_for_embedded()
-    plans = [_plan(settings, project) for project in _sound_projects(settings, folder)]
+    csv_text = "" if csv is None else read_inputs("topic", "project", csv, None).csv_text
+    plans = [_plan(settings, project, csv_text) for project in _sound_projects(settings, folder)]
     if as_json:
         print_json({"projects": [plan.to_json() for plan in plans]})
     else:
         console = console_for()
         for plan in plans:
             show_graph(console, plan)
-            show_estimates(console, plan)
+            show_estimates(console, plan, with_csv=csv is not None)
             for warning in plan.warnings:
                 console.say(f"warning: {warning}")
             console.say(f"{plan.project_id} {'cannot complete' if plan.never_completes else 'is sound'}.")
@@ -198,10 +209,10 @@ def _sound_projects(settings: "Settings", folder: Path) -> "list[Project]":
     return [project for project, _ in found if project is not None]
 
 
-def _plan(settings: "Settings", project: "Project") -> "ProjectPlan":
+def _plan(settings: "Settings", project: "Project", csv_text: str = "") -> "ProjectPlan":
     from fleet.cli.project_plan import plan_of
 
-    return plan_of(settings, project.project_id, project.fingerprint, project.assistants)
+    return plan_of(settings, project.project_id, project.fingerprint, project.assistants, csv_text)
 
 
 def _listed(name: str, project: "Project | None", problems: list[Any]) -> dict[str, Any]:

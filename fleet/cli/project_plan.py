@@ -7,10 +7,12 @@ from typing import Any
 
 from fleet.config import Settings
 from fleet.contracts import Assistant, ModelChoice
+from fleet.errors import InputError
 from fleet.execution.load_assistants import with_options_that_are_taken
 from fleet.execution.requests import request_for
 from fleet.model_options import ModelOptions
 from fleet.pipeline.assistants import dependencies, parse_assistants, reads, source_of
+from fleet.pipeline.csv_selection import refuse_selections
 from fleet.pipeline.inputs import PipelineInputs
 from fleet.pipeline.prompts import CHARACTERS_PER_TOKEN, build_system_prompt, build_user_message, estimate_tokens
 from fleet.pipeline.stages import Stages
@@ -46,7 +48,8 @@ class PlannedAssistant:
 @dataclass(frozen=True)
 class ProjectPlan:
     """A project's assistants by ``order``; ``critical_path`` is the chain that takes longest. ``warnings`` say
-    what will fail although the files are sound; ``never_completes``: all models of an assistant will."""
+    what will fail although the files are sound; ``never_completes``: all models of an assistant will, or the CSV
+    lacks what one selects."""
 
     project_id: str
     fingerprint: str
@@ -66,8 +69,10 @@ class ProjectPlan:
         return asdict(self) | {"usd": self.usd}
 
 
-def plan_of(settings: Settings, project_id: str, fingerprint: str, rows: Sequence[Any]) -> ProjectPlan:
-    """The plan for assistants as the Backend API's contract has them.
+def plan_of(
+    settings: Settings, project_id: str, fingerprint: str, rows: Sequence[Any], csv_text: str = ""
+) -> ProjectPlan:
+    """The plan for assistants as the Backend API's contract has them, for pipelines with this CSV.
 
     Raises:
         BackendError: they cannot be used.
@@ -93,14 +98,24 @@ def plan_of(settings: Settings, project_id: str, fingerprint: str, rows: Sequenc
     def step(key: str) -> int:
         return 1 + max((step(needed) for needed in waits_for[key]), default=0)
 
+    unreadable = [warning for assistant in assistants for warning in _not_in_csv(assistant, csv_text)]
     stages = Stages(assistants, _TOPIC)
-    planned = [_planned(settings, stages, assistant, assistants, answers, step) for assistant in assistants]
+    read = stages if unreadable else Stages(assistants, replace(_TOPIC, csv_text=csv_text))
+    planned = [_planned(settings, read, assistant, assistants, answers, step) for assistant in assistants]
     longest = max((chain(assistant.function_key) for assistant in assistants), key=lambda found: found[0])
     too_long = [(assistant, list(_too_long(settings, stages, assistant))) for assistant in assistants]
     never = any(len(warnings) == 1 + len(assistant.fallback) for assistant, warnings in too_long)
-    warnings = [warning for _, found in too_long for warning in found]
+    warnings = unreadable + [warning for _, found in too_long for warning in found]
     warnings += [warning for assistant in assistants for warning in _not_known(settings, assistant)]
-    return ProjectPlan(project_id, fingerprint, planned, longest[1], warnings, never)
+    return ProjectPlan(project_id, fingerprint, planned, longest[1], warnings, never or bool(unreadable))
+
+
+def _not_in_csv(assistant: Assistant, csv_text: str) -> Iterator[str]:
+    """A warning if the CSV lacks what an assistant selects."""
+    try:
+        refuse_selections([assistant], csv_text, in_full=True)
+    except InputError as error:
+        yield str(error)
 
 
 def _too_long(settings: Settings, stages: Stages, assistant: Assistant) -> Iterator[str]:

@@ -3,6 +3,7 @@ printed."""
 
 from __future__ import annotations
 
+import json
 import time
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -19,7 +20,7 @@ from fleet.errors import OperationError
 from fleet.terminal import harmless, harmless_lines
 
 if TYPE_CHECKING:  # every command loads this module, few load these
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
     from fleet.cli.fleet_record import FleetRecord
     from fleet.cli.preview import Preview
@@ -28,6 +29,7 @@ if TYPE_CHECKING:  # every command loads this module, few load these
     from fleet.control.health.doctor import Check
     from fleet.control.health.status import FleetStatus, Reachable
     from fleet.provider_settings import ProviderSettings
+    from fleet.providers.base import LlmRequest
 
 _STYLES = {"done": "green", "running": "cyan", "queued": "yellow", "failed": "bold red", "waiting": "dim"}
 _FILE_WIDTH = 120
@@ -158,14 +160,24 @@ def _spent(spent: Spent) -> str:
     return " + ".join(parts)
 
 
-def show_preview(console: Console, preview: Preview) -> None:
-    """Print a request's two messages and its estimates."""
-    console.print(f"{shown(preview.name)} would ask {shown(preview.provider)}/{shown(preview.model)}:")
+def show_request(console: Console, request: LlmRequest | Preview, options: Mapping[str, Any]) -> None:
+    """Print a request's sampling, the further options of its model, and its two messages."""
+    most = request.max_tokens or "the model's own maximum"
+    top_p = "" if request.top_p is None else f", top_p {request.top_p}"
+    console.print(f"temperature {request.temperature}{top_p}, max tokens {most}")
+    for name, value in options.items():
+        console.print(f"{name} {shown(json.dumps(value, ensure_ascii=False))}", highlight=False, soft_wrap=True)
     console.rule("system")
-    console.print(shown_lines(preview.system_prompt), highlight=False, soft_wrap=True)
+    console.print(shown_lines(request.system_prompt), highlight=False, soft_wrap=True)
     console.rule("user")
-    console.print(shown_lines(preview.user_message), highlight=False, soft_wrap=True)
+    console.print(shown_lines(request.user_message), highlight=False, soft_wrap=True)
     console.rule()
+
+
+def show_preview(console: Console, preview: Preview) -> None:
+    """Print a request and its estimates."""
+    console.print(f"{shown(preview.name)} would ask {shown(preview.provider)}/{shown(preview.model)}:")
+    show_request(console, preview, preview.options)
     without = f", without the outputs of {shown(', '.join(preview.reads))}" if preview.reads else ""
     console.print(f"about {preview.input_tokens} input tokens{without}: {_usd(preview.input_usd)}", soft_wrap=True)
     most = preview.max_output_tokens

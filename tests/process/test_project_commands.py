@@ -60,6 +60,36 @@ def test_a_prompt_that_no_model_of_its_assistant_takes_is_warned_of(idle: Fleet,
     assert plan["warnings"] == [warning.removeprefix("warning: ")] and plan["never_completes"]
 
 
+def test_a_csv_is_checked_for_the_columns_that_assistants_select_and_counted_in_the_estimates(
+    idle: Fleet, made: Path, tmp_path: Path
+) -> None:
+    csv = tmp_path / "keywords.csv"
+    csv.write_text("keyword;volume\n" + "jak vybrat kávovar;100\n" * 50, "utf-8")
+    selecting = "---\nmodel: openai/gpt-4o\nfleet.inputs: [csv]\nfleet.csv: {{columns: [{}]}}\n---\nPick.\n"
+    (made / "10-brief.prompt").unlink()
+    (made / "20-draft.prompt").write_text(selecting.format("keyword"), "utf-8")
+    (made / "30-review.prompt").write_text(selecting.format("volume"), "utf-8")
+    command = ("project", "check", str(made), "--csv", str(csv))
+    done = idle.fleet(*command)
+    assert done.returncode == 0 and "by list prices and with this CSV" in done.stdout, done.stderr
+    without, with_csv = (
+        json_of(idle.fleet(*part, "--json").stdout)["projects"][0]["assistants"][0]["input_tokens"]
+        for part in (command[:3], command)
+    )
+    assert with_csv > without + 100
+
+    (made / "20-draft.prompt").write_text(selecting.format("keywrd"), "utf-8")
+    (made / "30-review.prompt").write_text(selecting.format("volum"), "utf-8")
+    wrong = idle.fleet(*command)
+    assert wrong.returncode == 1 and "my cannot complete." in wrong.stdout
+    assert "warning: assistant draft: the CSV has no column 'keywrd', the nearest is 'keyword'" in wrong.stdout
+    assert "warning: assistant review: the CSV has no column 'volum', the nearest is 'volume'" in wrong.stdout
+    missing = idle.fleet("project", "check", str(made), "--csv", str(tmp_path / "none.csv"))
+    assert (
+        missing.returncode == 1 and "cannot be read" in missing.stderr and "Remedy: check --csv" in missing.stderr
+    )
+
+
 def test_a_prompt_that_a_fallback_takes_is_warned_of_and_the_project_is_sound(idle: Fleet, made: Path) -> None:
     fallback = "fleet:\n  fallback: [openai/gpt-4o]\n"
     (made / "30-review.prompt").write_text(

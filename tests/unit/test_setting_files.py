@@ -77,8 +77,12 @@ def test_naming_one_file_does_not_allow_the_other(monkeypatch: pytest.MonkeyPatc
     (tmp_path / ".env").write_text(f"API_BASE_URL={ELSEWHERE}\n", "utf-8")
     (tmp_path / "fleet.toml").write_text(f'[providers.openai]\nbase_url = "{ELSEWHERE}"\n', "utf-8")
     monkeypatch.setenv("FLEET_CONFIG", str(tmp_path / ".env"))
-    with pytest.raises(SettingsError, match=r"fleet.toml may not set FLEET_PROVIDERS__OPENAI__BASE_URL"):
+    with pytest.raises(SettingsError, match=r"fleet.toml may not set FLEET_PROVIDERS__OPENAI__BASE_URL") as caught:
         load_settings()
+    assert f"--config or FLEET_CONFIG names {tmp_path / '.env'} in place of .env alone" in str(caught.value)
+    assert "Remedy: to read both, name a folder that has them: fleet --config FOLDER ...; to read" in str(
+        caught.value
+    )
 
 
 def test_all_that_says_nothing_of_where_calls_go_holds(tmp_path: Path) -> None:
