@@ -138,8 +138,9 @@ def traits_of(failure_kind: FailureKind) -> FailureTraits:
             return FailureTraits(Concerns.REQUEST, Billed.NO, remedy, counts=False)
         case FailureKind.CONTEXT_EXCEEDED:
             remedy = (
-                "let the assistant read less (fewer rows or columns of the CSV, fewer inputs), lower its "
-                "max_tokens, or name a model with a larger context window, for example as its fallback"
+                "let the assistant read less (fewer rows or columns of the CSV, fewer inputs), shorten its "
+                "prompt, lower its max_tokens, or name a model with a larger context window, for example as its "
+                "fallback"
             )
             return FailureTraits(Concerns.REQUEST, Billed.NO, remedy, retryable=False)
         case FailureKind.UNUSABLE_EMPTY:

@@ -28,7 +28,7 @@ from fleet.process.metrics import CUT_OFF, Metrics
 from fleet.process.wall_clock import unix_time
 from fleet.provider_settings import ProviderSettings
 from fleet.providers.base import LlmAnswer, LlmRequest, ResumeHandle, answer_kept
-from fleet.providers.context_windows import overflow_of, surely_fits
+from fleet.providers.context_windows import overflow_of, remedy_for, surely_fits
 from fleet.providers.prices import cost_of
 from fleet.providers.session import ProviderSession
 
@@ -172,7 +172,9 @@ class CallRunner:
         overflow = await asyncio.to_thread(overflow_of, self._provider, call.request)
         if overflow is not None:
             detail = f"assistant {call.name.function_key}: {overflow}; it was not sent"
-            error = ProviderError(FailureKind.CONTEXT_EXCEEDED, self._provider.name, detail)
+            error = ProviderError(
+                FailureKind.CONTEXT_EXCEEDED, self._provider.name, detail, remedy=remedy_for(call.request)
+            )
             error.excused = True
             raise error
 

@@ -321,7 +321,7 @@ class AssistantPipelineWorkflow:
                 return
             record = _record_of(error)
             self._stages.fail(key, record, _now())
-            self._error = self._error or record
+            self._error = self._error or _with_name(record, assistant)
             self._cancel_what_is_not_sent()
 
     def _too_large(self, key: str) -> TooLarge | None:
@@ -526,3 +526,10 @@ def _record_of(error: ActivityError) -> ErrorRecord:
         return ErrorRecord.from_details(cause.details[0])
     retryable = not (isinstance(cause, ApplicationError) and cause.non_retryable)
     return ErrorRecord("activity_failed", str(cause or error), None, 0, retryable)
+
+
+def _with_name(record: ErrorRecord, assistant: Assistant) -> ErrorRecord:
+    """The record as the pipeline's own error, which says whose failure it is."""
+    key, name, said = assistant.function_key, " ".join(assistant.name.split()), record.message
+    named = said.startswith((f"{name}: ", f"{key}: ")) or f"assistant {key}: " in said
+    return record if named else replace(record, message=f"{name}: {said}")

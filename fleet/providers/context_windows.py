@@ -67,6 +67,17 @@ def overflow_of(settings: ProviderSettings, request: LlmRequest) -> Overflow | N
     )
 
 
+def remedy_for(request: LlmRequest) -> str:
+    """What a person can do for a request that is too long, where its prompt is the larger part of it; empty where
+    what the assistant reads is."""
+    if len(request.system_prompt) <= len(request.user_message):
+        return ""
+    return (
+        "shorten the assistant's prompt, let it read less (fewer rows or columns of the CSV, fewer inputs), lower "
+        "its max_tokens, or name a model with a larger context window, for example as its fallback"
+    )
+
+
 def _texts(request: LlmRequest) -> tuple[str, str]:
     return request.system_prompt, request.user_message
 

@@ -10,6 +10,7 @@ from fleet.failures import FailureKind
 from fleet.process.metrics import ANSWERED, Metrics, Usage
 from fleet.provider_settings import ProviderSettings
 from fleet.providers.base import LlmAnswer, LlmRequest, Provider, ResumeHandle, answer_kept
+from fleet.providers.context_windows import remedy_for
 from fleet.providers.error_mapping import not_usable, with_address
 from fleet.providers.prices import cost_of
 from fleet.providers.registry import ProviderFactory
@@ -79,9 +80,15 @@ class ProviderSession:
             self._refuse_unusable(answer)
         except ProviderError as error:
             self._ended(request, error.failure_kind, began)
-            raise with_address(error, self._settings, request.model) from error.__cause__
+            raise self._explained(error, request) from error.__cause__
         self._ended(request, ANSWERED, began)
         return answer
+
+    def _explained(self, error: ProviderError, request: LlmRequest) -> ProviderError:
+        """The error with what is known of the request: the address that it went to, or which part is too long."""
+        if error.failure_kind is FailureKind.CONTEXT_EXCEEDED:
+            return error.as_kind(error.failure_kind, error.detail, remedy_for(request))
+        return with_address(error, self._settings, request.model)
 
     def _count(self, request: LlmRequest, answer: LlmAnswer) -> None:
         """Count what an answer used: it is paid whether the answer is usable or not, unless a simulator made

@@ -28,6 +28,12 @@ async def _answer(request: Request) -> JSONResponse:
     return JSONResponse({"id": "c", "model": "/srv/gemma.gguf", "choices": [choice], "usage": usage})
 
 
+async def _too_long(request: Request) -> JSONResponse:
+    """As llama.cpp's server refuses what exceeds its context size."""
+    said = "request (28942 tokens) exceeds the available context size (4096 tokens), try increasing it"
+    return JSONResponse({"error": {"code": 400, "message": said, "type": "exceed_context_size_error"}}, 400)
+
+
 async def _models(request: Request) -> JSONResponse:
     return JSONResponse({"object": "list", "data": [{"id": name, "object": "model"} for name in LISTED]})
 
@@ -40,7 +46,8 @@ async def _nothing(request: Request, error: Exception) -> JSONResponse:
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[str]:
-    routes = [Route("/v1/chat/completions", _answer, methods=["POST"]), Route("/v1/models", _models)]
+    routes = [Route("/small/chat/completions", _too_long, methods=["POST"])]
+    routes += [Route("/v1/chat/completions", _answer, methods=["POST"]), Route("/v1/models", _models)]
     with served(Starlette(routes=routes, exception_handlers={404: _nothing})) as base_url:
         yield base_url
 
@@ -76,6 +83,12 @@ async def test_a_path_that_the_server_does_not_have_is_named_beside_the_model(se
             f"mine: not_found (HTTP 404): File Not Found (model gemma at {wrong}). Remedy: set a model that "
             "exists there, or correct the path in base_url (FLEET_PROVIDERS__MINE__BASE_URL)"
         )
+
+
+async def test_a_prompt_that_the_server_refuses_as_too_long_is_to_be_shortened(server: str) -> None:
+    said = str(await called(f"{server}/small"))
+    assert "context_exceeded (HTTP 400): request (28942 tokens)" in said
+    assert "Remedy: shorten the assistant's prompt, " in said
 
 
 async def test_a_refused_connection_is_named_with_its_address_and_cause() -> None:

@@ -1,15 +1,17 @@
 """What exceeds a model's context window is refused; what may fit is not."""
 
 import random
+from dataclasses import replace
 
 import pytest
 
 from fleet.config import load_settings
-from fleet.errors import SettingsError
+from fleet.errors import ProviderError, SettingsError
+from fleet.failures import FailureKind
 from fleet.pipeline.prompts import estimate_tokens, min_tokens
 from fleet.provider_settings import ProviderSettings
 from fleet.providers.base import LlmRequest
-from fleet.providers.context_windows import overflow_of, window_of
+from fleet.providers.context_windows import overflow_of, remedy_for, window_of
 
 ENGLISH = "The quick brown fox isn't lazy; it jumps over the dog. "
 CZECH = "Nejneobhospodařovávatelnější kávovary s mlýnkem, které stojí za to koupit. "
@@ -129,3 +131,11 @@ def test_max_tokens_counts_where_the_model_counts_it(model: str, max_tokens: int
     assert (overflow is not None) is refused
     if overflow is not None:
         assert f"its max_tokens of {overflow.output:,} count together" in str(overflow)
+
+
+def test_a_prompt_that_is_itself_too_long_is_to_be_shortened() -> None:
+    long = replace(request("Kávovary"), system_prompt=ENGLISH * 1000)
+    assert remedy_for(long).startswith("shorten the assistant's prompt, let it read less")
+    assert remedy_for(request(ENGLISH * 1000)) == ""
+    usual = ProviderError(FailureKind.CONTEXT_EXCEEDED, "openai", "too long").remedy
+    assert "read less" in usual and "shorten its prompt" in usual

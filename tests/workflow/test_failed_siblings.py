@@ -125,7 +125,11 @@ async def begun(workers: Workers) -> "asyncio.Task[dict[str, Any]]":
             await handle.result()
         cause = failed.value.cause
         assert isinstance(cause, ApplicationError)
+        assert cause.message == "Fails: provider_error: refused", (
+            "whose failure it is stands in the pipeline's error"
+        )
         found: dict[str, Any] = cause.details[1]
+        assert found["error"]["message"] == cause.message
         return found
 
     return asyncio.create_task(result())
