@@ -51,10 +51,27 @@ make_environment() {
     fingerprint "$@" >"$folder/.installed"
 }
 
+progress_seconds=15 # how often an installation says that it goes on
+
 install_into() { # install_into FOLDER ARGUMENT...
-    local folder=$1
+    local folder=$1 progress status=0
     shift
-    "$folder/bin/python" -m pip install -qq --disable-pip-version-check --no-build-isolation "$@"
+    say_progress "$folder" >&2 &
+    progress=$!
+    "$folder/bin/python" -m pip install -qq --disable-pip-version-check --no-build-isolation "$@" || status=$?
+    kill "$progress" 2>/dev/null || true
+    wait "$progress" 2>/dev/null || true
+    return "$status"
+}
+
+say_progress() { # say_progress FOLDER: until it is ended, or the script is
+    local began=$SECONDS next=$((SECONDS + progress_seconds))
+    while sleep 1 >/dev/null 2>&1 && kill -0 $$ 2>/dev/null; do
+        if [ "$SECONDS" -ge "$next" ]; then
+            echo "installing into $1: $((SECONDS - began)) s ..."
+            next=$((SECONDS + progress_seconds))
+        fi
+    done
 }
 
 locks() { # the names of all locks

@@ -21,6 +21,7 @@ from fleet.cli.supervised_environment import supervised_environment
 from fleet.config import Settings, load_settings
 from fleet.control.health.doctor.settings import unknown_variables
 from fleet.control.health.status import queue_statuses, status_of
+from fleet.control.supervision.operation_waits import Wait, WaitLines
 from fleet.control.supervision.programs import write_programs
 from fleet.control.supervision.supervisord_client import Supervisor, SupervisorAway
 from fleet.control.supervision.supervisord_home import Home
@@ -89,7 +90,7 @@ def bring_up(options: UpOptions, say: Say) -> FleetRecord:
         record = _start(stack, options, settings, home, say)
         try:
             say("starting the workers ...")
-            asyncio.run(_until_polled(_settings_of(record, home), home))
+            asyncio.run(_until_polled(_settings_of(record, home), home, say))
         except BaseException:
             take_down(home, record, say=lambda text: None)
             raise
@@ -268,12 +269,17 @@ def _settings_of(record: FleetRecord, home: Home) -> Settings:
     return load_settings(**record.overrides(), state_dir=home.state)
 
 
-async def _until_polled(settings: Settings, home: Home) -> None:
-    """Wait until every queue has a poller; raises if a program cannot start."""
-    deadline = time.monotonic() + _READY_SECONDS
+async def _until_polled(
+    settings: Settings, home: Home, say: Say, clock: Callable[[], float] = time.monotonic
+) -> None:
+    """Wait until every queue has a poller, and say now and then what is waited for; raises if a program cannot
+    start."""
+    started, tell = clock(), WaitLines(say)
     client, supervisor = await connect_once(settings), Supervisor(home.socket)
-    while not await _polled(client, settings, supervisor, home):
-        if time.monotonic() > deadline:
+    while wait := await _next_wait(client, settings, supervisor, home, started):
+        now = clock()
+        tell([wait], now)
+        if now > started + _READY_SECONDS:
             problems = "; ".join((await status_of(settings)).problems())
             raise OperationError(
                 f"the fleet did not come up within {_READY_SECONDS:.0f} s: {problems}. Remedy: read the logs in "
@@ -282,20 +288,25 @@ async def _until_polled(settings: Settings, home: Home) -> None:
         await asyncio.sleep(_POLL_SECONDS)
 
 
-async def _polled(client: Client, settings: Settings, supervisor: Supervisor, home: Home) -> bool:
+async def _next_wait(
+    client: Client, settings: Settings, supervisor: Supervisor, home: Home, started: float
+) -> Wait | None:
+    """What is not ready yet; None if everything is."""
     try:
         processes = supervisor.processes()
     except SupervisorAway:  # it has not opened its socket yet
-        return False
+        return Wait("answer", started, ["supervisord"])
     for process in processes:
         if process.state in ("BACKOFF", "FATAL"):
             said = _last_line(home.logs / f"{process.process}.stdout.log") or process.said
             raise OperationError(f"{process.process} does not start: {said}. Its log is in {home.logs}")
-    if not all(queue.pollers for queue in await queue_statuses(client, settings)):
-        return False
+    if idle := [queue.queue for queue in await queue_statuses(client, settings) if not queue.pollers]:
+        return Wait("be polled by a worker", started, idle)
     # The link to the page that is printed next shall work at once.
     served = any(process.program == "control" for process in processes)
-    return not served or await asyncio.to_thread(_listens, settings)
+    if served and not await asyncio.to_thread(_listens, settings):
+        return Wait("answer", started, ["the page"])
+    return None
 
 
 def _listens(settings: Settings) -> bool:
