@@ -85,7 +85,7 @@ def check(
         console = console_for()
         for plan in plans:
             show_graph(console, plan)
-            show_estimates(console, plan, with_csv=csv is not None)
+            show_estimates(console, plan)
             for warning in plan.warnings:
                 console.say(f"warning: {warning}")
             console.say(f"{plan.project_id} {'cannot complete' if plan.never_completes else 'is sound'}.")

@@ -49,7 +49,7 @@ class PlannedAssistant:
 class ProjectPlan:
     """A project's assistants by ``order``; ``critical_path`` is the chain that takes longest. ``warnings`` say
     what will fail although the files are sound; ``never_completes``: all models of an assistant will, or the CSV
-    lacks what one selects."""
+    lacks what one selects. ``csv_counted``: the estimates include a CSV."""
 
     project_id: str
     fingerprint: str
@@ -57,6 +57,7 @@ class ProjectPlan:
     critical_path: list[str]
     warnings: list[str] = field(default_factory=list)
     never_completes: bool = False
+    csv_counted: bool = False
 
     @property
     def usd(self) -> float | None:
@@ -100,14 +101,16 @@ def plan_of(
 
     unreadable = [warning for assistant in assistants for warning in _not_in_csv(assistant, csv_text)]
     stages = Stages(assistants, _TOPIC)
-    read = stages if unreadable else Stages(assistants, replace(_TOPIC, csv_text=csv_text))
+    csv_counted = bool(csv_text) and not unreadable
+    read = Stages(assistants, replace(_TOPIC, csv_text=csv_text)) if csv_counted else stages
     planned = [_planned(settings, read, assistant, assistants, answers, step) for assistant in assistants]
     longest = max((chain(assistant.function_key) for assistant in assistants), key=lambda found: found[0])
     too_long = [(assistant, list(_too_long(settings, stages, assistant))) for assistant in assistants]
     never = any(len(warnings) == 1 + len(assistant.fallback) for assistant, warnings in too_long)
     warnings = unreadable + [warning for _, found in too_long for warning in found]
     warnings += [warning for assistant in assistants for warning in _not_known(settings, assistant)]
-    return ProjectPlan(project_id, fingerprint, planned, longest[1], warnings, never or bool(unreadable))
+    never = never or bool(unreadable)
+    return ProjectPlan(project_id, fingerprint, planned, longest[1], warnings, never, csv_counted)
 
 
 def _not_in_csv(assistant: Assistant, csv_text: str) -> Iterator[str]:

@@ -32,7 +32,7 @@ def show_graph(console: Console, plan: ProjectPlan) -> None:
     console.say(f"* critical path: {' -> '.join(plan.critical_path)}")
 
 
-def show_estimates(console: Console, plan: ProjectPlan, *, with_csv: bool) -> None:
+def show_estimates(console: Console, plan: ProjectPlan) -> None:
     """Print the estimated tokens and cost of one pipeline."""
     names = ("assistant", "model", "input tokens", "output tokens, at most", "cost, at most")
     table = Table(*names, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
@@ -40,7 +40,7 @@ def show_estimates(console: Console, plan: ProjectPlan, *, with_csv: bool) -> No
         tokens = (str(assistant.input_tokens), str(assistant.output_tokens))
         table.add_row(shown(assistant.function_key), shown(assistant.model), *tokens, _usd(assistant.usd))
     console.print(table)
-    csv = "with this CSV" if with_csv else "without a CSV"
+    csv = "with this CSV" if plan.csv_counted else "without a CSV"
     console.say(f"one pipeline costs about {_usd(plan.usd)} at most, by list prices and {csv}")
 
 

@@ -82,6 +82,7 @@ def test_a_csv_is_checked_for_the_columns_that_assistants_select_and_counted_in_
     (made / "30-review.prompt").write_text(selecting.format("volum"), "utf-8")
     wrong = idle.fleet(*command)
     assert wrong.returncode == 1 and "my cannot complete." in wrong.stdout
+    assert "by list prices and without a CSV" in wrong.stdout, "it cannot be counted"
     assert "warning: assistant draft: the CSV has no column 'keywrd', the nearest is 'keyword'" in wrong.stdout
     assert "warning: assistant review: the CSV has no column 'volum', the nearest is 'volume'" in wrong.stdout
     missing = idle.fleet("project", "check", str(made), "--csv", str(tmp_path / "none.csv"))
