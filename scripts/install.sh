@@ -39,7 +39,8 @@ fi
 
 commit=''
 ! is_checkout || commit=$(git rev-parse HEAD)
-check_signature "$commit" "$(update_signers)"
+signers=$(update_signers)
+check_signature "$commit" "$signers"
 [ -n "$root" ] || make_user "$name" "$state"
 make_builder
 python=$(find_python)

@@ -55,7 +55,7 @@ service_environment() { # service_environment FILE STATE LOGS
     unset ${!FLEET_@} ${!TEMPORAL_@} API_BASE_URL LOG_LEVEL XDG_CONFIG_HOME
     [ -r "$1" ] || echo "$1 cannot be read. Remedy: scripts/install.sh makes it, and gives it to its group" >&2
     while IFS= read -r line || [ -n "$line" ]; do
-        [[ $line =~ ^[[:space:]]*([A-Za-z_][A-Za-z0-9_]*)=(.*)$ ]] || continue
+        [[ $line =~ ^[[:space:]]*([A-Za-z_][A-Za-z0-9_]*)[[:space:]]*=[[:space:]]*(.*)$ ]] || continue
         line=${BASH_REMATCH[1]} value=${BASH_REMATCH[2]}
         value=${value%"${value##*[![:space:]]}"}
         if [[ $value =~ ^\"(.*)\"$ || $value =~ ^\'(.*)\'$ ]]; then value=${BASH_REMATCH[1]}; fi
@@ -65,9 +65,18 @@ service_environment() { # service_environment FILE STATE LOGS
 }
 
 # The commit that is to be installed has to be signed where this machine's settings, or who calls, name signers.
+# To be assigned before it is used: in an argument its refusal would be lost.
 update_signers() {
     (
-        [ -n "${FLEET_UPDATE_SIGNERS:-}" ] || service_environment "$settings/environment" "$state" "$logs" 2>/dev/null
+        file=$settings/environment named='^[[:space:]]*([^#;[:space:]].*)?FLEET_UPDATE_SIGNERS'
+        if [ -z "${FLEET_UPDATE_SIGNERS:-}" ] && [ -e "$file" ]; then
+            [ -r "$file" ] || refuse "$file cannot be read" "let $(id -un) read it, or run this as root"
+            service_environment "$file" "$state" "$logs" 2>/dev/null || true
+            if [ -z "${FLEET_UPDATE_SIGNERS:-}" ] && LC_ALL=C grep -aqE "$named" "$file"; then
+                refuse "$file mentions FLEET_UPDATE_SIGNERS, but no value could be read" \
+                    "write FLEET_UPDATE_SIGNERS=FILE on a line of its own, or remove that line"
+            fi
+        fi
         echo "${FLEET_UPDATE_SIGNERS:-}"
     )
 }

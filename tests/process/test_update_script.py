@@ -307,6 +307,31 @@ def test_signers_that_cannot_be_read_refuse_all(signing: Updating, content: str 
         assert world.current == world.old != release
 
 
+def test_signers_count_however_the_settings_name_them(signing: Updating) -> None:
+    """An unsigned commit is refused: by its signature where the value is read, otherwise by the setting."""
+    world = signing
+    settings, signers = world.root / "etc/seo-worker/environment", world.folder / "signers"
+    before = "".join(line for line in settings.read_text("utf-8").splitlines(True) if "SIGNERS" not in line)
+    name, unread = "FLEET_UPDATE_SIGNERS", f"{settings} mentions FLEET_UPDATE_SIGNERS, but no value could be read"
+    for line, reason in (
+        (f"{name} = {signers}", "is not signed by one of"),
+        (f'\t{name}\t=  "{signers}" \r', "is not signed by one of"),
+        (f"export {name}={signers}", unread),
+        (f"\ufeff{name}={signers}", unread),
+        (f"{name}: {signers}", unread),
+        (f"{name}=", unread),
+    ):
+        settings.write_text(f"{before}{line}\n", "utf-8")
+        for script in ("install.sh", "update.sh"):
+            command = [f"scripts/{script}", "--root", str(world.root)]
+            done = subprocess.run(command, cwd=world.checkout, capture_output=True, text=True, check=False)
+            assert done.returncode == 1 and reason in done.stderr, (script, line, done)
+            assert "Remedy: " in done.stderr and (reason != unread or done.stderr.count("\n") == 1), done.stderr
+            assert world.current == world.old and not done.stdout
+    settings.write_text(f"{before}  # {name}={signers}\n", "utf-8")
+    assert world.update()[0] == 0 and world.current != world.old, "a comment sets nothing"
+
+
 def test_an_install_over_a_running_fleet_leaves_the_renewal_to_the_next_update(world: Updating) -> None:
     command = ["scripts/install.sh", "--root", str(world.root)]
     done = subprocess.run(command, cwd=world.checkout, capture_output=True, text=True, check=True)
