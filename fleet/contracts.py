@@ -288,11 +288,38 @@ class AssistantResult:
 
 
 @dataclass(frozen=True)
+class FailedCalls:
+    """What the calls of an assistant that failed cost; after the :class:`ErrorRecord` in the details of the
+    failure of ``execute_assistant``. Releases up to 0.2.0 do not send it.
+
+    Tokens and ``cost_usd`` are the sums over the answers that could not be used. ``cost_usd`` is None if a price
+    is not known, or if calls may have been paid and none of them is known to be; where only some of their costs
+    are known, ``price_note`` says so. The other fields are as in :class:`AssistantResult`.
+    """
+
+    calls: int = 0
+    possibly_paid_twice: int = 0
+    input_tokens: int = 0
+    cached_input_tokens: int = 0
+    output_tokens: int = 0
+    cost_usd: float | None = 0.0
+    price_version: str | None = None
+    price_note: str = ""
+    service_tier: str = ""
+    simulated: bool = False
+
+    @classmethod
+    def from_details(cls, details: Mapping[str, Any]) -> Self:
+        """From a failure's details: unknown fields are ignored, missing ones get defaults."""
+        return cls(**{item.name: details[item.name] for item in fields(cls) if item.name in details})
+
+
+@dataclass(frozen=True)
 class StageMetadata:
     """How an assistant's output came about. ``inputs`` are the function keys that it read; ``call_started`` (ISO
     8601) and ``call_seconds`` are those of the call that was answered; the other fields are those of
     :class:`AssistantResult`. An assistant without an answer has the model that it would have been sent to, the
-    ``attempts`` that failed, and the defaults."""
+    ``attempts`` that failed, the fields of :class:`FailedCalls`, and the defaults."""
 
     provider: str
     model: str
@@ -319,6 +346,11 @@ class StageMetadata:
         """Those of an answer."""
         answer = {item.name: getattr(result, item.name) for item in fields(cls) if hasattr(result, item.name)}
         return cls(inputs=inputs, call_started=result.started, call_seconds=result.seconds, **answer)
+
+    @classmethod
+    def of_failure(cls, choice: ModelChoice, inputs: list[str], attempts: int, calls: FailedCalls | None) -> Self:
+        """Those of an assistant without an answer."""
+        return cls(choice.provider, choice.model, inputs, attempts, **({} if calls is None else vars(calls)))
 
 
 @dataclass(frozen=True)
@@ -385,9 +417,10 @@ class StageRecord:
 
 @dataclass(frozen=True)
 class Spent:
-    """What a pipeline's answers cost in total, in US dollars. ``cost_usd`` is paid; ``simulated_cost_usd`` is what
-    a provider would have charged for a simulator's answers, and is not paid. ``unpriced_calls`` counts the paid
-    answers whose price is not known; they are in neither sum."""
+    """What a pipeline's answers cost in total, in US dollars, and the calls of those assistants that failed.
+    ``cost_usd`` is paid; ``simulated_cost_usd`` is what a provider would have charged for a simulator's answers,
+    and is not paid. ``unpriced_calls`` counts the paid answers whose price is not known, and the calls of failed
+    assistants that were or may have been paid at an unknown cost; they are in neither sum."""
 
     cost_usd: float
     simulated_cost_usd: float
@@ -396,16 +429,37 @@ class Spent:
     @classmethod
     def on(cls, stages: Iterable[StageRecord]) -> Self:
         """The totals of these stages, whichever release recorded them."""
-        done = [stage.metadata for stage in stages if stage.status == AssistantState.DONE]
-        return cls.of((metadata.get("cost_usd"), bool(metadata.get("simulated"))) for metadata in done)
+        return cls.of(
+            (stage.metadata.get("cost_usd"), bool(stage.metadata.get("simulated")), _unpriced_in(stage))
+            for stage in stages
+            if stage.status in (AssistantState.DONE, AssistantState.FAILED)
+        )
 
     @classmethod
-    def of(cls, answers: Iterable[tuple[float | None, bool]]) -> Self:
-        """The totals of answers, each with its cost (None where its price is not known) and whether a simulator
-        gave it."""
-        each = list(answers)
-        paid = [cost for cost, simulated in each if not simulated]
-        return cls(_sum(paid), _sum(cost for cost, simulated in each if simulated), paid.count(None))
+    def of(cls, assistants: Iterable[tuple[float | None, bool, int]]) -> Self:
+        """The totals of assistants, each with its cost, whether a simulator answered it, and how many of its calls
+        have no known price."""
+        each = list(assistants)
+        paid = [(cost, unpriced) for cost, simulated, unpriced in each if not simulated]
+        return cls(
+            _sum(cost for cost, _ in paid),
+            _sum(cost for cost, simulated, _ in each if simulated),
+            sum(unpriced for _, unpriced in paid),
+        )
+
+
+def unpriced_calls(state: str, cost_usd: float | None, calls: int, possibly_paid_twice: int) -> int:
+    """How many of an assistant's calls that were or may have been paid have no known price. Of one that is done
+    that is its answer; earlier calls are counted in ``possibly_paid_twice`` alone."""
+    if cost_usd is not None:
+        return 0
+    return 1 if state == AssistantState.DONE else min(calls, possibly_paid_twice + 1)
+
+
+def _unpriced_in(stage: StageRecord) -> int:
+    found = stage.metadata
+    calls, twice = found.get("calls") or 0, found.get("possibly_paid_twice") or 0
+    return unpriced_calls(stage.status, found.get("cost_usd"), calls, twice)
 
 
 def _sum(amounts: Iterable[float | None]) -> float:

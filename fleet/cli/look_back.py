@@ -175,7 +175,7 @@ def _stages(detail: Json) -> Table:
     table.add_column("note", overflow="fold")
     until, runs = detail["ended_at"] or detail["at"], detail["status"] == "running"
     for stage in detail["stages"]:
-        done = stage["state"] == "done"
+        ran = stage["state"] == "done" or stage["calls"]
         table.add_row(
             shown(stage["function_key"]),
             f"{shown(stage['provider'])}/{shown(stage['model'])}",
@@ -183,8 +183,8 @@ def _stages(detail: Json) -> Table:
             str(stage["attempts"] or ""),
             _lasted(stage, "waiting", until),
             _lasted(stage, "running", until),
-            f"{stage['input_tokens']}/{stage['output_tokens']}" if done else "",
-            _cost(stage) if done else "",
+            f"{stage['input_tokens']}/{stage['output_tokens']}" if ran else "",
+            _cost(stage) if ran else "",
             shown(stage["note"], 120),
         )
     return table
@@ -217,8 +217,7 @@ def _not_paid(spent: Json) -> str:
 
 
 def _spent(stages: list[Stage]) -> Json:
-    done = [stage for stage in stages if stage["state"] == "done"]
-    spent = Spent.of((stage["cost_usd"], stage["simulated"]) for stage in done)
+    spent = Spent.of((stage["cost_usd"], stage["simulated"], stage["unpriced_calls"]) for stage in stages)
     return {
         "cost_usd": spent.cost_usd,
         "simulated_cost_usd": spent.simulated_cost_usd,

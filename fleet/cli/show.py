@@ -130,7 +130,7 @@ def show_outcome(console: Console, outcome: Outcome) -> None:
 
 def _stage_row(stage: StageRecord) -> tuple[str, ...]:
     data = stage.metadata
-    ran = stage.status == "done"
+    ran = stage.status == "done" or data.get("calls")
     return (
         shown(stage.stage),
         f"{shown(str(data.get('provider')))}/{shown(str(data.get('model')))}",

@@ -272,8 +272,9 @@ def _key(tried: Tried) -> str:
 def _row(tried: Tried) -> tuple[str, ...]:
     name = f"{shown(tried.choice.provider)}/{shown(tried.choice.model)}"
     stage = tried.stage
-    if stage is None or stage.status != "done":
-        return name, "[bold red]failed", "", f"{tried.outcome.seconds:.2f}", "", ""
-    known = stage.metadata
-    tokens = f"{known['input_tokens']}/{known['output_tokens']}"
-    return name, "[green]done", str(known["attempts"]), f"{known['call_seconds']:.2f}", tokens, cost_of(known)
+    known = {} if stage is None else stage.metadata
+    tokens = f"{known.get('input_tokens')}/{known.get('output_tokens')}"
+    if stage is not None and stage.status == "done":
+        return name, "[green]done", str(known["attempts"]), f"{known['call_seconds']:.2f}", tokens, cost_of(known)
+    paid = (tokens, cost_of(known)) if known.get("calls") else ("", "")
+    return name, "[bold red]failed", str(known.get("attempts") or ""), f"{tried.outcome.seconds:.2f}", *paid

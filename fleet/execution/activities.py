@@ -35,6 +35,7 @@ from fleet.execution.async_journal import AsyncJournal
 from fleet.execution.attempts import current_attempts
 from fleet.execution.backend_client import Backend
 from fleet.execution.call_runner import Call, CallRunner
+from fleet.execution.failed_calls import Used
 from fleet.execution.journal_records import Asked, CallName, Task
 from fleet.execution.load_assistants import load_project
 from fleet.execution.pipeline_client import PipelineLink
@@ -255,13 +256,18 @@ class ExecuteActivities:
                 first=_is_first(call, assignment),
             )
 
+        def note_in_vain(recorded: Recorded, ask: int) -> None:
+            of_this_run = not assignment.retried or recorded.started >= info.scheduled_time.isoformat()
+            used = Used.by(self._provider, call.model, recorded, ask).to_details()
+            attempts.answered_in_vain(recorded.maybe_paid + 1, used if of_this_run else None)
+
         async def matching(of_run: str = "") -> Recorded:
             return await answer_that_matches(
                 call.name,
                 lambda request: to_make(request, of_run),
                 request,
                 lambda made: self._runner.run(made, attempts, pipeline),
-                attempts,
+                note_in_vain,
                 self.settings.activity_timeout_seconds * _SHARE_FOR_FIRST,
             )
 

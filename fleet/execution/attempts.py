@@ -8,7 +8,7 @@ attempt on any host. Details written just before a failure are delivered with it
 import time
 from collections.abc import Mapping, Sequence
 from contextvars import ContextVar
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from temporalio import activity
@@ -47,6 +47,10 @@ class Attempts:
     ``too_large``: how often in a row the call was refused as larger than a limit. ``machine`` is the machine that
     runs the attempt (HOST+ID), ``open_on`` the machine of ``open_at``; ``elsewhere_since`` is when an attempt
     began to wait for that machine's answer (unix seconds, by Temporal's clock), 0 if none waits.
+
+    ``sent_over``: how many earlier calls were or may have been paid when the last one was sent. ``unpriced``:
+    calls of these attempts that were or may have been paid, at an unknown cost. ``in_vain``: what the answers that
+    cannot be used cost, as :class:`~fleet.execution.failed_calls.Used`.
     """
 
     provider_failures: int = 0
@@ -68,6 +72,9 @@ class Attempts:
     machine: str = ""
     open_on: str = ""
     elsewhere_since: float = 0.0
+    sent_over: int = 0
+    unpriced: int = 0
+    in_vain: list[dict[str, Any]] = field(default_factory=list)
 
     @classmethod
     def resume(
@@ -100,6 +107,9 @@ class Attempts:
             too_large=int(_told(last, "too_large")),
             open_on=str(last.get("open_on", "") or (last.get("machine", "") if under_way else "")),
             elsewhere_since=_told(last, "elsewhere_since"),
+            sent_over=int(_told(last, "sent_over")),
+            unpriced=int(_told(last, "unpriced")),
+            in_vain=_listed(last, "in_vain"),
         )
         attempts.under_way = True
         return attempts
@@ -113,12 +123,14 @@ class Attempts:
         began_elsewhere = last.get("under_way") and last.get("at", "") not in ("", place)
         if began_elsewhere or last.get("open_at", "") not in ("", place):
             return dict(last)  # this journal does not know what another machine may have sent
+        known = int(_told(last, "maybe_paid"))
         return dict(last) | {
             "under_way": False,
             "lost_workers": int(_told(last, "lost_workers")) + 1,
             "open_at": "",
             "response_id": response_id,
-            "maybe_paid": max(int(_told(last, "maybe_paid")), maybe_paid),
+            "maybe_paid": max(known, maybe_paid),
+            "unpriced": int(_told(last, "unpriced")) + (maybe_paid > known),
             "sent": bool(last.get("sent")) or maybe_paid > 0,
         }
 
@@ -152,16 +164,21 @@ class Attempts:
         self.sent = True
         if not self.response_id:
             self.maybe_paid, self.open_at = self.maybe_paid + 1, ""
+            self.unpriced += 1
 
-    def answered_in_vain(self, maybe_paid: int) -> None:
-        """The call was answered, and paid, but the answer cannot be used: another one is asked for. ``maybe_paid``
-        counts the calls so far that were or may have been paid; it may be noted again by every attempt."""
+    def answered_in_vain(self, maybe_paid: int, used: dict[str, Any] | None = None) -> None:
+        """The call was answered, and paid, but the answer cannot be used: another one is asked for.
+        ``maybe_paid`` counts the calls so far that were or may have been paid; ``used`` is what the answer cost,
+        None if an earlier run of the pipeline asked for it. Both may be noted again by every attempt."""
         self.maybe_paid, self.sent = max(self.maybe_paid, maybe_paid), True
         self.response_id = ""
+        if used is not None:
+            self.in_vain = [each for each in self.in_vain if not _is_same(each, used)] + [used]
 
     def count_elsewhere(self) -> None:
         """Count the call that another machine may have sent as one that may have been paid."""
         self.maybe_paid, self.sent, self.open_at, self.untold = self.maybe_paid + 1, True, "", False
+        self.unpriced += 1
 
     def unsent(self) -> None:
         """The call was not sent after all; a call that runs at the provider still does."""
@@ -178,6 +195,7 @@ class Attempts:
         self.open_at, self.untold, self.maybe_paid = self.at, False, max(self.maybe_paid, maybe_paid)
         self.open_on, self.elsewhere_since = self.machine, 0.0
         self.sent = self.sent or maybe_paid > 0
+        self.sent_over = self.maybe_paid
 
     def goes_on(self, response_id: str) -> None:
         """The call runs at the provider under this id, even if this process dies; "": it no longer does."""
@@ -226,6 +244,16 @@ def _told(details: Mapping[str, Any], name: str) -> float:
     if isinstance(found, bool) or not isinstance(found, int | float) or not 0 <= found <= _MAX_TOLD:
         return 0
     return found
+
+
+def _is_same(answer: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    return all(answer.get(name) == other.get(name) for name in ("started", "ask"))
+
+
+def _listed(details: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
+    """The objects of a list in heartbeat details."""
+    found = details.get(name)
+    return [item for item in found if isinstance(item, dict)] if isinstance(found, list) else []
 
 
 def seconds_used() -> float:

@@ -2,7 +2,8 @@
 
 It writes the START, SUCCESS and ERROR markers, heartbeats from the beginning, keeps the counts of
 :mod:`fleet.execution.attempts`, and turns every failure into one standard form: an ``ApplicationError`` whose type
-is the error's code and whose first detail is an :class:`~fleet.contracts.ErrorRecord`. Only Temporal retries;
+is the error's code and whose first detail is an :class:`~fleet.contracts.ErrorRecord`; where an assistant has
+failed for good, the second is a :class:`~fleet.contracts.FailedCalls`. Only Temporal retries;
 :mod:`fleet.execution.verdicts` says whether and when it may.
 """
 
@@ -12,7 +13,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from datetime import timedelta
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from loguru import logger
 from temporalio import activity
@@ -22,6 +23,7 @@ from fleet.config import Settings
 from fleet.contracts import AssistantCall
 from fleet.errors import HeldBack, WorkerLost
 from fleet.execution.attempts import Attempts, seconds_used
+from fleet.execution.failed_calls import failed_calls
 from fleet.execution.verdicts import SHORTEST_WAIT_SECONDS, judge
 from fleet.process.machine_id import machine_name
 from fleet.process.metrics import Metrics
@@ -173,9 +175,12 @@ def _failed(error: Exception, attempts: Attempts, argument: object, settings: Se
         )
     else:
         logger.opt(exception=error).error("❌ ACTIVITY ERROR: {}: {}", info.activity_type, record.message)
+    details: list[Any] = [record]
+    if verdict.final and isinstance(argument, AssistantCall):
+        details.append(failed_calls(error, attempts))
     return ApplicationError(
         record.message,
-        record,
+        *details,
         type=record.code,
         non_retryable=verdict.final,
         category=ApplicationErrorCategory.BENIGN if verdict.benign else ApplicationErrorCategory.UNSPECIFIED,

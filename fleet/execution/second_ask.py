@@ -11,7 +11,7 @@ from dataclasses import replace
 from loguru import logger
 
 from fleet.errors import HeldBack, OutputBroken
-from fleet.execution.attempts import Attempts, seconds_used
+from fleet.execution.attempts import seconds_used
 from fleet.execution.call_runner import Call
 from fleet.execution.recorded_answer import Recorded
 from fleet.pipeline.structured_outputs import answer_problem
@@ -20,6 +20,7 @@ from fleet.providers.base import LlmRequest
 _QUOTED_CHARACTERS = 8_000
 
 Run = Callable[[Call], Awaitable[Recorded]]
+Note = Callable[[Recorded, int], None]
 
 
 async def answer_that_matches(
@@ -27,13 +28,14 @@ async def answer_that_matches(
     to_make: Callable[[LlmRequest], Call],
     request: LlmRequest,
     run: Run,
-    attempts: Attempts,
+    note_in_vain: Note,
     late_seconds: float,
 ) -> Recorded:
     """The recorded answer to a request, or to the second one if the first answer does not match its schema.
 
-    After ``late_seconds`` of an attempt the second call is left to the next one, which has all the time of an
-    attempt and finds the first answer in the journal.
+    ``note_in_vain`` gets each answer that does not match, and its number. After ``late_seconds`` of an attempt the
+    second call is left to the next one, which has all the time of an attempt and finds the first answer in the
+    journal.
 
     Raises:
         OutputBroken: neither matches, or by policy a paid call is not made again.
@@ -43,7 +45,7 @@ async def answer_that_matches(
     problem = await _problem(first, request)
     if problem is None:
         return first
-    attempts.answered_in_vain(first.maybe_paid + 1)
+    note_in_vain(first, 1)
     if not to_make(request).send_ambiguous:
         raise _broken(assistant, request, problem, "by policy (on_ambiguous) it is not asked again", first)
     if seconds_used() > late_seconds:
@@ -54,7 +56,7 @@ async def answer_that_matches(
     problem = await _problem(second, request)
     if problem is None:
         return second
-    attempts.answered_in_vain(second.maybe_paid + 1)
+    note_in_vain(second, 2)
     raise _broken(assistant, request, problem, "it was asked for twice", second)
 
 

@@ -20,6 +20,7 @@ from fleet.errors import (
     BackendUnavailable,
     FleetError,
     HeldBack,
+    OutputBroken,
     ProviderError,
 )
 from fleet.execution.attempts import Attempts
@@ -93,7 +94,7 @@ def judge(
         code=HeldBack.code if moves else MODEL_UNUSABLE if unusable else _code(final or error),
         message=_message(final or error),
         provider=provider,
-        attempts=attempts.made,
+        attempts=attempts.made + isinstance(error, OutputBroken),  # its calls were answered, so none has failed
         retryable=error.retryable if isinstance(error, FleetError) else True,
     )
     return Verdict(record, moves or final is not None, benign, wait, moves or unusable)

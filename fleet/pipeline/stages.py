@@ -18,6 +18,7 @@ from fleet.contracts import (
     AssistantResult,
     AssistantState,
     ErrorRecord,
+    FailedCalls,
     ModelChoice,
     NamedText,
     StageMetadata,
@@ -55,6 +56,7 @@ class Stage:
     ended_at: float | None = None
     result: AssistantResult | None = None
     error: ErrorRecord | None = None
+    failed_calls: FailedCalls | None = None
 
     def seconds(self, now: float) -> float:
         """Time since it was queued; once it has ended, the time from queueing to the end."""
@@ -148,9 +150,12 @@ class Stages:
         stage.state, stage.ended_at, stage.result = AssistantState.DONE, now, result
         stage.attempt, stage.note = result.attempts, ""
 
-    def fail(self, function_key: str, error: ErrorRecord, now: float) -> None:
+    def fail(
+        self, function_key: str, error: ErrorRecord, now: float, failed_calls: FailedCalls | None = None
+    ) -> None:
         """It failed and is not retried."""
         stage = self._stages[function_key]
+        stage.failed_calls = failed_calls
         stage.state, stage.ended_at, stage.error, stage.note = (
             AssistantState.FAILED,
             now,
@@ -288,4 +293,4 @@ def _metadata(stage: Stage) -> StageMetadata:
     if stage.result is not None:
         return StageMetadata.of(stage.result, stage.inputs)
     failed = stage.error.attempts if stage.error is not None else 0
-    return StageMetadata(stage.choice.provider, stage.choice.model, stage.inputs, failed)
+    return StageMetadata.of_failure(stage.choice, stage.inputs, failed, stage.failed_calls)

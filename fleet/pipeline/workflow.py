@@ -39,6 +39,7 @@ with workflow.unsafe.imports_passed_through():
         AssistantMoved,
         AssistantResult,
         ErrorRecord,
+        FailedCalls,
         ModelChoice,
         PipelinePlan,
         PipelineResult,
@@ -320,7 +321,7 @@ class AssistantPipelineWorkflow:
                 self._stages.drop(key, f"not sent: {why}")
                 return
             record = _record_of(error)
-            self._stages.fail(key, record, _now())
+            self._stages.fail(key, record, _now(), _calls_of(error))
             self._error = self._error or _with_name(record, assistant)
             self._cancel_what_is_not_sent()
 
@@ -533,3 +534,10 @@ def _with_name(record: ErrorRecord, assistant: Assistant) -> ErrorRecord:
     key, name, said = assistant.function_key, " ".join(assistant.name.split()), record.message
     named = said.startswith((f"{name}: ", f"{key}: ")) or f"assistant {key}: " in said
     return record if named else replace(record, message=f"{name}: {said}")
+
+
+def _calls_of(error: ActivityError) -> FailedCalls | None:
+    """What the assistant's calls cost; None where its worker did not say."""
+    cause = error.cause
+    details = cause.details[1:] if isinstance(cause, ApplicationError) else ()
+    return FailedCalls.from_details(details[0]) if details and isinstance(details[0], dict) else None

@@ -72,6 +72,12 @@ def test_a_second_broken_answer_fails_by_its_place_and_a_retry_asks_anew(fleet: 
     failed = run(fleet, name)
     assert failed["error"]["code"] == "output_broken" and "at $: " in failed["error"]["message"]
     assert len(fleet.simulator.ledger()) == 2
+    paid = {"attempts": 1, "calls": 2, "possibly_paid_twice": 1}
+    shown = json_of(fleet.fleet("show", failed["workflow_id"], "--json").stdout)
+    for told, stage in ((failed, failed["assistants"][0]), (shown["spent"], shown["stages"][0])):
+        assert {name: stage[name] for name in paid} == paid
+        assert stage["simulated"] and stage["cost_usd"] == told["simulated_cost_usd"] > 0
+        assert stage["input_tokens"] > 0 and stage["output_tokens"] > 0
     retried = json_of(fleet.fleet("retry", failed["workflow_id"], "--json").stdout)
     assert retried["status"] == "completed"
     assert retried["assistants"][0]["possibly_paid_twice"] == 2

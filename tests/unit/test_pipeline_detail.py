@@ -7,16 +7,19 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from rich.console import Console
 from temporalio.api.enums.v1 import PendingActivityState, WorkflowExecutionStatus
 from temporalio.api.history.v1 import HistoryEvent
 from temporalio.api.workflowservice.v1 import DescribeWorkflowExecutionResponse
 from temporalio.client import WorkflowHistory
 from temporalio.service import RPCError, RPCStatusCode
 
+from fleet.cli.look_back import _spent, show_detail
 from fleet.config import Settings
-from fleet.contracts import WORKFLOW_TYPE
+from fleet.contracts import WORKFLOW_TYPE, FailedCalls
 from fleet.control.web.pipeline_detail import detail_of
 from fleet.errors import OperationError
+from fleet.process.data_converter import data_converter
 
 HISTORIES = Path(__file__).parents[1] / "workflow" / "histories"
 KEYS = {"function_key", "name", "order", "provider", "model", "state", "attempts", "note", "spans", "output"}
@@ -88,6 +91,33 @@ async def test_a_failed_pipeline_says_why_and_which_stage_failed() -> None:
     assert found["status"] == "failed" and found["error"]["code"] and found["error"]["message"]
     states = {stage["state"] for stage in found["stages"]}
     assert "failed" in states and "running" not in states
+
+
+async def test_a_stage_that_failed_shows_its_calls_and_what_they_cost() -> None:
+    handle = recorded("pipeline-failed", "FAILED")
+    failed = next(e for e in handle.events if e.HasField("activity_task_failed_event_attributes"))
+    failure = failed.activity_task_failed_event_attributes.failure.application_failure_info
+    calls = data_converter().payload_converter.to_payloads([FailedCalls(2, 1, 20, 0, 16, 0.25)])
+    failure.details.payloads.extend(calls)
+    found = await opened(handle)
+    (stage,) = (stage for stage in found["stages"] if stage["state"] == "failed")
+    assert (stage["calls"], stage["possibly_paid_twice"], stage["cost_usd"]) == (2, 1, 0.25)
+    assert (stage["input_tokens"], stage["output_tokens"], stage["unpriced_calls"]) == (20, 16, 0)
+    console = Console(width=200, record=True)
+    show_detail(console, found | {"spent": _spent(found["stages"])})
+    (row,) = (line.strip() for line in console.export_text().splitlines() if "$0.2500" in line)
+    assert row.startswith(f"{stage['function_key']} ") and " 20/16 " in row
+    paid = sum(each["cost_usd"] for each in found["stages"] if each["state"] in ("done", "failed"))
+    assert _spent(found["stages"])["cost_usd"] == pytest.approx(paid)
+
+
+async def test_a_stage_that_failed_has_the_attempts_of_its_error() -> None:
+    handle = recorded("pipeline-failed", "FAILED")
+    failed = next(e for e in handle.events if e.HasField("activity_task_failed_event_attributes"))
+    details = failed.activity_task_failed_event_attributes.failure.application_failure_info.details
+    details.payloads[0].data = json.dumps(json.loads(details.payloads[0].data) | {"attempts": 7}).encode()
+    (stage,) = (stage for stage in (await opened(handle))["stages"] if stage["state"] == "failed")
+    assert stage["attempts"] == 7 and stage["calls"] == 0, "0.1.0 does not say how many calls it made"
 
 
 @pytest.mark.parametrize(("name", "status"), [("pipeline-completed", "COMPLETED"), ("pipeline-failed", "FAILED")])

@@ -153,6 +153,7 @@ async def test_what_a_dead_process_had_not_sent_is_handed_back(world: World) -> 
         "open_at": "",
         "response_id": "",
         "maybe_paid": 0,
+        "unpriced": 0,
         "sent": False,
     }
     assert world.server.failed == {b"token": [told], b"second": [told]}

@@ -6,10 +6,12 @@ from dataclasses import asdict, replace
 
 import pytest
 
+from fleet.config import load_settings
 from fleet.errors import HeldBack, OutputBroken, ProviderError
 from fleet.execution.assistant_results import About
 from fleet.execution.attempts import Attempts
 from fleet.execution.call_runner import Call
+from fleet.execution.failed_calls import Used, failed_calls
 from fleet.execution.journal_records import Asked, Left
 from fleet.execution.recorded_answer import Recorded
 from fleet.execution.recovery import _may_deliver
@@ -34,6 +36,9 @@ __all__ = ["opened"]
 
 SCHEMA = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}
 WANTED = replace(REQUEST, output_schema=SCHEMA)
+OPENAI = load_settings(
+    api_base_url="http://localhost:1", providers={"openai": {"prices": {"input": 1.0, "output": 2.0}}}
+).provider("openai")
 GOOD, BAD, WORSE = '{"n": 1}', '{"n": "one"}', "no JSON at all"
 
 
@@ -82,7 +87,11 @@ async def ask(
     def run(call: Call) -> "asyncio.Future[Recorded]":
         return asyncio.ensure_future(process.runner.run(call, attempts, Pipeline()))
 
-    return await answer_that_matches("Brief", to_make, WANTED, run, attempts, late_seconds)
+    def note_in_vain(recorded: Recorded, number: int) -> None:
+        used = Used.by(OPENAI, WANTED.model, recorded, number).to_details()
+        attempts.answered_in_vain(recorded.maybe_paid + 1, used)
+
+    return await answer_that_matches("Brief", to_make, WANTED, run, note_in_vain, late_seconds)
 
 
 async def test_an_answer_that_matches_is_asked_for_once(opened: Opened) -> None:
@@ -106,6 +115,37 @@ async def test_a_second_broken_one_fails_with_its_path_and_nothing_is_asked_agai
     assert not failed.value.retryable and failed.value.last_asked
     with pytest.raises(OutputBroken):  # as after a kill before Temporal heard of the failure
         await ask(opened, Model())
+
+
+async def test_two_broken_answers_are_paid_and_counted_also_when_they_are_read_again(opened: Opened) -> None:
+    attempts = Attempting()
+    with pytest.raises(OutputBroken) as failed:
+        await ask(opened, Model(WORSE, BAD), attempts)
+    found = failed_calls(failed.value, attempts)
+    assert (found.calls, found.possibly_paid_twice) == (2, 1)
+    assert (found.input_tokens, found.output_tokens, found.cost_usd) == (20, 40, pytest.approx(100e-6))
+    carried = Attempting(**asdict(attempts))
+    with pytest.raises(OutputBroken) as again:
+        await ask(opened, Model(), carried)
+    assert failed_calls(again.value, carried) == found
+
+
+async def test_a_broken_answer_is_paid_though_the_second_call_fails(opened: Opened) -> None:
+    attempts = Attempting()
+    with pytest.raises(ProviderError) as failed:
+        await ask(opened, Model(BAD, ProviderError(FailureKind.BAD_REQUEST, "openai", "…", status=400)), attempts)
+    found = failed_calls(failed.value, attempts)
+    assert (found.calls, found.possibly_paid_twice, found.output_tokens, found.price_note) == (2, 1, 20, "")
+    assert found.cost_usd == pytest.approx(50e-6)
+
+
+async def test_of_a_second_call_that_may_have_been_paid_nobody_knows_the_cost(opened: Opened) -> None:
+    attempts = Attempting()
+    with pytest.raises(ProviderError) as failed:
+        await ask(opened, Model(BAD, ProviderError(FailureKind.TIMED_OUT, "openai", "…")), attempts)
+    found = failed_calls(failed.value, attempts)
+    assert (found.calls, found.possibly_paid_twice) == (2, 1)
+    assert found.cost_usd == pytest.approx(50e-6) and found.price_note == "without 1 call that may have been paid"
 
 
 async def test_by_policy_a_broken_answer_is_not_paid_for_again(opened: Opened) -> None:

@@ -9,7 +9,7 @@ from temporalio.converter import value_to_type
 
 from fleet.cli.run import Outcome
 from fleet.cli.show import show_outcome
-from fleet.contracts import Assistant, AssistantResult, Spent, StageRecord
+from fleet.contracts import Assistant, AssistantResult, ErrorRecord, FailedCalls, Spent, StageRecord
 from fleet.pipeline.inputs import PipelineInputs
 from fleet.pipeline.past_runs import _reused
 from fleet.pipeline.stages import Stages
@@ -104,3 +104,42 @@ def test_json_tells_the_sums_and_which_part_is_simulated() -> None:
     found: dict[str, Any] = Outcome("w", "r", 1.0, records_of(PAID, SIMULATED)).to_json()
     assert (found["cost_usd"], found["simulated_cost_usd"], found["unpriced_calls"]) == (0.25, 0.5, 0)
     assert [assistant["simulated"] for assistant in found["assistants"]] == [False, True]
+
+
+BROKEN = ErrorRecord("output_broken", "it does not match", "openai", 1, retryable=False)
+
+
+def failed_after(calls: FailedCalls | None) -> list[StageRecord]:
+    """The records of an assistant that failed after these calls, and of one that was not sent."""
+    assistants = [Assistant(key, key, number, "openai", "gpt-4o", "") for number, key in enumerate("ab")]
+    stages = Stages(assistants, PipelineInputs("topic", "project", "", "2026-01-01"))
+    stages.queue("a", 0.0)
+    stages.fail("a", BROKEN, 1.0, calls)
+    return stages.records()
+
+
+def test_an_assistant_that_failed_shows_its_calls_and_what_they_cost() -> None:
+    outcome = Outcome("w", "r", 1.0, failed_after(FailedCalls(2, 1, 20, 0, 16, 0.25)), error=BROKEN)
+    console = Console(width=150, record=True)
+    show_outcome(console, outcome)
+    text, found = console.export_text(), outcome.to_json()
+    assert line_of(text, "a").split()[-4:] == ["1", "1.00", "20/16", "$0.2500"]
+    assert line_of(text, "cost:") == "cost: $0.2500" and found["cost_usd"] == 0.25
+    (assistant,) = found["assistants"]
+    assert (assistant["attempts"], assistant["calls"], assistant["possibly_paid_twice"]) == (1, 2, 1)
+    assert (assistant["input_tokens"], assistant["output_tokens"], assistant["cost_usd"]) == (20, 16, 0.25)
+
+
+@pytest.mark.parametrize(
+    ("calls", "spent"),
+    [
+        (FailedCalls(2, 1, 20, 0, 16, 0.5, simulated=True), Spent(0.0, 0.5, 0)),
+        (FailedCalls(2, 1, 20, 0, 16, None), Spent(0.0, 0.0, 2)),
+        (FailedCalls(3, 0, cost_usd=None), Spent(0.0, 0.0, 1)),
+        (FailedCalls(3), Spent(0.0, 0.0, 0)),
+        (None, Spent(0.0, 0.0, 0)),
+    ],
+    ids=["simulated", "no known price", "one of three may have been paid", "refused", "an older worker"],
+)
+def test_the_calls_of_an_assistant_that_failed_are_in_the_sums(calls: FailedCalls | None, spent: Spent) -> None:
+    assert Spent.on(failed_after(calls)) == spent

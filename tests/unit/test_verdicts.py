@@ -13,6 +13,7 @@ from fleet.errors import (
     FleetError,
     HeldBack,
     JournalUnavailable,
+    OutputBroken,
     ProviderError,
 )
 from fleet.execution.attempts import Attempts
@@ -64,6 +65,11 @@ def test_the_third_failure_of_a_provider_is_final_and_bears_the_known_phrase() -
     assert last.final
     assert last.record.message.startswith("LLM selhalo po 3 pokusech (the LLM failed 3 times)")
     assert (last.record.code, last.record.attempts, last.record.retryable) == ("attempts_exhausted", 3, True)
+
+
+def test_two_answers_that_do_not_match_are_one_attempt_as_an_answer_after_one_of_them_is() -> None:
+    last = verdict(OutputBroken("…"), Attempts())
+    assert last.final and (last.record.code, last.record.attempts) == ("output_broken", 1)
 
 
 def outage(attempts: Attempts, at: float, *, took: float = 0.1, **overrides: object) -> Verdict:

@@ -27,6 +27,8 @@ from fleet.contracts import (
     AssistantMoved,
     AssistantResult,
     AssistantState,
+    ErrorRecord,
+    FailedCalls,
     PipelinePlan,
 )
 from fleet.pipeline.workflow import AssistantPipelineWorkflow
@@ -52,6 +54,7 @@ class Workers:
     client: Client
     state: AssistantState = AssistantState.RUNNING
     finish_reason: str = "stop"
+    details: tuple[ErrorRecord, FailedCalls] | tuple[()] = ()
     asked: int = 0
     may_fail: asyncio.Event = field(default_factory=asyncio.Event)
     may_answer: asyncio.Event = field(default_factory=asyncio.Event)
@@ -62,7 +65,7 @@ class Workers:
     @activity.defn(name=EXECUTE_ASSISTANT)
     async def fail(self, call: AssistantCall) -> AssistantResult:
         await self.may_fail.wait()
-        raise ApplicationError("refused", type="provider_error", non_retryable=True)
+        raise ApplicationError("refused", *self.details, type="provider_error", non_retryable=True)
 
     async def beat(self) -> None:
         while True:
@@ -147,6 +150,25 @@ async def test_a_sibling_in_a_queue_that_hands_out_nothing_keeps_no_failed_pipel
     async with Worker(workers.client, task_queue=QUEUES["anthropic"], activities=[workers.sibling]):
         await asyncio.sleep(1)  # what is tested is that nothing comes
     assert workers.asked == 0
+
+
+async def test_what_the_calls_of_the_failed_one_cost_is_in_the_result(workers: Workers) -> None:
+    record = ErrorRecord("output_broken", "provider_error: refused", "openai", 1, retryable=False)
+    workers.details = (record, FailedCalls(2, 1, 20, 0, 16, 0.25))
+    result = await begun(workers)
+    workers.may_fail.set()
+    found = await asyncio.wait_for(result, 20)
+    assert {name: value for name, value in found["stages"][0]["metadata"].items() if value} == {
+        "provider": "openai",
+        "model": "m",
+        "attempts": 1,
+        "calls": 2,
+        "possibly_paid_twice": 1,
+        "input_tokens": 20,
+        "output_tokens": 16,
+        "cost_usd": 0.25,
+    }
+    assert found["spent"] == {"cost_usd": 0.25, "simulated_cost_usd": 0.0, "unpriced_calls": 0}
 
 
 async def test_a_sibling_that_waits_for_its_next_attempt_is_not_sent_again(workers: Workers) -> None:

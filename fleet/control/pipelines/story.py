@@ -34,6 +34,7 @@ from fleet.contracts import (
     AssistantResult,
     AssistantState,
     ErrorRecord,
+    FailedCalls,
     PipelinePlan,
     PipelineResult,
     RetryOf,
@@ -68,6 +69,8 @@ class Asked:
     result: AssistantResult | None = None
     failure: str = ""
     failed: bool = False
+    error: ErrorRecord | None = None
+    failed_calls: FailedCalls | None = None
     dropped: bool = False
     pending: PendingActivityInfo | None = None
 
@@ -120,6 +123,21 @@ class Story:
         """Its answer, made or reused by this run."""
         last = self.last_asked(function_key)
         return (last.result if last else None) or self.reused.get(function_key)
+
+    def failed_calls_of(self, function_key: str) -> FailedCalls | None:
+        """What its calls cost, if it failed and its worker said so."""
+        last = self.last_asked(function_key)
+        return last.failed_calls if last and last.failed else None
+
+    def attempts_of(self, function_key: str) -> int:
+        """How many attempts its result or its failure took; while it has neither, Temporal's number of the last
+        one."""
+        last, result = self.last_asked(function_key), self.result_of(function_key)
+        if result is not None:
+            return result.attempts
+        if last is None or last.started_at is None:
+            return 0
+        return last.error.attempts if last.failed and last.error else last.attempt
 
     def error(self) -> ErrorRecord | None:
         """Why the pipeline failed."""
@@ -197,6 +215,8 @@ def unknown_pipeline(workflow_id: str, error: RPCError) -> OperationError:
 
 def decode(payloads: Sequence[Payload], kind: Any = None) -> Any:
     """The first of the payloads as that type; None if there is none that can be decoded."""
+    if not payloads:
+        return None
     try:
         return _converter().from_payloads(payloads[:1], None if kind is None else [kind])[0]
     except (RuntimeError, ValueError, TypeError, KeyError, IndexError):
@@ -308,6 +328,10 @@ def _failed(story: Story, number: int, failure: Failure, at: float) -> None:
     if asked := story.asked.get(number):
         late = failure.HasField("timeout_failure_info")
         asked.ended_at, asked.failure, asked.failed = at, failure.message, not late
+        details = failure.application_failure_info.details.payloads
+        error, calls = decode(details, ErrorRecord), decode(details[1:], FailedCalls)
+        asked.error = error if isinstance(error, ErrorRecord) else None
+        asked.failed_calls = calls if isinstance(calls, FailedCalls) else None
 
 
 def _add_pending(story: Story, pending: Sequence[PendingActivityInfo]) -> None:

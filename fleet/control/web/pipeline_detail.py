@@ -14,7 +14,7 @@ from temporalio.client import Client, WorkflowHandle, WorkflowQueryFailedError
 from temporalio.service import RPCError
 
 from fleet.config import Settings
-from fleet.contracts import PROGRESS_QUERY, TRY_TYPE, Assistant, Progress
+from fleet.contracts import PROGRESS_QUERY, TRY_TYPE, Assistant, FailedCalls, Progress, unpriced_calls
 from fleet.control.health.status import FleetStatus
 from fleet.control.pipelines.explanation import explain, explained_now, to_line
 from fleet.control.pipelines.story import Asked, Story, state_in, story_of
@@ -76,24 +76,27 @@ def _stages(story: Story) -> list[Stage]:
 def _stage(assistant: Assistant, story: Story, inputs: list[str]) -> Stage:
     key = assistant.function_key
     last, result = story.last_asked(key), story.result_of(key)
-    choice = last.call if last else None
+    choice, state = last.call if last else None, state_in(story, key)
+    spent = result or story.failed_calls_of(key) or FailedCalls(cost_usd=None)
     stage: Stage = {
         "function_key": key,
         "name": assistant.name,
         "order": assistant.order,
         "provider": choice.provider if choice else assistant.provider,
         "model": choice.model if choice else assistant.model,
-        "state": state_in(story, key),
-        "attempts": result.attempts if result else last.attempt if last and last.started_at else 0,
+        "state": state,
+        "attempts": story.attempts_of(key),
+        "calls": spent.calls,
         "note": "" if result or last is None else last.failure,
         "spans": [span for each in story.all_asked(key) for span in _spans(each, story.ended_at)],
         "output": result.output if result else "",
-        "input_tokens": result.input_tokens if result else 0,
-        "output_tokens": result.output_tokens if result else 0,
-        "cost_usd": result.cost_usd if result else None,
-        "price_note": result.price_note if result else "",
-        "simulated": bool(result and result.simulated),
-        "possibly_paid_twice": result.possibly_paid_twice if result else 0,
+        "input_tokens": spent.input_tokens,
+        "output_tokens": spent.output_tokens,
+        "cost_usd": spent.cost_usd,
+        "unpriced_calls": unpriced_calls(state, spent.cost_usd, spent.calls, spent.possibly_paid_twice),
+        "price_note": spent.price_note,
+        "simulated": spent.simulated,
+        "possibly_paid_twice": spent.possibly_paid_twice,
         "reused": bool(result and result.reused_from),
         "inputs": inputs,
     }

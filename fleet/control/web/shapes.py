@@ -332,6 +332,7 @@ class Stage(TypedDict):
     model: str
     state: str
     attempts: int
+    calls: int
     note: str
     spans: list[Span]
     inputs: list[str]
@@ -340,6 +341,7 @@ class Stage(TypedDict):
     input_tokens: int
     output_tokens: int
     cost_usd: float | None
+    unpriced_calls: int
     price_note: str
     simulated: bool
     possibly_paid_twice: int

@@ -136,13 +136,13 @@ export class Detail {
   }
 }
 
-// A reused stage cost nothing; with a stage of unknown price, the sum is only a part of the total.
+// With calls of unknown price, the sum is only a part of the total.
 function costOf(stages) {
   const sum = (those) => those.reduce((all, stage) => all + (stage.cost_usd ?? 0), 0);
   const paid = stages.filter((stage) => !stage.simulated);
-  const unpriced = paid.filter((stage) => stage.state === 'done' && !stage.reused && stage.cost_usd === null);
+  const unpriced = paid.reduce((all, stage) => all + stage.unpriced_calls, 0);
   const simulated = sum(stages.filter((stage) => stage.simulated));
-  return cost({ cost_usd: sum(paid), simulated_cost_usd: simulated, unpriced_calls: unpriced.length });
+  return cost({ cost_usd: sum(paid), simulated_cost_usd: simulated, unpriced_calls: unpriced });
 }
 
 function pause(signal) {

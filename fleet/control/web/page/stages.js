@@ -64,9 +64,9 @@ class StageRow {
     setText(this.slots.notes, notesOf(stage));
   }
 
-  // Until the stage is done, its price is not known.
+  // Until the stage has ended, its price is not known.
   #renderPrice(stage) {
-    const done = stage.state === 'done';
+    const done = stage.state === 'done' || stage.calls > 0;
     setText(this.slots.input, done || stage.input_tokens ? count(stage.input_tokens) : '–');
     setText(this.slots.output, done || stage.output_tokens ? count(stage.output_tokens) : '–');
     setText(this.slots.cost, done || stage.cost_usd !== null ? costOf(stage) : '–');
