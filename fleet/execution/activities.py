@@ -51,7 +51,6 @@ from fleet.process.payload_size import payload_bytes
 from fleet.process.reachability import Reach
 from fleet.provider_settings import ProviderSettings
 from fleet.providers.base import LlmRequest
-from fleet.providers.options import refuse_options
 
 # Of the time of an attempt; after that, a second call gets an attempt of its own.
 _SHARE_FOR_FIRST = 0.2
@@ -231,8 +230,6 @@ class ExecuteActivities:
             request = await asyncio.to_thread(request_for, assignment, choice, key)
         else:
             request = request_for(assignment, choice, key)
-        # Checked where it was loaded too, maybe by a machine with other settings of this provider.
-        refuse_options(assignment.assistant, self._provider, call.model, request.options)
         if left_out := _left_out(assignment.assistant, request):
             logger.warning("{}/{} is asked without {}", call.provider, call.model, ", ".join(left_out))
         policy = assignment.assistant.on_ambiguous or self.settings.on_ambiguous

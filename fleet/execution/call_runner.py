@@ -29,6 +29,7 @@ from fleet.process.wall_clock import unix_time
 from fleet.provider_settings import ProviderSettings
 from fleet.providers.base import LlmAnswer, LlmRequest, ResumeHandle, answer_kept
 from fleet.providers.context_windows import overflow_of, remedy_for, surely_fits
+from fleet.providers.options import refuse_options
 from fleet.providers.prices import cost_of
 from fleet.providers.session import ProviderSession
 
@@ -118,13 +119,14 @@ class CallRunner:
             OpenElsewhere: another machine may have sent it, and may still deliver its answer.
             TaskTaken: another worker has the task by now; nothing was sent.
             AmbiguousCall: it was or may have been paid, and the policy forbids sending it again.
-            BackendError: there is no key to make it with.
+            BackendError: there is no key to make it with, or its model does not take one of its options.
             JournalUnavailable: nothing was sent.
         """
         known = None if call.first else await self._journal.answer(call.name, call.asked)
         if known is not None and (recorded := await self._recorded(call.name, known)) is not None:
             return recorded  # no need to wait for a limit
         if not attempts.may_have_sent:
+            self._refuse_options(call)
             await self._refuse_too_long(call)
         left = attempts.seconds_for_elsewhere(call.started_at, self._settings.other_machine_seconds)
         if left:
@@ -164,6 +166,12 @@ class CallRunner:
                 raise
             finally:
                 telling.cancel()
+
+    def _refuse_options(self, call: Call) -> None:
+        """Raise AssistantDamaged if the model does not take an option. That is checked when a pipeline is
+        loaded, too, but maybe by a machine with other settings of this provider."""
+        asked = call.request
+        refuse_options(call.name.function_key, self._provider, asked.model, asked.options, asked.max_tokens)
 
     async def _refuse_too_long(self, call: Call) -> None:
         """Raise ProviderError for a request that surely exceeds the context window of its model."""

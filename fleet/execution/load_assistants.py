@@ -46,7 +46,13 @@ def with_options_that_are_taken(settings: Settings, assistants: list[Assistant])
 
 
 def _checked(settings: Settings, assistant: Assistant) -> Assistant:
-    refuse_options(assistant, settings.provider(assistant.provider), assistant.model, assistant.options)
+    refuse_options(
+        assistant.function_key,
+        settings.provider(assistant.provider),
+        assistant.model,
+        assistant.options,
+        assistant.max_tokens,
+    )
     fallback = [without_refused(settings, assistant, choice) for choice in assistant.fallback]
     return replace(assistant, fallback=fallback)
 

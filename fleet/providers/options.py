@@ -77,13 +77,13 @@ def left_out(provider: ProviderSettings, choice: ModelChoice, assistant: Assista
 
 
 def refuse_options(
-    assistant: Assistant, provider: ProviderSettings, model: str, options: ModelOptions | None
+    function_key: str, provider: ProviderSettings, model: str, options: ModelOptions | None, max_tokens: int | None
 ) -> None:
-    """Raise AssistantDamaged if the model does not take one of the options."""
+    """Raise AssistantDamaged if the model does not take one of the options of the assistant ``function_key``."""
     if options is None:
         return
-    for each in refused_options(provider, model, options, assistant.max_tokens):
-        raise AssistantDamaged(f"assistant {assistant.function_key}: {each.says}. Remedy: {each.remedy}")
+    for each in refused_options(provider, model, options, max_tokens):
+        raise AssistantDamaged(f"assistant {function_key}: {each.says}. Remedy: {each.remedy}")
 
 
 @dataclass(frozen=True)

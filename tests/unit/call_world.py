@@ -22,6 +22,7 @@ from fleet.execution.call_runner import Call, CallRunner
 from fleet.execution.journal import Journal
 from fleet.execution.journal_records import Asked, CallName, Task
 from fleet.execution.recorded_answer import Recorded
+from fleet.model_options import ModelOptions
 from fleet.process.metrics import Metrics
 from fleet.providers.base import LlmAnswer, LlmRequest, ResumeHandle
 
@@ -165,13 +166,14 @@ class Process:
         started_at: float = 1000.0,
         late: bool = False,
         first: bool = False,
+        options: ModelOptions | None = None,
     ) -> Recorded:
         """One attempt at the call."""
         name = replace(NAME, key=f"key of {model}")
         call = Call(
             name,
             QUEUE,
-            replace(REQUEST, model=model),
+            replace(REQUEST, model=model, options=options),
             hold_seconds=hold_seconds,
             send_ambiguous=send_ambiguous,
             asked=ASKED,

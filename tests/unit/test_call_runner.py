@@ -11,6 +11,7 @@ from loguru import logger
 
 from fleet.errors import (
     AmbiguousCall,
+    AssistantDamaged,
     BackendUnavailable,
     HeldBack,
     JournalUnavailable,
@@ -20,6 +21,7 @@ from fleet.errors import (
 )
 from fleet.execution.journal_records import CallName
 from fleet.failures import Billed, FailureKind, traits_of
+from fleet.model_options import ModelOptions
 from fleet.providers.base import LlmAnswer, LlmRequest, ResumeHandle
 from tests.unit.call_world import (
     ANSWER,
@@ -35,6 +37,8 @@ from tests.unit.call_world import (
 )
 
 __all__ = ["opened"]
+
+REFUSED = ModelOptions(thinking_budget=2000)
 
 
 @pytest.fixture(autouse=True)
@@ -489,3 +493,31 @@ async def test_an_answer_that_is_there_is_taken_although_the_window_is_smaller_n
     first = await Process(opened(), provider).make()
     smaller = Process(opened(), provider, providers={"openai": {"context_window": 1}})
     assert await smaller.make() == first
+
+
+@pytest.mark.parametrize("first", [True, False])
+async def test_a_call_with_an_option_that_its_model_does_not_take_is_not_sent(opened: Opened, first: bool) -> None:
+    provider, attempts, pipeline = Provider(at_once=True), Attempting(), Pipeline()
+    with pytest.raises(AssistantDamaged, match=r"assistant draft: openai/gpt-4o does not take thinking_budget"):
+        await Process(opened(), provider).make(attempts=attempts, pipeline=pipeline, first=first, options=REFUSED)
+    assert (provider.asked, attempts.calls, attempts.may_have_sent, pipeline.heard) == (0, 0, False, [])
+
+
+async def test_an_answer_that_is_there_is_taken_although_its_options_are_refused_now(opened: Opened) -> None:
+    provider = Provider(at_once=True)
+    first = await Process(opened(), provider).make()
+    assert await Process(opened(), provider).make(options=REFUSED) == first
+    assert provider.asked == 1
+
+
+async def test_a_call_on_its_way_is_awaited_although_its_options_are_refused_now(opened: Opened) -> None:
+    provider = Provider()
+    process = Process(opened(), provider)
+    attempt = await process.begin(provider)
+    attempts, pipeline = Attempting(at="here", open_at="here", sent=True), Pipeline()
+    other = asyncio.create_task(process.make(attempts=attempts, pipeline=pipeline, options=REFUSED))
+    async with asyncio.timeout(10):
+        await pipeline.told.wait()
+        provider.let.set()
+        assert (await other).answer == (await attempt).answer == ANSWER
+    assert provider.asked == 1
