@@ -363,10 +363,45 @@ def test_a_guesser_is_slowed_and_whoever_has_a_link_or_the_token_of_the_folder_i
     assert all(0 < int(answer.headers["retry-after"]) <= 3 for answer in answers[5:])
     assert world.counted == ["refused"] * 5 + ["slowed"] * 35
     assert len([line for line in lines if "LOGIN REFUSED" in line]) == 1 and "guess" not in "".join(lines)
-    assert world.browser(token=TOKEN).get("/api/state").status_code == 429, "it is not compared"
+    assert world.browser(token=TOKEN).get("/api/state").status_code == 429, "it is short enough to be guessed"
     assert world.browser(token=world.credentials.token()).get("/api/state").status_code == 200
     browser = world.browser()
     assert browser.get(world.link()).status_code == 303 and browser.get("/").status_code == 200
+
+
+def order(client: TestClient, token: str) -> int:
+    """The status of an order that is carried out nowhere: 400 for the operator."""
+    headers = {"authorization": f"Bearer {token}"}
+    return client.post("/api/act", json={"action": "nothing"}, headers=headers).status_code
+
+
+def test_another_user_who_guesses_all_the_time_does_not_keep_the_page_of_the_operator_from_operating(
+    tmp_path: Path,
+) -> None:
+    world = World(tmp_path, control_token=TOKEN)
+    guesser, operator, reader = world.browser(), world.browser(), world.browser()
+    for logged_in in (operator, reader):
+        assert logged_in.get(world.link()).status_code == 303
+    for number in range(20):
+        assert order(guesser, f"guess-{number}") == (401 if number < 5 else 429)
+        assert order(operator, TOKEN) == 400
+    assert [order(reader, f"guess-{number}") for number in range(7)] == [401] * 5 + [429] * 2
+    assert order(reader, TOKEN) == 429, "a session is bounded too"
+    assert order(operator, TOKEN) == 400, "and keeps no other one out"
+    forged = {"cookie": "fleet_session_8020=" + "0" * 64}
+    assert world.browser(token=TOKEN).get("/api/state", headers=forged).status_code == 429
+
+
+def test_a_token_that_is_too_long_to_be_guessed_is_accepted_however_many_wrong_ones_came(tmp_path: Path) -> None:
+    long = "an-unguessable-token-of-32-bytes"
+    world = World(tmp_path, control_token=long)
+    with logged() as lines:
+        for number in range(20):
+            order(world.browser(), f"{long[:-2]}{number:02}")
+    assert order(world.browser(), long) == 400
+    assert world.browser().post("/login", data={"token": long}).status_code == 303
+    assert world.counted == ["refused"] * 5 + ["slowed"] * 15 + ["token"]
+    assert len(lines) == 1 and "LOGIN REFUSED" in lines[0] and long[:-2] not in "".join(lines)
 
 
 def test_what_is_meant_for_a_proxy_is_no_guess(tmp_path: Path) -> None:

@@ -55,6 +55,8 @@ ACCESS: Mapping[str, Access] = MappingProxyType(
 )
 _FOLDER = "/page/"
 COOKIE = "fleet_session_"
+#: Nobody guesses a token of this length, so the right one is accepted however many wrong ones came before it.
+_UNGUESSABLE_BYTES = 32
 
 
 def access_to(path: str) -> Access:
@@ -65,7 +67,7 @@ def access_to(path: str) -> Access:
 @dataclass(frozen=True)
 class Caller:
     """What a request may do. ``session`` is the value of a valid session cookie. ``wait_seconds`` is not 0 if its
-    token was not compared, since too many wrong ones came before it."""
+    token was refused, right or wrong, since too many wrong ones came before it."""
 
     reads: bool = False
     operates: bool = False
@@ -94,31 +96,38 @@ class Authentication:
         """Who makes a request; ``here`` says whether it comes from this machine."""
         scheme, _, token = connection.headers.get("authorization", "").partition(" ")
         caller = Caller()
+        session = self._session_of(connection) if here else ""
         if scheme.lower() == "bearer":  # another one is for a proxy
             # Starlette decodes headers as Latin-1, whatever they are.
-            caller = self.by_token(token.strip().encode("latin-1"), connection, here=here)
-        session = self._session_of(connection) if here else ""
+            caller = self.by_token(token.strip().encode("latin-1"), connection, here=here, session=session)
         if session or (here and self._open_reads):
             caller = replace(caller, reads=True, session=session)
         return caller
 
-    def by_token(self, token: bytes, connection: HTTPConnection, *, here: bool = True) -> Caller:
-        """What a token allows; a wrong one is logged, counted and slows down the next ones of its address."""
+    def by_token(
+        self, token: bytes, connection: HTTPConnection, *, here: bool = True, session: str = ""
+    ) -> Caller:
+        """What a token allows; a wrong one is logged, counted and slows down the next ones of its session, or
+        of its address if it comes without one."""
         if _is_same(token, self._reading_token):
             return Caller(reads=True)
         address = address_of(connection, here=here)
-        if wait := self.throttle.wait_seconds(address):
+        wait = self.throttle.wait_seconds(address, session)
+        if self._is_control_token(token) and (not wait or len(token) >= _UNGUESSABLE_BYTES):
+            return Caller(reads=True, operates=True)
+        if wait:
             self.count("slowed")
             return Caller(wait_seconds=wait)
-        if self._control_token is not None and _is_same(token, self._control_token.get_secret_value()):
-            return Caller(reads=True, operates=True)
-        self.refused(address, "a wrong token")
+        self.refused(address, "a wrong token", session)
         return Caller()
 
-    def refused(self, address: str, what: str) -> None:
+    def refused(self, address: str, what: str, session: str = "") -> None:
         """Log and count a failed attempt."""
         self.count("refused")
-        self.throttle.failed(address, what)
+        self.throttle.failed(address, what, session)
+
+    def _is_control_token(self, token: bytes) -> bool:
+        return self._control_token is not None and _is_same(token, self._control_token.get_secret_value())
 
     def still_reads(self, caller: Caller) -> bool:
         """Whether a caller that might read before still may: a session ends by itself or by a logout."""

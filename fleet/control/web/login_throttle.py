@@ -1,11 +1,14 @@
 """Slows down whoever guesses tokens, and logs it, without keeping out those who know one for long.
 
 Every client address has a few attempts at once and then one every few seconds; all other machines together have
-a bound too. This machine has a bound of its own, so guesses from elsewhere do not keep its users out. An attempt
-beyond a bound is refused without being compared. One-time links, sessions and the token in the state folder are
-random numbers that cannot be guessed: they are not slowed down, so ``fleet page`` always gets its user in.
+a bound too. This machine has a bound of its own, so guesses from elsewhere do not keep its users out. So has every
+session, so another user of this machine cannot use up the attempts of a browser that is logged in. Beyond a bound
+even the right token is refused, unless it is too long to be guessed. One-time links, sessions and the token in the
+state folder are random numbers that cannot be guessed: they are not slowed down, so ``fleet page`` always gets its
+user in.
 """
 
+import hashlib
 import ipaddress
 import time
 from collections import OrderedDict
@@ -50,17 +53,19 @@ class LoginThrottle:
         self._by_address: OrderedDict[str, _Attempts] = OrderedDict()
         self._elsewhere = _Attempts(_AT_ONCE_ELSEWHERE, _SECONDS_EACH_ELSEWHERE)
 
-    def wait_seconds(self, address: str) -> float:
-        """How many seconds this address has to wait before a token of its is compared; 0 if it need not."""
-        name, now = _name_of(address), self._clock()
+    def wait_seconds(self, address: str, session: str = "") -> float:
+        """How many seconds this address has to wait before a token of its is accepted; 0 if it need not. With the
+        value of a valid session, the attempts of that session count instead of those of its address."""
+        name, now = _name_of(address, session), self._clock()
         own = self._of(name).wait_seconds(now)
-        return own if name == _HERE else max(own, self._elsewhere.wait_seconds(now))
+        return own if name.startswith(_HERE) else max(own, self._elsewhere.wait_seconds(now))
 
-    def failed(self, address: str, what: str) -> None:
-        """Note and log a failed attempt; ``what`` says at what. Of one address, one line is logged a minute."""
-        name, now = _name_of(address), self._clock()
+    def failed(self, address: str, what: str, session: str = "") -> None:
+        """Note and log a failed attempt; ``what`` says at what. Of one address or session, one line is logged a
+        minute."""
+        name, now = _name_of(address, session), self._clock()
         attempts = self._of(name)
-        for bounded in (attempts,) if name == _HERE else (attempts, self._elsewhere):
+        for bounded in (attempts,) if name.startswith(_HERE) else (attempts, self._elsewhere):
             bounded.wait_seconds(now)
             bounded.failed += 1
         attempts.unlogged += 1
@@ -76,8 +81,10 @@ class LoginThrottle:
         return found
 
 
-def _name_of(address: str) -> str:
-    """What counts as one address: this machine, an IPv4 address, or an IPv6 network of 64 bits."""
+def _name_of(address: str, session: str = "") -> str:
+    """What counts as one: a session, this machine, an IPv4 address, or an IPv6 network of 64 bits."""
+    if session:
+        return f"{_HERE}, session {hashlib.sha256(session.encode()).hexdigest()[:8]}"
     try:
         found = ipaddress.ip_address(address)
     except ValueError:
