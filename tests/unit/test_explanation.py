@@ -326,7 +326,7 @@ def not_sent(attempt: int) -> PendingActivityInfo:
 
 
 @pytest.mark.parametrize("pollers", [1, 0])
-@pytest.mark.parametrize("breaker", ["healthy", "probing"])
+@pytest.mark.parametrize("breaker", ["closed", "probing"])
 def test_a_call_that_no_process_can_send_names_the_process_and_the_address(pollers: int, breaker: str) -> None:
     found = status_of_call(
         not_sent(6),
@@ -379,7 +379,7 @@ def test_a_call_that_did_not_leave_its_machine_is_not_held_by_a_limit() -> None:
 def test_fleet_limits_does_not_call_a_queue_healthy_that_no_process_here_can_serve(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    statuses: BudgetStatuses = {"llm-openai": budget("healthy"), "llm-groq": budget("healthy")}
+    statuses: BudgetStatuses = {"llm-openai": budget(), "llm-groq": budget()}
     here, vitals = [process("RUNNING", 99)], {"openai_00": probing()}
     cut_off = {"llm-openai": cut_off_here(here, vitals, "openai", NOW)}
     show_budget_statuses(console_for(), statuses, cut_off)
