@@ -55,6 +55,7 @@ from fleet.errors import (
     TemporalUnavailable,
 )
 from fleet.pipeline.assistants import parse_assistants
+from fleet.pipeline.csv_content import kind_of
 from fleet.pipeline.inputs import PipelineInputs, csv_file_text, has_rows, validate_inputs
 from fleet.pipeline.past_runs import beginning_of
 from fleet.process.temporal_connection import connect_once
@@ -62,6 +63,8 @@ from fleet.process.temporal_connection import connect_once
 _LOOK_SECONDS = 0.5
 _QUERY_SECONDS = 5.0
 _MEMO_CHARACTERS = 300
+#: A larger file has too much text in any encoding and with any line ends; read in part, a character might be cut.
+_CSV_FILE_MAX_BYTES = 2 * CSV_MAX_BYTES
 #: The server's answers to a query that no pipeline process takes, or takes in time.
 _NOBODY_ANSWERS = (
     RPCStatusCode.CANCELLED,
@@ -200,9 +203,14 @@ def read_inputs(topic: str, project: str, csv_file: Path | None, day: str | None
 def _csv_text(path: Path) -> str:
     try:
         with path.open("rb") as file:
-            raw = file.read(2 * CSV_MAX_BYTES)
+            raw = file.read(_CSV_FILE_MAX_BYTES + 1)
     except OSError as error:
         raise InputError(f"the CSV file {path} cannot be read ({error.strerror}). Remedy: check --csv") from None
+    if len(raw) > _CSV_FILE_MAX_BYTES and not kind_of(raw):
+        raise InputError(
+            f"the CSV file {path} has more than {_CSV_FILE_MAX_BYTES:,} bytes, at most {CSV_MAX_BYTES:,} of text "
+            "are allowed. Remedy: use fewer rows or columns"
+        )
     try:
         return csv_file_text(raw)
     except InputError as error:

@@ -6,12 +6,14 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fleet.cli.run import read_inputs
 from fleet.contracts import CSV_MAX_BYTES
 from fleet.errors import InputError
 from fleet.pipeline.inputs import (
@@ -167,6 +169,24 @@ def test_a_file_that_is_no_csv_is_refused_by_what_it_is(raw: bytes, said: str) -
     with pytest.raises(InputError) as caught:
         csv_file_text(raw)
     assert str(caught.value).startswith(f"{said}. Remedy: ")
+
+
+@pytest.mark.parametrize("beginning", ["", "x", "xx"])
+def test_a_csv_file_that_is_too_large_is_refused_by_its_size(tmp_path: Path, beginning: str) -> None:
+    """Wherever the bytes that are read end: within a character, too."""
+    file = tmp_path / "large.csv"
+    file.write_text(beginning + "列;値\n" + "日本語テキスト;1\n" * 200_000, "utf-8")
+    with pytest.raises(InputError) as caught:
+        read_inputs("t", "p", file, None)
+    assert "large.csv has more than 2,000,000 bytes, at most 1,000,000" in str(caught.value)
+    assert "Remedy: use fewer rows or columns" in str(caught.value)
+
+
+def test_a_large_file_of_another_kind_is_refused_by_what_it_is(tmp_path: Path) -> None:
+    file = tmp_path / "large.csv"
+    file.write_bytes(PNG + bytes(2 * CSV_MAX_BYTES))
+    with pytest.raises(InputError, match="is a PNG image and no"):
+        read_inputs("t", "p", file, None)
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "cp1250"])
