@@ -474,19 +474,45 @@ def _explain(error: ValidationError) -> str:
     return "\n".join(lines)
 
 
-#: What says where calls go, and the keys and texts in them; of a provider too.
-_DESTINATIONS = frozenset(
+#: What a foreign settings file may set: how much, how often, how long, and in which format. Everything else, a new
+#: setting too, is refused: it may say where calls, keys and texts go, who reads them, or what is deleted.
+HARMLESS = frozenset(
     {
-        "api_base_url",
-        "backend_allow_http",
-        "backend_ca_file",
-        "projects_port",
-        "sdk_variables",
-        "state_dir",
-        "temporal_host",
+        "activity_timeout_seconds",
+        "assistants_concurrency",
+        "attempt_spacing_seconds",
+        "backend_patience_seconds",
+        "backend_timeout_seconds",
+        "backoff_coefficient",
+        "default_max_tokens",
+        "default_temperature",
+        "drain_seconds",
+        "fallback_after_seconds",
+        "heartbeat_interval_seconds",
+        "heartbeat_timeout_seconds",
+        "log_format",
+        "loop_blocked_seconds",
+        "max_attempts",
+        "max_lost_workers",
+        "other_machine_seconds",
+        "pipeline_concurrency",
+        "retry_initial_seconds",
+        "retry_max_seconds",
     }
 )
-_DESTINATIONS_OF_PROVIDER = frozenset({"allow_http", "base_url", "kind"})
+HARMLESS_OF_PROVIDER = frozenset(
+    {
+        "concurrency",
+        "context_window",
+        "input_tpm",
+        "models",
+        "output_tpm",
+        "prices",
+        "rpm",
+        "timeout_seconds",
+        "tpm",
+    }
+)
 
 
 def file_sources(settings: type[BaseSettings] = Settings) -> dict[Path, MakeSource]:
@@ -502,28 +528,31 @@ def file_sources(settings: type[BaseSettings] = Settings) -> dict[Path, MakeSour
     }
 
 
-def without_destinations(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The values without those that say where calls go: what is taken from a foreign settings file."""
+def harmless(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The values that are taken from a foreign settings file."""
     kept: dict[str, Any] = {}
     for name, value in values.items():
         if name == "providers" and isinstance(value, Mapping):
             kept[name] = {
-                provider: {key: item for key, item in section.items() if key not in _DESTINATIONS_OF_PROVIDER}
+                provider: {key: item for key, item in section.items() if key in HARMLESS_OF_PROVIDER}
                 for provider, section in value.items()
                 if isinstance(section, Mapping)
             }
-        elif _field_of(name) not in _DESTINATIONS:
+        elif _field_of(name) in HARMLESS:
             kept[name] = value
     return kept
 
 
-def _destinations(values: Mapping[str, Any]) -> set[tuple[str, ...]]:
-    """The places of all values that say where calls go."""
-    found: set[tuple[str, ...]] = {(field,) for name in values if (field := _field_of(name)) in _DESTINATIONS}
+def _not_harmless(values: Mapping[str, Any]) -> set[tuple[str, ...]]:
+    """The places of all settings among the values that a foreign settings file may not set. A name that is no
+    setting is not among them: it is ignored or refused as such."""
+    refused = Settings.model_fields.keys() - HARMLESS - {"providers"}
+    refused_of_provider = ProviderSettings.model_fields.keys() - HARMLESS_OF_PROVIDER
+    found: set[tuple[str, ...]] = {(field,) for name in values if (field := _field_of(name)) in refused}
     sections = values.get("providers")
     for provider, section in sections.items() if isinstance(sections, Mapping) else ():
         if isinstance(section, Mapping):
-            found |= {("providers", provider, key) for key in section.keys() & _DESTINATIONS_OF_PROVIDER}
+            found |= {("providers", provider, key) for key in section.keys() & refused_of_provider}
     return found
 
 
@@ -532,14 +561,14 @@ def _field_of(name: str) -> str:
     return name.lower() if name.lower() in Settings.model_fields else name
 
 
-def _refuse_foreign_destinations(overrides: Mapping[str, Any]) -> None:
-    """Raise SettingsError if a foreign settings file says where calls go, and no source above it does."""
+def _refuse_foreign(overrides: Mapping[str, Any]) -> None:
+    """Raise SettingsError if a foreign settings file sets what is not harmless, and no source above it does."""
     foreign = setting_files().foreign
     if not foreign:
         return
-    given = _destinations(overrides) | _destinations(_found_by(partial(EnvSettingsSource, Settings)))
+    given = _not_harmless(overrides) | _not_harmless(_found_by(partial(EnvSettingsSource, Settings)))
     for file, make in file_sources().items():
-        if file in foreign and (places := _destinations(_found_by(make)) - given):
+        if file in foreign and (places := _not_harmless(_found_by(make)) - given):
             raise refusal(file, {_variable_at(place) for place in places})
 
 
@@ -562,7 +591,7 @@ def load_settings(**overrides: Any) -> Settings:
     Raises:
         SettingsError: one line for each setting that is missing or wrong, naming its variable.
     """
-    _refuse_foreign_destinations(overrides)
+    _refuse_foreign(overrides)
     try:
         settings = Settings(**overrides)
     except ValidationError as error:

@@ -1,9 +1,10 @@
-"""The settings files ``.env`` and ``fleet.toml``: which ones are read, and which ones may say where calls go.
+"""The settings files ``.env`` and ``fleet.toml``: which ones are read, and which ones may set everything.
 
 They are those of the working directory, unless ``fleet --config`` or the variable ``FLEET_CONFIG`` names a file in
 place of one of them, or a folder in place of both. A command may be called in any folder, such as a clone of
-something else; so a file there that nobody named may not say where calls go, nor the keys and texts in them. It
-may in the fleet's own checkout, and in a folder that root has made for other users, such as an installation's.
+something else; so a file there that nobody named is foreign and may set only what is harmless: times, counts and
+limits, not where calls, keys and texts go or who reads them. A file in the fleet's own checkout is not foreign,
+nor one in a folder that root has made for other users, such as an installation's.
 """
 
 import os
@@ -22,7 +23,7 @@ _HOME = Path(__file__).resolve().parents[1]
 
 @dataclass(frozen=True)
 class SettingFiles:
-    """The two files, which need not exist; ``foreign`` are those that may not say where calls go."""
+    """The two files, which need not exist; ``foreign`` are those that may set only what is harmless."""
 
     env: Path
     toml: Path
@@ -52,11 +53,11 @@ def setting_files() -> SettingFiles:
 
 
 def refusal(file: Path, variables: Collection[str]) -> SettingsError:
-    """The error for a foreign file that sets them."""
+    """The error for a foreign file that sets these variables, which it may not."""
     path = file.absolute()
     refused = (
         f"{path} may not set {', '.join(sorted(variables))}: it is not in the fleet's own folder and was not "
-        "named, and calls would go where it says"
+        "named, so it may set only times, counts and limits"
     )
     if named := os.environ.get(CONFIG_VARIABLE):  # naming this file too would put the other one out of use
         return SettingsError(

@@ -70,8 +70,10 @@ def _variables() -> dict[str, str]:
     except (OSError, ValueError) as error:
         raise SettingsError(f"{files.env} cannot be read: {error}. Remedy: correct it or its rights") from None
     told = {name for name, value in in_file.items() if name.startswith(_PREFIX) and value}
-    if files.env in files.foreign and (strange := told - os.environ.keys() - {*_OF_THE_FLEET}):
-        raise refusal(files.env, strange)
+    if files.env in files.foreign:
+        if strange := told - os.environ.keys() - {*_OF_THE_FLEET}:
+            raise refusal(files.env, strange)
+        in_file = {}
     found = {**in_file, **os.environ}
     return {name: value for name, value in found.items() if name.startswith(_PREFIX) and value}
 

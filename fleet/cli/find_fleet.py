@@ -22,9 +22,9 @@ from fleet.config import (
     NO_BACKEND,
     Settings,
     file_sources,
+    harmless,
     load_settings,
     with_temporal_config,
-    without_destinations,
 )
 from fleet.control.health.doctor import NOT_SET
 from fleet.errors import OperationError, SettingsError
@@ -153,7 +153,7 @@ def _sources() -> dict[str, Any]:
     for file, make in files.items():
         with suppress(SourceError, ValueError, OSError, RecursionError):
             found = make()()
-            values = _laid_over(values, _by_key(without_destinations(found) if file in foreign else found))
+            values = _laid_over(values, _by_key(harmless(found) if file in foreign else found))
     try:
         found = EnvSettingsSource(Settings)()
     except (SourceError, ValueError, OSError, RecursionError):

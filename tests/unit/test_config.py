@@ -169,11 +169,11 @@ def test_an_alias_finds_its_provider_and_a_stranger_is_named_with_the_remedy() -
 
 
 def test_the_environment_wins_over_dotenv_and_dotenv_over_toml(monkeypatch: pytest.MonkeyPatch) -> None:
-    Path("fleet.toml").write_text("max_attempts = 7\nlog_backups = 7\n[providers.openai]\nrpm = 7\n", "utf-8")
+    Path("fleet.toml").write_text("max_attempts = 7\nmax_lost_workers = 7\n[providers.openai]\nrpm = 7\n", "utf-8")
     Path(".env").write_text("FLEET_MAX_ATTEMPTS=8\nAPI_BASE_URL=https://dotenv:1\n", "utf-8")
     monkeypatch.setenv("API_BASE_URL", "https://environment:1")
     ours = load_settings()
-    assert (ours.api_base_url, ours.max_attempts, ours.log_backups) == ("https://environment:1", 8, 7)
+    assert (ours.api_base_url, ours.max_attempts, ours.max_lost_workers) == ("https://environment:1", 8, 7)
     assert ours.providers["openai"].rpm == 7
     assert ours.providers["openai"].kind == "openai"
 

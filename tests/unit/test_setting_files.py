@@ -1,5 +1,6 @@
-"""Settings files of a working directory that is not the fleet's own say nothing of where calls go."""
+"""Settings files of a working directory that is not the fleet's own set only what is harmless."""
 
+import json
 import os
 import sys
 from pathlib import Path
@@ -9,10 +10,12 @@ import pytest
 from fleet import setting_files
 from fleet.cli import main
 from fleet.cli.find_fleet import find_anyhow, find_fleet
-from fleet.config import load_settings
+from fleet.config import HARMLESS, HARMLESS_OF_PROVIDER, Settings, load_settings, variable_of
 from fleet.control.health.doctor import NOT_SET
 from fleet.errors import SettingsError
 from fleet.exit_codes import EXIT_BAD_SETTINGS
+from fleet.process.temporal_credentials import TemporalCredentials
+from fleet.provider_settings import ModelSettings, ProviderSettings
 
 ELSEWHERE = "https://elsewhere.example"
 DESTINATIONS = [
@@ -39,6 +42,66 @@ DESTINATIONS = [
     ("fleet.toml", "[providers.openai]\nallow_http = true", "FLEET_PROVIDERS__OPENAI__ALLOW_HTTP"),
 ]
 
+#: Every setting that a foreign file may not set, with a value that is right elsewhere.
+REFUSED: dict[str, object] = {
+    "api_base_url": ELSEWHERE,
+    "api_key_cache_seconds": 3600,
+    "backend_allow_http": True,
+    "backend_ca_file": "a.pem",
+    "backend_client_cert_file": "a.pem",
+    "backend_client_key_file": "a.pem",
+    "backend_token": "a-token-of-theirs",
+    "backend_token_file": "a",
+    "control_allowed_hosts": "elsewhere.example",
+    "control_host": "0.0.0.0",
+    "control_open_reads": True,
+    "control_port": 4711,
+    "control_token": "a-token-of-theirs",
+    "control_url": ELSEWHERE,
+    "journal_keep_days": 1,
+    "journal_max_mb": 20,
+    "keep_variables": "LD_PRELOAD",
+    "log_backups": 1,
+    "log_content": True,
+    "log_dir": "logs",
+    "log_level": "DEBUG",
+    "log_rotation_mb": 1,
+    "metrics": True,
+    "metrics_by_project": True,
+    "on_ambiguous": "send",
+    "projects_dir": "projects",
+    "projects_port": 4711,
+    "sdk_variables": "HTTPS_PROXY",
+    "state_dir": "state",
+    "temporal_api_key_file": "a",
+    "temporal_config": False,
+    "temporal_host": "elsewhere.example:7233",
+    "temporal_namespace": "elsewhere",
+    "temporal_ui": ELSEWHERE,
+}
+REFUSED_OF_PROVIDER: dict[str, object] = {
+    "allow_http": True,
+    "api": "chat",
+    "api_key_file": "a",
+    "background": True,
+    "base_url": ELSEWHERE,
+    "enabled": False,
+    "kind": "openai",
+    "name": "elsewhere",
+    "needs_key": False,
+    "queue": "elsewhere",
+    "sdk": "google-generativeai",
+    "simulate": False,
+}
+
+
+def variable_for(field: str) -> str:
+    return str(Settings.model_fields[field].validation_alias or f"FLEET_{field.upper()}")
+
+
+def in_a_line(value: object) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
 
 def settings_but(variable: str) -> dict[str, object]:
     """What makes the settings whole without that variable."""
@@ -55,6 +118,57 @@ def test_a_file_that_nobody_named_may_not_say_where_calls_go(
     said = str(caught.value)
     assert said.startswith(f"{tmp_path / file} may not set {variable}: ") and "\n" not in said
     assert f"Remedy: if it is yours, name it: fleet --config {tmp_path / file} " in said
+
+
+def test_every_setting_is_either_harmless_or_refused_in_such_a_file() -> None:
+    """A new setting is refused until it is declared harmless; this test then asks for a decision."""
+    assert {*Settings.model_fields} == {*HARMLESS, *REFUSED, "providers"}
+    assert {*ProviderSettings.model_fields} == {*HARMLESS_OF_PROVIDER, *REFUSED_OF_PROVIDER}
+    assert not HARMLESS & REFUSED.keys() and not HARMLESS_OF_PROVIDER & REFUSED_OF_PROVIDER.keys()
+    assert {*ModelSettings.model_fields} == {"rpm", "tpm", "input_tpm", "output_tpm"}, "harmless with `models`"
+
+
+@pytest.mark.parametrize("field", sorted(REFUSED))
+def test_no_other_setting_is_taken_from_such_a_file(tmp_path: Path, field: str) -> None:
+    variable, value = variable_for(field), REFUSED[field]
+    for file, text in [
+        (".env", f"{variable}={in_a_line(value)}"),
+        (".env", f"{variable.lower()}={in_a_line(value)}"),
+        ("fleet.toml", f"{field} = {json.dumps(value)}"),
+    ]:
+        (tmp_path / file).write_text(f"{text}\n", "utf-8")
+        with pytest.raises(SettingsError, match=f"{file} may not set {variable}: .* fleet --config {tmp_path}"):
+            load_settings(**settings_but(variable))
+        (tmp_path / file).unlink()
+
+
+@pytest.mark.parametrize("key", sorted(REFUSED_OF_PROVIDER))
+def test_no_other_setting_of_a_provider_is_taken_from_such_a_file(tmp_path: Path, key: str) -> None:
+    variable, value = variable_of(("providers", "mine", key)), REFUSED_OF_PROVIDER[key]
+    for file, text in [
+        (".env", f"{variable}={in_a_line(value)}"),
+        (".env", f"FLEET_PROVIDERS={json.dumps({'mine': {key: value}})}"),
+        ("fleet.toml", f"[providers.mine]\n{key} = {json.dumps(value)}"),
+    ]:
+        (tmp_path / file).write_text(f"{text}\n", "utf-8")
+        with pytest.raises(SettingsError, match=f"{file} may not set {variable}: .* fleet --config {tmp_path}"):
+            load_settings(**settings_but(variable))
+        (tmp_path / file).unlink()
+
+
+def test_such_a_file_does_not_drop_the_tls_of_temporal(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("TEMPORAL_ADDRESS", "temporal.example:7233")
+    monkeypatch.setenv("TEMPORAL_TLS", "true")
+    (tmp_path / ".env").write_text("FLEET_TEMPORAL_CONFIG=false\nTEMPORAL_NAMESPACE=elsewhere\n", "utf-8")
+    with pytest.raises(SettingsError, match=r"may not set FLEET_TEMPORAL_CONFIG, TEMPORAL_NAMESPACE: "):
+        load_settings(**settings_but(""))
+    found, _ = find_anyhow()
+    assert (found.temporal_host, found.temporal_namespace) == ("temporal.example:7233", "default")
+    assert TemporalCredentials.of(found).tls
+    monkeypatch.setenv("FLEET_TEMPORAL_CONFIG", "true")
+    monkeypatch.setenv("TEMPORAL_NAMESPACE", "mine")
+    found = load_settings(**settings_but(""))
+    assert found.temporal_namespace == "mine" and TemporalCredentials.of(found).tls
 
 
 @pytest.mark.parametrize("named", ["file", "folder"])
@@ -85,7 +199,7 @@ def test_naming_one_file_does_not_allow_the_other(monkeypatch: pytest.MonkeyPatc
     )
 
 
-def test_all_that_says_nothing_of_where_calls_go_holds(tmp_path: Path) -> None:
+def test_what_is_harmless_holds(tmp_path: Path) -> None:
     (tmp_path / ".env").write_text("FLEET_MAX_ATTEMPTS=7\nFLEET_PROVIDERS__OPENAI__RPM=5\n", "utf-8")
     (tmp_path / "fleet.toml").write_text('log_format = "json"\n', "utf-8")
     found = load_settings(API_BASE_URL="https://backend.example")
