@@ -19,7 +19,7 @@ from typer.exceptions import TyperException
 from fleet.cli import operator_commands as operating
 from fleet.cli import pipeline_commands as looking_back
 from fleet.cli import project_commands, provider_commands
-from fleet.cli.not_permitted import not_permitted
+from fleet.cli.not_permitted import denied
 from fleet.cli.output import Json, print_json
 from fleet.cli.pipeline_commands import TopicColumn, TopicsFile, rows_of
 from fleet.devstack.simulated_settings import without_proxy
@@ -367,7 +367,7 @@ def _guarded() -> int:
     except BrokenPipeError:
         return EXIT_FAILED
     except PermissionError as error:
-        _complain(str(not_permitted(Path(error.filename))) if error.filename else traceback.format_exc())
+        _complain(str(denied(error)))
         return EXIT_FAILED
     except UnicodeEncodeError:
         if (word := next((word for word in sys.argv if not _is_text(word)), None)) is None:

@@ -1,8 +1,10 @@
 """What the command says of arguments and files that it cannot use: one line, and no stack."""
 
+import io
 import os
 import sys
 from collections.abc import Callable
+from contextlib import redirect_stderr
 from pathlib import Path
 
 import pytest
@@ -119,6 +121,48 @@ def test_a_file_that_may_not_be_read_is_one_line_with_a_remedy(
     status, said = ends_with(monkeypatch, capsys, denied)
     assert status == 1 and len(said.splitlines()) == 1
     assert f"Remedy: correct its rights: `chmod u+rwX {tmp_path}/openai_00.log`" in said
+
+
+def test_a_denial_without_a_file_is_one_line_with_a_remedy(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for denial in (PermissionError(1, "Operation not permitted"), PermissionError()):
+        status, said = ends_with(monkeypatch, capsys, denial)
+        assert status == 1 and len(said.splitlines()) == 1, said
+        assert "names no file. Remedy: run this as the fleet's user" in said
+
+
+def test_a_new_file_in_an_own_folder_without_rights_names_the_folder(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    denial = PermissionError(13, "Permission denied", str(tmp_path / "new.json"))
+    status, said = ends_with(monkeypatch, capsys, denial)
+    assert status == 1 and f"the rights that {tmp_path} has. Remedy: correct its rights: " in said
+    assert f"`chmod u+rwX {tmp_path}`" in said
+
+
+@as_root
+def test_only_a_file_of_the_state_folder_is_worth_a_command_as_another_user(
+    state_of_root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = state_of_root.with_name("other")
+    other.mkdir(mode=0o700)
+
+    def opens(path: Path) -> str:
+        said = io.StringIO()
+        monkeypatch.setattr(command, "app", lambda **options: path.write_text("", "utf-8"))
+        with redirect_stderr(said):
+            status = command._guarded()
+        return f"{status} {said.getvalue()}"
+
+    said = as_nobody(lambda: opens(other / "out.json"))
+    assert said == "no error: " + repr(
+        f"1 fleet: {other}/out.json may not be used by nobody (Permission denied; {other} belongs to root). "
+        "Remedy: name another file or folder, or have root give nobody the right to it\n"
+    )
+    for place in (state_of_root / "operate.lock", state_of_root / "../state/programs.d/openai.conf"):
+        said = as_nobody(lambda place=place: opens(place))  # type: ignore[misc]
+        assert f"run this as root: `sudo -u root env FLEET_STATE_DIR={state_of_root} fleet status --all`" in said
 
 
 def test_an_argument_that_is_not_utf8_is_named(
