@@ -5,6 +5,7 @@ from typing import Any, cast
 
 import pytest
 from temporalio.client import Client
+from temporalio.service import RPCError, RPCStatusCode
 
 from fleet.config import Settings
 from fleet.control.health import observer
@@ -16,6 +17,7 @@ class World:
 
     def __init__(self, took: float) -> None:
         self.now, self.took, self.lists = 100.0, took, 0
+        self.fails = False
 
     def monotonic(self) -> float:
         return self.now
@@ -23,6 +25,8 @@ class World:
     async def runs_of(self, client: Any) -> Runs:
         self.lists += 1
         self.now += self.took
+        if self.fails:
+            raise RPCError("deadline exceeded", RPCStatusCode.DEADLINE_EXCEEDED, b"")
         return Runs(self.now)
 
 
@@ -39,3 +43,22 @@ async def test_pipelines_are_listed_at_each_look_unless_that_takes_long(
         world.now = 100.0 + 2.0 * look
         assert await looking._look_at_runs(cast(Client, object())) is not None
     assert world.lists == lists
+
+
+@pytest.mark.parametrize("took", [0.7, 8.0])
+async def test_a_list_that_failed_is_not_asked_for_at_each_look(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, took: float
+) -> None:
+    """Four looks, each two seconds after the end of the one before, at a server that fails; then it lists."""
+    world = World(took)
+    world.fails = True
+    monkeypatch.setattr(observer, "runs_of", world.runs_of)
+    monkeypatch.setattr(observer.time, "monotonic", world.monotonic)
+    looking = observer.Observer(Settings(API_BASE_URL="http://localhost:8000", state_dir=tmp_path))
+    for _ in range(4):
+        assert await looking._look_at_runs(cast(Client, object())) is None
+        world.now += 2.0
+    assert world.lists == 2
+    world.fails = False
+    world.now += 5.0
+    assert await looking._look_at_runs(cast(Client, object())) is not None

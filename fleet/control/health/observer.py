@@ -21,8 +21,8 @@ from fleet.errors import TemporalUnavailable
 from fleet.process.liveness import LivenessRecord
 from fleet.process.temporal_connection import connect_once
 
-#: Listing the pipelines is the most expensive request. A list is used for so many times the time that it took,
-#: within these bounds.
+#: Listing the pipelines is the most expensive request. After one, whether it succeeded or failed, the next comes
+#: no sooner than so many times the time that it took, within these bounds.
 _RUNS_TIMES, _MIN_RUNS_SECONDS, _MAX_RUNS_SECONDS = 20.0, 1.0, 5.0
 
 
@@ -102,6 +102,7 @@ class Observer:
             # It may be connecting for minutes; a new one connects as soon as the server is back.
             self._client = None
         elif client is None:
+            self._list_again_at = 0.0  # a server that is back is listed at once
             runs = await self._look_at_runs(self._client)
         liveness_records = await asyncio.to_thread(self._liveness_records, status)
         await asyncio.to_thread(self._last_seen.note, status.machines, at)
@@ -111,15 +112,16 @@ class Observer:
         if client is None:
             return None
         began = time.monotonic()
-        if self._runs is None or began >= self._list_again_at:
+        if began >= self._list_again_at:
             try:
                 async with asyncio.timeout(TEMPORAL_SECONDS):
                     self._runs = await runs_of(client)
             except (RPCError, TimeoutError) as error:
                 logger.debug("the pipelines cannot be listed: {}", error)
                 self._runs = None
-            took = time.monotonic() - began
-            self._list_again_at = began + min(max(took * _RUNS_TIMES, _MIN_RUNS_SECONDS), _MAX_RUNS_SECONDS)
+            ended = time.monotonic()
+            pause = min(max((ended - began) * _RUNS_TIMES, _MIN_RUNS_SECONDS), _MAX_RUNS_SECONDS)
+            self._list_again_at = ended + pause  # whether or not there is a list
         return self._runs
 
     def _look_into_files(self) -> tuple[Counted, dict[str, tuple[int, int]]]:
