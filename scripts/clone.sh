@@ -12,7 +12,7 @@ refuse() { # refuse WHAT REMEDY
 
 # --- Whose it is ------------------------------------------------------------------------------------------------
 
-is_trusted() { [ "$1" = 0 ] || [ "$1" = "${SUDO_UID:-0}" ]; } # is_trusted UID: root, or who called sudo
+is_trusted() { [ "$1" = 0 ] || [ "$1" = "${SUDO_UID:-0}" ]; } # is_trusted UID: root, or the user who called sudo
 
 is_private() { # is_private GID: root's group, or one with no member but the user of its name
     local name members uid others
@@ -26,12 +26,12 @@ is_private() { # is_private GID: root's group, or one with no member but the use
 user_of() { id -un "$1" 2>/dev/null || echo "user $1"; } # user_of UID
 
 # Root runs what is there, so nobody else may write it or put something else into its place.
-refuse_changeable() { # refuse_changeable PATH REMEDY: unless only root and who called sudo can change or replace it
+refuse_changeable() { # refuse_changeable PATH REMEDY: unless only root and the user who called sudo can change or replace it
     local path=$1 uid gid mode sticky=0
     while true; do
         read -r uid gid mode < <(stat -c '%u %g %a' "$path")
         mode=$((8#$mode))
-        is_trusted "$uid" || refuse "$path belongs to $(user_of "$uid"), and not to root or to who called sudo" "$2"
+        is_trusted "$uid" || refuse "$path belongs to $(user_of "$uid"), and not to root or to the user who called sudo" "$2"
         # In a sticky folder above, such as /tmp, others can add, but not replace.
         if ! ((mode & sticky)) && { ((mode & 8#002)) || { ((mode & 8#020)) && ! is_private "$gid"; }; }; then
             refuse "$path can be written by others" "$2"

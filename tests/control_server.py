@@ -1,4 +1,4 @@
-"""The control process' server within a test: the real application on a free port, without a fleet around it."""
+"""The control process's server within a test: the real application on a free port, without a fleet around it."""
 
 import asyncio
 import threading

@@ -231,7 +231,7 @@ class CallRunner:
 
     async def _recorded(self, name: CallName, known: Answered) -> Recorded | None:
         """The recorded answer as :func:`_known` reads it; None if it cannot be read, so that the call counts as
-        one that was paid in vain."""
+        one that was paid without a usable answer."""
         try:
             return _known(known)
         except ValueError as error:

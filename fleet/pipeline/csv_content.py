@@ -1,4 +1,4 @@
-"""What is no CSV although it may be read as text: another kind of file, or another encoding. Pure."""
+"""What is not a CSV although it may be read as text: another kind of file, or another encoding. Pure."""
 
 import re
 from collections.abc import Callable
@@ -24,7 +24,7 @@ _DIVIDES = re.compile(r"[\r\n,;\t|]")
 
 
 def kind_of(raw: bytes) -> str | None:
-    """The kind of file that these bytes are, if it is a known one that is no CSV."""
+    """The kind of file that these bytes are, if it is a known one that is not a CSV."""
     for beginning, kind in _KINDS:
         if beginning.match(raw[:_BEGINNING_BYTES]):
             return kind

@@ -176,7 +176,7 @@ def csv_text_of(value: Any, csv_max_bytes: int) -> str:
 
 def refuse_no_csv(csv_data: Any) -> None:
     """Raise InputError for a text that can be read as CSV but surely is none: one that looks like base64 and
-    decodes to no CSV, and a PDF. ``csv_data`` is such that :func:`csv_text_of` takes it."""
+    does not decode to a CSV, and a PDF. ``csv_data`` is such that :func:`csv_text_of` takes it."""
     if not isinstance(csv_data, str):
         return
     if kind := kind_of_text(csv_data):
@@ -261,7 +261,7 @@ def csv_file_text(raw: bytes) -> str:
     if not raw.removeprefix(b"\xef\xbb\xbf").strip():
         raise InputError("is empty. Remedy: name a file with a header and rows, or leave --csv out")
     if kind := kind_of(raw):
-        raise InputError(f"is {kind} and no CSV. Remedy: {remedy}")
+        raise InputError(f"is {kind}, not a CSV. Remedy: {remedy}")
     found = decoded(raw, lambda text: True)
     if found is None or (found[1] == "cp1250" and (_CONTROL.search(found[0]) or not is_plausible(found[0]))):
         raise InputError(f"is not text in UTF-8 or cp1250. Remedy: {remedy}")

@@ -96,7 +96,7 @@ class Damaged:
                 json.dumps(vars(result), allow_nan=False)
 
     def _ask_again(self) -> None:
-        """As a call runner does: an answer is used, or is a call that was paid in vain."""
+        """As a call runner does: an answer is used, or is a call that was paid without a usable answer."""
         state = self.journal.begin(NAME, deadline=2000.0)
         if isinstance(state, Answered):
             try:

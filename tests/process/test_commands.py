@@ -45,8 +45,8 @@ CSV_FILES = [
     (bytes(range(128, 256)), "keywords.csv is not text in UTF-8 or cp1250. Remedy: save or export it as CSV"),
     (b"", "keywords.csv is empty. Remedy: name a file with a header and rows, or leave --csv out"),
     (b"a,b\n\n", "keywords.csv has a header and no rows. Remedy: add rows"),
-    (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", "keywords.csv is a PNG image and no CSV"),
-    ("\ufeffa;b\n1;2\n".encode("utf-16-le"), "keywords.csv is UTF-16 or UTF-32 text and no CSV"),
+    (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", "keywords.csv is a PNG image, not a CSV"),
+    ("\ufeffa;b\n1;2\n".encode("utf-16-le"), "keywords.csv is UTF-16 or UTF-32 text, not a CSV"),
     (b"a" * 5000, "csv_data has 5,000 letters and digits and no row of values"),
     (b"a\n" + b"x" * 1_000_000, "at most 1,000,000"),
 ]

@@ -151,21 +151,21 @@ def test_what_cannot_be_used_is_refused_by_name_with_a_remedy(arguments: dict[st
 FILES: list[tuple[bytes, str]] = [
     (b"", "is empty"),
     (b"\xef\xbb\xbf \r\n", "is empty"),
-    (PNG, "is a PNG image and no CSV"),
-    (b"\xff\xd8\xff\xe0\0\x10JFIF", "is a JPEG image and no CSV"),
-    (b"RIFF\x24\0\0\0WEBPVP8 ", "is a WebP image and no CSV"),
-    (b"PK\x03\x04\x14\0", "is a ZIP archive, such as an Excel workbook (.xlsx) and no CSV"),
-    (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "is an old Excel workbook (.xls) and no CSV"),
-    (b"%PDF-1.7\n%", "is a PDF and no CSV"),
-    (CZECH.encode("utf-16"), "is UTF-16 or UTF-32 text and no CSV"),
-    (CZECH.encode("utf-16-be"), "is UTF-16 text and no CSV"),
+    (PNG, "is a PNG image, not a CSV"),
+    (b"\xff\xd8\xff\xe0\0\x10JFIF", "is a JPEG image, not a CSV"),
+    (b"RIFF\x24\0\0\0WEBPVP8 ", "is a WebP image, not a CSV"),
+    (b"PK\x03\x04\x14\0", "is a ZIP archive, such as an Excel workbook (.xlsx), not a CSV"),
+    (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "is an old Excel workbook (.xls), not a CSV"),
+    (b"%PDF-1.7\n%", "is a PDF, not a CSV"),
+    (CZECH.encode("utf-16"), "is UTF-16 or UTF-32 text, not a CSV"),
+    (CZECH.encode("utf-16-be"), "is UTF-16 text, not a CSV"),
     ("ключевое слово;объём\nкофемашина;100\n".encode("cp1251"), "is not text in UTF-8 or cp1250"),
     (bytes(range(128, 256)), "is not text in UTF-8 or cp1250"),
 ]
 
 
 @pytest.mark.parametrize(("raw", "said"), FILES, ids=[said for _, said in FILES])
-def test_a_file_that_is_no_csv_is_refused_by_what_it_is(raw: bytes, said: str) -> None:
+def test_a_file_that_is_not_a_csv_is_refused_by_what_it_is(raw: bytes, said: str) -> None:
     with pytest.raises(InputError) as caught:
         csv_file_text(raw)
     assert str(caught.value).startswith(f"{said}. Remedy: ")
@@ -185,7 +185,7 @@ def test_a_csv_file_that_is_too_large_is_refused_by_its_size(tmp_path: Path, beg
 def test_a_large_file_of_another_kind_is_refused_by_what_it_is(tmp_path: Path) -> None:
     file = tmp_path / "large.csv"
     file.write_bytes(PNG + bytes(2 * CSV_MAX_BYTES))
-    with pytest.raises(InputError, match="is a PNG image and no"):
+    with pytest.raises(InputError, match="is a PNG image, not a CSV"):
         read_inputs("t", "p", file, None)
 
 

@@ -28,7 +28,7 @@ _COMMON = {
     403: Answer("The Host header names another machine, or only the machine itself may ask.", _ERROR),
     408: Answer("The request did not come in time.", _ERROR),
     431: Answer("The request line and headers are too large.", _ERROR),
-    500: Answer("It failed; the reason is in the control process' log.", _ERROR),
+    500: Answer("It failed; the reason is in the control process's log.", _ERROR),
     503: Answer("The server is busy.", _ERROR),
 }
 #: Refusals of operations that need a credential.

@@ -1,4 +1,4 @@
-"""The shapes of the control process' JSON answers, for its code and for its OpenAPI description. Times are unix
+"""The shapes of the control process's JSON answers, for its code and for its OpenAPI description. Times are unix
 seconds unless they are text."""
 
 from typing import Any, Literal, NotRequired
