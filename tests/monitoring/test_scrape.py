@@ -74,8 +74,10 @@ def test_two_hundred_calls_with_faults_are_counted_as_the_provider_saw_them(flee
     ):
         fleet.simulator.fault(provider, kind, count=count)
     try:
+        began = time.monotonic()
         runs = [fleet.start("run", "Kávovar", "--project", project, "--json") for _ in range(PIPELINES)]
         results = [json_of(run.communicate(timeout=240)[0]) for run in runs]
+        longest = time.monotonic() - began
     finally:
         for provider in PROVIDERS:
             fleet.simulator.put("latency", provider=provider, median_seconds=0.4)
@@ -96,9 +98,8 @@ def test_two_hundred_calls_with_faults_are_counted_as_the_provider_saw_them(flee
         answered = [call for call in ledger if call["provider"] == provider and call["outcome"] == "answered"]
         assert after.gained(before, "fleet_provider_response_seconds_count", provider=provider) == len(answered)
         took = after.gained(before, "fleet_provider_response_seconds_sum", provider=provider)
-        # A loaded machine hands answers over late, never early. A wrong unit or a call counted twice is far more.
-        provider_took = sum(call["seconds"] for call in answered)
-        assert 0.99 * provider_took <= took <= 1.5 * provider_took
+        # A loaded machine hands answers over late, never early, and none later than the run's end.
+        assert 0.99 * sum(call["seconds"] for call in answered) <= took <= len(answered) * longest
         wrote = after.gained(before, "fleet_provider_tokens_total", provider=provider, kind="output")
         assert wrote == sum(call["output_tokens"] for call in answered)
         assert after.gained(before, "fleet_provider_simulated_cost_usd_total", provider=provider) > 0
@@ -108,10 +109,12 @@ def test_two_hundred_calls_with_faults_are_counted_as_the_provider_saw_them(flee
         told_ended = after.gained(before, "fleet_pipeline_duration_seconds_count", outcome=outcome)
         assert told_ended == statuses[outcome]
         assert after.gained(before, "fleet_pipelines", status=outcome) == statuses[outcome]
-    executed = after.gained(
-        before, "fleet_activity_duration_seconds_count", activity="execute_assistant", outcome="success"
-    )
-    assert executed == sum(1 for call in ledger if call["outcome"] == "answered")
+    executed = {"activity": "execute_assistant", "outcome": "success"}
+    executions = after.gained(before, "fleet_activity_duration_seconds_count", **executed)
+    assert executions == sum(1 for call in ledger if call["outcome"] == "answered")
+    # The time of a call is a part of its activity's, however busy the machine is.
+    took = after.gained(before, "fleet_provider_response_seconds_sum")
+    assert took <= after.gained(before, "fleet_activity_duration_seconds_sum", **executed)
 
 
 def settled(fleet: Fleet) -> Scrape:
