@@ -7,6 +7,7 @@ import re
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -24,12 +25,14 @@ from fleet.control.health.status import FleetStatus, QueueStatus, Reachable
 from fleet.control.machines.ask_machines import told_by
 from fleet.control.machines.other_machines import OtherMachine
 from fleet.control.supervision.supervisord_client import ProcessStatus
+from fleet.control.web import credentials as credentials_module
 from fleet.control.web.access import ACCESS, Access, access_to
 from fleet.control.web.app import Views, create_app
 from fleet.control.web.credentials import LINK_SECONDS, SESSION_SECONDS, IssuedSecrets, PageCredentials
 from fleet.control.web.login_throttle import LoginThrottle
 from fleet.control.web.streams import Pictures
 from fleet.execution.backend_client import ToldProject
+from fleet.process.atomic_file import write_atomically
 
 ELSEWHERE = ("192.0.2.7", 50_000)
 HERE = ("127.0.0.1", 50_000)
@@ -124,6 +127,57 @@ def test_the_token_is_a_file_of_the_user_alone(tmp_path: Path) -> None:
     assert (credentials.folder / "token").stat().st_mode & 0o777 == 0o600
     assert credentials.folder.stat().st_mode & 0o777 == 0o700
     assert [path.name for path in credentials.folder.iterdir()] == ["token"], "no draft is left"
+
+
+DAMAGED = {
+    "empty": b"",
+    "zeros": b"\0" * 65,
+    "short": b"ab" * 31,
+    "long": b"ab" * 33,
+    "no digits": b"Z" * 64,
+    "not ASCII": b"\xff" * 64,
+}
+
+
+@pytest.mark.parametrize("damaged", DAMAGED.values(), ids=DAMAGED.keys())
+def test_a_damaged_token_is_replaced_and_the_replacement_logged(tmp_path: Path, damaged: bytes) -> None:
+    credentials = PageCredentials(tmp_path / "page")
+    credentials.folder.mkdir()
+    (credentials.folder / "token").write_bytes(damaged)
+    (credentials.folder / ".token.4711").write_text("of a process that was killed", "utf-8")
+    assert credentials.token() == ""
+    with logged() as lines:
+        made = credentials.made_token()
+    assert len(lines) == 1 and "was damaged and is replaced" in lines[0] and made not in lines[0]
+    assert re.fullmatch(r"[0-9a-f]{64}", made) and credentials.made_token() == credentials.token() == made
+    assert (credentials.folder / "token").stat().st_mode & 0o777 == 0o600
+    assert [path.name for path in credentials.folder.iterdir()] == ["token"], "no draft is left"
+
+
+@pytest.mark.parametrize("damaged", [None, b""], ids=["none", "empty"])
+def test_all_that_start_at_the_same_time_have_the_same_token(
+    tmp_path: Path, damaged: bytes | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each opens the lock anew, so threads exclude each other as processes do."""
+
+    def write_slowly(path: Path, text: str, *, mode: int) -> None:
+        time.sleep(0.05)  # long enough for all others to find no token
+        write_atomically(path, text, mode=mode)
+
+    monkeypatch.setattr(credentials_module, "write_atomically", write_slowly)
+    folder = tmp_path / "page"
+    if damaged is not None:
+        folder.mkdir()
+        (folder / "token").write_bytes(damaged)
+    at_once = threading.Barrier(16)
+
+    def make(_: int) -> str:
+        at_once.wait()
+        return PageCredentials(folder).made_token()
+
+    with ThreadPoolExecutor(16) as threads:
+        made = set(threads.map(make, range(16)))
+    assert made == {PageCredentials(folder).token()}
 
 
 def test_without_a_writable_folder_nobody_is_let_in_by_an_empty_token(tmp_path: Path) -> None:

@@ -9,12 +9,14 @@ They are files so that they outlive the control process, which ``fleet roll`` re
 make a link while no control process runs.
 """
 
+import fcntl
 import hashlib
 import os
+import re
 import secrets
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -22,12 +24,14 @@ from typing import Self
 from loguru import logger
 
 from fleet.config import Settings
+from fleet.process.atomic_file import write_atomically
 from fleet.redaction import protect
 
 LINK_SECONDS = 15 * 60
 SESSION_SECONDS = 12 * 3600
 _MAX_LINKS, _MAX_SESSIONS = 50, 200
 _CLOCK_SET_BACK_SECONDS = 60.0
+_TOKEN, _TOKEN_PATTERN = "token", re.compile("[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
@@ -112,32 +116,51 @@ class PageCredentials:
         return IssuedSecrets(self.folder / "sessions", SESSION_SECONDS, _MAX_SESSIONS)
 
     def token(self) -> str:
-        """The reading token; empty if there is none or it cannot be read."""
+        """The reading token; empty if there is none, or it is damaged or cannot be read."""
         try:
-            found = (self.folder / "token").read_text("ascii").strip()
+            found = (self.folder / _TOKEN).read_text("ascii").strip()
         except (OSError, UnicodeDecodeError):
+            return ""
+        if _TOKEN_PATTERN.fullmatch(found) is None:
             return ""
         protect(found)
         return found
 
     def made_token(self) -> str:
-        """The reading token, made if there is none. If it cannot be written, it is this process's own, and
-        commands do not find it."""
+        """The reading token; made if there is none, and made again if it is damaged, such as an empty file after a
+        power loss. If it cannot be written, it is this process's own, and commands do not find it."""
         if found := self.token():
             return found
         fresh = secrets.token_hex(32)
         protect(fresh)
-        draft = self.folder / f".token.{os.getpid()}"
         try:
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            draft.touch(mode=0o600)
-            draft.write_text(f"{fresh}\n", "ascii")
-            with suppress(FileExistsError):  # another process was first
-                os.link(draft, self.folder / "token")
-            draft.unlink()
+            with _only_process(self.folder):
+                if found := self.token():  # another process was first
+                    return found
+                self._write(fresh)
         except OSError as error:
             logger.error(
                 "the token of the page's readers cannot be written to {}: {}", self.folder, error.strerror
             )
-            return fresh
-        return self.token() or fresh
+        return fresh
+
+    def _write(self, fresh: str) -> None:
+        path = self.folder / _TOKEN
+        for draft in self.folder.glob(f".{_TOKEN}.*"):  # of a process that was killed
+            draft.unlink(missing_ok=True)
+        damaged = path.exists()
+        write_atomically(path, f"{fresh}\n", mode=0o600)
+        if damaged:
+            logger.warning("the token of the page's readers in {} was damaged and is replaced", path)
+
+
+@contextmanager
+def _only_process(folder: Path) -> Iterator[None]:
+    """Waits until no other process is in here with the same folder."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
