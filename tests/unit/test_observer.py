@@ -1,6 +1,7 @@
-"""How often the pipelines are listed."""
+"""How often the pipelines are listed, and when the budgets are asked."""
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -62,3 +63,24 @@ async def test_a_list_that_failed_is_not_asked_for_at_each_look(
     world.fails = False
     world.now += 5.0
     assert await looking._look_at_runs(cast(Client, object())) is not None
+
+
+async def test_budgets_that_answered_are_asked_again_after_a_restart_of_the_server(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """They answer, the server is away, it is back and they do not answer."""
+    looks = iter([(True, {"llm-openai": "parked"}), (False, {}), (True, {}), (True, {})])
+    asked: list[bool] = []
+
+    async def status_of(*_: Any, budgets_answered: bool) -> Any:
+        asked.append(budgets_answered)
+        up, budgets = next(looks)
+        return SimpleNamespace(temporal=SimpleNamespace(ok=up), budgets=budgets, processes=[], machines=[])
+
+    monkeypatch.setattr(observer, "status_of", status_of)
+    settings = Settings(API_BASE_URL="http://localhost:8000", state_dir=tmp_path)
+    settings.logs.mkdir()
+    looking = observer.Observer(settings)
+    for _ in range(4):
+        await looking.snapshot(-1.0)
+    assert asked == [False, True, True, False]

@@ -47,9 +47,11 @@ class Healthy(Backend):
         return {}
 
 
-@pytest.mark.parametrize(("polled", "queries"), [((), 0), (("pipeline", "control"), 3)])
-async def test_budgets_are_asked_only_where_a_process_runs_them(
-    tmp_path: Path, polled: tuple[str, ...], queries: int
+@pytest.mark.parametrize(
+    ("polled", "answered", "queries"), [((), False, 0), (("pipeline", "control"), False, 3), ((), True, 3)]
+)
+async def test_budgets_are_asked_only_where_a_process_runs_them_or_just_did(
+    tmp_path: Path, polled: tuple[str, ...], answered: bool, queries: int
 ) -> None:
     settings = Settings(API_BASE_URL="http://localhost:8000", state_dir=tmp_path)
     server = Server(*polled)
@@ -57,6 +59,6 @@ async def test_budgets_are_asked_only_where_a_process_runs_them(
     async def connected() -> Client:
         return cast(Client, server)
 
-    found = await status_of(settings, connected, Healthy("http://localhost:8000"))
+    found = await status_of(settings, connected, Healthy("http://localhost:8000"), budgets_answered=answered)
     assert found.temporal.ok and found.budgets == {} and server.queries == queries
     assert {queue.queue for queue in found.queues if queue.pollers == 0} >= {"llm-openai"}

@@ -52,6 +52,7 @@ class Observer:
         self._snapshot: Snapshot | None = None
         self._runs: Runs | None = None
         self._list_again_at = 0.0
+        self._budgets_answered = False
         self._last_seen = LastSeen(settings.state_dir)
 
     async def client(self) -> Client | None:
@@ -94,14 +95,16 @@ class Observer:
         at = time.time()
         client = self._client
         status, (counted, disks), runs = await asyncio.gather(
-            status_of(self._settings, self._connected, self._backend),
+            status_of(self._settings, self._connected, self._backend, budgets_answered=self._budgets_answered),
             asyncio.to_thread(self._look_into_files),
             self._look_at_runs(client),
         )
-        if not status.temporal.ok:
+        if status.temporal.ok:
+            self._budgets_answered = bool(status.budgets)
+        else:
             # It may be connecting for minutes; a new one connects as soon as the server is back.
             self._client = None
-        elif client is None:
+        if status.temporal.ok and client is None:
             self._list_again_at = 0.0  # a server that is back is listed at once
             runs = await self._look_at_runs(self._client)
         liveness_records = await asyncio.to_thread(self._liveness_records, status)

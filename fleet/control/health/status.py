@@ -228,14 +228,21 @@ def _start(process: ProcessStatus) -> str:
 
 
 async def status_of(
-    settings: Settings, connect: Connect | None = None, backend: Backend | None = None, *, others_too: bool = False
+    settings: Settings,
+    connect: Connect | None = None,
+    backend: Backend | None = None,
+    *,
+    others_too: bool = False,
+    budgets_answered: bool = False,
 ) -> FleetStatus:
     """Ask Temporal, backend, supervisord and liveness records; what does not answer is reported and not raised.
     ``connect`` returns the client to ask Temporal with, or raises TemporalUnavailable; by default a new one
-    connects, and so does one of the ``backend``. With ``others_too`` the other machines are asked afterwards."""
+    connects, and so does one of the ``backend``. With ``others_too`` the other machines are asked afterwards.
+    ``budgets_answered``: the budgets answered shortly before, so they are asked even if no process is listed that
+    runs them; after a restart of the server that list is empty for a while."""
     home = Home.of(settings)
     (temporal, queues, budgets, machines), reachable, (processes, problem) = await asyncio.gather(
-        _temporal(settings, connect or partial(connect_once, settings)),
+        _temporal(settings, connect or partial(connect_once, settings), budgets_answered),
         _backend(settings, backend),
         asyncio.to_thread(_processes, home),
     )
@@ -322,7 +329,7 @@ async def _backend(settings: Settings, backend: Backend | None) -> Reachable:
 
 
 async def _temporal(
-    settings: Settings, connect: Connect
+    settings: Settings, connect: Connect, budgets_answered: bool
 ) -> tuple[Reachable, list[QueueStatus], dict[str, BudgetStatus], list[OtherMachine]]:
     address = settings.temporal_host
     unknown = [QueueStatus(name, None, None, None) for name in queues_of(settings)]
@@ -332,7 +339,7 @@ async def _temporal(
             queues, pollers = await _queues_and_pollers(client, settings)
             # Where no process runs the budgets, a query only ends with its timeout.
             kept = any(queue.queue == CONTROL_QUEUE and queue.pollers for queue in queues)
-            budgets = await budgets_of(client, settings) if kept else {}
+            budgets = await budgets_of(client, settings) if kept or budgets_answered else {}
     except TemporalUnavailable as error:
         return Reachable(address, ok=False, problem=str(error)), unknown, {}, []
     except TimeoutError:
