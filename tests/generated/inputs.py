@@ -5,6 +5,7 @@ cannot fail another. ``scripts/test.sh --all`` runs them all, every other run a 
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
@@ -67,6 +68,37 @@ def changed(good: Any, *further: Any) -> st.SearchStrategy[Any]:
     return change()
 
 
+def changed_alike(good: Any) -> st.SearchStrategy[Any]:
+    """The good value with up to three of its texts, numbers and booleans, at any depth, replaced by others of
+    their type."""
+
+    @st.composite
+    def change(draw: st.DrawFn) -> Any:
+        found = good
+        for _ in range(draw(st.integers(0, 3))):
+            found = _alike(draw, found)
+        return found
+
+    return change()
+
+
+def _alike(draw: st.DrawFn, value: Any) -> Any:
+    match value:
+        case dict() if value:
+            place = draw(st.sampled_from(sorted(value)))
+            return value | {place: _alike(draw, value[place])}
+        case list() if value:
+            number = draw(st.integers(0, len(value) - 1))
+            return [*value[:number], _alike(draw, value[number]), *value[number + 1 :]]
+        case bool():
+            return draw(st.booleans())
+        case int() | float():
+            return draw(NUMBERS)
+        case str():
+            return draw(TEXTS)
+    return value
+
+
 def _changed_once(draw: st.DrawFn, value: Any, values: st.SearchStrategy[Any]) -> Any:
     places: list[Any] = list(value) if isinstance(value, dict) else []
     if isinstance(value, list):
@@ -91,12 +123,22 @@ def budget_of(entry: str) -> int:
 
 
 def check_each(
-    entry: str, inputs: st.SearchStrategy[Any], check: Callable[[Any], None], known: Sequence[Any] = ()
+    entry: str,
+    inputs: st.SearchStrategy[Any],
+    check: Callable[[Any], bool | None],
+    known: Sequence[Any] = (),
+    *,
+    min_share: float = 0.0,
 ) -> None:
-    """Check as many inputs as the entry gets, after the ``known`` ones, which have found a defect before."""
+    """Check as many inputs as the entry gets, after the ``known`` ones, which have found a defect before.
+
+    ``check`` may say whether an input was accepted. ``min_share`` is the part of the generated inputs that must be
+    accepted, and the part that must be refused: what is never accepted, or never refused, is not tested. Of the
+    few inputs of a run without --all it is at least one each."""
     for value in known:
         check(value)
     seen = 0
+    ways: Counter[bool | None] = Counter()
 
     @settings(
         max_examples=budget_of(entry),
@@ -110,22 +152,27 @@ def check_each(
     def run(value: Any) -> None:
         nonlocal seen
         seen += 1
-        check(value)
+        ways[check(value)] += 1
 
     run()
     assert seen >= budget_of(entry), f"only {seen} inputs were generated: the entry has fewer different ones"
+    if min_share:
+        wanted = max(min_share * seen, 1) if whole else 1
+        assert min(ways[True], ways[False]) >= wanted, f"accepted: {ways[True]}, refused: {ways[False]} of {seen}"
 
 
 def await_each(
     entry: str,
     inputs: st.SearchStrategy[Any],
-    check: Callable[[Any], Awaitable[None]],
+    check: Callable[[Any], Awaitable[bool | None]],
     runner: asyncio.Runner,
     known: Sequence[Any] = (),
+    *,
+    min_share: float = 0.0,
 ) -> None:
     """The same for a check that awaits; all run in one event loop."""
 
-    async def awaited(value: Any) -> None:
-        await check(value)
+    async def awaited(value: Any) -> bool | None:
+        return await check(value)
 
-    check_each(entry, inputs, lambda value: runner.run(awaited(value)), known)
+    check_each(entry, inputs, lambda value: runner.run(awaited(value)), known, min_share=min_share)

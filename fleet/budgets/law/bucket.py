@@ -161,9 +161,10 @@ class Bucket:
         correction."""
         self.level -= amount
         of_all = sum(count for _, count in sent)
-        for age, count in sent:
-            self._remember(amount * count / of_all, self.at - age)
-        if not sent:
+        if of_all:
+            for age, count in sent:
+                self._remember(amount * count / of_all, self.at - age)
+        else:
             self._remember(amount, self.at - min(_MAX_LAG_SECONDS, _LAG_CALLS * self.mean_cost / self.refill))
         if not calls:
             return
@@ -186,7 +187,7 @@ class Bucket:
             self.spent[place - 1][1] += amount
         else:
             self.spent.insert(place, [sent_at, amount])
-        while self.spent[0][0] < self.at - _REMEMBERED_SECONDS:
+        while self.spent and self.spent[0][0] < self.at - _REMEMBERED_SECONDS:
             del self.spent[0]
 
     def _carried(self, left: float, moment: float, most: float) -> float:
