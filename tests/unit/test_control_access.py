@@ -465,10 +465,13 @@ def test_what_is_meant_for_a_proxy_is_no_guess(tmp_path: Path) -> None:
         assert scraper.get("/metrics").status_code == 200
         assert world.browser().get("/status", headers={"authorization": "Basic b3BlcmF0b3I6"}).status_code == 200
     assert world.counted == []
+    forwarded = {"x-forwarded-for": "192.0.2.7"}
+    assert "address" in world.browser(token=TOKEN).get("/status", headers=forwarded).json()["temporal"]
     for number in range(50):
-        forwarded = {"x-forwarded-for": "192.0.2.7"}
         assert world.browser(token=f"guess-{number}").get("/status", headers=forwarded).status_code == 200
-    assert world.counted.count("slowed") == 45
+    assert world.counted == [], "it is no login"
+    slowed = world.browser(token=TOKEN).get("/status", headers=forwarded)
+    assert slowed.json()["temporal"] == {"ok": False}, "guesses are bounded all the same"
     assert world.browser(token=TOKEN).get("/api/state").status_code == 200, "they came from elsewhere"
 
 
@@ -477,8 +480,22 @@ def test_guesses_from_elsewhere_do_not_keep_this_machine_out(tmp_path: Path) -> 
     for number in range(100):
         guesser = world.browser((f"192.0.2.{number}", 1), "vm-7:8020", f"guess-{number}")
         assert guesser.get("/health").status_code == 503, "monitors are answered as ever"
-    assert world.counted.count("refused") == 30 and world.counted.count("slowed") == 70
+    sharing = world.browser(("192.0.2.200", 1), "vm-7:8020", TOKEN)
+    assert sharing.get("/status").json()["temporal"] == {"ok": False}, "all of them together have a bound"
+    assert "address" in world.browser(token=TOKEN).get("/status").json()["temporal"]
     assert world.browser(token=TOKEN).get("/api/state").status_code == 200
+
+
+def test_a_machine_with_another_token_that_looks_at_the_status_is_no_failed_login(tmp_path: Path) -> None:
+    world = World(tmp_path, control_token=TOKEN)
+    with logged() as lines:
+        for peer in (world.browser(ELSEWHERE, "vm-7:8020"), world.browser()):
+            peer.headers["authorization"] = "Bearer the-token-of-another-machine"
+            for path in ("/status", "/health", "/ready") * 5:
+                assert "127.0.0.1" not in peer.get(path).text
+    assert (lines, world.counted) == ([], [])
+    assert order(world.browser(), TOKEN) == 400, "it takes no attempts of those who log in"
+    assert order(world.browser(), "guess") == 401 and world.counted == ["refused"]
 
 
 def test_an_address_waits_a_few_seconds_and_a_log_line_is_written_once_a_minute() -> None:

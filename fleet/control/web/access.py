@@ -87,47 +87,57 @@ class Authentication:
     def __init__(self, settings: Settings, count: Callable[[str], None]) -> None:
         self.credentials = PageCredentials.of(settings)
         self.throttle = LoginThrottle()
+        self._throttle_of_open_paths = LoginThrottle(logs=False)
         self.count = count
         self._open_reads = settings.control_open_reads
         self._control_token = settings.control_token
         self._reading_token = self.credentials.made_token()
 
-    def caller(self, connection: HTTPConnection, *, here: bool) -> Caller:
-        """Who makes a request; ``here`` says whether it comes from this machine."""
+    def caller(self, connection: HTTPConnection, access: Access, *, here: bool) -> Caller:
+        """Who makes a request for a path with this access; ``here`` says whether it comes from this machine."""
         scheme, _, token = connection.headers.get("authorization", "").partition(" ")
         caller = Caller()
         session = self._session_of(connection) if here else ""
         if scheme.lower() == "bearer":  # another one is for a proxy
             # Starlette decodes headers as Latin-1, whatever they are.
-            caller = self.by_token(token.strip().encode("latin-1"), connection, here=here, session=session)
+            given, address = token.strip().encode("latin-1"), address_of(connection, here=here)
+            # Another machine, which may have another token, or a monitor is answered anyway: that is no login.
+            find = self._by_token_on_open_path if access is Access.OPEN else self.by_token
+            caller = find(given, address, session)
         if session or (here and self._open_reads):
             caller = replace(caller, reads=True, session=session)
         return caller
 
-    def by_token(
-        self, token: bytes, connection: HTTPConnection, *, here: bool = True, session: str = ""
-    ) -> Caller:
+    def by_token(self, token: bytes, address: str, session: str = "") -> Caller:
         """What a token allows; a wrong one is logged, counted and slows down the next ones of its session, or
         of its address if it comes without one."""
+        caller = self._compared(token, self.throttle.wait_seconds(address, session))
+        if caller.wait_seconds:
+            self.count("slowed")
+        elif not caller.reads:
+            self.refused(address, "a wrong token", session)
+        return caller
+
+    def _by_token_on_open_path(self, token: bytes, address: str, session: str) -> Caller:
+        """The same without log lines and counts; with bounds of its own, so that it takes no login's attempts."""
+        caller = self._compared(token, self._throttle_of_open_paths.wait_seconds(address, session))
+        if not caller.reads and not caller.wait_seconds:
+            self._throttle_of_open_paths.failed(address, "a wrong token", session)
+        return caller
+
+    def _compared(self, token: bytes, wait: float) -> Caller:
+        """What a token allows whose sender has to wait so many seconds, which only guesses need to."""
         if _is_same(token, self._reading_token):
             return Caller(reads=True)
-        address = address_of(connection, here=here)
-        wait = self.throttle.wait_seconds(address, session)
-        if self._is_control_token(token) and (not wait or len(token) >= _UNGUESSABLE_BYTES):
+        right = self._control_token is not None and _is_same(token, self._control_token.get_secret_value())
+        if right and (not wait or len(token) >= _UNGUESSABLE_BYTES):
             return Caller(reads=True, operates=True)
-        if wait:
-            self.count("slowed")
-            return Caller(wait_seconds=wait)
-        self.refused(address, "a wrong token", session)
-        return Caller()
+        return Caller(wait_seconds=wait)
 
     def refused(self, address: str, what: str, session: str = "") -> None:
         """Log and count a failed attempt."""
         self.count("refused")
         self.throttle.failed(address, what, session)
-
-    def _is_control_token(self, token: bytes) -> bool:
-        return self._control_token is not None and _is_same(token, self._control_token.get_secret_value())
 
     def still_reads(self, caller: Caller) -> bool:
         """Whether a caller that might read before still may: a session ends by itself or by a logout."""

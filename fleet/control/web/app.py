@@ -141,7 +141,7 @@ class _Gate:
             return JSONResponse({"error": _UNKNOWN_HOST.format(name)}, 403)
         if access in (Access.HERE, Access.PUBLIC) or (access is Access.OPERATE and not self._operable):
             return None  # the route itself refuses all orders where there is no token
-        caller = self._authentication.caller(request, here=here)
+        caller = self._authentication.caller(request, access, here=here)
         request.state.caller = caller
         allowed = access is Access.OPEN or (caller.operates if access is Access.OPERATE else caller.reads)
         if allowed:

@@ -85,7 +85,7 @@ def login_routes(authentication: Authentication) -> list[Route]:
     async def by_token(request: Request) -> Response:
         if not _is_own(request):
             return JSONResponse({"error": _FOREIGN}, 403)
-        caller = authentication.by_token(await _token_in(request), request)
+        caller = authentication.by_token(await _token_in(request), address_of(request))
         if caller.wait_seconds:
             return login_page(429, _SLOWED, caller.wait_seconds)
         return await begun(request, "token") if caller.reads else login_page(401, _WRONG)

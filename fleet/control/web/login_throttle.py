@@ -46,10 +46,11 @@ class _Attempts:
 
 
 class LoginThrottle:
-    """The failed attempts of all addresses; ``clock`` returns monotonic seconds."""
+    """The failed attempts of all addresses; ``clock`` returns monotonic seconds. They are logged if ``logs``."""
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic, *, logs: bool = True) -> None:
         self._clock = clock
+        self._logs = logs
         self._by_address: OrderedDict[str, _Attempts] = OrderedDict()
         self._elsewhere = _Attempts(_AT_ONCE_ELSEWHERE, _SECONDS_EACH_ELSEWHERE)
 
@@ -69,7 +70,7 @@ class LoginThrottle:
             bounded.wait_seconds(now)
             bounded.failed += 1
         attempts.unlogged += 1
-        if now - attempts.logged_at >= _LOG_EACH_SECONDS:
+        if self._logs and now - attempts.logged_at >= _LOG_EACH_SECONDS:
             logger.warning("🔒 LOGIN REFUSED: {} from {}, {} since the last line", what, name, attempts.unlogged)
             attempts.logged_at, attempts.unlogged = now, 0
 
