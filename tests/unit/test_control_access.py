@@ -392,6 +392,11 @@ def test_strangers_are_told_enough_for_other_machines_and_neither_addresses_nor_
     )
     public = json.dumps(status.to_public_json(), ensure_ascii=False) + str(status.public_not_ready())
     assert not re.search(r"10\.9|4242|Kávovar|Remedy|pay|vm2", public), public
+    told_publicly = status.to_public_json()
+    assert (told_publicly["machine_count"], told_publicly["notice_count"]) == (1, 0)
+    whole = status.to_json()
+    same = told_publicly.keys() & whole.keys()
+    assert all(isinstance(told_publicly[name], type(whole[name])) for name in same), "one name, one type"
     assert len(status.public_problems()) == len(status.problems()) == 8
     told = told_by(json.dumps(status.to_public_json()).encode(), "vm1+aaaa")
     assert (told.version, told.uptime_seconds, told.processes) == ("1.2.3", 17, {"openai_00": "FATAL"})

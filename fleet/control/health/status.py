@@ -190,9 +190,9 @@ class FleetStatus:
             ],
             "queues": whole["queues"],
             "budgets": {queue: {"breaker": budget.breaker} for queue, budget in self.budgets.items()},
-            "machines": len(self.machines),
+            "machine_count": len(self.machines),
             "problems": self.public_problems(),
-            "notices": len(self.notices()),
+            "notice_count": len(self.notices()),
         }
 
     def public_problems(self) -> list[str]:

@@ -106,9 +106,9 @@ class PublicStatus(TypedDict):
     processes: list[PublicProcess]
     queues: list[QueueStatus]
     budgets: dict[str, PublicBudget]
-    machines: int
+    machine_count: int
     problems: list[str]
-    notices: int
+    notice_count: int
 
 
 class Queue(TypedDict):
