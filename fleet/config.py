@@ -199,7 +199,8 @@ class Settings(BaseSettings):
     metrics: bool = True
     """Whether the processes count what they do, for `/metrics` and the page."""
     metrics_by_project: bool = False
-    """Whether costs are also counted by project; a metric then has the projects' names as a label."""
+    """Whether costs are also counted by project; a metric then has the projects' names as a label. The metric
+    `fleet_project_info` always has the names of those that this machine serves from a folder."""
 
     control_host: str = "127.0.0.1"
     """Address that the control process listens on."""

@@ -99,7 +99,10 @@ CZECH = {
         "Jak dlouho smí být smyčka událostí zablokovaná, než se proces ukončí, aby byl spuštěn znovu."
     ),
     "FLEET_METRICS": "Zda procesy počítají, co dělají, pro `/metrics` a pro stránku.",
-    "FLEET_METRICS_BY_PROJECT": "Zda se náklady počítají i podle projektů; jedna z metrik pak nese jejich názvy.",
+    "FLEET_METRICS_BY_PROJECT": (
+        "Zda se náklady počítají i podle projektů; jedna z metrik pak nese jejich názvy. Metrika "
+        "`fleet_project_info` nese vždy názvy těch, které tento stroj nabízí ze složky."
+    ),
     "FLEET_CONTROL_HOST": "Adresa, na které poslouchá proces control.",
     "FLEET_CONTROL_PORT": "Port, na kterém poslouchá proces control.",
     "FLEET_CONTROL_TOKEN": (
