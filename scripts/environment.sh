@@ -66,7 +66,11 @@ install_into() { # install_into FOLDER ARGUMENT...
 
 say_progress() { # say_progress FOLDER: until it is ended, or the script is
     local began=$SECONDS next=$((SECONDS + progress_seconds))
-    while sleep 1 >/dev/null 2>&1 && kill -0 $$ 2>/dev/null; do
+    # Leaves no process of its user, which could not be removed then.
+    trap 'kill %% 2>/dev/null || true; wait; exit 0' TERM
+    while kill -0 $$ 2>/dev/null; do
+        sleep 1 >/dev/null 2>&1 &
+        wait $! || true
         if [ "$SECONDS" -ge "$next" ]; then
             echo "installing into $1: $((SECONDS - began)) s ..."
             next=$((SECONDS + progress_seconds))
