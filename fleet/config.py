@@ -8,10 +8,9 @@ Sources, the first that has a value wins: the environment, a ``.env`` file and a
 and ``[providers.openai]`` in ``fleet.toml``.
 """
 
-import difflib
 import re
 import socket
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -41,17 +40,19 @@ from pydantic_settings import (
 
 from fleet.contracts import ASSISTANTS_QUEUE, CONTROL_QUEUE, PIPELINE_QUEUE, llm_queue
 from fleet.errors import SettingsError
+from fleet.harmless_settings import not_harmless
 from fleet.provider_settings import (
     BUILT_IN,
     KINDS,
     PROVIDER_ALIASES,
-    ModelSettings,
     ProviderSettings,
     no_background,
     plain_http,
 )
 from fleet.redaction import protect
+from fleet.setting_errors import explain
 from fleet.setting_files import refusal, setting_files
+from fleet.setting_names import did_you_mean, variable_of
 from fleet.setting_types import (
     HostAndPort,
     HostNames,
@@ -67,7 +68,6 @@ from fleet.setting_types import (
 )
 from fleet.temporal_profile import load_profile
 
-NO_BACKEND = "API_BASE_URL není nastavena (API_BASE_URL is not set)"
 PROJECT_ROOT = Path(__file__).resolve().parents[1]
 DEFAULT_STATE = PROJECT_ROOT / "state"
 MakeSource = Callable[[], PydanticBaseSettingsSource]
@@ -414,106 +414,12 @@ class Settings(BaseSettings):
         return PROJECT_ROOT / "logs" if self.state_dir == default else self.state_dir / "logs"
 
 
-def variable_of(location: tuple[int | str, ...]) -> str:
-    """The environment variable that sets the setting at a validation error's location."""
-    head, *rest = (str(part) for part in location)
-    if head.isupper():
-        return head
-    return "__".join(["FLEET_" + head.upper(), *(part.upper() for part in rest)])
-
-
 def variables() -> list[str]:
     """The environment variables of all settings; those of the providers' sections begin with the one of
     ``providers``."""
     return [
         str(field.validation_alias or f"FLEET_{name.upper()}") for name, field in Settings.model_fields.items()
     ]
-
-
-def nearest(name: str, known: Iterable[str]) -> str | None:
-    """The known name that is most like this one; None if none is like it."""
-    return next(iter(difflib.get_close_matches(name, known, n=1)), None)
-
-
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """`` (did you mean X?)`` with the nearest known name; empty if there is none."""
-    near = nearest(name, known)
-    return f" (did you mean {near}?)" if near else ""
-
-
-def _unknown_key(location: tuple[int | str, ...]) -> str:
-    """What to say of a key in a provider's section that is not a setting."""
-    *section, key = (str(part) for part in location)
-    known = (ModelSettings if "models" in section else ProviderSettings).model_fields.keys() - {"name"}
-    place = f"{variable_of(location)} ({key} in [{'.'.join(section)}] of {setting_files().toml})"
-    return f"{place} is not a setting{did_you_mean(key, known)}. Remedy: use one of {', '.join(sorted(known))}"
-
-
-def _explain(error: ValidationError) -> str:
-    lines = []
-    for item in error.errors():
-        message = item["msg"].removeprefix("Value error, ")
-        if not item["loc"]:
-            lines.append(message)
-            continue
-        variable = variable_of(item["loc"])
-        if variable == "API_BASE_URL" and item["type"] == "missing":
-            lines.append(
-                f"{NO_BACKEND}. Remedy: set it to the address of the "
-                "Backend API in the environment or in .env, e.g. API_BASE_URL=http://localhost:8000; or set "
-                "FLEET_PROJECTS_DIR to a folder of projects"
-            )
-        elif item["type"] == "missing":
-            lines.append(f"{variable} is not set")
-        elif item["type"] == "extra_forbidden":
-            lines.append(_unknown_key(item["loc"]))
-        else:
-            if item["type"] == "too_short":  # pydantic counts a secret's characters as items
-                message = f"must have at least {item['ctx']['min_length']} characters"
-            given = "(not shown)" if variable.endswith("_TOKEN") else repr(shown_value(item["input"]))
-            lines.append(f"{variable}={given}: {message}")
-    return "\n".join(lines)
-
-
-#: What a foreign settings file may set: how much, how often, how long, and in which format. Everything else, a new
-#: setting too, is refused: it may say where calls, keys and texts go, who reads them, or what is deleted.
-HARMLESS = frozenset(
-    {
-        "activity_timeout_seconds",
-        "assistants_concurrency",
-        "attempt_spacing_seconds",
-        "backend_patience_seconds",
-        "backend_timeout_seconds",
-        "backoff_coefficient",
-        "default_max_tokens",
-        "default_temperature",
-        "drain_seconds",
-        "fallback_after_seconds",
-        "heartbeat_interval_seconds",
-        "heartbeat_timeout_seconds",
-        "log_format",
-        "loop_blocked_seconds",
-        "max_attempts",
-        "max_lost_workers",
-        "other_machine_seconds",
-        "pipeline_concurrency",
-        "retry_initial_seconds",
-        "retry_max_seconds",
-    }
-)
-HARMLESS_OF_PROVIDER = frozenset(
-    {
-        "concurrency",
-        "context_window",
-        "input_tpm",
-        "models",
-        "output_tpm",
-        "prices",
-        "rpm",
-        "timeout_seconds",
-        "tpm",
-    }
-)
 
 
 def file_sources(settings: type[BaseSettings] = Settings) -> dict[Path, MakeSource]:
@@ -529,48 +435,19 @@ def file_sources(settings: type[BaseSettings] = Settings) -> dict[Path, MakeSour
     }
 
 
-def harmless(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The values that are taken from a foreign settings file."""
-    kept: dict[str, Any] = {}
-    for name, value in values.items():
-        if name == "providers" and isinstance(value, Mapping):
-            kept[name] = {
-                provider: {key: item for key, item in section.items() if key in HARMLESS_OF_PROVIDER}
-                for provider, section in value.items()
-                if isinstance(section, Mapping)
-            }
-        elif _field_of(name) in HARMLESS:
-            kept[name] = value
-    return kept
-
-
-def _not_harmless(values: Mapping[str, Any]) -> set[tuple[str, ...]]:
-    """The places of all settings among the values that a foreign settings file may not set. A name that is no
-    setting is not among them: it is ignored or refused as such."""
-    refused = Settings.model_fields.keys() - HARMLESS - {"providers"}
-    refused_of_provider = ProviderSettings.model_fields.keys() - HARMLESS_OF_PROVIDER
-    found: set[tuple[str, ...]] = {(field,) for name in values if (field := _field_of(name)) in refused}
-    sections = values.get("providers")
-    for provider, section in sections.items() if isinstance(sections, Mapping) else ():
-        if isinstance(section, Mapping):
-            found |= {("providers", provider, key) for key in section.keys() & refused_of_provider}
-    return found
-
-
-def _field_of(name: str) -> str:
-    """The name of a setting that may be given by its variable."""
-    return name.lower() if name.lower() in Settings.model_fields else name
-
-
 def _refuse_foreign(overrides: Mapping[str, Any]) -> None:
     """Raise SettingsError if a foreign settings file sets what is not harmless, and no source above it does."""
     foreign = setting_files().foreign
     if not foreign:
         return
-    given = _not_harmless(overrides) | _not_harmless(_found_by(partial(EnvSettingsSource, Settings)))
+    given = _refused(overrides) | _refused(_found_by(partial(EnvSettingsSource, Settings)))
     for file, make in file_sources().items():
-        if file in foreign and (places := _not_harmless(_found_by(make)) - given):
+        if file in foreign and (places := _refused(_found_by(make)) - given):
             raise refusal(file, {_variable_at(place) for place in places})
+
+
+def _refused(values: Mapping[str, Any]) -> set[tuple[str, ...]]:
+    return not_harmless(values, Settings.model_fields.keys())
 
 
 def _found_by(make: MakeSource) -> dict[str, Any]:
@@ -596,7 +473,7 @@ def load_settings(**overrides: Any) -> Settings:
     try:
         settings = Settings(**overrides)
     except ValidationError as error:
-        raise SettingsError(_explain(error)) from None
+        raise SettingsError(explain(error)) from None
     except RecursionError:
         raise SettingsError(
             "the settings cannot be read: a value is nested too deeply. Remedy: correct .env, fleet.toml or the "

@@ -19,15 +19,15 @@ from pydantic_settings import (
 from fleet.cli.fleet_record import FleetRecord
 from fleet.cli.not_permitted import NotPermitted
 from fleet.config import (
-    NO_BACKEND,
     Settings,
     file_sources,
-    harmless,
     load_settings,
     with_temporal_config,
 )
 from fleet.control.health.doctor import NOT_SET
 from fleet.errors import OperationError, SettingsError
+from fleet.harmless_settings import harmless
+from fleet.setting_errors import NO_BACKEND
 from fleet.setting_files import setting_files
 from fleet.terminal import write_error
 

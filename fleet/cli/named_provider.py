@@ -1,8 +1,9 @@
 """The provider that an argument of a command names."""
 
-from fleet.config import Settings, did_you_mean
+from fleet.config import Settings
 from fleet.errors import OperationError
 from fleet.provider_settings import PROVIDER_ALIASES, ProviderSettings
+from fleet.setting_names import did_you_mean
 
 
 def provider_named(settings: Settings, name: str) -> ProviderSettings:

@@ -10,12 +10,14 @@ import pytest
 from fleet import setting_files
 from fleet.cli import main
 from fleet.cli.find_fleet import find_anyhow, find_fleet
-from fleet.config import HARMLESS, HARMLESS_OF_PROVIDER, Settings, load_settings, variable_of
+from fleet.config import Settings, load_settings
 from fleet.control.health.doctor import NOT_SET
 from fleet.errors import SettingsError
 from fleet.exit_codes import EXIT_BAD_SETTINGS
+from fleet.harmless_settings import HARMLESS, HARMLESS_OF_PROVIDER
 from fleet.process.temporal_credentials import TemporalCredentials
 from fleet.provider_settings import ModelSettings, ProviderSettings
+from fleet.setting_names import variable_of
 
 ELSEWHERE = "https://elsewhere.example"
 DESTINATIONS = [

@@ -11,9 +11,10 @@ from operator import eq, ge, gt, le, lt, ne
 
 from dotenv import dotenv_values
 
-from fleet.config import nearest, variables
+from fleet.config import variables
 from fleet.control.health.doctor.check import Check
 from fleet.setting_files import CONFIG_VARIABLE, setting_files
+from fleet.setting_names import nearest
 
 _PACKAGE = "assistant-fleet"
 #: Google's older SDK conflicts with newer versions of other packages, and replaces the newer SDK.
