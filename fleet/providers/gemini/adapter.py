@@ -13,6 +13,7 @@ from fleet.providers.gemini.interactions import Interactions
 from fleet.providers.gemini.spec import SPEC
 from fleet.providers.model_profiles import profile_of, sampling_of
 from fleet.providers.prices import billed_in, tier_of
+from fleet.providers.response_bodies import count_in
 
 API_VERSION = "v1beta"
 
@@ -88,6 +89,7 @@ class GeminiProvider:
 
     def _answer(self, request: LlmRequest, response: types.GenerateContentResponse) -> LlmAnswer:
         name, usage = self._settings.name, response.usage_metadata
+        counted = usage.model_dump(by_alias=True, exclude_none=True, mode="json") if usage else {}
         blocked = response.prompt_feedback.block_reason if response.prompt_feedback else None
         if not response.candidates and not blocked:
             raise not_the_api(name, "no candidates")
@@ -100,10 +102,11 @@ class GeminiProvider:
             text="".join(part.text for part in parts if part.text and not part.thought),
             model=response.model_version or request.model,
             finish_reason="refusal" if blocked else FINISH.get(reason, "other"),
-            input_tokens=(usage.prompt_token_count or 0) if usage else 0,
-            output_tokens=_output_tokens(usage) if usage else 0,
-            cached_input_tokens=(usage.cached_content_token_count or 0) if usage else 0,
-            billed=_billed(usage) if usage else {},
+            input_tokens=count_in(counted, "promptTokenCount"),
+            # Thinking is charged as output and counted separately.
+            output_tokens=count_in(counted, "candidatesTokenCount") + count_in(counted, "thoughtsTokenCount"),
+            cached_input_tokens=count_in(counted, "cachedContentTokenCount"),
+            billed=billed_in("gemini", "default", {"usageMetadata": counted}),
             headers=headers,
             tier=tier_of(headers.get(TIER_HEADER)),
         )
@@ -115,13 +118,3 @@ def _thinking(options: ModelOptions) -> types.ThinkingConfig | None:
     effort = options.reasoning_effort
     level = None if effort is None else types.ThinkingLevel(effort.upper())
     return types.ThinkingConfig(thinking_budget=options.thinking_budget, thinking_level=level)
-
-
-def _billed(usage: types.GenerateContentResponseUsageMetadata) -> dict[str, int]:
-    counted = usage.model_dump(by_alias=True, exclude_none=True, mode="json")
-    return billed_in("gemini", "default", {"usageMetadata": counted})
-
-
-def _output_tokens(usage: types.GenerateContentResponseUsageMetadata) -> int:
-    """Output tokens including thinking, which is charged as output and counted separately."""
-    return (usage.candidates_token_count or 0) + (usage.thoughts_token_count or 0)
