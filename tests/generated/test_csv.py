@@ -44,22 +44,30 @@ def csv_data(draw: st.DrawFn) -> Any:
 
 
 DATES = st.sampled_from(["", "2026-01-31", "2026-02-30", "31.1.2026", "٢٠٢٦-٠١-٣١", "2026-1-1", "9999-12-31"])
+
+
+def mostly(good: Any, others: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    return st.integers(0, 2).flatmap(lambda number: st.just(good) if number else others)
+
+
 ARGUMENTS = st.tuples(
-    TEXTS | VALUES | st.just("Coffee"),
-    st.just("demo") | TEXTS | VALUES | st.sampled_from(["..", "a/b", "x" * 201, "%2e"]),
+    mostly("Coffee", TEXTS | VALUES),
+    mostly("demo", TEXTS | VALUES | st.sampled_from(["..", "a/b", "x" * 201, "%2e"])),
     csv_data(),
-    DATES | VALUES,
+    mostly("2026-01-31", DATES | VALUES),
 )
 MOSTLY_CSV = st.tuples(st.just("Coffee"), st.just("demo"), csv_data(), st.just("2026-01-31"))
 
 
-def check(arguments: tuple[Any, Any, Any, Any]) -> None:
+def check(arguments: tuple[Any, Any, Any, Any]) -> bool:
+    """Whether the arguments are used."""
     try:
         inputs = validate_inputs(*arguments, csv_max_bytes=MAX_BYTES)
     except InputError as error:
         assert len(error.message.splitlines()) == 1 and "Remedy: " in error.message, error.message
-    else:
-        see(inputs)
+        return False
+    see(inputs)
+    return True
 
 
 def see(inputs: PipelineInputs) -> None:
@@ -73,8 +81,8 @@ def see(inputs: PipelineInputs) -> None:
 
 
 def test_any_csv_is_sent_or_refused_by_one_line() -> None:
-    check_each("CSV", MOSTLY_CSV, check)
+    check_each("CSV", MOSTLY_CSV, check, min_share=0.1)
 
 
 def test_any_arguments_are_used_or_refused_by_one_line() -> None:
-    check_each("pipeline arguments", ARGUMENTS, check)
+    check_each("pipeline arguments", ARGUMENTS, check, min_share=0.1)
