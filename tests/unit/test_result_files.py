@@ -84,5 +84,7 @@ def test_a_foreign_workflow_id_cannot_leave_the_folder(workflow_id: str, name: s
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(OperationError, match=r"cannot be written .* Remedy: name another folder with --out"):
+    with pytest.raises(OperationError, match=r"file is not a folder\. Remedy: name a folder with --out"):
         write_result(DETAIL, Format.MD, tmp_path / "file")
+    with pytest.raises(OperationError, match=r"cannot be written .* Remedy: name another folder with --out"):
+        write_result(DETAIL, Format.MD, Path("/proc/nowhere"))
