@@ -4,6 +4,7 @@ import math
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 
 from fleet.errors import BackendError, BackendUnavailable, ProviderError
 from fleet.failures import FailureKind
@@ -75,6 +76,7 @@ class ProviderSession:
         began, client = time.monotonic(), self._client(key)
         try:
             answer = await client.complete(request, timeout_seconds=timeout_seconds, resume_handle=resume_handle)
+            answer = _encodable(answer)
             with answer_kept("counting what the answer used"):
                 self._count(request, answer)
             self._refuse_unusable(answer)
@@ -171,3 +173,9 @@ class ProviderSession:
             detail = f"{answer.model} used up max_tokens before it wrote anything"
             raise not_usable(name, FailureKind.UNUSABLE_CUT_OFF, detail)
         raise not_usable(name, FailureKind.UNUSABLE_EMPTY, f"{answer.model} answered with no text")
+
+
+def _encodable(answer: LlmAnswer) -> LlmAnswer:
+    """The answer, with ``?`` for half of a surrogate pair, which JSON can have and UTF-8 cannot."""
+    text, model = (told.encode("utf-8", "replace").decode() for told in (answer.text, answer.model))
+    return replace(answer, text=text, model=model)

@@ -4,6 +4,7 @@ import asyncio
 import json
 import zlib
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -202,6 +203,7 @@ def known(case: str) -> list[Wire]:
         answer(as_json(GOOD[case][1]), content_type="application/json; charset=base64"),
         answer(as_json(ERROR), "Set-Cookie: a=á", status="HTTP/1.1 500 X"),
         answer(b"[" * 100_000),
+        replace(good_answer(case), data=good_answer(case).data.replace(b"Hello.", rb"\ud800")),
     ]
     if case == "anthropic":
         good = GOOD[case][1]
