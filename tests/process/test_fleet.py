@@ -175,7 +175,7 @@ def test_a_failed_pipeline_says_why_and_keeps_what_was_answered(fleet: Fleet) ->
     by_name = {assistant["name"]: assistant["status"] for assistant in result["assistants"]}
     assert by_name == {"BriefAssistant": "done", "ResearchAssistant": "done", "FactValidator": "failed"}
     assert result["not_run"][0] == "DraftAssistant" and result["error"]["provider"] == "anthropic"
-    assert done.stderr.splitlines()[-1].startswith("fleet: anthropic: ")
+    assert done.stderr.splitlines()[-1].startswith("fleet: FactValidator: anthropic: ")
 
 
 REFUSALS = [

@@ -3,7 +3,8 @@
 import io
 import os
 import sys
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
 from contextlib import redirect_stderr
 from pathlib import Path
 
@@ -43,16 +44,17 @@ def as_nobody(act: Callable[[], object]) -> str:
 
 
 @pytest.fixture
-def state_of_root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A state folder of root, which others see and may not look into."""
-    for folder in (tmp_path, *tmp_path.parents[:2]):
-        folder.chmod(0o755)
-    state = tmp_path / "state"
-    state.mkdir(mode=0o700)
-    (state / "fleet.json").write_text("{}", "utf-8")
-    monkeypatch.setenv("FLEET_STATE_DIR", str(state))
-    monkeypatch.setattr(sys, "argv", ["fleet", "status", "--all"])
-    return state
+def state_of_root(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A state folder of root, which others see and may not look into. They may not even see pytest's folders."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        monkeypatch.chdir(folder)
+        state = Path(folder, "state")
+        state.mkdir(mode=0o700)
+        (state / "fleet.json").write_text("{}", "utf-8")
+        monkeypatch.setenv("FLEET_STATE_DIR", str(state))
+        monkeypatch.setattr(sys, "argv", ["fleet", "status", "--all"])
+        yield state
 
 
 @as_root
