@@ -18,13 +18,10 @@ import tempfile
 import time
 from pathlib import Path
 
+from bench.soak.kills import ENVIRONMENT
 from bench.soak.machines import further_machines
 from bench.soak.operations import Soak
 from tests.fleet import running_fleet
-
-#: A task that was on its way to a process when that was killed comes back after the heartbeat timeout, by default
-#: three minutes: nobody had noted it yet. A soak is shorter than that.
-ENVIRONMENT = {"FLEET_HEARTBEAT_TIMEOUT_SECONDS": "30", "FLEET_HEARTBEAT_INTERVAL_SECONDS": "10"}
 
 
 def main() -> None:

@@ -15,6 +15,9 @@ from fleet.control.supervision.supervisord_home import Home
 from fleet.process.process_id import start_ticks
 from tests.waiting import wait_for
 
+#: A task that was on its way to a process when that was killed comes back after the heartbeat timeout, by default
+#: three minutes: nobody had noted it yet. A soak is shorter than that.
+ENVIRONMENT = {"FLEET_HEARTBEAT_TIMEOUT_SECONDS": "30", "FLEET_HEARTBEAT_INTERVAL_SECONDS": "10"}
 EACH_SECONDS = 10.0
 #: How long supervisord, with all that it keeps, may take to be there again.
 RESTART_SECONDS = 120.0
