@@ -1,7 +1,7 @@
 """What a budget takes of a message: its numbers as far as they can be true. Pure.
 
-Another release, or whoever may signal the workflow, sends what they like. A number that is infinite, or is none,
-would stay in the budget's state, stop its queue, or fail each of its workflow tasks from then on.
+A message may come from another release, or from any other client that is allowed to signal the workflow. An
+infinite number or NaN would stay in the budget's state, and stop its queue or fail each of its workflow tasks.
 """
 
 import math

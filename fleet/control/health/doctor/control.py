@@ -43,7 +43,7 @@ def _reachable(settings: Settings) -> Check:
     says += "reads states, counts and metrics"
     remedy = "let a firewall admit the fleet's machines and monitors alone; or set FLEET_CONTROL_HOST=127.0.0.1"
     if not settings.page_is_reachable:
-        says += "; the page answers nobody, since this is no loopback address"
+        says += "; the page refuses every request, since this is not a loopback address"
         remedy += ", or 0.0.0.0 for the page too"
     return Check("control", True, says, remedy)
 
