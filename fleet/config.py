@@ -41,6 +41,7 @@ from pydantic_settings import (
 from fleet.contracts import ASSISTANTS_QUEUE, CONTROL_QUEUE, PIPELINE_QUEUE, llm_queue
 from fleet.errors import SettingsError
 from fleet.harmless_settings import not_harmless
+from fleet.near_names import did_you_mean
 from fleet.provider_settings import (
     BUILT_IN,
     KINDS,
@@ -52,7 +53,7 @@ from fleet.provider_settings import (
 from fleet.redaction import protect
 from fleet.setting_errors import explain
 from fleet.setting_files import refusal, setting_files
-from fleet.setting_names import did_you_mean, variable_of
+from fleet.setting_names import variable_of
 from fleet.setting_types import (
     HostAndPort,
     HostNames,

@@ -2,9 +2,10 @@
 
 from pydantic import ValidationError
 
+from fleet.near_names import did_you_mean
 from fleet.provider_settings import ModelSettings, ProviderSettings
 from fleet.setting_files import setting_files
-from fleet.setting_names import did_you_mean, variable_of
+from fleet.setting_names import variable_of
 from fleet.setting_types import shown_value
 
 NO_BACKEND = "API_BASE_URL není nastavena (API_BASE_URL is not set)"

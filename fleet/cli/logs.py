@@ -13,7 +13,7 @@ from fleet.config import Settings
 from fleet.control.logs.log_files import LEVELS, LogRecord, Reader, Wanted, merged, processes_in
 from fleet.control.logs.merged_log import HELD_BACK
 from fleet.errors import OperationError
-from fleet.setting_names import did_you_mean
+from fleet.near_names import did_you_mean
 
 _AGO = re.compile(r"(\d+(?:\.\d+)?)([smhd])")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400}

@@ -2,8 +2,8 @@
 
 from fleet.config import Settings
 from fleet.errors import OperationError
+from fleet.near_names import did_you_mean
 from fleet.provider_settings import PROVIDER_ALIASES, ProviderSettings
-from fleet.setting_names import did_you_mean
 
 
 def provider_named(settings: Settings, name: str) -> ProviderSettings:

@@ -5,7 +5,6 @@ import time
 import uuid
 from contextlib import suppress
 from dataclasses import asdict, dataclass
-from difflib import get_close_matches
 from typing import Any
 
 import httpx2
@@ -19,6 +18,7 @@ from fleet.errors import OperationError, ProviderError
 from fleet.execution.backend_client import Backend
 from fleet.execution.provider_keys import provider_key
 from fleet.failures import FailureKind
+from fleet.near_names import nearest
 from fleet.provider_settings import ProviderSettings
 from fleet.providers.base import LlmAnswer, LlmRequest
 from fleet.providers.connections import client_options
@@ -178,8 +178,8 @@ async def _how_asked(provider: ProviderSettings, key: str, model: str) -> str:
         listed = await _models(provider, key)
     if not listed or model in listed:
         return "as asked for"
-    near = get_close_matches(model, listed, n=1, cutoff=0)
-    return f"as asked for, but the server lists no such name; the nearest of {len(listed)} is {near[0]}"
+    near = nearest(model, listed, 0.0)
+    return f"as asked for, but the server lists no such name; the nearest of {len(listed)} is {near}"
 
 
 async def _models(provider: ProviderSettings, key: str) -> list[str]:

@@ -11,11 +11,11 @@ import random
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import Any
 
 from fleet.contracts import Assistant, CsvSelection
 from fleet.errors import InputError
+from fleet.near_names import nearest
 from fleet.pipeline.inputs import CsvTable, csv_columns, parse_csv
 from fleet.redaction import excerpt
 
@@ -129,8 +129,8 @@ def _refuse_missing(function_key: str, selection: CsvSelection, columns: Sequenc
 
 def _nearest(name: str, columns: Sequence[str]) -> str:
     by_lower = {column.lower(): column for column in reversed(columns)}
-    found = get_close_matches(name.lower(), by_lower, n=1)
-    return f", the nearest is {by_lower[found[0]]!r}" if found else ""
+    near = nearest(name.lower(), by_lower)
+    return f", the nearest is {by_lower[near]!r}" if near else ""
 
 
 def select_rows(function_key: str, selection: CsvSelection, table: CsvTable) -> SelectedRows:

@@ -9,6 +9,7 @@ from typing import Any
 from fleet.contracts import CSV_KEY, DATE_KEY, PIPELINE_KEYS, TOPIC_KEY
 from fleet.errors import InputError, OperationError, SettingsError
 from fleet.model_options import options_in
+from fleet.near_names import did_you_mean
 from fleet.pipeline.assistants import source_of
 from fleet.pipeline.fingerprint import fingerprint_of
 from fleet.pipeline.inputs import clean_inputs
@@ -17,7 +18,6 @@ from fleet.projects.problems import Problem
 from fleet.projects.prompt_file import FILE_WORDS, SUFFIX, PromptFile, read_prompt_file
 from fleet.provider_settings import ProviderSettings
 from fleet.providers.options import refused_options
-from fleet.setting_names import did_you_mean
 
 ProviderOf = Callable[[str], ProviderSettings]
 

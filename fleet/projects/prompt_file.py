@@ -1,6 +1,5 @@
 """One assistant from one Dotprompt file: its fields as the Backend API's contract has them, and their lines."""
 
-import difflib
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -9,6 +8,7 @@ from typing import Any
 
 from fleet.contracts import PIPELINE_KEYS
 from fleet.model_options import WANTED, option_value
+from fleet.near_names import nearest
 from fleet.pipeline.csv_selection import SelectionError, selection_of
 from fleet.pipeline.structured_outputs import schema_fault, schema_problem
 from fleet.pipeline.templates import Prompt, TemplateError, split_prompt
@@ -329,8 +329,8 @@ def _remedy_for(name: str) -> str:
     known = [own for own in _OWN if own.startswith(f"{section}.")] if "." in name else []
     spelled = {own.lower(): own for own in known} | {other.lower(): own for other, own in _SPELLINGS.items()}
     if section == "config":
-        nearest = difflib.get_close_matches(name.lower(), spelled, 1, 0.8)
-        first = f"write {spelled[nearest[0]]}" if nearest else "remove it"
+        near = nearest(name.lower(), spelled, 0.8)
+        first = f"write {spelled[near]}" if near else "remove it"
         own = "if it is a field of the provider's own request, put it into config.providerOptions"
         return f"{first}; {own}; known are {', '.join(known)}"
     return f"correct or remove it; known are {', '.join(known or (own for own in _OWN if '.' not in own))}"

@@ -2,9 +2,9 @@
 
 from functools import cache
 
+from fleet.near_names import nearest
 from fleet.provider_settings import ProviderSettings
 from fleet.providers.registry import provider_address, spec_of
-from fleet.setting_names import nearest
 
 
 def nearest_known(settings: ProviderSettings, model: str) -> str | None:

@@ -13,8 +13,8 @@ from dotenv import dotenv_values
 
 from fleet.config import variables
 from fleet.control.health.doctor.check import Check
+from fleet.near_names import nearest
 from fleet.setting_files import CONFIG_VARIABLE, setting_files
-from fleet.setting_names import nearest
 
 _PACKAGE = "assistant-fleet"
 #: Google's older SDK conflicts with newer versions of other packages, and replaces the newer SDK.
