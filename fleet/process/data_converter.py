@@ -13,8 +13,10 @@ from functools import cache
 from types import NoneType, UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
+from temporalio.api.common.v1 import Payload
 from temporalio.converter import (
     AdvancedJSONEncoder,
+    BinaryNullPayloadConverter,
     CompositePayloadConverter,
     DataConverter,
     DefaultPayloadConverter,
@@ -91,13 +93,23 @@ class _Dataclasses(JSONTypeConverter):
             raise TypeError(f"Failed converting field {name} on dataclass {kind}") from error
 
 
+class _NullConverter(BinaryNullPayloadConverter):
+    def from_payload(self, payload: Payload, type_hint: type | None = None) -> Any:
+        """None. In place of a dataclass it is refused like any other value of a wrong type, and a signal with it
+        is dropped: a handler that expects a message would fail its workflow's task again and again."""
+        if isinstance(type_hint, type) and is_dataclass(type_hint):
+            raise TypeError(f"null cannot be converted to {type_hint.__name__}")
+        return super().from_payload(payload, type_hint)
+
+
 class Utf8PayloadConverter(CompositePayloadConverter):
-    """The SDK's converters, except that the one for plain JSON writes UTF-8."""
+    """The SDK's converters, except that the one for plain JSON writes UTF-8, and that null is no dataclass."""
 
     def __init__(self) -> None:
         utf8 = JSONPlainPayloadConverter(encoder=_Utf8Encoder, custom_type_converters=[_Dataclasses()])
+        own = {converter.encoding: converter for converter in (utf8, _NullConverter())}
         standard = DefaultPayloadConverter.default_encoding_payload_converters
-        super().__init__(*(utf8 if converter.encoding == utf8.encoding else converter for converter in standard))
+        super().__init__(*(own.get(converter.encoding, converter) for converter in standard))
 
 
 def data_converter() -> DataConverter:

@@ -16,11 +16,22 @@ from temporalio.service import RPCError, RPCStatusCode
 from temporalio.testing import WorkflowEnvironment
 from temporalio.worker import Replayer, Worker
 
-from fleet.budgets.messages import SET_QUEUE_RATE, BudgetStatus, Opening, Reading, Report, Trouble
+from fleet.budgets.messages import (
+    LIMIT_SIGNAL,
+    OPEN_SIGNAL,
+    REPORT_SIGNAL,
+    SET_QUEUE_RATE,
+    BudgetStatus,
+    Opening,
+    Reading,
+    Report,
+    Trouble,
+)
 from fleet.budgets.queue_client import RateOrder
 from fleet.budgets.workflow import LONGEST_HISTORY, ProviderBudgetWorkflow
 from fleet.contracts import CONTROL_QUEUE, Limited, LimitSettings
 from fleet.failures import FailureKind
+from fleet.process.data_converter import data_converter
 from tests.fleet import BIN
 
 # Tries: the time-skipping server, unlike a real one, knows no run of a workflow for some milliseconds while it is
@@ -119,7 +130,9 @@ class Stage:
 @pytest.fixture
 async def stage() -> AsyncIterator[Stage]:
     server = shutil.which("temporal-test-server", path=str(BIN)) or str(Path(BIN, "temporal-test-server"))
-    environment = await WorkflowEnvironment.start_time_skipping(test_server_existing_path=server)
+    environment = await WorkflowEnvironment.start_time_skipping(
+        test_server_existing_path=server, data_converter=data_converter()
+    )
     rates = Rates()
     async with environment:
         worker = Worker(
@@ -171,6 +184,14 @@ async def test_a_wait_without_end_is_one_of_a_week_at_most(stage: Stage, wait: f
     await stage.sleep(seconds=1)
     assert (await stage.budget_status()).breaker == "parked"
     await stage.sleep(days=8)
+    assert (await stage.budget_status()).breaker == "closed" and stage.rates.ordered[-1] > 0
+
+
+@pytest.mark.parametrize("signal", [OPEN_SIGNAL, REPORT_SIGNAL, LIMIT_SIGNAL])
+async def test_a_signal_without_its_message_is_left_out(stage: Stage, signal: str) -> None:
+    await stage.work(5)
+    await stage.handle.signal(signal, None)
+    await stage.sleep(seconds=1)
     assert (await stage.budget_status()).breaker == "closed" and stage.rates.ordered[-1] > 0
 
 
