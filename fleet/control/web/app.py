@@ -86,7 +86,13 @@ def create_app(views: Views) -> ASGIApp:
     --json``. ``GET /metrics``: Prometheus' text format. ``GET /``: the page, which uses ``/api/…``. Who may
     request what: :mod:`fleet.control.web.access`; strangers get reduced answers of the first three."""
     authentication = Authentication(views.settings, views.count_login)
-    routes = [*_for_machines(views), *_for_the_page(views, authentication), *login_routes(authentication)]
+    routes = [
+        *_for_machines(views),
+        *_for_the_page(views, authentication),
+        *_for_one_pipeline(views),
+        operations.ACT.route(_operated(views)),
+        *login_routes(authentication),
+    ]
     gate = Middleware(_Gate, authentication=authentication, settings=views.settings)
     # Around all of it, so that refusals and errors have the headers too.
     handlers = {HTTPException: _not_answered, ClientDisconnect: _gone, Exception: _failed}
@@ -209,7 +215,7 @@ def _for_machines(views: Views) -> list[Route]:
 
 
 def _for_the_page(views: Views, authentication: Authentication) -> list[Route]:
-    pictures, progresses = views.pictures, Progresses(views.observer, views.settings)
+    pictures = views.pictures
 
     async def page(request: Request) -> Response:
         return await _page_file("index.html")
@@ -241,6 +247,18 @@ def _for_the_page(views: Views, authentication: Authentication) -> list[Route]:
                     return
                 yield event
 
+    return [
+        operations.PAGE.route(page),
+        operations.PAGE_FILE.route(page_file),
+        operations.STATE.route(state),
+        operations.PIPELINES.route(pipelines),
+        operations.EVENTS_STREAM.route(events),
+    ]
+
+
+def _for_one_pipeline(views: Views) -> list[Route]:
+    progresses = Progresses(views.observer, views.settings)
+
     async def progress(request: Request) -> Response:
         runs = request.query_params.getlist("run")
         if len(runs) > MAX_RUNS:
@@ -261,16 +279,7 @@ def _for_the_page(views: Views, authentication: Authentication) -> list[Route]:
             return JSONResponse({"error": str(error)}, 404)
         return Response(dumped(found), media_type=JSON)
 
-    return [
-        operations.PAGE.route(page),
-        operations.PAGE_FILE.route(page_file),
-        operations.STATE.route(state),
-        operations.PIPELINES.route(pipelines),
-        operations.EVENTS_STREAM.route(events),
-        operations.PROGRESS.route(progress),
-        operations.PIPELINE.route(pipeline),
-        operations.ACT.route(_operated(views)),
-    ]
+    return [operations.PROGRESS.route(progress), operations.PIPELINE.route(pipeline)]
 
 
 async def _page_file(name: str) -> Response:
