@@ -37,6 +37,8 @@ from tests.fleet import BIN
 # Tries: the time-skipping server, unlike a real one, knows no run of a workflow for some milliseconds while it is
 # continued as new.
 _CONTINUES_WITHIN = 500
+# A busy machine takes longer than the SDK's own 5 s.
+_SERVER_STARTS_WITHIN = timedelta(seconds=60)
 
 Answer = TypeVar("Answer")
 
@@ -131,7 +133,9 @@ class Stage:
 async def stage() -> AsyncIterator[Stage]:
     server = shutil.which("temporal-test-server", path=str(BIN)) or str(Path(BIN, "temporal-test-server"))
     environment = await WorkflowEnvironment.start_time_skipping(
-        test_server_existing_path=server, data_converter=data_converter()
+        test_server_existing_path=server,
+        test_server_startup_timeout=_SERVER_STARTS_WITHIN,
+        data_converter=data_converter(),
     )
     rates = Rates()
     async with environment:
