@@ -1,6 +1,7 @@
 """Options, the environment that every test starts from, and what a failed or hung test tells of itself."""
 
 import faulthandler
+import gc
 import os
 import time
 from collections.abc import Generator, Iterator
@@ -84,6 +85,17 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 def _is_one_of_several(config: pytest.Config) -> bool:
     """Whether this process shares the files with others (pytest-xdist); the main one reports for all."""
     return hasattr(config, "workerinput")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection(session: pytest.Session) -> Generator[None, object, object]:
+    """Import all tests without looking for garbage: there is none, and the looks took two fifths of the time."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
+        gc.freeze()  # the tests stay until the end
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
