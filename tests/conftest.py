@@ -19,30 +19,49 @@ __all__ = ["_fleet_is_up_while_it_is_used", "fleet", "idle", "shared_fleet", "st
 OURS = ("FLEET_", "TEMPORAL_", "API_BASE_URL", "LOG_LEVEL")
 #: Where a run leaves its JUnit file, each test's duration and the stacks of a hung test.
 REPORTS = Path(__file__).parents[1] / "test-reports"
+#: Files that share the fleet of tests/fleet.py. Where several processes share the files, each of these groups is
+#: run by one of them in a row, so that its fleet is started once.
+SHARED_FLEETS = (
+    (
+        "tests/process/test_operate.py",
+        "tests/faults/test_budgets.py",
+        "tests/process/test_look_back.py",
+        "tests/process/test_topics.py",
+        "tests/process/test_try.py",
+    ),
+    (
+        "tests/faults/test_paid_once.py",
+        "tests/process/test_fleet.py",
+        "tests/faults/test_explain.py",
+        "tests/process/test_pipeline.py",
+        "tests/process/test_structured.py",
+        "tests/monitoring/test_scrape.py",
+        "tests/monitoring/test_documents.py",
+    ),
+)
+_GROUPS = {file: files[0] for files in SHARED_FLEETS for file in files}
 #: The order of the files that take longest; all others come after them.
 LONGEST_FILES = (
+    *SHARED_FLEETS[0],
+    *SHARED_FLEETS[1],
     "tests/process/test_deployment.py",
     "tests/process/test_two_real_machines.py",
-    "tests/process/test_operate.py",
-    "tests/faults/test_budgets.py",
-    "tests/faults/test_paid_once.py",
-    "tests/process/test_fleet.py",
-    "tests/monitoring/test_scrape.py",
-    "tests/process/test_pipeline.py",
-    "tests/monitoring/test_documents.py",
-    # Up to here most share a fleet.
     "tests/process/test_systemd.py",
     "tests/process/test_docker.py",
     "tests/process/test_first_hour.py",
+    "tests/faults/test_black_hole.py",
+    "tests/faults/test_two_machines.py",
     "tests/monitoring/test_alerts.py",
     "tests/faults/test_healing.py",
-    "tests/faults/test_black_hole.py",
     "tests/monitoring/test_page.py",
+    "tests/faults/test_overview.py",
+    "tests/process/test_secured_fleet.py",
     "tests/process/test_commands.py",
+    "tests/process/test_projects.py",
     "tests/unit/test_budget_law.py",
     "tests/workflow/test_fallback.py",
-    "tests/process/test_imports.py",
     "tests/workflow/test_approximate.py",
+    "tests/workflow/test_budget_workflow.py",
     "tests/component/test_control_description.py",
 )
 _STACKS_BEFORE_TIMEOUT_SECONDS = 3.0
@@ -100,9 +119,34 @@ def pytest_collection(session: pytest.Session) -> Generator[None, object, object
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Where several processes share the files, the longest goes first, so that none is left with it at the end."""
+    unlisted = {_file(item.nodeid) for item in items if _uses_shared_fleet(item)} - _GROUPS.keys()
+    if unlisted:
+        raise pytest.UsageError(f"use the shared fleet: {sorted(unlisted)}. Remedy: add them to SHARED_FLEETS")
     if _is_one_of_several(config):
         rank = {file: number for number, file in enumerate(LONGEST_FILES)}
-        items.sort(key=lambda item: rank.get(item.nodeid.partition("::")[0], len(rank)))
+        items.sort(key=lambda item: rank.get(_file(item.nodeid), len(rank)))
+
+
+def _file(node_id: str) -> str:
+    return node_id.partition("::")[0]
+
+
+def _uses_shared_fleet(item: pytest.Item) -> bool:
+    """Whether its ``fleet`` is the shared one, and not one of its file's own."""
+    fixtures = getattr(item, "_fixtureinfo").name2fixturedefs.get("fleet")  # noqa: B009
+    return bool(fixtures) and fixtures[-1].func.__module__ == fleet.__module__
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> object:
+    """Give each process a file at a time, or a group of :data:`SHARED_FLEETS`."""
+    from xdist.scheduler import LoadFileScheduling
+
+    class Scheduling(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return _GROUPS.get(_file(nodeid), _file(nodeid))
+
+    return Scheduling(config, log) if config.getoption("dist") == "loadfile" else None
 
 
 @pytest.hookimpl(wrapper=True)
