@@ -47,8 +47,10 @@ class Provider:
         self.credit = 1.0
 
     def advance(self, now: float) -> None:
-        flow = (self.refill - self.tenant) * (now - self.at)
-        self.level = min(self.capacity, max(self.level + flow, min(self.level, 0.0)))
+        level = self.level + (self.refill - self.tenant) * (now - self.at)
+        if level < 0:
+            level = max(level, min(self.level, 0.0))
+        self.level = level if level < self.capacity else self.capacity
         if self.hidden is not None:
             self.credit = min(self.credit + self.hidden * (now - self.at), max(1.0, self.hidden))
         self.at = now
@@ -205,7 +207,7 @@ class World:
         self.retries: deque[float] = deque()
         self.waiting: deque[Report] = deque()
         self.number = 0
-        self.in_flight = 0
+        self.in_flight = self.at_gates = 0
         self.news = True
         self.busy_until = 0.0
         self.look, self.look_at = FIRST_LOOK, FIRST_LOOK
@@ -229,16 +231,24 @@ class World:
         heapq.heappush(self.events, (self.now + seconds, self.number, action))
 
     def run(self, seconds: float) -> None:
-        end = self.now + seconds
+        """Look at each tick for what is due. The looks are here: there are a million in a test, and mostly
+        nothing is due."""
+        end, events = self.now + seconds, self.events
         while self.now < end:
-            self.now += TICK
-            self.provider.advance(self.now)
-            while self.events and self.events[0][0] <= self.now:
-                heapq.heappop(self.events)[2]()
-            self._dispatch()
-            self._pass_gates()
-            self._report()
-            self._keep()
+            self.now = now = self.now + TICK
+            self.provider.advance(now)
+            while events and events[0][0] <= now:
+                heapq.heappop(events)[2]()
+            if self.gates:
+                self._pass_own_gates()
+            elif now >= self.queue.ready:
+                self._dispatch()
+            if self.at_gates:
+                self._pass_gates()
+            if now >= self.look_for_news_at:
+                self._report()
+            if self.waiting or self.news or now >= self.ask_at or now >= self.look_at:
+                self._keep()
 
     def order(self, act: Callable[[Budget], None]) -> None:
         """The operator acts, or there is a new key."""
@@ -246,9 +256,6 @@ class World:
         self.news = True
 
     def _dispatch(self) -> None:
-        if self.gates:
-            self._pass_own_gates()
-            return
         while self.in_flight < self.concurrency and self.working(self.now) and (polling := self._polling()):
             if not self.queue.hand_out(self.now):
                 break
@@ -262,6 +269,7 @@ class World:
             self.in_flight += 1
             if self.budget.held_models:
                 worker.waiting += 1
+                self.at_gates += 1
                 continue
             lag = self.chance.uniform(0.03, 0.2) + max(worker.hold_until - self.now, 0.0)
             self.later(lag, lambda worker=worker: self._send(worker))
@@ -300,13 +308,12 @@ class World:
 
     def _pass_gates(self) -> None:
         """While a model has no quota each process's gate keeps its part of the rate."""
-        if not any(worker.waiting for worker in self.workers):
-            return
         rate = self.budget.rate() / self.processes
         for worker in self.workers:
             while worker.waiting and rate and self.now >= max(worker.turn + 1 / rate, worker.hold_until):
                 worker.turn = max(worker.turn + 1 / rate, self.now - max(1.0, 1 / rate))
                 worker.waiting -= 1
+                self.at_gates -= 1
                 self.later(self.chance.uniform(0.03, 0.2), lambda worker=worker: self._send(worker))
 
     def _pass_own_gates(self) -> None:
@@ -384,8 +391,6 @@ class World:
             worker.reading = (sent, left, self.provider.refill, False)
 
     def _report(self) -> None:
-        if self.now < self.look_for_news_at:
-            return
         self.look_for_news_at = self.now + NEWS_LOOK
         for worker in self.workers:
             if self.now >= worker.ask_at:
