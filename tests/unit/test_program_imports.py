@@ -1,4 +1,6 @@
-"""A program loads only the packages that it uses: each unused one costs memory in every process."""
+"""A program loads only the packages that it uses: each unused one costs memory in every process. Which SDK the
+process of a provider loads is in tests/process/test_imports.py.
+"""
 
 import json
 import subprocess
@@ -11,11 +13,12 @@ TEMPORAL = ["temporalio", "google.protobuf"]
 WEB = ["starlette", "uvicorn"]
 TERMINAL = ["rich", "typer"]
 PRICES = ["genai_prices"]
+HTTP = ["httpx", "httpx2"]
 
 NOT_LOADED = {
-    "guardian": [*SDKS, *TEMPORAL, *WEB, *TERMINAL, *PRICES, "httpx", "sqlite3"],
-    "logs": [*SDKS, *TEMPORAL, *WEB, *TERMINAL, *PRICES, "httpx", "sqlite3", "supervisor"],
-    "pipeline": [*SDKS, *WEB, *TERMINAL, *PRICES, "httpx", "sqlite3", "supervisor"],
+    "guardian": [*SDKS, *TEMPORAL, *WEB, *TERMINAL, *PRICES, *HTTP, "sqlite3"],
+    "logs": [*SDKS, *TEMPORAL, *WEB, *TERMINAL, *PRICES, *HTTP, "sqlite3", "supervisor"],
+    "pipeline": [*SDKS, *WEB, *TERMINAL, *PRICES, *HTTP, "sqlite3", "supervisor"],
     "assistants": [*SDKS, *WEB, *TERMINAL, *PRICES, "supervisor"],
     "control": [*SDKS, *TERMINAL, *PRICES],
     "llm": [*SDKS, *WEB, *TERMINAL, "supervisor"],
@@ -28,13 +31,3 @@ def test_a_program_loads_no_package_that_it_does_not_use(program: str) -> None:
     command = [sys.executable, "-c", PROBE.format(program=program)]
     loaded = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
     assert [package for package in NOT_LOADED[program] if package in loaded] == []
-
-
-@pytest.mark.parametrize("kind", ["openai", "anthropic", "gemini"])
-def test_a_provider_process_loads_its_own_sdk_alone(kind: str) -> None:
-    own = {"gemini": "google.genai"}.get(kind, kind)
-    probe = PROBE.format(program=f"llm, fleet.providers.{kind}.adapter")
-    loaded = json.loads(
-        subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True).stdout
-    )
-    assert [sdk for sdk in SDKS if sdk in loaded] == [own]
