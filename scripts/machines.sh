@@ -104,12 +104,14 @@ make_checkout() {
     git -C "$1/root/checkout" remote set-url origin /root/origin
 }
 
+# As the guide has it, by a root with a strict umask; what was said is in /root/install.log.
 make_installed() {
     mkdir "$1/layer" "$1/work" "$1/root"
     mount -t overlay overlay -o "lowerdir=$checkout:$wheels:$system,upperdir=$1/layer,workdir=$1/work,volatile" "$1/root"
     local status=0
     systemd-nspawn -q -D "$1/root" --register=no --keep-unit --resolv-conf=off --timezone=off --console=pipe \
-        bash -c 'cd /root/checkout && scripts/install.sh' || status=$?
+        bash -c 'set -o pipefail && cd /root/checkout && umask 077 &&
+            sudo PIP_LOG=/var/tmp/pip.log scripts/install.sh | tee /root/install.log' || status=$?
     umount "$1/root"
     [ $status = 0 ] || fail "the fleet could not be installed in a machine" "see what it says above"
 }
