@@ -95,6 +95,11 @@ class Fleet:
         called = Command("supervisorctl", "-c", configuration, *arguments, environment=self.variables)
         return called.end(COMMAND_SECONDS)
 
+    def pollers(self, queue: str) -> set[str]:
+        """The identities of those that have polled a task queue within the last minutes."""
+        told = self.temporal("task-queue", "describe", "--task-queue", queue, "--output", "json")
+        return {poller["identity"] for poller in json_of(told.stdout.replace("\n", ""))["pollers"] or []}
+
     def wait_for_open_pipelines(self) -> None:
         """Until those that other tests have started have ended."""
         query = "ExecutionStatus = 'Running' AND WorkflowType = 'AssistantPipelineWorkflow'"

@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from fleet.config import PROJECT_ROOT, load_settings
+from fleet.control.supervision.supervisord_client import ProcessStatus, Supervisor, SupervisorAway
+from fleet.control.supervision.supervisord_home import Home
 from fleet.devstack.detached_processes import ProcessRecord, end_processes
 from fleet.devstack.simulated_settings import simulated_providers
 from fleet.devstack.stack import Ports, Stack
@@ -141,12 +143,15 @@ class Machine:
     def pids(self) -> dict[str, int]:
         """The pid of each process as the machine counts them, once supervisord starts and stops none."""
 
-        def settled() -> list[list[str]] | None:
-            lines = [line.split() for line in self.run("fleet-supervisorctl status").stdout.splitlines()]
-            return None if any(line[1] in ("STARTING", "STOPPING") for line in lines) else lines
+        def settled() -> list[ProcessStatus] | None:
+            try:
+                processes = Supervisor(Home.at(self.state).socket).processes()
+            except SupervisorAway:
+                return None
+            return None if any(process.state in ("STARTING", "STOPPING") for process in processes) else processes
 
-        lines = wait_for("no process starts or stops", settled, 60)
-        return {line[0].rpartition(":")[2]: int(line[3].rstrip(",")) for line in lines if line[1] == "RUNNING"}
+        found = wait_for("no process starts or stops", settled, 60) or []
+        return {process.process: process.pid for process in found if process.state == "RUNNING" and process.pid}
 
     def calls(self, project: str, provider: str = "openai") -> list[str]:
         """The states (:class:`fleet.execution.journal_records.State`) of a project's calls in its journal."""
@@ -217,11 +222,6 @@ class Servers(Fleet):
         (running,) = (process for process in self.further if process.name == name and process.alive)
         return running
 
-    def pollers(self, queue: str) -> set[str]:
-        """The identities of those that have polled a task queue within the last minutes."""
-        told = self.temporal("task-queue", "describe", "--task-queue", queue, "--output", "json")
-        return {poller["identity"] for poller in json_of(told.stdout.replace("\n", ""))["pollers"] or []}
-
     def evidence(self, since: float) -> Iterator[tuple[str, str]]:
         """What went on since then; see :mod:`tests.evidence`."""
         yield from last_lines(self.state / "logs", since)
@@ -287,26 +287,26 @@ class TwoMachines:
 
 
 @contextmanager
-def running_two_machines(folder: Path, clones: bool = False) -> Iterator[TwoMachines]:
-    """Two machines at work until the block ends, the second with its clock ahead. A clone has the first one's host
-    name, state and logs."""
+def running_two_machines(folder: Path) -> Iterator[TwoMachines]:
+    """Two machines at work until the block ends. The second is a clone of the first, made while that was at work,
+    with the same host name, state and logs; its clock is ahead. Both call openai alone."""
     with (
         running_servers(folder / "servers") as servers,
-        running_machines(folder / "machines", 2, *(["--same-name"] if clones else [])) as (first, second),
+        running_machines(folder / "machines", 2, "--same-name") as (first, second),
     ):
         two = TwoMachines(servers, first, second)
         settings = addresses(HOST, servers.port_base) | QUICK_TO_NOTICE
+        settings |= {f"FLEET_PROVIDERS__{name}__ENABLED": "false" for name in ("ANTHROPIC", "GEMINI")}
         first.configure(settings)
         second.configure(settings | {CLOCK_AHEAD: str(CLOCK_AHEAD_SECONDS)})
-        if clones:
-            first.does(f"systemctl start {SERVICE}")
-            first.wait_until_well()
-            first.does(f"systemctl stop {SERVICE}")
-            for mine, copy in ((first.state, second.state), (first.logs, second.logs)):
-                shutil.rmtree(copy)
-                subprocess.run(["cp", "-a", str(mine), str(copy)], check=True)
-        for machine in two.both:
-            machine.does(f"systemctl enable --now {SERVICE}")
+        first.does(f"systemctl enable --now {SERVICE}")
+        first.wait_until_well()
+        first.does(f"systemctl kill -s STOP {SERVICE}")  # no file changes while it is copied
+        for mine, copy in ((first.state, second.state), (first.logs, second.logs)):
+            shutil.rmtree(copy)
+            subprocess.run(["cp", "-a", str(mine), str(copy)], check=True)
+        first.does(f"systemctl kill -s CONT {SERVICE}")
+        second.does(f"systemctl enable --now {SERVICE}")
         for machine in two.both:
             machine.wait_until_well()
         wait_for("both poll", two.both_poll, 60)

@@ -2,6 +2,7 @@
 
 import contextlib
 import re
+import socket
 import sqlite3
 import stat
 import subprocess
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from fleet.process.machine_id import known_id, place_of
 from tests.fleet import ENVIRONMENT, Fleet, json_of, running_fleet
 from tests.machines import HOST, STEP_SECONDS, Machine, addresses, running_machines
 from tests.process.guides import GUIDES, blocks, commands
@@ -85,6 +87,19 @@ def test_health_is_asked_from_python_as_the_guide_has_it(machine: Machine) -> No
     assert machine.does(f"{python.format(8020)} /root/asked.py") == "True\n"
     told = machine.does(f"{python.format(1)} /root/asked.py")
     assert "does not answer" in told and told.endswith("False\n")
+
+
+def test_the_processes_of_machines_with_host_names_of_their_own_are_told_apart(
+    machine: Machine, fleet: Fleet
+) -> None:
+    here, there = (machine.host, machine.id), (socket.gethostname(), known_id(fleet.state))
+    assert here[0] != there[0] and here[1] and there[1] and here[1] != there[1]
+    for queue in ("pipeline", "assistants", "llm-openai", "llm-gemini"):
+        places = map(place_of, fleet.pollers(queue))
+        assert {(place.host, place.machine) for place in places if place is not None} == {here, there}
+    for status, other in ((machine.status(), there), (fleet.status(), here)):
+        (told,) = status["machines"]
+        assert (told["host"], told["machine"]) == other and "openai_00" in told["processes"]
 
 
 def test_two_machines_share_limits_and_pause_and_nothing_else(machine: Machine, fleet: Fleet) -> None:
