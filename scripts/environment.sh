@@ -27,7 +27,7 @@ installed() { # installed FOLDER LOCK...: whether exactly this is there already
 }
 
 make_environment() {
-    local folder=$1 lock python
+    local folder=$1 python uv
     shift
     # What the tests need holds all that the demo needs, in the same versions.
     if installed "$folder" "$@" || { [ "$*" = devstack ] && installed "$folder" dev; }; then
@@ -42,23 +42,61 @@ make_environment() {
         }
     fi
     rm -f "$folder/.installed"
-    # A lock names all that is needed, so nothing is resolved again: what is newer than a lock stops no installation.
-    install_into "$folder" --no-deps --require-hashes -r requirements/build.txt
-    for lock in "$@"; do
-        install_into "$folder" --no-deps --require-hashes -r "requirements/$lock.txt"
-    done
-    install_into "$folder" --no-deps --editable .
+    uv=$(find_uv "$folder" "$@")
+    if [ -z "$uv" ]; then
+        install_locks pip_install "$folder" "$@"
+    elif ! install_locks uv_install "$folder" "$@"; then
+        echo "uv could not install $* (see above), so pip does it" >&2
+        install_locks pip_install "$folder" "$@"
+    fi
+    # Many processes load what the tests need, and each would compile it.
+    [ "$*" != dev ] || "$folder/bin/python" -m compileall -q -j 0 "$folder/lib" >/dev/null 2>&1 || true
     fingerprint "$@" >"$folder/.installed"
+}
+
+install_locks() { # install_locks INSTALLER FOLDER LOCK...
+    local installer=$1 folder=$2 lock
+    shift 2
+    # A lock names all that is needed, so nothing is resolved again: what is newer than a lock stops no installation.
+    for lock in build "$@"; do
+        with_progress "$installer" "$folder" --require-hashes -r "requirements/$lock.txt" || return
+    done
+    with_progress "$installer" "$folder" --editable .
+}
+
+# uv needs a fifth of pip's processor time, and checks the same hashes. It is there where the tests are, so what
+# machines and images are installed with is pip.
+find_uv() { # find_uv FOLDER LOCK...: prints the uv that installs them; nothing where pip does
+    local folder=$1 lock
+    shift
+    [ "$*" = dev ] || [ -x .venv/bin/uv ] || return 0
+    if [[ $("$folder/bin/python" -m pip config list) =~ \.(index-url|no-index)= ]]; then
+        echo "uv is left out: pip has an index of its own here, and uv reads none of pip's settings" >&2
+    elif [ "$*" = dev ]; then
+        lock=$(mktemp)
+        sed -n '/^uv==/,/[^\]$/p' requirements/dev.txt >"$lock"
+        pip_install "$folder" --only-binary :all: --require-hashes -r "$lock" >&2 && echo "$folder/bin/uv"
+        rm "$lock"
+    else
+        echo .venv/bin/uv
+    fi
+}
+
+pip_install() { # pip_install FOLDER ARGUMENT...
+    "$1/bin/python" -m pip install -qq --disable-pip-version-check --no-build-isolation --no-deps "${@:2}"
+}
+
+uv_install() { # uv_install FOLDER ARGUMENT...: by the uv that make_environment has found
+    "$uv" pip install -q --python "$1/bin/python" --no-build-isolation --no-deps "${@:2}"
 }
 
 progress_seconds=15 # how often an installation says that it goes on
 
-install_into() { # install_into FOLDER ARGUMENT...
-    local folder=$1 progress status=0
-    shift
-    say_progress "$folder" >&2 &
+with_progress() { # with_progress INSTALLER FOLDER ARGUMENT...
+    local progress status=0
+    say_progress "$2" >&2 &
     progress=$!
-    "$folder/bin/python" -m pip install -qq --disable-pip-version-check --no-build-isolation "$@" || status=$?
+    "$@" || status=$?
     kill "$progress" 2>/dev/null || true
     wait "$progress" 2>/dev/null || true
     return "$status"
@@ -89,6 +127,6 @@ make_tools() { # make_tools FOLDER LOCK: an environment of programs alone, witho
         return
     fi
     "$(find_python)" -m venv --clear "$folder"
-    install_into "$folder" --no-deps --require-hashes -r "requirements/$lock.txt" >&2
+    with_progress pip_install "$folder" --require-hashes -r "requirements/$lock.txt" >&2
     sha256sum <"requirements/$lock.txt" >"$folder/.installed"
 }
