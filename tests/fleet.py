@@ -53,6 +53,12 @@ ENVIRONMENT = {
     "FLEET_PROVIDERS__ENDURING__BACKGROUND": "true",
 }
 
+#: Two processes fewer to start, for tests that call no other provider.
+OPENAI_ALONE = {
+    "FLEET_PROVIDERS__ANTHROPIC__ENABLED": "false",
+    "FLEET_PROVIDERS__GEMINI__ENABLED": "false",
+}
+
 
 @dataclass
 class Fleet:
@@ -177,11 +183,20 @@ class Fleet:
     def all_run(self) -> dict[str, int] | None:
         """The pids, once every program runs."""
         pids = self.pids()
-        return pids if pids.keys() >= PROGRAMS | set(self._added()) else None
+        return pids if pids.keys() >= self.programs else None
 
-    def _added(self) -> list[str]:
-        kinds = re.compile(r"FLEET_PROVIDERS__(\w+?)__KIND")
-        return [match[1].lower() for name in self.environment if (match := kinds.fullmatch(name))]
+    @property
+    def programs(self) -> set[str]:
+        """Those that its settings ask for."""
+        added = {name for name, _ in self._providers("KIND")}
+        disabled = {name for name, value in self._providers("ENABLED") if value == "false"}
+        return PROGRAMS - disabled | added
+
+    def _providers(self, setting: str) -> Iterator[tuple[str, str]]:
+        """Which providers have that setting, and its values."""
+        for name, value in self.environment.items():
+            if found := re.fullmatch(rf"FLEET_PROVIDERS__(\w+?)__{setting}", name):
+                yield found[1].lower(), value
 
     def log(self, process: str) -> str:
         return (self.state / "logs" / f"{process}.log").read_text("utf-8")

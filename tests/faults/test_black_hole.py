@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from fleet.contracts import PIPELINE_QUEUE, WORKFLOW_TYPE
-from tests.fleet import Fleet, running_fleet, second_machine
+from tests.fleet import OPENAI_ALONE, Fleet, running_fleet, second_machine
 from tests.waiting import wait_for
 
 RPM = 180.0
@@ -33,12 +33,12 @@ class Machines:
 @pytest.fixture(scope="module")
 def machines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machines]:
     folder = tmp_path_factory.mktemp("machines")
-    with closing(socket.socket()) as taken, running_fleet(folder / "well", {}) as well:
+    with closing(socket.socket()) as taken, running_fleet(folder / "well", OPENAI_ALONE) as well:
         taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         taken.bind(("127.0.0.1", 0))
         port = int(taken.getsockname()[1])
         well.add_project("one-call", {})
-        nobody = {"FLEET_PROVIDERS__OPENAI__BASE_URL": f"http://127.0.0.1:{port}/v1"}
+        nobody = OPENAI_ALONE | {"FLEET_PROVIDERS__OPENAI__BASE_URL": f"http://127.0.0.1:{port}/v1"}
         with second_machine(well, folder / "hole", nobody) as hole:
             yield Machines(well, hole, port)
 

@@ -8,7 +8,7 @@ import pytest
 
 from fleet.control.machines.other_machines import GONE_SECONDS
 from fleet.process.machine_id import known_id
-from tests.fleet import PROGRAMS, Fleet, json_of, running_fleet, second_machine
+from tests.fleet import OPENAI_ALONE, Fleet, json_of, running_fleet, second_machine
 from tests.waiting import wait_for
 
 STARTED_SECONDS = 60.0
@@ -18,7 +18,10 @@ STARTED_SECONDS = 60.0
 def machines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Fleet, Fleet]]:
     """The second one tells where it may be asked; the first one listens on its loopback address alone."""
     folder = tmp_path_factory.mktemp("machines")
-    with running_fleet(folder / "first", {}) as first, second_machine(first, folder / "second", {}) as second:
+    with (
+        running_fleet(folder / "first", OPENAI_ALONE) as first,
+        second_machine(first, folder / "second", OPENAI_ALONE) as second,
+    ):
         yield first, second
 
 
@@ -52,7 +55,7 @@ def test_one_look_shows_the_other_machine_and_since_when_it_is_gone(machines: tu
     found = answered(first, second, "status")
     assert found["version"] == version("assistant-fleet") and found["gone_seconds"] is None
     assert found["why_not"] == "" and set(found["told"]["processes"].values()) == {"RUNNING"}
-    assert {name.rpartition("_")[0] for name in found["told"]["processes"]} == PROGRAMS
+    assert {name.rpartition("_")[0] for name in found["told"]["processes"]} == second.programs
     assert 0 < found["told"]["uptime_seconds"] < 400 and found["heard_seconds"] < 400
 
     assert answered(first, second, "top")["told"]["processes"] == found["told"]["processes"]

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.commands import BIN
-from tests.fleet import Fleet
+from tests.fleet import OPENAI_ALONE, Fleet
 from tests.waiting import wait_for
 
 
@@ -78,7 +78,7 @@ def test_a_wrong_setting_is_named_and_nothing_starts(
     idle.environment = environment
     if toml:
         (tmp_path / "fleet.toml").write_text(toml, "utf-8")
-    done = ended(begun(idle, "fleet", "up", "--port-base", str(idle.port_base)))
+    done = idle.fleet("up", "--port-base", str(idle.port_base))
     assert done.returncode == 78 and said in done.stderr and "Traceback" not in done.stderr
     assert not idle.state.exists()
 
@@ -108,6 +108,7 @@ def test_a_worker_without_a_backend_address_names_the_setting(idle: Fleet) -> No
 
 
 def test_a_fleet_in_the_foreground_ends_with_ctrl_c(idle: Fleet) -> None:
+    idle.environment = OPENAI_ALONE
     up = begun(idle, "fleet", "up", "--port-base", str(idle.port_base))
     assert up.stdout is not None
     assert any("Ctrl-C ends it" in line for line in up.stdout)

@@ -12,7 +12,7 @@ from fleet.devstack.simulated_settings import simulated_providers
 from fleet.projects.new_project import new_project_files
 from fleet.projects.write_prompt import write_files
 from tests.end_with_parent import done_if_killed
-from tests.fleet import BIN, Fleet, json_of, running_fleet
+from tests.fleet import BIN, OPENAI_ALONE, Fleet, json_of, running_fleet
 from tests.monitoring.scrape import Scrape
 from tests.ports import free_port_base
 from tests.waiting import wait_for
@@ -43,14 +43,14 @@ def served(stack: int, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fle
     folder, base = tmp_path_factory.mktemp("served-projects"), free_port_base()
     write(folder)
     providers = load_settings(api_base_url="http://localhost:1").providers.values()
-    keys = {f"{name}_API_KEY": f"sim-{name.lower()}-key" for name in ("OPENAI", "ANTHROPIC", "GEMINI")}
     environment = {
+        **OPENAI_ALONE,
         "TEMPORAL_HOST": f"127.0.0.1:{stack}",
         "FLEET_PROJECTS_DIR": str(folder),
         "FLEET_PROJECTS_PORT": str(base + 2),
         "FLEET_BACKEND_TOKEN": "token-of-this-fleet",
         **simulated_providers(f"http://127.0.0.1:{stack + 3}", providers),
-        **keys,
+        "OPENAI_API_KEY": "sim-openai-key",
     }
     second = Fleet(tmp_path_factory.mktemp("served") / "state", base, environment)
     with done_if_killed([str(BIN / "fleet"), "down"], second.variables):
