@@ -1,8 +1,10 @@
-"""``scripts/bench.sh memory [--calls N]... [--json]``: memory of each process, beside a bare worker's.
+"""``scripts/bench.sh memory [--calls N]... [--minutes M] [--json]``: memory of each process.
 
-A row has the USS and PSS of all processes of a variant in MB, a quarter of a minute after so many calls have been
-made since its start; 0 is the idle fleet. The last row has, for each worker process, the fleet's USS over that of
-the bare worker's process of the same role.
+A row has the USS and PSS of all processes of a variant (the fleet, or bare workers) in MB, a quarter of a minute
+after so many calls have been made since its start; 0 is the idle variant. The last row has, for each worker
+process, the fleet's USS over that of the bare worker's process of the same role.
+
+With ``--minutes`` the fleet alone makes the calls, spread evenly over that time, and a dozen rows are written.
 """
 
 import argparse
@@ -21,6 +23,9 @@ from tests.fleet import Fleet
 CALLS = (0, 1000, 10_000)
 _AT_ONCE = 80
 _REST_SECONDS = 15.0
+_ROWS_OF_PACED = 12
+
+Say = Callable[[dict[str, Any]], None]
 
 
 async def _work_until(fleet: Fleet, variant: Variant, done: int, wanted: int) -> int:
@@ -33,9 +38,7 @@ async def _work_until(fleet: Fleet, variant: Variant, done: int, wanted: int) ->
     return done
 
 
-def rows_of(
-    fleet: Fleet, variant: Variant, calls: list[int], say: Callable[[dict[str, Any]], None]
-) -> dict[str, Any]:
+def rows_of(fleet: Fleet, variant: Variant, calls: list[int], say: Say) -> dict[str, Any]:
     """A variant's rows; returns the last one."""
     row: dict[str, Any] = {}
     with variant.works(fleet) as processes:
@@ -46,6 +49,25 @@ def rows_of(
             row = _row(variant, processes, done)
             say(row)
     return row
+
+
+async def _paced(
+    fleet: Fleet, variant: Variant, processes: Processes, calls: int, seconds: float, say: Say
+) -> None:
+    """So many calls, spread evenly over the time."""
+    client, began = await fleet.client(), time.monotonic()
+    pipelines = -(-calls // ASSISTANTS)
+    running: set[asyncio.Task[list[str]]] = set()
+    for number in range(pipelines + 1):
+        await asyncio.sleep(began + number * seconds / pipelines - time.monotonic())
+        if number * _ROWS_OF_PACED // pipelines > (number - 1) * _ROWS_OF_PACED // pipelines:
+            row = _row(variant, processes, number * ASSISTANTS)
+            say(row | {"minutes": round((time.monotonic() - began) / 60, 1)})
+        if number < pipelines:
+            one = asyncio.create_task(run_pipelines(client, variant, 1))
+            running.add(one)
+            one.add_done_callback(running.discard)
+    await asyncio.gather(*running)
 
 
 def _row(variant: Variant, processes: Processes, calls: int) -> dict[str, Any]:
@@ -63,15 +85,21 @@ def main() -> None:
     """Measure, a row a line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--calls", type=int, action="append", default=[])
+    parser.add_argument("--minutes", type=float, default=0.0)
     parser.add_argument("--json", action="store_true", help="a JSON object a row; otherwise the last row alone")
     options = parser.parse_args()
 
     def say(row: dict[str, Any]) -> None:
-        if options.json or row["variant"] == "summary":
+        if options.json or options.minutes or row["variant"] == "summary":
             print(json.dumps(row), flush=True)
 
+    counts = sorted(options.calls or CALLS)
     with stopped_fleet() as fleet:
-        counts = sorted(options.calls or CALLS)
+        if options.minutes:
+            variant = VARIANTS[-1]
+            with variant.works(fleet) as processes:
+                asyncio.run(_paced(fleet, variant, processes, counts[-1], options.minutes * 60, say))
+            return
         last = {variant.name: rows_of(fleet, variant, counts, say) for variant in VARIANTS}
     say(summary(last))
 
