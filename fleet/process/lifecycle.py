@@ -84,11 +84,16 @@ async def _living(
     return status
 
 
-def run_process(program: str, life: Life, metrics_of_sdk: "Callable[[], MetricBuffer] | None" = None) -> NoReturn:
+def run_process(
+    program: str,
+    life: Life,
+    metrics_of_sdk: "Callable[[], MetricBuffer] | None" = None,
+    loop_factory: Callable[[], asyncio.AbstractEventLoop] | None = None,
+) -> NoReturn:
     """Run a process of the fleet from start to exit; ``life`` returns the exit status.
 
     ``metrics_of_sdk`` makes Temporal's SDK deliver its metrics to the returned buffer; None in a process that does
-    not use the SDK.
+    not use the SDK. ``loop_factory`` creates the event loop; None: asyncio's own.
 
     Exits through ``os._exit``: a Temporal client has been seen to crash the interpreter during shutdown, after all
     work was done, which would make the exit status wrong.
@@ -107,7 +112,8 @@ def run_process(program: str, life: Life, metrics_of_sdk: "Callable[[], MetricBu
         die_with_parent()
         metrics.started(program, name)
         buffer = metrics_of_sdk() if metrics_of_sdk is not None else None
-        status = asyncio.run(_living(life, settings, name, metrics, buffer))
+        with asyncio.Runner(loop_factory=loop_factory) as runner:
+            status = runner.run(_living(life, settings, name, metrics, buffer))
     except SettingsError as error:
         write_error(f"{program}: {error}")  # there is no log yet
         status = EXIT_BAD_SETTINGS

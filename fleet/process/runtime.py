@@ -13,6 +13,7 @@ from datetime import timedelta
 from functools import cache
 from typing import Any, NoReturn
 
+import uvloop
 from loguru import logger
 from temporalio.client import Client
 from temporalio.runtime import MetricBuffer, MetricBufferDurationFormat, Runtime, TelemetryConfig
@@ -215,7 +216,7 @@ def _ended_by_itself(done: Iterable[asyncio.Task[Any]]) -> int:
 
 def run_temporal_process(program: str, life: Life) -> NoReturn:
     """Run a process that uses Temporal; see :func:`fleet.process.lifecycle.run_process`."""
-    run_process(program, life, _metrics_of_sdk)
+    run_process(program, life, _metrics_of_sdk, uvloop.new_event_loop)
 
 
 def _metrics_of_sdk() -> MetricBuffer:
