@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Measures on this machine: bench.sh limits [--scenario a] [--quick] [--json] | observability [--json] | startup [--json] |
-# throughput [--json] | growth [--json] | memory [--json] |
+# throughput [--json] | parts [--json] | growth [--json] | memory [--json] |
 # journal | simulator. See bench/README.md.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -11,10 +11,10 @@ what=${1:-}
 case "$what" in
 limits) exec .venv/bin/python -m bench.limits "$@" ;;
 observability | pause | startup | law | throughput | growth) exec .venv/bin/python -m "bench.$what" "$@" ;;
-memory) exec .venv/bin/python -m bench.throughput.memory "$@" ;;
+memory | parts) exec .venv/bin/python -m "bench.throughput.$what" "$@" ;;
 journal | simulator) exec .venv/bin/python "bench/$what.py" "$@" ;;
 *)
-    echo "usage: scripts/bench.sh limits|observability|pause|startup|law|throughput|growth|memory|journal|simulator [OPTION...]" >&2
+    echo "usage: scripts/bench.sh limits|observability|pause|startup|law|throughput|parts|growth|memory|journal|simulator [OPTION...]" >&2
     exit 2
     ;;
 esac
