@@ -20,6 +20,7 @@ from temporalio.converter import (
     CompositePayloadConverter,
     DataConverter,
     DefaultPayloadConverter,
+    EncodingPayloadConverter,
     JSONPlainPayloadConverter,
     JSONTypeConverter,
     value_to_type,
@@ -106,10 +107,16 @@ class Utf8PayloadConverter(CompositePayloadConverter):
     """The SDK's converters, except that the one for plain JSON writes UTF-8, and that null is no dataclass."""
 
     def __init__(self) -> None:
-        utf8 = JSONPlainPayloadConverter(encoder=_Utf8Encoder, custom_type_converters=[_Dataclasses()])
-        own = {converter.encoding: converter for converter in (utf8, _NullConverter())}
-        standard = DefaultPayloadConverter.default_encoding_payload_converters
-        super().__init__(*(own.get(converter.encoding, converter) for converter in standard))
+        super().__init__(*_converters())
+
+
+@cache
+def _converters() -> list[EncodingPayloadConverter]:
+    """The SDK's list with ours in it. The SDK makes a converter for every payload; these are made once."""
+    utf8 = JSONPlainPayloadConverter(encoder=_Utf8Encoder, custom_type_converters=[_Dataclasses()])
+    own = {converter.encoding: converter for converter in (utf8, _NullConverter())}
+    standard = DefaultPayloadConverter.default_encoding_payload_converters
+    return [own.get(converter.encoding, converter) for converter in standard]
 
 
 def data_converter() -> DataConverter:
