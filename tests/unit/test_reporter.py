@@ -207,7 +207,11 @@ async def test_where_there_are_many_processes_each_reports_seldom_and_loses_noth
         assert all(0 <= age < 10 for age, _ in report.sent)
 
 
-async def test_a_limit_that_has_changed_is_told_at_once(server: Server) -> None:
+async def test_a_limit_that_has_changed_is_told_at_once(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It ends the pause after a report, in which nothing else is due."""
+    monkeypatch.setattr(reporting, "_LOOK_SECONDS", 60.0)
+    monkeypatch.setattr(allowance, "_MIN_TAKEN", 1.2)
+    monkeypatch.setattr(allowance, "_TAKEN_SPREAD", 0.0)
     server.budget_status = BudgetStatus("llm-test", 1.0, "closed", "", True, 0, 0, 0, report_seconds=60.0)
 
     def told_refills() -> list[float]:
@@ -216,6 +220,8 @@ async def test_a_limit_that_has_changed_is_told_at_once(server: Server) -> None:
     async with reporting_to(server) as (reporter, admission):
         await call(admission)
         await until("the limit is told", lambda: told_refills() and reporter.watch.last)
+        await call(admission)  # after its report, the next usual one is due in more than a minute
+        await until("it is told", lambda: server.told(lambda report: report.answered) == 2)
         lowered = ANSWER.headers | {"x-ratelimit-limit-requests": "300"}
         async with admission.admitted(REQUEST) as admitted:
             admitted.take()

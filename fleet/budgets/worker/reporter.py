@@ -33,11 +33,12 @@ from fleet.budgets.worker.budget_watch import Watch
 from fleet.budgets.worker.call_costs import Cost
 from fleet.budgets.worker.limit_headers import HeaderReading
 from fleet.budgets.worker.report_builder import News, SentCall
-from fleet.budgets.worker.report_rate import Allowance
+from fleet.budgets.worker.report_rate import Allowance, Haste
 from fleet.contracts import CONTROL_QUEUE, LimitSettings
 from fleet.errors import ProviderError
 
-_LOOK_SECONDS = 0.125
+# So soon it is noticed that the budget answers again, or allows more reports.
+_LOOK_SECONDS = 1.0
 _UNHEARD_SECONDS = 15.0
 _IN_FLIGHT_SECONDS = 20.0
 _ASK_SECONDS = 10.0
@@ -85,6 +86,7 @@ class Reporter:
         self._home = home
         self._news = News()
         self._told = asyncio.Event()
+        self._hurry = asyncio.Event()
         self._in_flight = 0
         self._active = True
         self._allowance = Allowance()
@@ -108,15 +110,21 @@ class Reporter:
     def answered(self, call: SentCall, actual: Cost, readings: list[HeaderReading]) -> None:
         """The call was answered."""
         self._news.answered_well(call, actual, readings)
+        self._hurry_if_asked()
 
     def failed(self, error: ProviderError, call: SentCall, readings: list[HeaderReading], key: str) -> None:
         """The call failed; ``key`` marks the API key that it was made with."""
         self._news.failed(error, call, readings, key)
+        self._hurry_if_asked()
 
     def held(self) -> None:
         """A call was dispatched, and goes back unsent since its model has no quota."""
         self._news.held += 1
         self._told.set()
+
+    def _hurry_if_asked(self) -> None:
+        if self._news.haste is not Haste.USUAL:
+            self._hurry.set()
 
     # Called by the process.
 
@@ -179,7 +187,10 @@ class Reporter:
         begun = time.monotonic()
         wait = self._wait(begun)
         while wait > 0:
-            await asyncio.sleep(min(_LOOK_SECONDS, wait))  # something urgent may come meanwhile
+            self._hurry.clear()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(min(_LOOK_SECONDS, wait)):
+                    await self._hurry.wait()
             wait = self._wait(begun)
 
     def _wait(self, begun: float) -> float:
