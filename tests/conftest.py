@@ -12,38 +12,17 @@ import hypothesis
 import pytest
 
 from tests import evidence
-from tests.fleet import _fleet_is_up_while_it_is_used, fleet, idle, shared_fleet, stack
+from tests.fleet import SHARED_FLEETS, _fleet_is_up_while_it_is_used, fleet, idle, shared_fleet, stack
 from tests.generated import inputs
 
 __all__ = ["_fleet_is_up_while_it_is_used", "fleet", "idle", "shared_fleet", "stack"]
 OURS = ("FLEET_", "TEMPORAL_", "API_BASE_URL", "LOG_LEVEL")
 #: Where a run leaves its JUnit file, each test's duration and the stacks of a hung test.
 REPORTS = Path(__file__).parents[1] / "test-reports"
-#: Files that share the fleet of tests/fleet.py. Where several processes share the files, each of these groups is
-#: run by one of them in a row, so that its fleet is started once.
-SHARED_FLEETS = (
-    (
-        "tests/process/test_operate.py",
-        "tests/faults/test_budgets.py",
-        "tests/process/test_look_back.py",
-        "tests/process/test_topics.py",
-        "tests/process/test_try.py",
-    ),
-    (
-        "tests/faults/test_paid_once.py",
-        "tests/process/test_fleet.py",
-        "tests/faults/test_explain.py",
-        "tests/process/test_pipeline.py",
-        "tests/process/test_structured.py",
-        "tests/monitoring/test_scrape.py",
-        "tests/monitoring/test_documents.py",
-    ),
-)
-_GROUPS = {file: files[0] for files in SHARED_FLEETS for file in files}
+_GROUPS = {file: shared.files[0] for shared in SHARED_FLEETS for file in shared.files}
 #: The order of the files that take longest; all others come after them.
 LONGEST_FILES = (
-    *SHARED_FLEETS[0],
-    *SHARED_FLEETS[1],
+    *_GROUPS,
     "tests/process/test_deployment.py",
     "tests/process/test_two_real_machines.py",
     "tests/process/test_systemd.py",

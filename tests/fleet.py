@@ -16,7 +16,7 @@ import httpx
 import pytest
 from temporalio.client import Client
 
-from fleet.config import load_settings
+from fleet.config import PROJECT_ROOT, load_settings
 from fleet.control.supervision.supervisord_client import Supervisor, SupervisorAway
 from fleet.control.supervision.supervisord_home import Home
 from fleet.devstack.detached_processes import ProcessRecord, end_processes, spawn
@@ -32,8 +32,7 @@ from tests.waiting import wait_for
 COMMAND_SECONDS = 180
 QUICK_SECONDS = 0.4
 PROGRAMS = {"pipeline", "assistants", "openai", "anthropic", "gemini", "control", "logs", "guardian"}
-# Added are a provider with a model of limits of its own, and two with calls that outlive their process; the
-# heartbeat tells soon of a killed worker.
+# Added is a provider with a model of limits of its own; the heartbeat tells soon of a killed worker.
 ENVIRONMENT = {
     "FLEET_HEARTBEAT_TIMEOUT_SECONDS": "6",
     "FLEET_HEARTBEAT_INTERVAL_SECONDS": "0.5",
@@ -44,6 +43,9 @@ ENVIRONMENT = {
     "FLEET_PROVIDERS__GROQ__KIND": "openai",
     "FLEET_PROVIDERS__GROQ__BASE_URL": "https://api.groq.invalid/openai/v1",
     "FLEET_PROVIDERS__GROQ__MODELS__LLAMA-GUARD__RPM": "120",
+}
+#: Two more providers, with calls that outlive their process.
+BACKGROUND = {
     "FLEET_PROVIDERS__LASTING__KIND": "openai",
     "FLEET_PROVIDERS__LASTING__BASE_URL": "https://lasting.invalid/v1",
     "FLEET_PROVIDERS__LASTING__API": "responses",
@@ -52,7 +54,6 @@ ENVIRONMENT = {
     "FLEET_PROVIDERS__ENDURING__BASE_URL": "https://enduring.invalid",
     "FLEET_PROVIDERS__ENDURING__BACKGROUND": "true",
 }
-
 #: Two processes fewer to start, for tests that call no other provider.
 OPENAI_ALONE = {
     "FLEET_PROVIDERS__ANTHROPIC__ENABLED": "false",
@@ -327,10 +328,46 @@ def second_machine(first: Fleet, state: Path, environment: Mapping[str, str]) ->
             assert down.returncode == 0, down.stderr
 
 
-class SharedFleet:
-    """One fleet for the tests of several files, with added providers and a short heartbeat timeout.
+@dataclass(frozen=True)
+class FilesOfFleet:
+    """Files whose tests share a fleet with these settings. Where several processes share the files, one of them
+    runs these in a row, so that the fleet is started once."""
 
-    It is up from its first use until the tests of a file begin that does without: idle, it would cost them time.
+    environment: Mapping[str, str]
+    files: tuple[str, ...]
+
+
+SHARED_FLEETS = (
+    FilesOfFleet(
+        ENVIRONMENT,
+        (
+            "tests/process/test_operate.py",
+            "tests/faults/test_budgets.py",
+            "tests/process/test_look_back.py",
+            "tests/process/test_topics.py",
+            "tests/process/test_try.py",
+        ),
+    ),
+    FilesOfFleet(
+        ENVIRONMENT | BACKGROUND,
+        (
+            "tests/faults/test_paid_once.py",
+            "tests/process/test_fleet.py",
+            "tests/faults/test_explain.py",
+            "tests/process/test_pipeline.py",
+            "tests/process/test_structured.py",
+            "tests/monitoring/test_scrape.py",
+            "tests/monitoring/test_documents.py",
+        ),
+    ),
+)
+
+
+class SharedFleet:
+    """The fleet for the tests of several files.
+
+    It is up from its first use until the tests of a file begin that does without, since idle it would cost them
+    time, or needs other settings.
     """
 
     def __init__(self, folders: Callable[[], Path]) -> None:
@@ -341,8 +378,12 @@ class SharedFleet:
 
     def used_by(self, file: Path) -> Fleet:
         """The fleet, for a test of that file."""
+        name = str(file.relative_to(PROJECT_ROOT))
+        (environment,) = (shared.environment for shared in SHARED_FLEETS if name in shared.files)
+        if self._running is not None and self._running.environment != environment:
+            self.end()
         if self._running is None:
-            self._running = self._up.enter_context(running_fleet(self._folders(), ENVIRONMENT))
+            self._running = self._up.enter_context(running_fleet(self._folders(), environment))
         elif file != self._file:
             self._running.wait_for_open_pipelines()
         self._file = file
