@@ -8,8 +8,10 @@ Found = TypeVar("Found")
 
 
 def wait_for(what: str, look: Callable[[], Found], seconds: float = 30.0) -> Found:
-    """What ``look`` finds, as soon as it is true. A look that takes long is taken less often."""
-    deadline = time.monotonic() + seconds
+    """What ``look`` finds, as soon as it is true. The looks are fewer if one takes long, and the longer the wait
+    is."""
+    start = time.monotonic()
+    deadline = start + seconds
     while True:
         began = time.monotonic()
         if found := look():
@@ -17,4 +19,4 @@ def wait_for(what: str, look: Callable[[], Found], seconds: float = 30.0) -> Fou
         ended = time.monotonic()
         if ended > deadline:
             raise AssertionError(f"{what} did not happen within {seconds:g} s")
-        time.sleep(min(max(0.05, 2 * (ended - began)), 0.25))
+        time.sleep(max(min(max(0.05, 2 * (ended - began)), 0.25), min((ended - start) / 50, 1.0)))
