@@ -48,6 +48,8 @@ report=$(mktemp)
 trap 'rm -f "$report"' EXIT
 legacy >"$report" 2>&1 &
 other=$!
+# In a fresh checkout each of the processes would compile all tests by itself.
+[ -d tests/unit/__pycache__ ] || .venv/bin/python -m pytest --collect-only -qq -p no:cacheprovider >/dev/null || true
 status=0
 .venv/bin/python -m pytest "${options[@]}" -n "${FLEET_TEST_PROCESSES:-4}" --dist loadfile --no-loadscope-reorder \
     --max-worker-restart 0 --durations=15 || status=$?
