@@ -18,7 +18,7 @@ RPM = 180.0
 #: Until the limit is used up, without the black hole, and with it from its start on; some wait at the end.
 WARM_UP_CALLS, ALONE_CALLS, BESIDE_CALLS = 90, 60, 160
 ALL_CALLS = WARM_UP_CALLS + ALONE_CALLS + BESIDE_CALLS + 60
-#: Of a pipeline, at once; one with a single call costs the server three times as much per call.
+#: Of a pipeline, at once. A pipeline for each call would cost the Temporal server twice as much CPU.
 CALLS_EACH = 10
 PACED_SECONDS = 180.0
 STARTED_SECONDS, STOPS_SECONDS, MENDED_SECONDS = 60.0, 60.0, 90.0
