@@ -5,6 +5,7 @@ import gc
 import os
 import time
 from collections.abc import Generator, Iterator
+from itertools import chain
 from pathlib import Path
 from typing import IO, Any
 
@@ -19,10 +20,13 @@ __all__ = ["_fleet_is_up_while_it_is_used", "fleet", "idle", "shared_fleet", "st
 OURS = ("FLEET_", "TEMPORAL_", "API_BASE_URL", "LOG_LEVEL")
 #: Where a run leaves its JUnit file, each test's duration and the stacks of a hung test.
 REPORTS = Path(__file__).parents[1] / "test-reports"
-_GROUPS = {file: shared.files[0] for shared in SHARED_FLEETS for file in shared.files}
+#: Files with a fleet in common, and those with the servers of ``stack``: one process runs each group.
+_ON_FLEETS = [shared.files for shared in SHARED_FLEETS]
+_ON_STACK = ("tests/process/test_secured_fleet.py", "tests/process/test_projects.py")
+_GROUPS = {file: files[0] for files in (*_ON_FLEETS, _ON_STACK) for file in files}
 #: The order of the files that take longest; all others come after them.
 LONGEST_FILES = (
-    *_GROUPS,
+    *chain(*_ON_FLEETS),
     "tests/process/test_deployment.py",
     "tests/process/test_two_real_machines.py",
     "tests/process/test_systemd.py",
@@ -34,9 +38,8 @@ LONGEST_FILES = (
     "tests/faults/test_healing.py",
     "tests/monitoring/test_page.py",
     "tests/faults/test_overview.py",
-    "tests/process/test_secured_fleet.py",
+    *_ON_STACK,
     "tests/process/test_commands.py",
-    "tests/process/test_projects.py",
     "tests/unit/test_budget_law.py",
     "tests/workflow/test_fallback.py",
     "tests/workflow/test_approximate.py",
@@ -98,7 +101,7 @@ def pytest_collection(session: pytest.Session) -> Generator[None, object, object
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Where several processes share the files, the longest goes first, so that none is left with it at the end."""
-    unlisted = {_file(item.nodeid) for item in items if _uses_shared_fleet(item)} - _GROUPS.keys()
+    unlisted = {_file(item.nodeid) for item in items if _uses_shared_fleet(item)} - set(chain(*_ON_FLEETS))
     if unlisted:
         raise pytest.UsageError(f"use the shared fleet: {sorted(unlisted)}. Remedy: add them to SHARED_FLEETS")
     if _is_one_of_several(config):
@@ -118,7 +121,7 @@ def _uses_shared_fleet(item: pytest.Item) -> bool:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> object:
-    """Give each process a file at a time, or a group of :data:`SHARED_FLEETS`."""
+    """Give each process a file at a time, or a group."""
     from xdist.scheduler import LoadFileScheduling
 
     class Scheduling(LoadFileScheduling):
