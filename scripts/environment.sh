@@ -27,12 +27,23 @@ installed() { # installed FOLDER LOCK...: whether exactly this is there already
 }
 
 make_environment() {
+    ! is_made "$@" || return 0
+    mkdir -p "$1"
+    # Of the scripts that run side by side, one makes it.
+    (
+        flock 9
+        is_made "$@" || install_environment "$@"
+    ) 9<"$1"
+}
+
+is_made() { # is_made FOLDER LOCK...
+    # What the tests need holds all that the demo needs, in the same versions.
+    installed "$@" || { [ "${*:2}" = devstack ] && installed "$1" dev; }
+}
+
+install_environment() { # install_environment FOLDER LOCK...
     local folder=$1 python uv
     shift
-    # What the tests need holds all that the demo needs, in the same versions.
-    if installed "$folder" "$@" || { [ "$*" = devstack ] && installed "$folder" dev; }; then
-        return
-    fi
     python=$(find_python)
     echo "Making the environment in $folder ($("$python" --version)); this happens once ..." >&2
     if ! "$folder/bin/python" -m pip --version >/dev/null 2>&1; then

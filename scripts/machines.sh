@@ -124,8 +124,8 @@ make_base() { # sets system, wheels, checkout, installed
     wheels=$base/wheels-$(locks | key)
     checkout=$base/checkout-$head installed=$base/installed-$head
     make_once "$system" make_system
-    make_once "$wheels" make_wheels
     make_once "$checkout" make_checkout
+    make_once "$wheels" make_wheels # needs .venv, which another script may be making until now
     [ -n "${bare:-}" ] || make_once "$installed" make_installed
     forget_other_commits
 }

@@ -1,11 +1,14 @@
 """What the scripts say while they install the Python environment, and what they install it with."""
 
+import os
+import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 
 from fleet.config import PROJECT_ROOT
+from tests.waiting import wait_for
 
 INSTALL = """\
 set -euo pipefail
@@ -21,6 +24,7 @@ make_environment "$@"
 """
 #: A Python whose `pip config list` says what the test gives, and whose other commands are recorded.
 PYTHON = """\
+while [ -e "$(dirname "$0")/../stop" ]; do sleep 0.05; done
 case "$*" in
 *"pip config list") cat "$(dirname "$0")/pip-config" ;;
 *"pip install"*) echo "pip $*" >>"$(dirname "$0")/../said" ;;
@@ -97,3 +101,26 @@ def test_a_checkout_without_the_environment_of_the_tests_uses_pip(tmp_path: Path
         (checkout / name).symlink_to(PROJECT_ROOT / name)
     commands, said = made(tmp_path, "base", checkout=checkout)
     assert len(commands) == 3 and all(line.startswith("pip ") for line in commands) and " uv " not in said
+
+
+def test_of_two_scripts_that_need_it_at_once_one_makes_the_environment(tmp_path: Path) -> None:
+    program(tmp_path / "bin" / "python", PYTHON)
+    program(tmp_path / "bin" / "uv", 'echo "uv $*" >>"$(dirname "$0")/../said"')
+    (tmp_path / "bin" / "pip-config").touch()
+    (tmp_path / "stop").touch()  # keeps the first from finishing before the second has begun
+    begun = tmp_path / "begun"
+    program(tmp_path / "path" / "flock", f'echo >>"{begun}"; exec "{shutil.which("flock")}" "$@"')
+    command = ["bash", "-c", MAKE, "bash", str(tmp_path), "dev"]
+    environment = os.environ | {"PATH": f"{tmp_path}/path:{os.environ['PATH']}"}
+    scripts = [
+        subprocess.Popen(command, cwd=PROJECT_ROOT, env=environment, stderr=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    try:
+        wait_for("both see that there is none", lambda: begun.exists() and begun.stat().st_size == 2)
+    finally:
+        (tmp_path / "stop").unlink()
+    said = [script.communicate(timeout=60)[1] for script in scripts]
+    assert [script.returncode for script in scripts] == [0, 0], said
+    assert (tmp_path / "said").read_text("utf-8").count("--editable .") == 1
+    assert sorted(text.count("Making the environment") for text in said) == [0, 1]
