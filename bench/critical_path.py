@@ -1,4 +1,4 @@
-"""``scripts/bench.sh critical-path [--rounds N] [--json]``: duration of a pipeline over its longest chain of calls.
+"""``scripts/bench.sh critical-path [--rounds N] [--json]``: seconds of a pipeline over its longest chain of calls.
 
 In turn, with nothing else to do: the demo's pipeline in a fleet, and a bare worker's pipeline of the same eight
 assistants, which calls them one after another (throughput/bare.py). The calls take as long as in the demo, and
