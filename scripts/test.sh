@@ -40,16 +40,21 @@ legacy() {
         --reports test-reports/legacy --junitxml=test-reports/legacy/junit.xml tests/component/simulator/legacy
 }
 
-# Before the tests, so that none of them waits for it.
-[ -z "$all" ] || scripts/machines.sh base >/dev/null
-# Most tests wait for other processes, so there are more of them at once than cores; the tests of one file share
-# their fleet and stay together.
 report=$(mktemp)
-trap 'rm -f "$report"' EXIT
+trap 'wait; rm -f "$report"' EXIT # what still runs beside a step that failed ends by itself
 legacy >"$report" 2>&1 &
 other=$!
+base=''
+if [ -n "$all" ]; then
+    # Before the tests, so that none of them waits for it.
+    scripts/machines.sh base >/dev/null &
+    base=$!
+fi
 # In a fresh checkout each of the processes would compile all tests by itself.
 [ -d tests/unit/__pycache__ ] || .venv/bin/python -m pytest --collect-only -qq -p no:cacheprovider >/dev/null || true
+[ -z "$base" ] || wait "$base"
+# Most tests wait for other processes, so there are more of them at once than cores; the tests of one file share
+# their fleet and stay together.
 status=0
 .venv/bin/python -m pytest "${options[@]}" -n "${FLEET_TEST_PROCESSES:-4}" --dist loadfile --no-loadscope-reorder \
     --max-worker-restart 0 --durations=15 || status=$?
