@@ -23,6 +23,7 @@ folder=$(realpath -m "${FLEET_MACHINES_DIR:-build/machines}")
 base=$PWD/build/base
 packages=bash,ca-certificates,curl,dbus,git,iproute2,procps,python3,python3-venv,sudo,systemd,systemd-sysv
 suite=bookworm
+left_out='doc man info locale' # as in slim images: nobody reads them there, and the test of the image copies all files
 # The last commit of 0.1, in each machine's checkout as the tag `release-before`: updates from it are tested.
 release_before=b90cf7d14d7f403bb05ce3e81b732de5c3bba591
 BOOT_SECONDS=180 SHUTDOWN_SECONDS=180 RELAY_SECONDS=20
@@ -60,11 +61,12 @@ make_once() { # make_once FOLDER FUNCTION: calls FUNCTION with a fresh folder, w
 }
 
 make_system() { # Debian, from where this host has it from
-    local sources
+    local sources folder
     for sources in /etc/apt/sources.list.d/debian.sources /etc/apt/sources.list /dev/null; do
         [ ! -s "$sources" ] || break
     done
     mmdebstrap --quiet --mode=root --variant=minbase --include="$packages" "$suite" "$1" - <"$sources"
+    for folder in $left_out; do rm -rf "$1/usr/share/$folder"; done
     # Unlike a clone, each machine that is new makes its id at its first boot.
     rm -f "$1/etc/machine-id" "$1/etc/hostname" "$1/etc/resolv.conf"
     : >"$1/etc/machine-id"
@@ -120,7 +122,7 @@ make_base() { # sets system, wheels, checkout, installed
     local head
     need mmdebstrap:mmdebstrap systemd-container:systemd-nspawn iproute2:ip iptables:iptables git:git
     head=$(git rev-parse --short=12 HEAD)
-    system=$base/system-$(echo "$suite $packages" | key)
+    system=$base/system-$(echo "$suite $packages $left_out" | key)
     wheels=$base/wheels-$(locks | key)
     checkout=$base/checkout-$head installed=$base/installed-$head
     make_once "$system" make_system
