@@ -23,7 +23,7 @@ from fleet.process.wall_clock import CLOCK_AHEAD
 from tests.commands import Command
 from tests.end_with_parent import done_if_killed
 from tests.evidence import last_lines, ledger_lines
-from tests.fleet import ENVIRONMENT, QUICK_SECONDS, Fleet, json_of
+from tests.fleet import ENVIRONMENT, OPENAI_ALONE, QUICK_SECONDS, Fleet, json_of
 from tests.ports import free_port_base
 from tests.waiting import wait_for
 
@@ -295,17 +295,16 @@ def running_two_machines(folder: Path) -> Iterator[TwoMachines]:
         running_machines(folder / "machines", 2, "--same-name") as (first, second),
     ):
         two = TwoMachines(servers, first, second)
-        settings = addresses(HOST, servers.port_base) | QUICK_TO_NOTICE
-        settings |= {f"FLEET_PROVIDERS__{name}__ENABLED": "false" for name in ("ANTHROPIC", "GEMINI")}
+        settings = addresses(HOST, servers.port_base) | QUICK_TO_NOTICE | OPENAI_ALONE
         first.configure(settings)
         second.configure(settings | {CLOCK_AHEAD: str(CLOCK_AHEAD_SECONDS)})
         first.does(f"systemctl enable --now {SERVICE}")
         first.wait_until_well()
-        first.does(f"systemctl kill -s STOP {SERVICE}")  # no file changes while it is copied
+        first.does(f"pkill -STOP -u {SERVICE}")  # no file changes while it is copied
         for mine, copy in ((first.state, second.state), (first.logs, second.logs)):
             shutil.rmtree(copy)
             subprocess.run(["cp", "-a", str(mine), str(copy)], check=True)
-        first.does(f"systemctl kill -s CONT {SERVICE}")
+        first.does(f"pkill -CONT -u {SERVICE}")
         second.does(f"systemctl enable --now {SERVICE}")
         for machine in two.both:
             machine.wait_until_well()
