@@ -1,7 +1,6 @@
 """docs/deployment.md followed on a machine with systemd, on the Temporal server of another machine's fleet."""
 
 import contextlib
-import re
 import socket
 import sqlite3
 import stat
@@ -58,8 +57,7 @@ def mode(path: Path) -> int:
 @pytest.fixture(scope="module")
 def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
     """The other machine, of these tests alone: what failed elsewhere is no matter for the doctor here."""
-    environment = {name: value for name, value in ENVIRONMENT.items() if not re.search("LASTING|ENDURING", name)}
-    with running_fleet(tmp_path_factory.mktemp("elsewhere") / "state", environment) as running:
+    with running_fleet(tmp_path_factory.mktemp("elsewhere") / "state", ENVIRONMENT) as running:
         yield running
 
 
