@@ -2,15 +2,23 @@
 
 import os
 
-from fleet.process.lazy_packages import install
+from fleet.process import lazy_packages
 
 # Before anybody imports them. The clients for other clouds load all of Anthropic's beta API; httpx's `_main` is a
-# command for terminals.
-install(
+# command for terminals. Temporal's client declares the calls of services that no worker of the fleet uses.
+lazy_packages.install(
     {
         "anthropic": ("lib.aws", "lib.bedrock", "lib.foundry", "lib.google_cloud", "lib.vertex"),
         "httpx": ("_main",),
         "openai": (),
+        "prometheus_client": (),
+        "pydantic_settings": (),
+        "temporalio": (),
+        "temporalio.api.cloud.cloudservice.v1": ("request_response_pb2",),
+        "temporalio.api.operatorservice.v1": ("request_response_pb2",),
+        "temporalio.api.testservice.v1": ("request_response_pb2",),
+        "temporalio.api.workflowservice.v1": ("request_response_pb2",),
+        "uvicorn": (),
     }
 )
 

@@ -9,3 +9,5 @@ import sys
 # affected.
 if sys.argv[0] == "-m":
     gc.disable()
+
+import fleet  # noqa: F401 - first, since it decides how the packages that the programs import are loaded

@@ -67,16 +67,16 @@ def _is_constant(value: object) -> bool:
     return value is None or isinstance(value, str | int | float)
 
 
-def _bindings(code: CodeType) -> dict[str, object] | None:
+def _bindings(code: CodeType, module: str) -> dict[str, object] | None:
     """What a module would bind: constants and recorded names; None if the module does more than that."""
     if code.co_exceptiontable:  # it has a try or with block
         return None
-    found: dict[str, object] = {"__builtins__": {"__import__": _take_note}}
+    found: dict[str, object] = {"__builtins__": {"__import__": _take_note}, "__name__": module}
     try:
         exec(code, found)
     except Exception:
         return None
-    del found["__builtins__"]
+    del found["__builtins__"], found["__name__"]
     understood = all(isinstance(value, _Noted) or _is_constant(value) for value in found.values())
     return found if understood else None
 
@@ -108,7 +108,7 @@ class _LazyLoader(SourceFileLoader):
         if code is None:
             raise ImportError(f"no code for {module.__name__}", name=module.__name__)
         submodules = _submodules(Path(self.path).parent)
-        bindings = _bindings(code)
+        bindings = _bindings(code, module.__name__)
         if bindings is None:
             notes = self._executed(code, module)
         elif _hidden(_notes_in(bindings), submodules):
@@ -201,7 +201,7 @@ class LazyPackages:
             return None
         spec = PathFinder.find_spec(name, path, target)
         if spec is not None and spec.submodule_search_locations and type(spec.loader) is SourceFileLoader:
-            spec.loader = _LazyLoader(name, spec.loader.path, self.packages[root] if name == root else ())
+            spec.loader = _LazyLoader(name, spec.loader.path, self.packages.get(name, ()))
         return spec
 
 
@@ -209,7 +209,8 @@ def install(packages: Mapping[str, Collection[str]]) -> None:
     """Load these top-level packages and their subpackages lazily from now on.
 
     The values are the submodules, such as ``lib.bedrock``, that a package's own ``__init__`` imports names from
-    but can do without while it is executed. A second call, for example within the workflow sandbox, does nothing.
+    but can do without while it is executed. A subpackage that has such submodules of its own is a key of its own.
+    A second call, for example within the workflow sandbox, does nothing.
     """
     if any(type(finder).__name__ == LazyPackages.__name__ for finder in sys.meta_path):
         return
