@@ -2,10 +2,11 @@
 
 import os
 
-from fleet.process import lazy_packages
+from fleet.process import lazy_dataclasses, lazy_packages
 
 # Before anybody imports them. The clients for other clouds load all of Anthropic's beta API; httpx's `_main` is a
 # command for terminals. Temporal's client declares the calls of services that no worker of the fleet uses.
+lazy_dataclasses.install()
 lazy_packages.install(
     {
         "anthropic": ("lib.aws", "lib.bedrock", "lib.foundry", "lib.google_cloud", "lib.vertex"),
