@@ -4,9 +4,8 @@ Source: supervisord.org/events.html. Standard output is reserved for supervisord
 """
 
 import asyncio
+import os
 import sys
-
-from supervisor import childutils
 
 from fleet.config import Settings
 from fleet.control.supervision.deaths import Deaths
@@ -17,6 +16,10 @@ from fleet.process.lifecycle import run_process
 from fleet.process.liveness import Liveness
 from fleet.process.metrics import Metrics
 from fleet.process.stop_signals import stop_on_signal
+
+#: What a listener says: that it waits for an event, and that it has handled one. supervisor.childutils would say
+#: the same, but its import would take a fifth of this program's start.
+READY, HANDLED = b"READY\n", b"RESULT 2\nOK"
 
 
 async def life(settings: Settings, name: str, liveness: Liveness, metrics: Metrics) -> int:
@@ -30,7 +33,7 @@ async def life(settings: Settings, name: str, liveness: Liveness, metrics: Metri
         while await _tick(events, stopping):
             await asyncio.to_thread(deaths.look)
             await asyncio.to_thread(healer.look)
-            childutils.listener.ok(sys.stdout)  # type: ignore[no-untyped-call]
+            _tell_supervisord(HANDLED)
     return EXIT_OK
 
 
@@ -44,13 +47,17 @@ async def _events() -> asyncio.StreamReader:
 
 async def _tick(events: asyncio.StreamReader, stopping: asyncio.Task[bool]) -> bool:
     """Wait for supervisord's next event; False if this process is to stop, or supervisord has exited."""
-    childutils.listener.ready(sys.stdout)  # type: ignore[no-untyped-call]
+    _tell_supervisord(READY)
     event = asyncio.create_task(_event(events), name="event")
     await asyncio.wait({event, stopping}, return_when=asyncio.FIRST_COMPLETED)
     if not event.done():
         event.cancel()
         return False
     return event.result()
+
+
+def _tell_supervisord(words: bytes) -> None:
+    os.write(sys.stdout.fileno(), words)
 
 
 async def _event(events: asyncio.StreamReader) -> bool:

@@ -16,11 +16,11 @@ PRICES = ["genai_prices"]
 HTTP = ["httpx", "httpx2"]
 
 NOT_LOADED = {
-    "guardian": [*SDKS, *TEMPORAL, *WEB, *TERMINAL, *PRICES, *HTTP, "sqlite3"],
+    "guardian": [*SDKS, *TEMPORAL, *WEB, *TERMINAL, *PRICES, *HTTP, "sqlite3", "supervisor"],
     "logs": [*SDKS, *TEMPORAL, *WEB, *TERMINAL, *PRICES, *HTTP, "sqlite3", "supervisor"],
     "pipeline": [*SDKS, *WEB, *TERMINAL, *PRICES, *HTTP, "sqlite3", "supervisor"],
     "assistants": [*SDKS, *WEB, *TERMINAL, *PRICES, "supervisor"],
-    "control": [*SDKS, *TERMINAL, *PRICES],
+    "control": [*SDKS, *TERMINAL, *PRICES, "supervisor"],
     "llm": [*SDKS, *WEB, *TERMINAL, "supervisor"],
 }
 PROBE = "import json, sys, workers.{program}; print(json.dumps(list(sys.modules)))"

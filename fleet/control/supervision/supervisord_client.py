@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from supervisor.xmlrpc import Faults
-
 from fleet.errors import OperationError
 
 _CALL_SECONDS = 10.0
+# Fault codes: `Faults` in supervisor.xmlrpc, whose import would load supervisord's own HTTP server.
+_SHUTDOWN_STATE, _ALREADY_STARTED, _NOT_RUNNING = 6, 60, 70
 #: supervisord does not restart a process in these states by itself; it restarts one that has EXITED.
 AT_REST = frozenset({"STOPPED", "FATAL", "UNKNOWN"})
 
@@ -92,7 +92,7 @@ class Supervisor:
                 "set FLEET_STATE_DIR to its state folder"
             ) from None
         except xmlrpc.client.Fault as fault:
-            if fault.faultCode == Faults.SHUTDOWN_STATE:
+            if fault.faultCode == _SHUTDOWN_STATE:
                 raise SupervisorAway(
                     f"the supervisord behind {self._path} is leaving. Remedy: wait for it"
                 ) from None
@@ -130,16 +130,16 @@ class Supervisor:
             try:
                 supervisor.signalProcess(f"{process.program}:{process.process}", name)
             except xmlrpc.client.Fault as fault:
-                if fault.faultCode != Faults.NOT_RUNNING:
+                if fault.faultCode != _NOT_RUNNING:
                     raise
 
     def start(self, process: ProcessStatus) -> None:
         """Start a process; returns at once. Ignored if it already runs."""
-        self._order("startProcess", process, Faults.ALREADY_STARTED)
+        self._order("startProcess", process, _ALREADY_STARTED)
 
     def stop(self, process: ProcessStatus) -> None:
         """Drain a process; returns at once. Ignored if it has already ended."""
-        self._order("stopProcess", process, Faults.NOT_RUNNING)
+        self._order("stopProcess", process, _NOT_RUNNING)
 
     def _order(self, method: str, process: ProcessStatus, harmless: int) -> None:
         with self._calling() as supervisor:
