@@ -6,7 +6,6 @@ import shlex
 import sys
 from pathlib import Path
 
-from fleet.config import DEFAULT_STATE
 from fleet.errors import FleetError, OperationError
 
 
@@ -56,6 +55,7 @@ def _own(path: Path, place: Path) -> NotPermitted:
 
 def _state_folder() -> Path:
     from fleet.cli.find_fleet import settings_for_embedded  # which needs this module
+    from fleet.config import DEFAULT_STATE  # which most commands need, but not --help
 
     try:
         return settings_for_embedded().state_dir
