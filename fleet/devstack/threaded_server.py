@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import uvicorn
+from uvicorn.config import Config
+from uvicorn.server import Server
 
 _START_SECONDS = 10.0
 _POLL_SECONDS = 0.005
@@ -21,8 +22,8 @@ def served(app: Any, **options: Any) -> Iterator[str]:
     # more.
     listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     listening.bind(("127.0.0.1", 0))
-    config = uvicorn.Config(app, log_level="warning", lifespan="off", timeout_graceful_shutdown=1, **options)
-    server = uvicorn.Server(config)
+    config = Config(app, log_level="warning", lifespan="off", timeout_graceful_shutdown=1, **options)
+    server = Server(config)
     # The thread must not touch the process's signal handlers.
     thread = threading.Thread(target=asyncio.run, args=(server._serve([listening]),), daemon=True)
     thread.start()

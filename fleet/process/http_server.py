@@ -7,7 +7,8 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any, cast
 
-import uvicorn
+from uvicorn.config import Config
+from uvicorn.server import Server as UvicornServer
 
 from fleet.errors import SettingsError
 from fleet.process.http_connections import BoundedProtocol, Bounds
@@ -16,11 +17,11 @@ _GRACE_SECONDS = 5
 _BOUNDS = Bounds()
 
 
-class Server(uvicorn.Server):
+class Server(UvicornServer):
     """A server of an ASGI application that leaves the signals to its process, with bounded connections."""
 
     def __init__(self, app: Any, bounds: Bounds = _BOUNDS) -> None:
-        config = uvicorn.Config(
+        config = Config(
             app,
             http=cast("type[asyncio.Protocol]", partial(BoundedProtocol, bounds)),
             h11_max_incomplete_event_size=bounds.head_bytes,

@@ -4,11 +4,10 @@ import argparse
 from contextlib import closing
 from pathlib import Path
 
-import uvicorn
-
 from fleet.devstack.backend.app import create_app
 from fleet.devstack.backend.database import connect, seed_keys, seed_sample
 from fleet.devstack.backend.keys import real_key
+from fleet.devstack.http_program import serve_until_signal
 from fleet.projects.served_projects import ServedProjects
 
 
@@ -41,7 +40,7 @@ def main() -> None:
     if options.real_keys_for is not None:
         token = options.real_keys_for.read_text("ascii")
         app = create_app(options.database, real_key, options.key_for, projects, token)
-    uvicorn.run(app, host=options.host, port=options.port, access_log=False)
+    serve_until_signal(app, host=options.host, port=options.port, access_log=False)
 
 
 if __name__ == "__main__":

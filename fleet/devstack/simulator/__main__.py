@@ -6,8 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import uvicorn
-
+from fleet.devstack.http_program import serve_until_signal
 from fleet.devstack.simulator.app import create_app
 from fleet.devstack.simulator.engine import Engine
 from fleet.devstack.simulator.transports import ReachableProtocol
@@ -53,7 +52,7 @@ def main() -> None:
             configure(engine, json.loads(options.config.read_text("utf-8")))
     except (OSError, ValueError, KeyError) as error:
         sys.exit(f"simulator: {options.config}: {error}. Remedy: correct the file")
-    uvicorn.run(
+    serve_until_signal(
         create_app(engine),
         host=options.host,
         port=options.port,

@@ -4,8 +4,6 @@ wrote them."""
 from collections.abc import Mapping
 from typing import Any
 
-from jsonschema import Draft202012Validator, SchemaError
-
 _DEEPEST = 6
 _FORMATS = {
     "date": "2026-01-31",
@@ -23,6 +21,8 @@ _FORMATS = {
 
 def is_schema(schema: Any) -> bool:
     """Whether this is a JSON Schema."""
+    from jsonschema import Draft202012Validator, SchemaError  # only structured outputs need it
+
     try:
         Draft202012Validator.check_schema(schema)
     except SchemaError:
