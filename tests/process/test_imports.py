@@ -58,6 +58,13 @@ print("none")
     assert output.strip() == "none"
 
 
+def test_the_help_of_the_command_needs_no_settings() -> None:
+    settings = ("pydantic", "loguru", "fleet.config")
+    probe = f"import sys, fleet.cli.main; print([module for module in {settings} if module in sys.modules])"
+    output = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, check=True).stdout
+    assert output.strip() == "[]"
+
+
 def test_garbage_is_collected_in_a_process_that_runs(tmp_path: Path) -> None:
     probe = """
 import gc, sys

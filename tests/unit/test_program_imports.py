@@ -14,14 +14,16 @@ WEB = ["starlette", "uvicorn"]
 TERMINAL = ["rich", "typer"]
 PRICES = ["genai_prices"]
 HTTP = ["httpx", "httpx2"]
+#: Messages of services of Temporal that no program uses.
+SERVICES = [f"temporalio.api.{name}.v1.request_response_pb2" for name in ("cloud.cloudservice", "operatorservice")]
 
 NOT_LOADED = {
     "guardian": [*SDKS, *TEMPORAL, *WEB, *TERMINAL, *PRICES, *HTTP, "sqlite3", "supervisor"],
     "logs": [*SDKS, *TEMPORAL, *WEB, *TERMINAL, *PRICES, *HTTP, "sqlite3", "supervisor"],
-    "pipeline": [*SDKS, *WEB, *TERMINAL, *PRICES, *HTTP, "sqlite3", "supervisor"],
-    "assistants": [*SDKS, *WEB, *TERMINAL, *PRICES, "supervisor"],
-    "control": [*SDKS, *TERMINAL, *PRICES, "supervisor"],
-    "llm": [*SDKS, *WEB, *TERMINAL, "supervisor"],
+    "pipeline": [*SDKS, *SERVICES, *WEB, *TERMINAL, *PRICES, *HTTP, "sqlite3", "supervisor"],
+    "assistants": [*SDKS, *SERVICES, *WEB, *TERMINAL, *PRICES, "supervisor"],
+    "control": [*SDKS, *SERVICES, *TERMINAL, *PRICES, "supervisor"],
+    "llm": [*SDKS, *SERVICES, *WEB, *TERMINAL, "supervisor"],
 }
 PROBE = "import json, sys, workers.{program}; print(json.dumps(list(sys.modules)))"
 
