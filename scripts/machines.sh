@@ -248,11 +248,34 @@ show_own_boot() { # show_own_boot ROOT
     printf '[Service]\nBindReadOnlyPaths=/run/boot_id:/proc/sys/kernel/random/boot_id\n' >"$service/boot_id.conf"
 }
 
+cgroup_roots() { # where the control groups are that systemd uses
+    awk '$3 == "cgroup2" || $3 == "cgroup" && $4 ~ /(^|,)name=systemd(,|$)/ { print $2 }' /proc/self/mounts
+}
+
+# A machine's systemd takes all that is in its control group for its own: shared with other machines, it would wait for
+# the end of their services too. Where none can be made, they do share one.
+enter_cgroup() { # enter_cgroup NAME
+    local place
+    for place in $(cgroup_roots); do
+        { mkdir -p "$place/$1" && echo "$BASHPID" >"$place/$1/cgroup.procs"; } 2>/dev/null || true
+    done
+}
+
+forget_cgroup() { # forget_cgroup NAME
+    local place
+    for place in $(cgroup_roots); do
+        [ ! -d "$place/$1" ] || find "$place/$1" -depth -type d -exec rmdir {} + 2>/dev/null || true
+    done
+}
+
 # In its network from the beginning, so that its /sys shows its own network card.
 boot() { # boot K
     local place=$folder/$1
-    setsid nsenter --net="/run/netns/$bridge-$1" systemd-nspawn -q -b -D "$place/root" --register=no --keep-unit \
-        --console=read-only --resolv-conf=off --timezone=off </dev/null >"$place/console.log" 2>&1 8>&- &
+    (
+        enter_cgroup "$bridge-$1"
+        exec setsid nsenter --net="/run/netns/$bridge-$1" systemd-nspawn -q -b -D "$place/root" --register=no \
+            --keep-unit --console=read-only --resolv-conf=off --timezone=off
+    ) </dev/null >"$place/console.log" 2>&1 8>&- &
     echo $! >"$place/pid"
 }
 
@@ -346,7 +369,10 @@ down() {
     if [ -s "$folder/network" ]; then
         read_network
         forget_rules
-        ip netns list | cut -d' ' -f1 | { grep "^$bridge-" || true; } | while read -r name; do ip netns del "$name"; done
+        ip netns list | cut -d' ' -f1 | { grep "^$bridge-" || true; } | while read -r name; do
+            forget_cgroup "$name"
+            ip netns del "$name"
+        done
         ip link del "$bridge" 2>/dev/null || true
     fi
     rm -rf "$folder"
