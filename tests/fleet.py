@@ -384,6 +384,8 @@ class SharedFleet:
             self.end()
         if self._running is None:
             self._running = self._up.enter_context(running_fleet(self._folders(), environment))
+            # It serves a little sooner than supervisord counts its processes as running, and tests kill some.
+            wait_for("every program runs", self._running.all_run)
         elif file != self._file:
             self._running.wait_for_open_pipelines()
         self._file = file

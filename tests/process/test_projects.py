@@ -141,7 +141,7 @@ def test_an_input_that_is_too_long_is_not_sent_and_runs_with_a_part_of_the_csv(
 
 
 def test_a_machine_without_a_backend_serves_its_folder_itself(served: Fleet) -> None:
-    assert "backend" in served.pids()
+    wait_for("supervisord knows it as running", lambda: "backend" in served.pids())
     ran = json_of(served.fleet("run", "Coffee", "--project", "my", "--json").stdout)
     assert ran["status"] == "completed"
     health = httpx.get(f"http://127.0.0.1:{served.port_base + 2}/health", trust_env=False).json()
