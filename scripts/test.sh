@@ -56,7 +56,7 @@ fi
 # Most tests wait for other processes, so there are more of them at once than cores; the tests of one file share
 # their fleet and stay together.
 status=0
-.venv/bin/python -m pytest "${options[@]}" -n "${FLEET_TEST_PROCESSES:-4}" --dist loadfile --no-loadscope-reorder \
+.venv/bin/python -m pytest "${options[@]}" -n "${FLEET_TEST_PROCESSES:-5}" --dist loadfile --no-loadscope-reorder \
     --max-worker-restart 0 --durations=15 || status=$?
 wait "$other" || status=$?
 cat "$report"
