@@ -1,9 +1,10 @@
 """``scripts/bench.sh parts [--rounds N] [--pipelines N] [--json]``: what each promise of the fleet costs a call.
 
-The fleet runs in turn with a fleet that does without one part: the journal, heartbeats, the budgets' reports, log
-lines, metrics. A row is one round of one of them, as in ``throughput``. The last row has, for each part, how much
-less CPU a call takes without it (milliseconds, by where it is spent), and the 95 % interval of the sum (bootstrap
-over rounds). The parts are taken out by replacing their code when a process starts (``without``).
+The fleet runs in turn with a fleet that does without one part: the journal, heartbeats, log lines, metrics. The
+budgets' reports are no such part: without them a budget keeps its first, low rate, and nothing can be compared. A
+row is one round of one of them, as in ``throughput``. The last rows have, for each part, how much less CPU a call
+takes without it (milliseconds, by where it is spent), and the 95 % interval of the sum (bootstrap over rounds).
+The parts are taken out by replacing their code when a process starts (``without``).
 """
 
 import argparse
@@ -25,7 +26,7 @@ from bench.throughput.processes import fleet_works
 from bench.throughput.variants import VARIANTS, prepare
 from tests.fleet import Fleet, running_fleet
 
-PARTS = ("journal", "heartbeats", "reports", "log", "metrics")
+PARTS = ("journal", "heartbeats", "log", "metrics")
 WHOLE = ""
 _WHERE = ("server", "pipeline", "assistants", "providers", "control")
 

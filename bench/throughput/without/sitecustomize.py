@@ -29,17 +29,6 @@ def no_heartbeats(attempts: ModuleType) -> None:
     attempts.Attempts.beat = nothing
 
 
-def no_reports(reporter: ModuleType) -> None:
-    """The budget keeps the rate that it had."""
-
-    async def never(*_: Any) -> None:
-        import asyncio
-
-        await asyncio.Event().wait()
-
-    reporter.Reporter._something_to_tell = never
-
-
 def no_log(logging: ModuleType) -> None:
     """Warnings and errors only."""
     logging.logger.info = nothing
@@ -49,7 +38,6 @@ def no_log(logging: ModuleType) -> None:
 PARTS: dict[str, tuple[str, Callable[[ModuleType], None]]] = {
     "journal": ("fleet.execution.journal", no_journal),
     "heartbeats": ("fleet.execution.attempts", no_heartbeats),
-    "reports": ("fleet.budgets.worker.reporter", no_reports),
     "log": ("fleet.process.logging", no_log),
 }
 
