@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
 # Makes the environments and runs the tests.
 #
-#   scripts/test.sh                        all tests except those that need Debian packages and root (12 min)
+#   scripts/test.sh                        all tests except those that need Debian packages and root (7 min)
 #   scripts/test.sh --all                  these too, among them those on machines of their own; skips are forbidden
 #   scripts/test.sh ARGUMENT...            some tests: the arguments go to pytest; google-generativeai is left out
 #   scripts/test.sh --help                 this text; scripts/test.sh tests/unit --help shows pytest's own
 #
-#   scripts/test.sh tests/unit                                     the unit tests: no server (1 min 30 s)
+#   scripts/test.sh tests/unit                                     the unit tests: no server (1 min 40 s)
 #   scripts/test.sh tests/process/test_fleet.py -k added_provider  the tests of one file whose names have this
 #
 # A run leaves test-reports/: JUnit files, and each test's duration in durations.tsv. See CONTRIBUTING.md.
