@@ -104,7 +104,7 @@ class _NullConverter(BinaryNullPayloadConverter):
 
 
 class Utf8PayloadConverter(CompositePayloadConverter):
-    """The SDK's converters, except that the one for plain JSON writes UTF-8, and that null is no dataclass."""
+    """The SDK's converters with two differences: JSON is written as UTF-8, and null is never a dataclass."""
 
     def __init__(self) -> None:
         super().__init__(*_converters())
@@ -112,7 +112,7 @@ class Utf8PayloadConverter(CompositePayloadConverter):
 
 @cache
 def _converters() -> list[EncodingPayloadConverter]:
-    """The SDK's list with ours in it. The SDK makes a converter for every payload; these are made once."""
+    """The SDK's list, with ours in place of two. Made once: the SDK creates the class above for every payload."""
     utf8 = JSONPlainPayloadConverter(encoder=_Utf8Encoder, custom_type_converters=[_Dataclasses()])
     own = {converter.encoding: converter for converter in (utf8, _NullConverter())}
     standard = DefaultPayloadConverter.default_encoding_payload_converters

@@ -1,6 +1,6 @@
-"""Two machines on one Temporal server, one a clone of the other: they are told apart, and one of them is cut off,
-stands still, or is slow to reach and has its clock ahead. Machines with host names of their own are told apart in
-test_deployment.py."""
+"""Two machines share a Temporal server, and one is a clone of the other. The fleet tells them apart. Calls survive
+when one is cut off or stands still, and limits hold when it is slow to reach and its clock is ahead. Machines with
+different host names are in test_deployment.py."""
 
 import re
 import time

@@ -221,7 +221,7 @@ async def test_a_limit_that_has_changed_is_told_at_once(server: Server, monkeypa
         await call(admission)
         await until("the limit is told", lambda: told_refills() and reporter.watch.last)
         await call(admission)  # after its report, the next usual one is due in more than a minute
-        await until("it is told", lambda: server.told(lambda report: report.answered) == 2)
+        await until("both answers are reported", lambda: server.told(lambda report: report.answered) == 2)
         lowered = ANSWER.headers | {"x-ratelimit-limit-requests": "300"}
         async with admission.admitted(REQUEST) as admitted:
             admitted.take()
