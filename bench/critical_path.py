@@ -7,17 +7,14 @@ how long each took is read from the simulator's ledger. A row is one pipeline; t
 
 import argparse
 import asyncio
-import json
-import os
-import platform
 import statistics
 import tempfile
 import uuid
-from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from bench.rows import Say, printed, this_machine
 from bench.throughput.bare import PIPELINE, queue_of
 from bench.throughput.processes import PROVIDERS, bare_works
 from fleet.cli.demo import PROJECT, TOPIC
@@ -56,7 +53,7 @@ def _row(variant: str, seconds: float, longest_chain: float) -> Row:
     }
 
 
-def measure(rounds: int, say: Callable[[Row], None]) -> None:
+def measure(rounds: int, say: Say) -> None:
     """All rounds in turn, and the medians."""
     rows: list[Row] = []
     with (
@@ -75,8 +72,7 @@ def measure(rounds: int, say: Callable[[Row], None]) -> None:
         variant: statistics.median(row["ratio"] for row in rows if row["variant"] == variant)
         for variant in ("fleet", "bare")
     }
-    machine = f"{platform.machine()}, {os.cpu_count()} cores"
-    say({"variant": "summary", "machine": machine, "rounds": rounds, "median_ratio": ratios})
+    say({"variant": "summary", "machine": this_machine(), "rounds": rounds, "median_ratio": ratios})
 
 
 def main() -> None:
@@ -86,11 +82,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="a JSON object a row; otherwise the last row alone")
     options = parser.parse_args()
 
-    def say(row: Row) -> None:
-        if options.json or row["variant"] == "summary":
-            print(json.dumps(row), flush=True)
-
-    measure(options.rounds, say)
+    measure(options.rounds, printed(all_rows=options.json))
 
 
 if __name__ == "__main__":

@@ -8,19 +8,16 @@ each row, with a provider that answers in 10 ms. A row is one measurement. For e
 
 import argparse
 import asyncio
-import json
-import os
-import platform
 import statistics
 import tempfile
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from bench.growth import axes
 from bench.growth.axes import Row
 from bench.resampling import interval_95
+from bench.rows import Say, printed, this_machine
 from tests.fleet import Fleet, running_fleet
 
 ASSISTANTS, QUEUED, PROCESSES = (1, 10, 100, 1000), (10, 100, 1000, 10_000), (1, 4, 16)
@@ -53,7 +50,7 @@ def summary(rows: Sequence[Row]) -> Iterator[Row]:
             "of": " ".join(filter(None, (axis, shape))),
             "size": size,
             "rounds": len(found),
-            "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+            "machine": this_machine(),
             "medians": {name: _median_of(found, name) for name in found[0]},
         }
 
@@ -75,7 +72,7 @@ def _median_of(found: Sequence[dict[str, float]], name: str) -> list[float]:
     return [round(value, 4) for value in (median(range(len(found))), *interval_95(len(found), median))]
 
 
-def measure(wanted: Sequence[str], most: int, rounds: int, say: Callable[[dict[str, Any]], None]) -> list[Row]:
+def measure(wanted: Sequence[str], most: int, rounds: int, say: Say) -> list[Row]:
     """All rounds in turn."""
     rows: list[Row] = []
     with (
@@ -107,10 +104,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="a JSON object a row; otherwise the summary alone")
     options = parser.parse_args()
 
-    def say(row: dict[str, Any]) -> None:
-        if options.json or row["axis"] == "summary":
-            print(json.dumps(row), flush=True)
-
+    say = printed(all_rows=options.json)
     for row in summary(measure(options.axis or names, options.most, options.rounds, say)):
         say(row)
 

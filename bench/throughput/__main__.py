@@ -8,9 +8,6 @@ ratio with its 95 % interval (bootstrap over rounds).
 
 import argparse
 import asyncio
-import json
-import os
-import platform
 import statistics
 import time
 from collections import Counter
@@ -21,6 +18,7 @@ from typing import Any
 from temporalio.client import Client
 
 from bench.resampling import interval_95
+from bench.rows import Say, printed, this_machine
 from bench.throughput.processes import Processes, server_requests
 from bench.throughput.variants import ASSISTANTS, VARIANTS, Variant, run_pipelines, stopped_fleet
 from tests.fleet import Fleet
@@ -86,7 +84,7 @@ FIGURES: dict[str, Callable[[dict[str, Any]], float]] = {
 def summary(rows: list[dict[str, Any]]) -> dict[str, Any]:
     """The medians, and for each figure the fleet's over the bare worker's, with an interval."""
     by_variant = {variant.name: [row for row in rows if row["variant"] == variant.name] for variant in VARIANTS}
-    found: dict[str, Any] = {"variant": "summary", "machine": f"{platform.machine()}, {os.cpu_count()} cores"}
+    found: dict[str, Any] = {"variant": "summary", "machine": this_machine()}
     for figure, value in FIGURES.items():
         bare, fleet = ([value(row) for row in by_variant[name]] for name in ("bare", "fleet"))
         low, high = interval_95(len(bare), partial(_ratio, bare, fleet))
@@ -103,7 +101,7 @@ def _ratio(bare: list[float], fleet: list[float], drawn: Sequence[int]) -> float
     return statistics.median(fleet[at] for at in drawn) / statistics.median(bare[at] for at in drawn)
 
 
-def measure(rounds: int, pipelines: int, say: Callable[[dict[str, Any]], None]) -> None:
+def measure(rounds: int, pipelines: int, say: Say) -> None:
     """All rounds in turn, and the summary."""
     rows: list[dict[str, Any]] = []
     with stopped_fleet() as fleet:
@@ -127,11 +125,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="a JSON object a row; otherwise the last row alone")
     options = parser.parse_args()
 
-    def say(row: dict[str, Any]) -> None:
-        if options.json or row["variant"] == "summary":
-            print(json.dumps(row), flush=True)
-
-    measure(options.rounds, options.pipelines, say)
+    measure(options.rounds, options.pipelines, printed(all_rows=options.json))
 
 
 if __name__ == "__main__":

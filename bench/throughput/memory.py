@@ -9,13 +9,10 @@ With ``--minutes`` the fleet alone makes the calls, spread evenly over that time
 
 import argparse
 import asyncio
-import json
-import os
-import platform
 import time
-from collections.abc import Callable
 from typing import Any
 
+from bench.rows import Say, printed, this_machine
 from bench.throughput.processes import ROLES, Processes
 from bench.throughput.variants import ASSISTANTS, VARIANTS, Variant, run_pipelines, stopped_fleet
 from tests.fleet import Fleet
@@ -24,8 +21,6 @@ CALLS = (0, 1000, 10_000)
 _AT_ONCE = 80
 _REST_SECONDS = 15.0
 _ROWS_OF_PACED = 12
-
-Say = Callable[[dict[str, Any]], None]
 
 
 async def _work_until(fleet: Fleet, variant: Variant, done: int, wanted: int) -> int:
@@ -78,7 +73,7 @@ def summary(last: dict[str, dict[str, Any]]) -> dict[str, Any]:
     """The ratios after the last calls."""
     bare, fleet = last["bare"]["megabytes"], last["fleet"]["megabytes"]
     ratios = {role: round(fleet[role]["uss"] / bare[role]["uss"], 3) for role in ROLES}
-    return {"variant": "summary", "machine": f"{platform.machine()}, {os.cpu_count()} cores", "uss_ratio": ratios}
+    return {"variant": "summary", "machine": this_machine(), "uss_ratio": ratios}
 
 
 def main() -> None:
@@ -89,10 +84,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="a JSON object a row; otherwise the last row alone")
     options = parser.parse_args()
 
-    def say(row: dict[str, Any]) -> None:
-        if options.json or options.minutes or row["variant"] == "summary":
-            print(json.dumps(row), flush=True)
-
+    say = printed(all_rows=options.json or options.minutes)
     counts = sorted(options.calls or CALLS)
     with stopped_fleet() as fleet:
         if options.minutes:

@@ -9,49 +9,37 @@ The parts are taken out by replacing their code when a process starts (``without
 
 import argparse
 import asyncio
-import json
-import os
-import platform
 import statistics
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from bench.resampling import interval_95
+from bench.rows import Say, printed, this_machine
 from bench.throughput.__main__ import one_round, workers_cpu_of
 from bench.throughput.processes import fleet_works
-from bench.throughput.variants import VARIANTS, prepare
-from tests.fleet import Fleet, running_fleet
+from bench.throughput.variants import VARIANTS, stopped_fleet
+from tests.fleet import Fleet
 
 PARTS = ("journal", "heartbeats", "log", "metrics")
 WHOLE = ""
 _WHERE = ("server", "pipeline", "assistants", "providers", "control")
 
 
-@contextmanager
-def _stopped_fleet(folder: Path, without: Path) -> Iterator[Fleet]:
-    """A fleet whose processes do without what stands in that file when they start."""
-    without.write_text(WHOLE, "utf-8")
-    environment = {
-        "PYTHONPATH": str(Path(__file__).with_name("without")),
-        "FLEET_BENCH_WITHOUT": str(without),
-        "FLEET_KEEP_VARIABLES": "PYTHONPATH,FLEET_BENCH_WITHOUT",
-    }
-    with running_fleet(folder / "state", environment) as fleet:
-        prepare(fleet)
-        fleet.supervisorctl("stop", "all")
-        yield fleet
-
-
-def measure(rounds: int, pipelines: int, say: Callable[[dict[str, Any]], None]) -> None:
+def measure(rounds: int, pipelines: int, say: Say) -> None:
     """All rounds in turn, and the summary."""
     rows: dict[str, list[dict[str, Any]]] = {part: [] for part in (WHOLE, *PARTS)}
-    with tempfile.TemporaryDirectory(prefix="fleet-bench-") as name:
-        without = Path(name, "without")
-        with _stopped_fleet(Path(name), without) as fleet:
+    with tempfile.TemporaryDirectory(prefix="fleet-bench-") as folder:
+        without = Path(folder, "without")
+        without.write_text(WHOLE, "utf-8")
+        environment = {
+            "PYTHONPATH": str(Path(__file__).with_name("without")),
+            "FLEET_BENCH_WITHOUT": str(without),
+            "FLEET_KEEP_VARIABLES": "PYTHONPATH,FLEET_BENCH_WITHOUT",
+        }
+        with stopped_fleet(environment) as fleet:
             for number in range(rounds):
                 for part in list(rows)[:: 1 if number % 2 else -1]:
                     without.write_text(part, "utf-8")
@@ -78,7 +66,7 @@ def _summary(part: str, whole: list[dict[str, Any]], without: list[dict[str, Any
     return {
         "variant": "summary",
         "part": part,
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+        "machine": this_machine(),
         "saved_cpu_ms_per_call": round(statistics.median(in_all), 2),
         "interval_95": [round(low, 2), round(high, 2)],
         "where": {where: round(statistics.median(saved(partial(_spent, where))), 2) for where in _WHERE},
@@ -101,11 +89,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="a JSON object a row; otherwise the last rows alone")
     options = parser.parse_args()
 
-    def say(row: dict[str, Any]) -> None:
-        if options.json or row.get("variant") == "summary":
-            print(json.dumps(row), flush=True)
-
-    measure(options.rounds, options.pipelines, say)
+    measure(options.rounds, options.pipelines, printed(all_rows=options.json))
 
 
 if __name__ == "__main__":

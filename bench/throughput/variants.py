@@ -4,7 +4,7 @@ import asyncio
 import json
 import tempfile
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,11 +72,12 @@ async def run_pipelines(client: Client, variant: Variant, count: int) -> list[st
 
 
 @contextmanager
-def stopped_fleet() -> Iterator[Fleet]:
-    """The servers of a fleet whose programs are stopped, ready for both variants, until the block ends."""
+def stopped_fleet(environment: Mapping[str, str] | None = None) -> Iterator[Fleet]:
+    """The servers of a fleet whose programs are stopped, ready for both variants, until the block ends;
+    ``environment`` has further variables of its programs."""
     with (
         tempfile.TemporaryDirectory(prefix="fleet-bench-") as folder,
-        running_fleet(Path(folder, "state"), {}) as fleet,
+        running_fleet(Path(folder, "state"), environment or {}) as fleet,
     ):
         prepare(fleet)
         fleet.supervisorctl("stop", "all")
