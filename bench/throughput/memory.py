@@ -84,7 +84,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="a JSON object a row; otherwise the last row alone")
     options = parser.parse_args()
 
-    say = printed(all_rows=options.json or options.minutes)
+    say = printed(all_rows=options.json or options.minutes > 0)
     counts = sorted(options.calls or CALLS)
     with stopped_fleet() as fleet:
         if options.minutes:
