@@ -28,8 +28,14 @@ fi
 make_environment .venv dev
 # Without compiled modules each of some hundred processes would compile them anew.
 unset PYTHONDONTWRITEBYTECODE
+# Most tests wait for other processes, so there are more of them at once than cores; the tests of one file share
+# their fleet and stay together.
+side_by_side=(-n "${FLEET_TEST_PROCESSES:-5}" --dist loadfile --no-loadscope-reorder --max-worker-restart 0)
 if [ $# -gt 0 ]; then
-    exec .venv/bin/python -m pytest "${options[@]}" "$@"
+    for argument in "$@"; do
+        [ -d "$argument" ] || side_by_side=() # not whole folders alone
+    done
+    exec .venv/bin/python -m pytest "${options[@]}" ${side_by_side[@]+"${side_by_side[@]}"} "$@"
 fi
 
 # Google's older SDK cannot share an environment with the rest, so its tests have one of their own.
@@ -53,11 +59,8 @@ fi
 # In a fresh checkout each of the processes would compile all tests by itself.
 [ -d tests/unit/__pycache__ ] || .venv/bin/python -m pytest --collect-only -qq -p no:cacheprovider >/dev/null || true
 [ -z "$base" ] || wait "$base"
-# Most tests wait for other processes, so there are more of them at once than cores; the tests of one file share
-# their fleet and stay together.
 status=0
-.venv/bin/python -m pytest "${options[@]}" -n "${FLEET_TEST_PROCESSES:-5}" --dist loadfile --no-loadscope-reorder \
-    --max-worker-restart 0 --durations=15 || status=$?
+.venv/bin/python -m pytest "${options[@]}" "${side_by_side[@]}" --durations=15 || status=$?
 wait "$other" || status=$?
 cat "$report"
 exit "$status"
