@@ -251,6 +251,7 @@ class ExecuteActivities:
                 late=late,
                 project_id=call.project_id,
                 first=_is_first(call, assignment),
+                attempt=info.attempt,
             )
 
         def note_in_vain(recorded: Recorded, ask: int) -> None:

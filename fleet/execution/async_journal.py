@@ -172,6 +172,10 @@ class AsyncJournal:
         """The call's recorded answer, None where there is none."""
         return await self._run(lambda: self._journal.answer(name, asked))
 
+    async def has(self, name: CallName) -> bool:
+        """Whether the journal has the call, in any state."""
+        return await self._run(lambda: self._journal.has(name))
+
     async def begin(
         self,
         name: CallName,

@@ -38,15 +38,16 @@ class Attempts:
     ``under_way``: an attempt began and has not ended; if the next attempt finds it set, a worker was lost.
 
     ``at`` names the journal of the process that runs the attempt; ``open_at`` the journal in which a call of an
-    earlier attempt may be open, empty where none can be. ``untold``: there was an earlier attempt, and nothing is
-    known about it. ``response_id`` is the provider's id of a call that still runs there. ``maybe_paid``: earlier
-    calls that were or may have been paid. ``sent``: a call reached the provider and was not certainly refused
-    without a charge. ``excused_at`` is when a failing provider first excused a failure (unix seconds), 0 if it
-    never did. ``backend_away_since`` is the start of the first of the latest attempts that all found the backend
-    unavailable, or got an error as the pipeline's answer (unix seconds, by Temporal's clock), 0 otherwise.
-    ``too_large``: how often in a row the call was refused as larger than a limit. ``machine`` is the machine that
-    runs the attempt (HOST+ID), ``open_on`` the machine of ``open_at``; ``elsewhere_since`` is when an attempt
-    began to wait for that machine's answer (unix seconds, by Temporal's clock), 0 if none waits.
+    earlier attempt may be open, empty where none can be. ``untold``: there was an earlier attempt, and it was lost
+    before its first heartbeat: it may have sent its call, on any machine. ``response_id`` is the provider's id of
+    a call that still runs there. ``maybe_paid``: earlier calls that were or may have been paid. ``sent``: a call
+    reached the provider and was not certainly refused without a charge. ``excused_at`` is when a failing provider
+    first excused a failure (unix seconds), 0 if it never did. ``backend_away_since`` is the start of the first of
+    the latest attempts that all found the backend unavailable, or got an error as the pipeline's answer (unix
+    seconds, by Temporal's clock), 0 otherwise. ``too_large``: how often in a row the call was refused as larger
+    than a limit. ``machine`` is the machine that runs the attempt (HOST+ID), ``open_on`` the machine of
+    ``open_at``; ``elsewhere_since`` is when an attempt began to wait for that machine's answer (unix seconds, by
+    Temporal's clock), 0 if none waits.
 
     ``sent_over``: how many earlier calls were or may have been paid when the last one was sent. ``unpriced``:
     calls of these attempts that were or may have been paid, at an unknown cost. ``in_vain``: what the answers that
@@ -84,19 +85,19 @@ class Attempts:
         Temporal's number of the new attempt. ``before`` are the last details of an earlier execution, which this
         one continues.
 
-        When a process dies, details are delivered late or not at all. So for an attempt that had begun the worst
-        case is assumed: that it had sent its call.
+        When a process dies, details are delivered late or not at all, and a first attempt has none before its
+        first heartbeat. So for an attempt that had begun the worst case is assumed: that it had sent its call.
         """
         own = details[-1] if details and isinstance(details[-1], dict) else {}
         last = own or before or {}
-        under_way = bool(last.get("under_way"))
+        under_way, untold = bool(last.get("under_way")), number > 1 and not own
         attempts = cls(
             provider_failures=int(_told(last, "provider_failures")),
-            lost_workers=int(_told(last, "lost_workers")) + under_way,
+            lost_workers=int(_told(last, "lost_workers")) + (under_way or untold),
             waits=int(_told(last, "waits")),
             open_at=str(last.get("open_at", "") or (last.get("at", "") if under_way else "")),
             response_id=str(last.get("response_id", "")),
-            untold=bool(last.get("untold")) or (number > 1 and not own),
+            untold=bool(last.get("untold")) or untold,
             maybe_paid=int(_told(last, "maybe_paid")),
             sent=bool(last.get("sent")),
             excused_at=_told(last, "excused_at"),
@@ -180,6 +181,10 @@ class Attempts:
         self.maybe_paid, self.sent, self.open_at, self.untold = self.maybe_paid + 1, True, "", False
         self.unpriced += 1
 
+    def was_here(self) -> None:
+        """The earlier attempt of which nothing is known ran on this machine, whose journal knows its call."""
+        self.untold = False
+
     def unsent(self) -> None:
         """The call was not sent after all; a call that runs at the provider still does."""
         if not self.response_id:
@@ -216,7 +221,7 @@ class Attempts:
     def seconds_for_elsewhere(self, now: float, bound_seconds: float) -> float:
         """How long another machine still has to deliver the answer of a call that it may have sent; ``now`` is by
         Temporal's clock. The answer of a call that still runs at the provider is requested there instead."""
-        if self.open_at in ("", self.at) or self.response_id:
+        if not self.may_be_open_elsewhere or self.response_id:
             return 0.0
         self.elsewhere_since = self.elsewhere_since or now
         return max(self.elsewhere_since + bound_seconds - now, 0.0)

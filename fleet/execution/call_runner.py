@@ -8,10 +8,10 @@ not cut off; the next attempt, in any process of this host, finds it in the jour
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Protocol
+from typing import Any, Protocol
 
 from loguru import logger
 from temporalio import activity
@@ -53,7 +53,7 @@ class Call:
     was or may have been paid. ``asked`` is what its answer is delivered with if Temporal does not take it from
     this attempt. ``started_at`` is when Temporal started the attempt (unix seconds, by Temporal's clock);
     ``late``: that was long before the task arrived here. ``first``: there was no attempt before, so an answer
-    is not looked for until the call begins.
+    is not looked for until the call begins. ``attempt`` is Temporal's number of it.
     """
 
     name: CallName
@@ -66,6 +66,7 @@ class Call:
     late: bool
     project_id: str
     first: bool = False
+    attempt: int = 1
 
 
 class Told(Protocol):
@@ -128,6 +129,8 @@ class CallRunner:
         if not attempts.may_have_sent:
             self._refuse_options(call)
             await self._refuse_too_long(call)
+        if attempts.untold and call.attempt == 2 and await self._journal.has(call.name):
+            attempts.was_here()
         left = attempts.seconds_for_elsewhere(call.started_at, self._settings.other_machine_seconds)
         if left:
             wait = min(left, _LOOK_AGAIN_SECONDS)
@@ -359,25 +362,25 @@ class CallRunner:
 class _Telling:
     """Reports that a call is being sent, if it lasts."""
 
-    def __init__(self, tell: Callable[[], Awaitable[None]]) -> None:
+    def __init__(self, tell: Callable[[], Coroutine[Any, Any, None]]) -> None:
         self._tell = tell
-        self._begun = False
-        self._task = asyncio.create_task(self._tell_later())
+        self._begun: asyncio.Task[None] | None = None
+        self._due = asyncio.get_running_loop().call_later(_LASTING_SECONDS, self._begin)
 
-    async def _tell_later(self) -> None:
-        await asyncio.sleep(_LASTING_SECONDS)
-        self._begun = True
-        await self._tell()
+    def _begin(self) -> None:
+        self._begun = asyncio.create_task(self._tell())
 
     async def end(self) -> None:
         """Return when no report can come any more: it would contradict that of the end."""
-        if self._begun:
-            await self._task
-        self.cancel()
+        self._due.cancel()
+        if self._begun is not None:
+            await self._begun
 
     def cancel(self) -> None:
         """Report nothing more, and do not wait."""
-        self._task.cancel()
+        self._due.cancel()
+        if self._begun is not None:
+            self._begun.cancel()
 
 
 def _known(answered: Answered) -> Recorded:

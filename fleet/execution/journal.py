@@ -114,6 +114,11 @@ class Journal:
                 _note_asked(connection, name, asked)
         return Answered(row["answer"], int(row["maybe_paid"]))
 
+    def has(self, name: CallName) -> bool:
+        """Whether the call was begun on this host; in any state."""
+        with self._file.reading() as connection:
+            return connection.execute("SELECT 1 FROM calls WHERE key = ?", (name.key,)).fetchone() is not None
+
     def begin(
         self,
         name: CallName,

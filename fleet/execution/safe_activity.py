@@ -1,6 +1,6 @@
 """What every activity of the fleet has in common: :func:`safe_activity`.
 
-It writes the START, SUCCESS and ERROR markers, heartbeats from the beginning, keeps the counts of
+It writes the START, SUCCESS and ERROR markers, heartbeats, keeps the counts of
 :mod:`fleet.execution.attempts`, and turns every failure into one standard form: an ``ApplicationError`` whose type
 is the error's code and whose first detail is an :class:`~fleet.contracts.ErrorRecord`; where an assistant has
 failed for good, the second is a :class:`~fleet.contracts.FailedCalls`. Only Temporal retries;
@@ -10,8 +10,8 @@ failed for good, the second is a :class:`~fleet.contracts.FailedCalls`. Only Tem
 import asyncio
 import functools
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, contextmanager
 from datetime import timedelta
 from typing import Any, Protocol, TypeVar
 
@@ -27,6 +27,9 @@ from fleet.execution.failed_calls import failed_calls
 from fleet.execution.verdicts import SHORTEST_WAIT_SECONDS, judge
 from fleet.process.machine_id import machine_name
 from fleet.process.metrics import Metrics
+
+#: A first attempt that ends sooner is not worth a heartbeat.
+_QUICK_SECONDS = 2.0
 
 
 class HasSettings(Protocol):
@@ -70,7 +73,7 @@ def safe_activity(
                 # This comes first: if the process dies before it, the task waits for the heartbeat timeout.
                 async with self.holding():
                     attempts.at, attempts.machine = await self.place(), machine_name(self.settings.state_dir)
-                    async with _beating(attempts, self.settings.heartbeat_interval_seconds):
+                    with _beating(attempts, self.settings.heartbeat_interval_seconds):
                         _refuse_after_losses(attempts, self.settings)
                         result = await function(self, argument)
             except asyncio.CancelledError:
@@ -110,21 +113,27 @@ def _context(argument: object) -> dict[str, str]:
     return context
 
 
-@asynccontextmanager
-async def _beating(attempts: Attempts, interval_seconds: float) -> AsyncIterator[None]:
-    """Heartbeat now and at every interval until the block ends."""
+@contextmanager
+def _beating(attempts: Attempts, interval_seconds: float) -> Iterator[None]:
+    """Heartbeat at every interval until the block ends. A first attempt begins a moment later than others: one
+    that is over by then costs the server no heartbeat, and of one that is lost by then the next attempt assumes
+    the worst (:attr:`~fleet.execution.attempts.Attempts.untold`)."""
+    loop = asyncio.get_running_loop()
+    due: asyncio.TimerHandle
 
-    async def beat() -> None:
-        while True:
-            await asyncio.sleep(interval_seconds)
-            attempts.beat()
+    def beat() -> None:
+        nonlocal due
+        due = loop.call_later(interval_seconds, beat)
+        attempts.beat()
 
-    attempts.beat()
-    task = asyncio.create_task(beat(), name="heartbeat")
+    if activity.info().attempt == 1:
+        due = loop.call_later(min(_QUICK_SECONDS, interval_seconds), beat)
+    else:
+        beat()  # the details that the server has are an earlier attempt's
     try:
         yield
     finally:
-        task.cancel()
+        due.cancel()
 
 
 def _refuse_after_losses(attempts: Attempts, settings: Settings) -> None:

@@ -76,6 +76,7 @@ _REFUSES_NO_CSV = "refuses-what-is-no-csv"
 _CHECKS_SELECTIONS = "checks-selections-of-the-csv"
 _LEAVES_OUT_UNUSABLE = "leaves-out-what-cannot-be-used"
 _CANCELS_UNSENT = "cancels-what-is-not-sent"
+_UNTOLD_STAYS = "stays-where-an-attempt-was-lost-untold"
 _CANCEL_KEEPS_SENT = "cancel-keeps-what-is-sent"
 #: Source: Temporal's limit on fairness keys, in bytes.
 _FAIRNESS_KEY_MAX = 64
@@ -374,7 +375,11 @@ class AssistantPipelineWorkflow:
                     unusable = None
                 if late is None and why is None and unusable is None:
                     raise
-            if late is not None and (self._stages.sent(key) or _may_have_sent(late)):
+            if late is not None and (
+                self._stages.sent(key)
+                or _may_have_sent(late)
+                or (_lost_untold(late) and workflow.patched(_UNTOLD_STAYS))
+            ):
                 # A call that was sent stays with its provider to the end; the new execution gets what the old one
                 # knew.
                 bounded, before = False, _last_details(late) or {"untold": True}
@@ -518,6 +523,11 @@ def _may_have_sent(late: TimeoutError) -> bool:
     """Whether the last heartbeat says that an earlier attempt sent its call, or began and never ended."""
     last = _last_details(late)
     return bool(last.get("sent") or last.get("open_at") or last.get("under_way"))
+
+
+def _lost_untold(late: TimeoutError) -> bool:
+    """Whether an earlier attempt was lost before its first heartbeat; it may have sent its call."""
+    return isinstance(late.cause, TimeoutError) and not _last_details(late)
 
 
 def _record_of(error: ActivityError) -> ErrorRecord:

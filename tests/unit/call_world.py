@@ -166,6 +166,7 @@ class Process:
         started_at: float = 1000.0,
         late: bool = False,
         first: bool = False,
+        attempt: int = 1,
         options: ModelOptions | None = None,
     ) -> Recorded:
         """One attempt at the call."""
@@ -181,6 +182,7 @@ class Process:
             late=late,
             project_id="project",
             first=first,
+            attempt=attempt,
         )
         attempts = attempts or Attempting()
         attempts.make_current()

@@ -50,6 +50,9 @@ def test_only_what_another_host_may_have_sent_is_ambiguous(details: dict[str, An
 def test_an_earlier_attempt_of_which_nothing_is_known_may_have_sent() -> None:
     resumed = Attempts.resume([], 2)
     assert resumed.may_be_open_elsewhere
+    assert (resumed.lost_workers, resumed.seconds_for_elsewhere(1000.0, 60.0)) == (1, 60.0)
+    resumed.was_here()
+    assert (resumed.lost_workers, resumed.seconds_for_elsewhere(1000.0, 60.0)) == (1, 0.0)
 
 
 def test_a_call_whose_failure_was_told_is_open_nowhere() -> None:
@@ -130,7 +133,7 @@ def test_trouble_excuses_for_a_day_and_however_often() -> None:
 
 
 def test_details_of_another_shape_are_no_harm() -> None:
-    assert Attempts.resume(["text"], 2).made == 0
+    assert Attempts.resume(["text"], 2).made == 1, "as if there were none"
 
 
 def test_another_machines_answer_is_waited_for_within_the_bound_over_all_attempts() -> None:
@@ -141,8 +144,7 @@ def test_another_machines_answer_is_waited_for_within_the_bound_over_all_attempt
     assert later.seconds_for_elsewhere(1060.0, 60.0) == 0.0
     here = after(at=HERE, under_way=True)
     goes_on = after(at=THERE, under_way=True, response_id="resp_1")
-    untold = Attempts.resume([], 2)
-    assert {attempts.seconds_for_elsewhere(1000.0, 60.0) for attempts in (here, goes_on, untold)} == {0.0}
+    assert {attempts.seconds_for_elsewhere(1000.0, 60.0) for attempts in (here, goes_on)} == {0.0}
 
 
 @pytest.mark.parametrize("told", [None, "x", True, float("inf"), float("nan"), -5, [1]])

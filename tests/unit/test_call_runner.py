@@ -440,6 +440,19 @@ async def test_a_call_that_another_machine_may_have_sent_waits_for_its_answer_an
     assert pipeline.heard[0] == ("asked", 0, False), "it may have been delivered meanwhile"
 
 
+async def test_an_attempt_lost_before_its_first_heartbeat_was_elsewhere_unless_the_journal_has_its_call(
+    opened: Opened,
+) -> None:
+    process = Process(opened(), Provider(at_once=True))
+    with pytest.raises(OpenElsewhere, match="another machine may have sent this call"):
+        await process.make(attempts=Attempting(untold=True), attempt=2)
+    opened().begin(NAME, deadline=time.time() + 60)
+    assert (await process.make(attempts=Attempting(untold=True), attempt=2)).maybe_paid == 1
+    opened().begin(CallName("key of another", NAME.workflow_id, NAME.function_key), deadline=time.time() + 60)
+    with pytest.raises(OpenElsewhere):  # the second attempt may have been elsewhere
+        await process.make(model="another", attempts=Attempting(untold=True), attempt=3)
+
+
 async def test_a_call_whose_task_another_worker_has_by_now_is_not_sent(opened: Opened) -> None:
     provider, pipeline = Provider(at_once=True), Pipeline()
     process = Process(opened(), provider)

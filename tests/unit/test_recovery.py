@@ -278,6 +278,7 @@ class Work:
 
 async def test_a_task_is_held_before_all_else(tmp_path: Path) -> None:
     environment = ActivityEnvironment()
+    environment.info = replace(environment.info, attempt=2)
     environment.on_heartbeat = lambda *details: work.did.append("beat")
     work = Work(tmp_path)
     assert await environment.run(work.work, "work") == "work"

@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 from temporalio import activity
+from temporalio.api.taskqueue.v1 import TaskQueue
+from temporalio.api.workflowservice.v1 import PollActivityTaskQueueRequest
 from temporalio.client import Client, WorkflowFailureError, WorkflowHandle
 from temporalio.exceptions import ApplicationError
 from temporalio.worker import Worker
@@ -35,6 +37,8 @@ from fleet.pipeline.workflow import AssistantPipelineWorkflow
 from tests.temporal import running_temporal
 
 PATIENCE_SECONDS = 3.0
+#: A project whose attempts are lost soon where they send no heartbeat.
+FRAGILE = "fragile"
 FIRST, SECOND = ModelChoice("openai", "m"), ModelChoice("anthropic", "n")
 QUEUES = {"openai": "llm-openai", "anthropic": "llm-anthropic"}
 
@@ -45,7 +49,8 @@ class Loading:
     @activity.defn(name=LOAD_ASSISTANTS)
     async def load(self, project_id: str) -> PipelinePlan:
         assistant = Assistant("draft", "Draft", 1, FIRST.provider, FIRST.model, "Write.", fallback=[SECOND])
-        limits = ActivityLimits(600.0, 30.0, 1.0, 2.0, fallback_after_seconds=PATIENCE_SECONDS)
+        lost_after = 1.0 if project_id == FRAGILE else 30.0
+        limits = ActivityLimits(600.0, lost_after, 1.0, 2.0, fallback_after_seconds=PATIENCE_SECONDS)
         return PipelinePlan(project_id, [assistant], QUEUES, limits)
 
 
@@ -89,9 +94,9 @@ class Stage:
         async with Worker(self.client, task_queue=QUEUES[provider], activities=[acted.execute]):
             yield acted
 
-    async def pipeline(self) -> WorkflowHandle[Any, dict[str, Any]]:
+    async def pipeline(self, project_id: str = "project") -> WorkflowHandle[Any, dict[str, Any]]:
         return await self.client.start_workflow(
-            WORKFLOW_TYPE, args=["topic", "project"], id=f"p-{uuid.uuid4()}", task_queue=PIPELINE_QUEUE
+            WORKFLOW_TYPE, args=["topic", project_id], id=f"p-{uuid.uuid4()}", task_queue=PIPELINE_QUEUE
         )
 
     async def interrupted(self, act: Act) -> AssistantCall:
@@ -231,6 +236,21 @@ async def test_what_only_a_signal_told_of_is_assumed_to_be_sent(stage: Stage) ->
     async with stage.serving("anthropic", Acted()) as second:
         again = await stage.interrupted(tell)
     assert second.calls == [] and again.before == {"untold": True}
+
+
+async def test_an_attempt_that_was_lost_before_its_first_heartbeat_is_assumed_to_have_sent(stage: Stage) -> None:
+    pipeline = await stage.pipeline(FRAGILE)
+    taken = await stage.client.workflow_service.poll_activity_task_queue(
+        PollActivityTaskQueueRequest(
+            namespace="default", task_queue=TaskQueue(name=QUEUES["openai"]), identity="cut off"
+        )
+    )
+    assert (taken.attempt, taken.workflow_execution.workflow_id) == (1, pipeline.id)
+    async with stage.serving("anthropic", Acted()) as second:
+        await asyncio.sleep(3 * PATIENCE_SECONDS)  # what is tested is exactly this time
+        async with stage.serving("openai", Acted()) as again:
+            assert answered_by(await pipeline.result()) == "openai"
+    assert second.calls == [] and again.calls[-1].before == {"untold": True}
 
 
 async def test_a_refusal_that_cost_nothing_lets_it_move(stage: Stage) -> None:
