@@ -53,8 +53,8 @@ class AsyncJournal:
         # Not the default executor: blocking provider calls may occupy all of its threads.
         self._thread = ThreadPoolExecutor(1, "journal")
 
-    async def _run(self, act: Callable[[], Done]) -> Done:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, act)
+    def _run(self, act: Callable[[], Done]) -> asyncio.Future[Done]:
+        return asyncio.get_running_loop().run_in_executor(self._thread, act)
 
     async def place(self) -> str:
         """The name of the journal, which differs on every host."""
@@ -193,15 +193,13 @@ class AsyncJournal:
         Raises:
             JournalUnavailable: nothing may be sent.
         """
-        beginning = asyncio.ensure_future(
-            self._run(
-                lambda: self._journal.begin(
-                    name,
-                    deadline=time.time() + seconds,
-                    maybe_paid=maybe_paid,
-                    send_ambiguous=send_ambiguous,
-                    asked=asked,
-                )
+        beginning = self._run(
+            lambda: self._journal.begin(
+                name,
+                deadline=time.time() + seconds,
+                maybe_paid=maybe_paid,
+                send_ambiguous=send_ambiguous,
+                asked=asked,
             )
         )
         try:
