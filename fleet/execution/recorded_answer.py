@@ -1,7 +1,7 @@
 """An answer in the form that the journal stores."""
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, get_args
 
 from fleet.providers.base import SIMULATOR_HEADER, FinishReason, LlmAnswer
@@ -30,13 +30,12 @@ class Recorded:
 
         0.1.0 fails on unknown fields and ignores unknown headers, so newer fields are stored as headers.
         """
-        values = asdict(self)
+        headers = _simulator_header(self.answer.headers)
+        values = asdict(replace(self, answer=replace(self.answer, headers=headers)))
         answer = values["answer"]
         billed, tier = answer.pop("billed"), answer.pop("tier")
         later = {_BILLED: json.dumps(billed) if billed else "", _TIER: tier}
-        answer["headers"] = _simulator_header(answer["headers"]) | {
-            name: value for name, value in later.items() if value
-        }
+        answer["headers"] = headers | {name: value for name, value in later.items() if value}
         return json.dumps(values)
 
     @classmethod
