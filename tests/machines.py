@@ -27,7 +27,7 @@ from tests.fleet import ENVIRONMENT, OPENAI_ALONE, QUICK_SECONDS, Fleet, json_of
 from tests.ports import free_port_base
 from tests.waiting import wait_for
 
-STEP_SECONDS = 300
+STEP_SECONDS = 900
 SERVICE = "seo-worker"
 CLOCK_AHEAD_SECONDS = 20.0
 #: This host, as the machines name it: under localhost, so that plain http is allowed by each release.
@@ -133,7 +133,7 @@ class Machine:
         return self.run("curl -fsS http://127.0.0.1:8020/health").returncode == 0
 
     def wait_until_well(self) -> None:
-        wait_for(f"machine {self.number} is well", self.is_well, 90)
+        wait_for(f"machine {self.number} is well", self.is_well, 240)
 
     def status(self) -> dict[str, Any]:
         """What its control process tells."""

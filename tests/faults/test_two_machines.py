@@ -203,7 +203,7 @@ async def test_an_answer_whose_process_was_killed_is_delivered_by_the_next_one(w
 
 async def test_a_task_that_comes_long_after_it_was_handed_out_is_not_worked_on(world: World) -> None:
     """As it comes to a machine that is connected again: the server had handed it to a poll of that machine."""
-    await (await world.call()).result()
+    await (await world.call(FLEET_OTHER_MACHINE_SECONDS="3")).result()
     while "LLM REQUEST" not in world.second.log():
         await (await world.pipeline()).result()  # both know by now how soon a task comes
     world.fleet.simulator.clear()

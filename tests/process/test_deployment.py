@@ -19,7 +19,7 @@ from tests.process.guides import GUIDES, blocks, commands
 from tests.waiting import wait_for
 
 #: Its first test waits for machines too.
-pytestmark = [pytest.mark.debian, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.debian, pytest.mark.timeout(1800)]
 
 #: What the guide tells to do that this test does in its own way, or that another test does.
 BY_OTHERS = {

@@ -23,7 +23,7 @@ from tests.machines import (
 from tests.waiting import wait_for
 
 #: Its first test waits for machines too.
-pytestmark = [pytest.mark.debian, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.debian, pytest.mark.timeout(1800)]
 
 #: Three of them last as long as an update, whose roll waits for the one that is on its way.
 SECONDS_OF_A_CALL = 8.0
