@@ -14,6 +14,7 @@ from tests.fleet import json_of
 from tests.machines import (
     HOST,
     QUICK_TO_NOTICE,
+    STEP_SECONDS,
     Machine,
     Servers,
     addresses,
@@ -130,7 +131,7 @@ def test_it_ends_cleanly_and_starts_again_in_the_middle_of_a_pipeline_and_loses_
 
 def completed_with(run: Command) -> list[int]:
     """The attempts that each assistant of a pipeline needed that completed."""
-    out, err = run.communicate(timeout=120)
+    out, err = run.communicate(timeout=STEP_SECONDS)
     assert run.returncode == 0, err
     return [assistant["attempts"] for assistant in json_of(out)["assistants"]]
 
@@ -175,12 +176,12 @@ def present_version() -> str:
 
 
 def test_after_a_power_cut_it_is_there_again(machine: Machine, servers: Servers) -> None:
-    with servers.latency("openai", 1.0):
+    with servers.latency("openai", 120.0):
         run = begin(servers)
         machine.kill()
-        machine.boot()
-        machine.wait_until_well()
-        assert completed_with(run) == [2, 1, 1]
+    machine.boot()
+    machine.wait_until_well()
+    assert completed_with(run) == [2, 1, 1]
     assert [call["outcome"] for call in servers.simulator.ledger()] == ["client_gone"] + ["answered"] * 3
 
 
