@@ -1,14 +1,16 @@
-"""The journal for the event loop of one process: disk writes run in a separate thread."""
+"""The journal for the event loop of one process: disk writes run in a separate thread. What calls record while
+that thread waits for the disk is written together, with the next write."""
 
 import asyncio
 import math
+import threading
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from loguru import logger
 
@@ -23,6 +25,8 @@ _STOOD_STILL_SECONDS, _DOUBTED_SECONDS = 5.0, 120.0
 _REPORTING_SECONDS = 3.0
 
 Done = TypeVar("Done")
+#: What is to be recorded, and who waits for it.
+_Act = tuple[Callable[[], Any], "asyncio.Future[Any]"]
 
 
 def _now() -> float:
@@ -52,9 +56,45 @@ class AsyncJournal:
         self._place = ""
         # Not the default executor: blocking provider calls may occupy all of its threads.
         self._thread = ThreadPoolExecutor(1, "journal")
+        self._waiting: list[_Act] = []
+        self._writing = False
+        self._taking = threading.Lock()
+        self._due: asyncio.Handle | None = None
 
     def _run(self, act: Callable[[], Done]) -> asyncio.Future[Done]:
+        self._write()
         return asyncio.get_running_loop().run_in_executor(self._thread, act)
+
+    def _record(self, act: Callable[[], Done]) -> asyncio.Future[Done]:
+        """Do it in the thread, together with whatever else has been recorded until then."""
+        loop = asyncio.get_running_loop()
+        outcome: asyncio.Future[Done] = loop.create_future()
+        with self._taking:
+            self._waiting.append((act, outcome))
+            writing, self._writing = self._writing, True
+        if not writing:  # once this turn of the loop is over, so that a task is held and its call begun in one
+            self._due = loop.call_soon(self._write)
+        return outcome
+
+    def _write(self) -> None:
+        if self._due is not None:
+            self._due.cancel()
+            self._due = None
+            try:
+                self._thread.submit(self._write_all, asyncio.get_running_loop())
+            except RuntimeError as closed:
+                acts = self._taken()
+                _tell(acts, [closed] * len(acts))
+
+    def _write_all(self, loop: asyncio.AbstractEventLoop) -> None:
+        while acts := self._taken():
+            loop.call_soon_threadsafe(_tell, acts, self._journal.together([act for act, _ in acts]))
+
+    def _taken(self) -> "list[_Act]":
+        with self._taking:
+            taken, self._waiting = self._waiting, []
+            self._writing = bool(taken)
+        return taken
 
     async def place(self) -> str:
         """The name of the journal, which differs on every host."""
@@ -64,11 +104,13 @@ class AsyncJournal:
     @asynccontextmanager
     async def holding(self, task: Task) -> AsyncIterator[None]:
         """Let a surviving process report the task to Temporal if this process dies within the block, or soon after
-        it: the outcome of the task is only reported then. A call may outlive an attempt that is cancelled."""
+        it: the outcome of the task is only reported then. A call may outlive an attempt that is cancelled.
+
+        The block does not wait for the disk; no call begins there before the task is held.
+        """
         held = self._held[task.token] = Holding()
-        reported = self._reported()
+        self._hold(task, self._reported())
         try:
-            await self._let_go_and_hold(reported, task)
             yield
         except asyncio.CancelledError:
             held.doubtful = True
@@ -77,14 +119,15 @@ class AsyncJournal:
             held.ended = self._awake
             self._over.append(task.token)
 
-    async def _let_go_and_hold(self, reported: list[bytes], task: Task) -> None:
-        try:
-            await self._run(lambda: self._journal.hold(task, reported))
-        except BaseException:
-            self._over.extendleft(reversed(reported))  # try again the next time
-            raise
-        for token in reported:
-            self._held.pop(token, None)
+    def _hold(self, task: Task, reported: list[bytes]) -> None:
+        def ended(outcome: asyncio.Future[None]) -> None:
+            if outcome.exception() is not None:  # the call cannot begin either, and says why
+                self._over.extendleft(reversed(reported))  # try again the next time
+                return
+            for token in reported:
+                self._held.pop(token, None)
+
+        self._record(lambda: self._journal.hold(task, reported)).add_done_callback(ended)
 
     def _reported(self) -> list[bytes]:
         """The tasks whose outcome Temporal has certainly received; each is returned once."""
@@ -193,7 +236,7 @@ class AsyncJournal:
         Raises:
             JournalUnavailable: nothing may be sent.
         """
-        beginning = self._run(
+        beginning = self._record(
             lambda: self._journal.begin(
                 name,
                 deadline=time.time() + seconds,
@@ -238,7 +281,7 @@ class AsyncJournal:
     async def _note(self, write: Callable[[], None]) -> None:
         """Record an outcome; if the journal is unavailable, the outcome is not lost but still goes to Temporal."""
         try:
-            await self._run(write)
+            await self._record(write)
         except JournalUnavailable as error:
             logger.error("{}; the outcome still goes to Temporal", error)
 
@@ -246,3 +289,13 @@ class AsyncJournal:
         """Close the file."""
         await self._run(self._journal.close)
         self._thread.shutdown()
+
+
+def _tell(acts: Iterable[_Act], outcomes: Iterable[Any]) -> None:
+    for (_, future), outcome in zip(acts, outcomes, strict=True):
+        if future.done():
+            continue  # nobody waits any more
+        if isinstance(outcome, Exception):
+            future.set_exception(outcome)
+        else:
+            future.set_result(outcome)

@@ -12,6 +12,7 @@ from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Protocol
+from weakref import WeakValueDictionary
 
 from loguru import logger
 from temporalio import activity
@@ -104,8 +105,8 @@ class CallRunner:
         self._admissions = admissions
         self._metrics = metrics
         self._running: dict[str, asyncio.Task[Recorded]] = {}
-        # Two attempts at one call must not both decide to send it.
-        self._deciding = asyncio.Lock()
+        # Two attempts at one call must not both decide to send it. A lock is there while somebody holds it.
+        self._deciding: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def run(self, call: Call, attempts: Attempts, pipeline: Told) -> Recorded:
         """The recorded answer, the answer of a call already in flight, or that of a call made now.
@@ -191,8 +192,9 @@ class CallRunner:
 
     async def _answer(self, call: Call, attempts: Attempts, admitted: Admitted) -> Recorded:
         """Find the answer in the journal, wait for a call in flight, or send the call."""
+        deciding = self._deciding.setdefault(call.name.key, asyncio.Lock())
         while True:
-            async with self._deciding:
+            async with deciding:
                 found = self._running.get(call.name.key) or await self._begin(call, attempts, admitted)
             if isinstance(found, Recorded):
                 return found

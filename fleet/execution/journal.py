@@ -23,7 +23,7 @@ import time
 import uuid
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Self
+from typing import Self, TypeVar
 
 from fleet.config import Settings
 from fleet.execution.journal_records import (
@@ -46,6 +46,8 @@ from fleet.process.process_id import Owner
 #: Room that an intent reserves for its answer.
 ANSWER_ROOM_BYTES = 4_000_000
 _KEPT_SHARE, _LOOKED_AT_SHARE = 0.75, 0.5
+
+Done = TypeVar("Done")
 
 
 class Journal:
@@ -86,6 +88,17 @@ class Journal:
     def close(self) -> None:
         """Close the file."""
         self._file.close()
+
+    def together(self, acts: Sequence[Callable[[], Done]]) -> list[Done | Exception]:
+        """Do several of the things below, with one write to the disk for all; what each returns or raises. If that
+        write fails, each of them has failed."""
+        if len(acts) == 1:
+            return [_outcome_of(acts[0])]
+        try:
+            with self._file.writing():
+                return [_outcome_of(act) for act in acts]
+        except Exception as error:
+            return [error] * len(acts)
 
     def place(self) -> str:
         """The name of this journal, which differs from every other host's.
@@ -360,6 +373,13 @@ class Journal:
             raise self._file.unavailable(
                 f"it has reached its {self._max_bytes:,} bytes with answers that pipelines still need"
             )
+
+
+def _outcome_of(act: Callable[[], Done]) -> Done | Exception:
+    try:
+        return act()
+    except Exception as error:
+        return error
 
 
 def _note_asked(connection: sqlite3.Connection, name: CallName, asked: Asked) -> None:

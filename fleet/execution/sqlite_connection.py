@@ -40,8 +40,10 @@ class JournalFile:
     def __init__(self, path: Path, machine: str = "") -> None:
         self.path = path
         self._machine = machine
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._connection: sqlite3.Connection | None = None
+        self._writes = False
+        self._synced = True
 
     def close(self) -> None:
         """Close the file; the next use opens it again."""
@@ -74,17 +76,30 @@ class JournalFile:
     @contextmanager
     def writing(self, *, synced: bool = True) -> Iterator[sqlite3.Connection]:
         """One exclusive transaction; on the disk when the block ends. If not ``synced``, it outlives the process
-        and is on the disk with the next one that is; a machine that loses power may lose it."""
+        and is on the disk with the next one that is; a machine that loses power may lose it.
+
+        Within such a block, it is a part of that transaction: an exception undoes this part alone.
+        """
         with self.reading() as connection:
-            # Source: sqlite.org/pragma.html#pragma_synchronous, for files in WAL mode.
-            connection.execute(f"PRAGMA synchronous={'FULL' if synced else 'NORMAL'}")
+            if self._writes:
+                with _part(connection):
+                    yield connection
+                return
+            if synced is not self._synced:
+                # Source: sqlite.org/pragma.html#pragma_synchronous, for files in WAL mode.
+                connection.execute(f"PRAGMA synchronous={'FULL' if synced else 'NORMAL'}")
+                self._synced = synced
             connection.execute("BEGIN IMMEDIATE")
+            self._writes = True
             try:
                 yield connection
+                connection.execute("COMMIT")
             except BaseException:
-                connection.execute("ROLLBACK")
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
                 raise
-            connection.execute("COMMIT")
+            finally:
+                self._writes = False
 
     def _opened(self) -> sqlite3.Connection:
         if self._connection is None:
@@ -102,7 +117,7 @@ class JournalFile:
             except BaseException:
                 connection.close()
                 raise
-            self._connection = connection
+            self._connection, self._synced = connection, True
         return self._connection
 
     def _see_machine(self, connection: sqlite3.Connection) -> None:
@@ -130,3 +145,18 @@ class JournalFile:
             f"the journal {self.path} cannot be written: {what}. No call is sent without it. Remedy: make room, "
             "raise FLEET_JOURNAL_MAX_MB, correct the folder's owner, or move a damaged file away"
         )
+
+
+@contextmanager
+def _part(connection: sqlite3.Connection) -> Iterator[None]:
+    """A part of the transaction that is open."""
+    if not connection.in_transaction:  # SQLite itself has undone all of it; a savepoint would begin another one
+        raise sqlite3.OperationalError("the transaction was rolled back")
+    connection.execute("SAVEPOINT part")
+    try:
+        yield
+    except BaseException:
+        connection.execute("ROLLBACK TO part")
+        connection.execute("RELEASE part")
+        raise
+    connection.execute("RELEASE part")
