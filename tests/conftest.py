@@ -13,6 +13,7 @@ import hypothesis
 import pytest
 
 from tests import evidence
+from tests.end_with_parent import swept_if_killed
 from tests.fleet import SHARED_FLEETS, _fleet_is_up_while_it_is_used, fleet, idle, shared_fleet, stack
 from tests.generated import inputs
 
@@ -198,6 +199,13 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     forbidden = session.config.getoption("--forbid-skips") and reporter.stats.get("skipped")
     if forbidden and session.exitstatus == pytest.ExitCode.OK:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _nothing_is_left(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Of this process's part of the run, also if it is killed."""
+    with swept_if_killed(tmp_path_factory.getbasetemp()):
+        yield
 
 
 @pytest.fixture(autouse=True)
