@@ -40,7 +40,7 @@ PATHS = st.sampled_from(
         "*",
     ]
 )
-METHODS = st.sampled_from(["GET", "GET", "POST", "POST", "HEAD", "OPTIONS", "PUT", "DELETE", "BREW"])
+METHODS = st.sampled_from(["GET"] * 4 + ["POST", "POST", "HEAD", "OPTIONS", "PUT", "DELETE", "BREW"])
 QUERIES = st.lists(
     st.tuples(
         st.sampled_from(["workflow_id", "run_id", "token", "limit", "state", "since", "project", "key", "text"]),
