@@ -35,13 +35,17 @@ for process in /proc/[0-9]*; do
         kill -KILL "$pid"
     fi
 done
+while read -r _ place _; do
+    case $place in "$1"/*) umount -l "$place" ;; esac # a mount would fail later runs, which delete the folder
+done </proc/mounts
 """
 
 
 @contextmanager
 def swept_if_killed(folder: Path, after_seconds: float = _SWEPT_AFTER_SECONDS) -> Iterator[None]:
     """End every process that has to do with the folder, by its command, its environment or its working directory,
-    a while after this process is killed within the block: the ports of its servers may become another run's."""
+    and what is mounted in it, a while after this process is killed within the block: the ports of its servers may
+    become another run's."""
     command, null = ["sh", "-c", _SWEEP, "sweep", str(folder), str(after_seconds)], subprocess.DEVNULL
     watching = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=null, stderr=null, process_group=0)
     try:
