@@ -6,7 +6,7 @@
 #   scripts/test.sh ARGUMENT...            some tests: the arguments go to pytest; google-generativeai is left out
 #   scripts/test.sh --help                 this text; scripts/test.sh tests/unit --help shows pytest's own
 #
-#   scripts/test.sh tests/unit                                     the unit tests: no server (1 min 40 s)
+#   scripts/test.sh tests/unit                                     the unit tests: no server (a minute)
 #   scripts/test.sh tests/process/test_fleet.py -k added_provider  the tests of one file whose names have this
 #
 # A run leaves test-reports/: JUnit files, and each test's duration in durations.tsv. See CONTRIBUTING.md.
@@ -33,7 +33,10 @@ unset PYTHONDONTWRITEBYTECODE
 side_by_side=(-n "${FLEET_TEST_PROCESSES:-5}" --dist loadfile --no-loadscope-reorder --max-worker-restart 0)
 if [ $# -gt 0 ]; then
     for argument in "$@"; do
-        [ -d "$argument" ] || side_by_side=() # not whole folders alone
+        case "$argument" in
+        -*) ;;
+        *) [ -d "$argument" ] || side_by_side=() ;; # not whole folders alone
+        esac
     done
     exec .venv/bin/python -m pytest "${options[@]}" ${side_by_side[@]+"${side_by_side[@]}"} "$@"
 fi
