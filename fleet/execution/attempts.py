@@ -93,7 +93,7 @@ class Attempts:
         under_way, untold = bool(last.get("under_way")), number > 1 and not own
         attempts = cls(
             provider_failures=int(_told(last, "provider_failures")),
-            lost_workers=int(_told(last, "lost_workers")) + (under_way or untold),
+            lost_workers=int(_told(last, "lost_workers")) + under_way,
             waits=int(_told(last, "waits")),
             open_at=str(last.get("open_at", "") or (last.get("at", "") if under_way else "")),
             response_id=str(last.get("response_id", "")),
@@ -183,7 +183,7 @@ class Attempts:
 
     def was_here(self) -> None:
         """The earlier attempt of which nothing is known ran on this machine, whose journal knows its call."""
-        self.untold = False
+        self.untold, self.lost_workers = False, self.lost_workers + 1
 
     def unsent(self) -> None:
         """The call was not sent after all; a call that runs at the provider still does."""
