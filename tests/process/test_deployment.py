@@ -97,7 +97,7 @@ def test_the_processes_of_machines_with_host_names_of_their_own_are_told_apart(
         assert {(place.host, place.machine) for place in places if place is not None} == {here, there}
     for look, other in ((machine.status, there), (fleet.status, here)):
         told = {(told["host"], told["machine"]): told["processes"] for told in look()["machines"]}
-        assert "openai_00" in told.get(other, ()), told
+        assert told.keys() == {other} and "openai_00" in told[other], told
 
 
 def test_two_machines_share_limits_and_pause_and_nothing_else(machine: Machine, fleet: Fleet) -> None:

@@ -1,4 +1,4 @@
-"""How often the pipelines are listed, and when the budgets are asked."""
+"""How often the pipelines are listed, when the budgets are asked, and as whom."""
 
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,6 +11,7 @@ from temporalio.service import RPCError, RPCStatusCode
 from fleet.config import Settings
 from fleet.control.health import observer
 from fleet.control.health.pipeline_runs import Runs
+from fleet.process.machine_id import known_id, place_of
 
 
 class World:
@@ -84,3 +85,21 @@ async def test_budgets_that_answered_are_asked_again_after_a_restart_of_the_serv
     for _ in range(4):
         await looking.snapshot(-1.0)
     assert asked == [False, True, True, False]
+
+
+async def test_a_control_process_that_comes_first_knows_its_machine(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Without the machine's id it would list the processes of its own machine as another's."""
+    identities: list[str] = []
+
+    async def connect_once(settings: Settings, *, identity: str = "") -> object:
+        identities.append(identity)
+        return object()
+
+    monkeypatch.setattr(observer, "connect_once", connect_once)
+    assert known_id(tmp_path) == "", "no process has begun here yet"
+    looking = observer.Observer(Settings(API_BASE_URL="http://localhost:8000", state_dir=tmp_path))
+    assert await looking.client() is not None
+    (place,) = map(place_of, identities)
+    assert place is not None and place.machine == known_id(tmp_path) != ""

@@ -19,6 +19,7 @@ from fleet.control.supervision.process_health import liveness_of
 from fleet.control.supervision.supervisord_home import Home
 from fleet.errors import TemporalUnavailable
 from fleet.process.liveness import LivenessRecord
+from fleet.process.machine_id import identity_on, machine_id
 from fleet.process.temporal_connection import connect_once
 
 #: Listing the pipelines is the most expensive request. After one, whether it succeeded or failed, the next comes
@@ -70,7 +71,10 @@ class Observer:
         """
         if self._client is None:
             if self._connecting is None or self._connecting.done():
-                self._connecting = asyncio.create_task(connect_once(self._settings), name="connect")
+                # It may be the first process of this machine, which has no id before.
+                identity = identity_on(machine_id(self._settings.state_dir), "fleet")
+                connecting = connect_once(self._settings, identity=identity)
+                self._connecting = asyncio.create_task(connecting, name="connect")
             self._client = await asyncio.shield(self._connecting)
         return self._client
 
