@@ -62,7 +62,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--seconds", type=float, help="a to e, g: from its first call on; f, h, i: of each stretch"
     )
-    parser.add_argument("--queued", type=int, help="calls that wait from the beginning (e: 5,000, h: 1,000)")
+    parser.add_argument("--queued", type=int, help="calls that wait from the start (e: 5,000, h: 1,000, i: 600)")
     parser.add_argument("--kill", action="store_true", help="kill a worker of each provider in mid-run (a to e)")
     return parser
 
@@ -91,7 +91,7 @@ def main() -> None:
         if options.latency is not None:
             scenario = replace(scenario, latency=options.latency)
         if options.queued is not None:
-            cold, beside = (min(count, 1) * options.queued for count in (scenario.queued_first, scenario.beside))
+            cold, beside = scenario.queued_first and options.queued, scenario.beside and options.queued
             scenario = replace(scenario, queued_first=cold, beside=beside)
         say(f"scenario {name} ...")
         for row in rows_of(scenario, options.variant or ["budgets", "plain"]):

@@ -249,7 +249,7 @@ async def test_the_call_of_a_machine_that_never_returns_is_counted_or_by_policy_
     world.first.signal(signal.SIGKILL)
     if policy == "send":
         attempts, paid_beside = await ended(handle)
-        assert paid_beside == 1 and attempts <= 2, "lost before its first heartbeat, it is no attempt"
+        assert paid_beside == 1 and attempts <= 2, "a call lost before its first heartbeat counts as no attempt"
         assert world.outcomes() == ["client_gone", "answered"]
     else:
         with pytest.raises(WorkflowFailureError) as failed:
