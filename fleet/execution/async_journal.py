@@ -83,8 +83,8 @@ class AsyncJournal:
             try:
                 self._thread.submit(self._write_all, asyncio.get_running_loop())
             except RuntimeError as closed:
-                acts = self._taken()
-                _tell(acts, [closed] * len(acts))
+                while acts := self._taken():
+                    _tell(acts, [closed] * len(acts))
 
     def _write_all(self, loop: asyncio.AbstractEventLoop) -> None:
         while acts := self._taken():
