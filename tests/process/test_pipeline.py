@@ -146,7 +146,7 @@ async def test_a_revoked_key_parks_its_queue_and_a_mended_one_opens_it(fleet: Fl
         fleet.backend("UPDATE ApiKey SET api_key = 'sim-openai-key' WHERE provider = 'openai'")
     result = await asyncio.wait_for(pipeline, 60)
     assert result["stages"][0]["metadata"]["attempts"] == 1
-    # Where the server did not take the rate at once, the call may have been sent before the budget heard of the key.
+    # Where the server did not take the rate at once, the call may have been sent before the budget knew the key.
     await asyncio.to_thread(wait_for, "it is open", lambda: fleet.budget("openai", "closed"))
     history = fleet.temporal("workflow", "list", "--output", "json")
     assert history.returncode == 0 and "sk-revoked" not in history.stdout
