@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from temporalio import activity
-from temporalio.api.enums.v1 import TaskQueueKind, TaskQueueType
+from temporalio.api.enums.v1 import DescribeTaskQueueMode, TaskQueueKind, TaskQueueType
 from temporalio.api.taskqueue.v1 import PollerInfo, RateLimit, TaskQueue
 from temporalio.api.workflowservice.v1 import (
     DescribeTaskQueueRequest,
@@ -100,6 +100,30 @@ async def pollers(client: Client, queue: str) -> int:
     )
     described = await client.workflow_service.describe_task_queue(request, timeout=_RPC)
     return len({process_of(poller) for poller in described.pollers if still_polls(poller, client.identity)})
+
+
+async def machines_that_polled(client: Client, queue: str) -> set[str]:
+    """The machines (``HOST+MACHINE``) whose processes have polled the queue within the last minutes, including
+    processes that have ended; one that names no machine counts as a machine of its own. The answer covers all
+    partitions of the queue.
+
+    Raises:
+        RPCError: the server does not answer, or does not answer this request.
+    """
+    request = DescribeTaskQueueRequest(
+        namespace=client.namespace,
+        task_queue=TaskQueue(name=queue, kind=TaskQueueKind.TASK_QUEUE_KIND_NORMAL),
+        api_mode=DescribeTaskQueueMode.DESCRIBE_TASK_QUEUE_MODE_ENHANCED,
+        task_queue_types=[TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY],
+        report_pollers=True,
+    )
+    described = await client.workflow_service.describe_task_queue(request, timeout=_RPC)
+    return {
+        process_of(poller).rpartition("@")[2]
+        for version in described.versions_info.values()
+        for by_type in version.types_info.values()
+        for poller in by_type.pollers
+    }
 
 
 def process_of(poller: PollerInfo) -> str:

@@ -185,6 +185,10 @@ class Attempts:
         """The earlier attempt of which nothing is known ran on this machine, whose journal knows its call."""
         self.untold, self.lost_workers = False, self.lost_workers + 1
 
+    def was_not_begun(self) -> None:
+        """The earlier attempt of which nothing is known sent nothing."""
+        self.untold = False
+
     def unsent(self) -> None:
         """The call was not sent after all; a call that runs at the provider still does."""
         if not self.response_id:

@@ -127,11 +127,11 @@ class CallRunner:
         known = None if call.first else await self._journal.answer(call.name, call.asked)
         if known is not None and (recorded := await self._recorded(call.name, known)) is not None:
             return recorded  # no need to wait for a limit
+        if attempts.untold and call.attempt == 2:
+            await self._look_for_untold(call, attempts)
         if not attempts.may_have_sent:
             self._refuse_options(call)
             await self._refuse_too_long(call)
-        if attempts.untold and call.attempt == 2 and await self._journal.has(call.name):
-            attempts.was_here()
         left = attempts.seconds_for_elsewhere(call.started_at, self._settings.other_machine_seconds)
         if left:
             wait = min(left, _LOOK_AGAIN_SECONDS)
@@ -170,6 +170,14 @@ class CallRunner:
                 raise
             finally:
                 telling.cancel()
+
+    async def _look_for_untold(self, call: Call, attempts: Attempts) -> None:
+        """Find out what became of a first attempt that told nothing: where only this machine serves the queue, its
+        journal knows whether the call was sent."""
+        if await self._journal.has(call.name):
+            attempts.was_here()
+        elif await self._admissions[call.queue].is_alone(attempts.machine):
+            attempts.was_not_begun()
 
     def _refuse_options(self, call: Call) -> None:
         """Raise AssistantDamaged if the model does not take an option. That is checked when a pipeline is

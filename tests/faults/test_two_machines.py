@@ -18,10 +18,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from temporalio.api.enums.v1 import PendingActivityState
 from temporalio.client import WorkflowFailureError, WorkflowHandle
 
 from fleet.config import load_settings
-from fleet.contracts import PIPELINE_QUEUE, WORKFLOW_TYPE
+from fleet.contracts import EXECUTE_ASSISTANT, PIPELINE_QUEUE, WORKFLOW_TYPE
 from fleet.devstack.detached_processes import end_processes
 from fleet.devstack.simulated_settings import simulated_providers
 from fleet.devstack.stack import Ports, Stack
@@ -31,6 +32,7 @@ from tests.relay import Relay
 from tests.waiting import wait_for
 
 HEARTBEAT_TIMEOUT_SECONDS = 6.0
+STARTED = PendingActivityState.PENDING_ACTIVITY_STATE_STARTED
 ENVIRONMENT = {
     "FLEET_HEARTBEAT_TIMEOUT_SECONDS": str(HEARTBEAT_TIMEOUT_SECONDS),
     "FLEET_HEARTBEAT_INTERVAL_SECONDS": "0.5",
@@ -110,10 +112,10 @@ class World:
             self.first, self.second = self.second, self.first
         return handle
 
-    async def pipeline(self, on_ambiguous: str = "send") -> WorkflowHandle[Any, Any]:
+    async def pipeline(self, on_ambiguous: str = "send", **assistant: str) -> WorkflowHandle[Any, Any]:
         """A pipeline of one call that has been started."""
         name = f"one-{uuid.uuid4().hex[:8]}"
-        self.fleet.add_project(name, {"on_ambiguous": on_ambiguous})
+        self.fleet.add_project(name, {"on_ambiguous": on_ambiguous, **assistant})
         client = await self.fleet.client()
         return await client.start_workflow(
             WORKFLOW_TYPE, args=["Kávovar", name], id=name, task_queue=PIPELINE_QUEUE
@@ -267,3 +269,29 @@ async def test_what_a_survivor_knows_of_a_killed_process_is_not_waited_for(world
     assert await ended(handle) == (2, 1)
     assert world.outcomes() == ["client_gone", "answered"]
     assert "may have sent this call" not in world.first.log() + world.second.log()
+
+
+async def test_a_task_that_a_killed_process_had_not_begun_is_not_waited_for_where_there_is_no_other_machine(
+    world: World,
+) -> None:
+    """It is Anthropic's, whose queue no other machine of these tests has polled."""
+    waits = {"FLEET_OTHER_MACHINE_SECONDS": "600"}
+    world.first.start("workers.llm", "anthropic", **waits)
+    world.fleet.simulator.clear()
+    with world.first.relay.cut():
+        handle = await world.pipeline("fail", model_provider="anthropic", model="claude-sonnet-4-5")
+        await begun_by_the_server(handle)
+        world.first.signal(signal.SIGKILL)
+    world.first.start("workers.llm", "anthropic", **waits)
+    assert await ended(handle) == (1, 0)
+    assert world.outcomes() == ["answered"]
+
+
+async def begun_by_the_server(handle: WorkflowHandle[Any, Any]) -> None:
+    """Until the server has dispatched the pipeline's one call."""
+    async with asyncio.timeout(60):
+        while True:
+            pending = (await handle.describe()).raw_description.pending_activities
+            if any(info.activity_type.name == EXECUTE_ASSISTANT and info.state == STARTED for info in pending):
+                return
+            await asyncio.sleep(0.1)

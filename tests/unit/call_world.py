@@ -69,6 +69,7 @@ class QuietReporter:
         self.in_trouble = False
         self.resumes = 0
         self.held_calls = 0
+        self.alone_on: str | None = None
 
     @property
     def last(self) -> BudgetStatus:
@@ -81,6 +82,9 @@ class QuietReporter:
 
     async def directive(self, waited_seconds: float, *, holds_model: bool = False) -> Directive:
         return Directive()
+
+    async def is_alone(self, machine: str) -> bool:
+        return machine == self.alone_on
 
     async def budget_status(self, at_most_seconds: float = 1.0) -> BudgetStatus:
         return self.last

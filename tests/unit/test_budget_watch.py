@@ -10,7 +10,7 @@ from temporalio.api.taskqueue.v1 import PollerInfo
 from temporalio.client import WorkflowQueryFailedError
 from temporalio.service import RPCError, RPCStatusCode
 
-from fleet.budgets.messages import BudgetStatus, HeldModel
+from fleet.budgets.messages import BudgetStatus, HeldModel, KnownMachine
 from fleet.budgets.queue_client import QueueRate, process_of
 from fleet.budgets.worker import budget_watch as watching
 from fleet.budgets.worker.budget_watch import Watch
@@ -28,6 +28,7 @@ class Server:
     def __init__(self) -> None:
         self.now, self.asked, self.polling = 100.0, 0, 3
         self.answer: BudgetStatus | Exception = budget_status()
+        self.polled: set[str] | Exception = {"vm1+0a"}
 
     def get_workflow_handle(self, workflow_id: str) -> "Server":
         assert workflow_id == "budget-llm-test"
@@ -43,6 +44,11 @@ class Server:
     async def pollers(self, client: object, queue: str) -> int:
         return self.polling
 
+    async def machines_that_polled(self, client: object, queue: str) -> set[str]:
+        if isinstance(self.polled, Exception):
+            raise self.polled
+        return self.polled
+
 
 def budget_status(breaker: str = "closed", rate: float = 6.0, *, exact: bool = True) -> BudgetStatus:
     return BudgetStatus("llm-test", rate, breaker, "", exact, 0, 0, 0)
@@ -52,6 +58,7 @@ def budget_status(breaker: str = "closed", rate: float = 6.0, *, exact: bool = T
 def server(monkeypatch: pytest.MonkeyPatch) -> Server:
     server = Server()
     monkeypatch.setattr(watching, "pollers", server.pollers)
+    monkeypatch.setattr(watching, "machines_that_polled", server.machines_that_polled)
     return server
 
 
@@ -197,3 +204,27 @@ async def test_a_budget_that_is_gone_holds_nobody(server: Server) -> None:
 async def test_before_anything_is_known_the_first_rate_is_kept(server: Server) -> None:
     server.answer = AWAY
     assert (await watch_of(server, NOT_SETTABLE).directive(0.0)).pace == 3.0
+
+
+@pytest.mark.parametrize(
+    ("reported", "polled", "alone"),
+    [
+        ({"vm1+0a"}, {"vm1+0a"}, True),
+        ({"vm1+0a", "vm2+0b"}, {"vm1+0a"}, False),
+        ({"vm1+0a"}, {"vm1+0a", "vm2+0b"}, False),
+        ({"vm1+0a"}, {"vm1+0a", "vm1"}, False),
+        (set(), {"vm1+0a"}, False),
+        ({"vm1+0a"}, set(), False),
+        ({"vm1+0a"}, AWAY, False),
+        (AWAY, {"vm1+0a"}, False),
+        (OF_ANOTHER_RELEASE, {"vm1+0a"}, False),
+    ],
+    ids=["alone", "reported", "polled", "nameless", "unreported", "unpolled", "server", "budget", "release"],
+)
+async def test_a_machine_is_alone_where_neither_budget_nor_server_knows_another(
+    server: Server, reported: set[str] | Exception, polled: set[str] | Exception, alone: bool
+) -> None:
+    known = reported if isinstance(reported, Exception) else [KnownMachine(name, 0.0) for name in reported]
+    server.answer = known if isinstance(known, Exception) else replace(budget_status(), machines=known)
+    server.polled = polled
+    assert await watch_of(server, DIVIDED).is_alone("vm1+0a") is alone

@@ -453,6 +453,23 @@ async def test_an_attempt_lost_before_its_first_heartbeat_was_elsewhere_unless_t
         await process.make(model="another", attempts=Attempting(untold=True), attempt=3)
 
 
+async def test_an_attempt_lost_before_its_first_heartbeat_sent_nothing_where_no_other_machine_can_have_it(
+    opened: Opened,
+) -> None:
+    provider = Provider(at_once=True)
+    process = Process(opened(), provider)
+    process.reporter.alone_on = "vm1+0a"
+    attempts = Attempting(untold=True, machine="vm1+0a")
+    answer = await process.make(attempts=attempts, attempt=2, send_ambiguous=False)
+    assert (answer.maybe_paid, attempts.made, provider.asked) == (0, 0, 1)
+    opened().begin(CallName("key of begun", NAME.workflow_id, NAME.function_key), deadline=time.time() + 60)
+    begun = Attempting(untold=True, machine="vm1+0a")
+    assert (await process.make(model="begun", attempts=begun, attempt=2)).maybe_paid == 1, "the journal has it"
+    elsewhere = Attempting(untold=True, machine="vm2+0b")
+    with pytest.raises(OpenElsewhere):
+        await process.make(model="another", attempts=elsewhere, attempt=2)
+
+
 async def test_a_call_whose_task_another_worker_has_by_now_is_not_sent(opened: Opened) -> None:
     provider, pipeline = Provider(at_once=True), Pipeline()
     process = Process(opened(), provider)

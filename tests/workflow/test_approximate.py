@@ -167,6 +167,24 @@ def address() -> Iterator[str]:
         yield address
 
 
+async def test_who_polls_any_partition_of_a_divided_queue_is_found(address: str) -> None:
+    polling = {f"vm{number}+0a" for number in range(6)}
+    client = await Client.connect(address)
+    async with AsyncExitStack() as stack:
+        for machine in polling:
+            worker = Worker(
+                await Client.connect(address, identity=f"openai_00@{machine}:1"),
+                task_queue="llm-polled",
+                activities=[QueueActivities(client).set_queue_rate],
+                max_concurrent_activity_task_polls=1,
+            )
+            await stack.enter_async_context(worker)
+        found: set[str] = set()
+        async with asyncio.timeout(60):
+            while found != polling:
+                found = await queues.machines_that_polled(client, "llm-polled")
+
+
 NOT_SETTABLE, DIVIDED = "llm-not-settable", "llm-divided"
 
 

@@ -99,6 +99,10 @@ class Admission:
         else:
             self.gate.refused(error.wait_seconds)
 
+    async def is_alone(self, machine: str) -> bool:
+        """Whether no other machine (HOST+ID) than this one has served the queue lately, as far as is known."""
+        return await self.reporter.watch.is_alone(machine)
+
     async def budget_status(self) -> BudgetStatus | None:
         """The status of the queue's budget; None where no pipeline worker runs it."""
         return await self.reporter.watch.budget_status()

@@ -18,7 +18,7 @@ from temporalio.client import Client, WorkflowHandle, WorkflowQueryFailedError
 from temporalio.service import RPCError, RPCStatusCode
 
 from fleet.budgets.messages import STATUS_QUERY, BudgetStatus, budget_id
-from fleet.budgets.queue_client import QueueRate, pollers
+from fleet.budgets.queue_client import QueueRate, machines_that_polled, pollers
 from fleet.budgets.worker.gate import Directive
 
 _RPC = timedelta(seconds=3)
@@ -71,6 +71,19 @@ class Watch:
         if self._asking is not None:
             await asyncio.shield(self._asking)  # other callers wait for it too
         return self.last if self.kept else None
+
+    async def is_alone(self, machine: str) -> bool:
+        """Whether no other machine has served the queue lately: none is known to the budget, which remembers them
+        for a day, nor to the server, which remembers polls for five minutes. False where one of the two does not
+        answer."""
+        budget_status = await self.budget_status()
+        if budget_status is None or {known.machine for known in budget_status.machines} != {machine}:
+            return False
+        try:
+            return await machines_that_polled(self._client, self._queue) == {machine}
+        except RPCError as error:
+            logger.debug("the server does not say who polls {}: {}", self._queue, error.message)
+            return False
 
     def _ask_anew(self, at_most_seconds: float) -> None:
         age = at_most_seconds if self.kept else max(at_most_seconds, _UNKEPT_SECONDS)
