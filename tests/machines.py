@@ -150,7 +150,7 @@ class Machine:
                 return None
             return None if any(process.state in ("STARTING", "STOPPING") for process in processes) else processes
 
-        found = wait_for("no process starts or stops", settled, 60) or []
+        found = wait_for("no process starts or stops", settled) or []
         return {process.process: process.pid for process in found if process.state == "RUNNING" and process.pid}
 
     def calls(self, project: str, provider: str = "openai") -> list[str]:
@@ -275,7 +275,7 @@ class TwoMachines:
         self.servers.simulator.clear()
         run = self.servers.start("run", "Kávovar", "--project", project, "--json")
 
-        wait_for("a call is on its way", lambda: self.servers.in_flight("openai"), 60)
+        wait_for("a call is on its way", lambda: self.servers.in_flight("openai"))
         (caller,) = (machine for machine in self.both if "intent" in machine.calls(project))
         return run, caller, self.second if caller is self.first else self.first
 
@@ -308,5 +308,5 @@ def running_two_machines(folder: Path) -> Iterator[TwoMachines]:
         second.does(f"systemctl enable --now {SERVICE}")
         for machine in two.both:
             machine.wait_until_well()
-        wait_for("both poll", two.both_poll, 60)
+        wait_for("both poll", two.both_poll)
         yield two

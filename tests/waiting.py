@@ -6,8 +6,11 @@ from typing import TypeVar
 
 Found = TypeVar("Found")
 
+#: For what comes soon or not at all: a busy machine takes many times as long as an idle one.
+LONGEST_SECONDS = 180.0
 
-def wait_for(what: str, look: Callable[[], Found], seconds: float = 30.0) -> Found:
+
+def wait_for(what: str, look: Callable[[], Found], seconds: float = LONGEST_SECONDS) -> Found:
     """What ``look`` finds, as soon as it is true. The looks are fewer if one takes long, and the longer the wait
     is."""
     start = time.monotonic()

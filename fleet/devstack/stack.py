@@ -23,7 +23,7 @@ from fleet.provider_settings import KINDS
 
 ALL_PARTS = frozenset({"temporal", "backend", "simulator"})
 
-_READY_SECONDS = 60.0
+_READY_SECONDS = 120.0
 _TOKEN_BYTES = 24
 _POLL_SECONDS = 0.1
 

@@ -54,7 +54,7 @@ def stands(fleet: Fleet, workflow_id: str, state: str, cause: str, number: int =
 
 
 def completes(fleet: Fleet, workflow_id: str) -> None:
-    ended = wait_for("it ends", lambda: (found := detail(fleet, workflow_id))["status"] != "running" and found, 60)
+    ended = wait_for("it ends", lambda: (found := detail(fleet, workflow_id))["status"] != "running" and found)
     assert ended and ended["status"] == "completed", ended
 
 
@@ -132,7 +132,7 @@ def test_a_limit_that_is_reached_is_told_with_the_rate_and_the_backlog(fleet: Fl
     finally:
         assert fleet.fleet("limits", "groq", "--reset").returncode == 0
         fleet.fleet("cancel", workflow_id)
-    wait_for("it ends", lambda: detail(fleet, workflow_id)["status"] != "running", 60)
+    wait_for("it ends", lambda: detail(fleet, workflow_id)["status"] != "running")
 
 
 def _held(fleet: Fleet, workflow_id: str) -> dict[str, Any] | None:

@@ -19,8 +19,6 @@ from tests.waiting import wait_for
 
 WEDGES = Path(__file__).parents[1] / "blocked_worker"
 HEALED_SECONDS = 60.0
-#: What was killed several times is a problem until it has run for a while.
-WELL_SECONDS = 60.0
 SLOTS = 2
 CALLS = 10
 #: A third of the heartbeat timeout; a machine with nothing else to do takes a few seconds.
@@ -60,7 +58,7 @@ def seconds_to_heal(fleet: Fleet, before: dict[str, int], victims: set[str]) -> 
 
 def test_blocked_stopped_and_pollerless_processes_are_each_replaced_within_a_minute(usual: Fleet) -> None:
     before = wait_for("every program runs", usual.all_run)
-    usual.wait_until_well(WELL_SECONDS)
+    usual.wait_until_well()
     os.kill(before["openai"], signal.SIGUSR1)
     os.kill(before["anthropic"], signal.SIGSTOP)
     os.kill(before["gemini"], signal.SIGUSR2)
@@ -73,7 +71,7 @@ def test_blocked_stopped_and_pollerless_processes_are_each_replaced_within_a_min
     guardian = usual.log("guardian_00")
     assert "🚑 PROCESS REPLACED: anthropic_00" in guardian and "stood still" in guardian
     assert "🚑 PROCESS REPLACED: gemini_00" in guardian and "no poller" in guardian
-    liveness_records = wait_for("all is well", lambda: _liveness_of_the_well(usual), WELL_SECONDS)
+    liveness_records = wait_for("all is well", lambda: _liveness_of_the_well(usual))
     assert {name for name, liveness in liveness_records.items() if liveness["restarts"]} >= took.keys()
     done = usual.fleet("run", "Kávovar", "--project", "seo-demo", "--json")
     assert json_of(done.stdout)["status"] == "completed"
@@ -93,12 +91,12 @@ def _liveness_of_the_well(fleet: Fleet) -> dict[str, Any] | None:
 @pytest.mark.parametrize(("victim", "healer"), [("control", "guardian"), ("guardian", "control")])
 def test_who_looks_after_the_others_is_looked_after(usual: Fleet, victim: str, healer: str) -> None:
     before = wait_for("every program runs", usual.all_run)
-    usual.wait_until_well(WELL_SECONDS)
+    usual.wait_until_well()
     os.kill(before[victim], signal.SIGSTOP)
     took = seconds_to_heal(usual, before, {victim})
     assert took[victim] < HEALED_SECONDS
     assert f"🚑 PROCESS REPLACED: {victim}_00" in usual.log(f"{healer}_00")
-    wait_for("all is well", lambda: usual.fleet("health").returncode == 0, WELL_SECONDS)
+    wait_for("all is well", lambda: usual.fleet("health").returncode == 0)
 
 
 def test_a_worker_with_its_hands_full_is_known_from_one_that_has_lost_its_pollers(usual: Fleet) -> None:

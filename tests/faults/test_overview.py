@@ -11,8 +11,6 @@ from fleet.process.machine_id import known_id
 from tests.fleet import OPENAI_ALONE, Fleet, json_of, running_fleet, second_machine
 from tests.waiting import wait_for
 
-STARTED_SECONDS = 60.0
-
 
 @pytest.fixture(scope="module")
 def machines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Fleet, Fleet]]:
@@ -39,7 +37,7 @@ def answered(by: Fleet, machine: Fleet, *command: str) -> dict[str, Any]:
         found = other(json_of(by.fleet(*command, "--all", "--json").stdout), machine)
         return found if found.get("told") else None
 
-    return wait_for(f"it answers `fleet {command[0]}`", look, STARTED_SECONDS)
+    return wait_for(f"it answers `fleet {command[0]}`", look)
 
 
 def seen(by: Fleet, machine: Fleet) -> dict[str, Any]:
@@ -50,8 +48,8 @@ def seen(by: Fleet, machine: Fleet) -> dict[str, Any]:
 @pytest.mark.timeout(400)
 def test_one_look_shows_the_other_machine_and_since_when_it_is_gone(machines: tuple[Fleet, Fleet]) -> None:
     first, second = machines
-    wait_for("it polls", lambda: "llm-openai" in other(first.seen(), second).get("pollers", {}), STARTED_SECONDS)
-    wait_for("all its programs run", second.all_run, STARTED_SECONDS)
+    wait_for("it polls", lambda: "llm-openai" in other(first.seen(), second).get("pollers", {}))
+    wait_for("all its programs run", second.all_run)
     found = answered(first, second, "status")
     assert found["version"] == version("assistant-fleet") and found["gone_seconds"] is None
     assert found["why_not"] == "" and set(found["told"]["processes"].values()) == {"RUNNING"}

@@ -127,9 +127,9 @@ class Watched:
         yield from last_lines(self.logs, since)
         yield from self.fleet.evidence(since)
 
-    def fires(self, *names: str, seconds: float = 60.0) -> None:
+    def fires(self, *names: str) -> None:
         for name in names:
-            wait_for(f"{name} fires", lambda name=name: name in self.prometheus.fired, seconds)
+            wait_for(f"{name} fires", lambda name=name: name in self.prometheus.fired)
 
 
 @pytest.fixture(scope="module")
@@ -159,7 +159,7 @@ def key(fleet: Fleet, provider: str) -> None:
 def test_each_alert_fires_when_its_cause_is_there(watched: Watched) -> None:
     fleet, prometheus = watched.fleet, watched.prometheus
     wait_for("every program runs", fleet.all_run)
-    wait_for("it was scraped for a window", lambda: prometheus.value("count_over_time(up[15s]) >= 15"), 60)
+    wait_for("it was scraped for a window", lambda: prometheus.value("count_over_time(up[15s]) >= 15"))
     assert prometheus.fired <= {"FleetQueueDepth"}, "a fleet that is well fires nothing"
     begin_what_takes_its_time(fleet)
     calls_fail(watched)
@@ -220,7 +220,7 @@ def processes_are_in_trouble(watched: Watched) -> None:
         _kill_anew(fleet, killed)
         return "FleetProcessRestarts" in watched.prometheus.fired
 
-    wait_for("FleetProcessRestarts fires", restarts_are_told_of, 120)
+    wait_for("FleetProcessRestarts fires", restarts_are_told_of)
     fleet.supervisorctl("stop", "spare:*")
     watched.fires("FleetProcessDown", "FleetQueueWithoutPollers")
 
@@ -228,7 +228,7 @@ def processes_are_in_trouble(watched: Watched) -> None:
         _damage(fleet.state / "journal" / "spare.db")
         return "FleetJournalDown" in watched.prometheus.fired
 
-    wait_for("FleetJournalDown fires", damage_is_told_of, 60)
+    wait_for("FleetJournalDown fires", damage_is_told_of)
 
 
 def the_disk_is_full(watched: Watched) -> None:

@@ -150,7 +150,7 @@ def test_who_is_in_trouble_comes_first_and_is_named(operable: Fleet, page: Brows
     try:
         operable.fleet("run", "Kávovar", "--project", "seo-demo", "--no-wait")
         card = ".card[data-provider=gemini]"
-        page.wait("it is parked", lambda: page.all(f"{card}[data-breaker=parked]"), 60)
+        page.wait("it is parked", lambda: page.all(f"{card}[data-breaker=parked]"))
         assert page.all(".card")[0].get_attribute("data-provider") == "gemini"
         page.wait("it is a problem", lambda: "llm-gemini is parked" in page.text(".problems li"))
         assert "parked" in page.text(f"{card} [data-slot=word]").lower()
@@ -159,7 +159,7 @@ def test_who_is_in_trouble_comes_first_and_is_named(operable: Fleet, page: Brows
     finally:
         httpx.delete(f"{operable.simulator.base_url}/faults", trust_env=False, verify=False)
         assert operable.fleet("resume", "gemini").returncode == 0
-    page.wait("all is well again", lambda: page.all(f"{card}[data-breaker=closed]"), 60)
+    page.wait("all is well again", lambda: page.all(f"{card}[data-breaker=closed]"))
 
 
 def test_orders_are_confirmed_and_take_the_token(operable: Fleet, page: Browser) -> None:

@@ -92,4 +92,4 @@ def test_every_command_of_the_first_hour_does_what_the_guide_says(newcomer: Newc
             assert well or expected, f"{command}: {ended.returncode}\n{ended.stdout}\n{ended.stderr}"
             return well and expected in ended.stdout
 
-        wait_for(f"`{command}` says {expected!r}", done, 90)
+        wait_for(f"`{command}` says {expected!r}", done)

@@ -18,7 +18,7 @@ from fleet.contracts import PIPELINE_QUEUE, WORKFLOW_TYPE
 from fleet.pipeline.workflow import AssistantPipelineWorkflow
 from fleet.process.data_converter import data_converter
 from tests.fleet import QUICK_SECONDS, Fleet
-from tests.waiting import wait_for
+from tests.waiting import LONGEST_SECONDS, wait_for
 
 CSV = files("fleet.devstack.sample").joinpath("keywords.csv").read_text("utf-8")
 NAMES = ["BriefAssistant", "ResearchAssistant", "FactValidator", "DraftAssistant"]
@@ -144,7 +144,7 @@ async def test_a_revoked_key_parks_its_queue_and_a_mended_one_opens_it(fleet: Fl
         assert remedy in " ".join(doctor.split()) and doctor.count("store a valid API key") == 1
     finally:
         fleet.backend("UPDATE ApiKey SET api_key = 'sim-openai-key' WHERE provider = 'openai'")
-    result = await asyncio.wait_for(pipeline, 60)
+    result = await asyncio.wait_for(pipeline, LONGEST_SECONDS)
     assert result["stages"][0]["metadata"]["attempts"] == 1
     # Where the server did not take the rate at once, the call may have been sent before the budget knew the key.
     await asyncio.to_thread(wait_for, "it is open", lambda: fleet.budget("openai", "closed"))

@@ -152,4 +152,4 @@ def test_a_machine_without_a_backend_serves_its_folder_itself(served: Fleet) -> 
     assert scaled.returncode == 1 and "backend" in scaled.stderr
     rolled = served.fleet("roll", "backend")
     assert rolled.returncode == 0, rolled.stderr
-    wait_for("the backend answers", lambda: served.status()["backend"]["ok"], 30)
+    wait_for("the backend answers", lambda: served.status()["backend"]["ok"])

@@ -93,7 +93,7 @@ def test_a_worker_waits_for_a_renewed_certificate_and_says_so(
         (line, *_) = wait_for("it says so", lambda: said("Temporal server connection failed"))
         assert f"the client certificate {client.certificate} expired on " in line and " Remedy: renew it" in line
         secured.authority.sign("workers-client")
-        wait_for("it polls", lambda: said("polls assistants on"), 60)
+        wait_for("it polls", lambda: said("polls assistants on"))
     finally:
         process.terminate()
         assert process.wait(60) == 0

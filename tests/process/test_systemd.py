@@ -52,7 +52,7 @@ def begin(servers: Servers) -> Command:
     """A pipeline of three calls, the first of which is on its way."""
     servers.simulator.clear()
     run = servers.start("run", "Kávovar", "--project", "long", "--json")
-    wait_for("a call is on its way", lambda: servers.in_flight("openai"), 60)
+    wait_for("a call is on its way", lambda: servers.in_flight("openai"))
     return run
 
 
@@ -142,7 +142,7 @@ def test_a_killed_supervisord_is_back_by_itself_and_costs_no_call(machine: Machi
         machine.does("kill -KILL $(fleet-supervisorctl pid)")
         assert completed_with(run) == [1, 1, 1]
     assert [call["outcome"] for call in servers.simulator.ledger()] == ["answered"] * 3
-    wait_for("systemd has started it anew", lambda: machine.unit("NRestarts") == "1", 60)
+    wait_for("systemd has started it anew", lambda: machine.unit("NRestarts") == "1")
     machine.wait_until_well()
 
 

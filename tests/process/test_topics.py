@@ -70,7 +70,7 @@ def test_an_interrupted_command_leaves_its_pipelines_running_and_says_how_to_fol
     assert fleet.fleet("pause", "groq").returncode == 0
     try:
         run = fleet.start(*command)
-        wait_for("two are open", lambda: _states(fleet, name, 2) == {"running"}, 60)
+        wait_for("two are open", lambda: _states(fleet, name, 2) == {"running"})
         run.send_signal(signal.SIGINT)
         out, err = run.communicate(timeout=60)
     finally:
@@ -80,7 +80,7 @@ def test_an_interrupted_command_leaves_its_pipelines_running_and_says_how_to_fol
     assert (told["open"], told["completed"], told["failed"]) == (2, 0, 0) and "Traceback" not in err
     assert f"left 2 running: they go on without this command. `fleet {shlex.join(command)}`" in err
     assert "follows them again and starts the 3 that are not started" in err
-    wait_for("they end without it", lambda: _states(fleet, name, 2) == {"completed"}, 60)
+    wait_for("they end without it", lambda: _states(fleet, name, 2) == {"completed"})
     again = json_of(fleet.fleet(*command).stdout)
     assert (again["started"], again["completed"]) == (3, 5)
     assert len(fleet.simulator.ledger()) == 5, "none was called twice"

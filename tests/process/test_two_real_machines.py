@@ -62,7 +62,7 @@ def test_journals_and_measures_are_each_machines_own(two_machines: TwoMachines) 
         return all(machine.calls("many") for machine in two_machines.both)
 
     with servers.latency("openai", 1.0):
-        wait_for("both have called", both_have_called, 120)
+        wait_for("both have called", both_have_called)
     paid = len(servers.simulator.ledger())
     journaled = [len(machine.calls("many")) for machine in two_machines.both]
     assert sum(journaled) == paid
@@ -96,7 +96,7 @@ def test_a_budget_holds_with_a_machine_that_is_slow_to_reach_and_whose_clock_is_
         both_ways = 2 * DELAY_MS / 1000
         assert seconds_to_reach(here, servers) < both_ways <= seconds_to_reach(slow, servers)
         slow.wait_until_well()
-        wait_for("it polls that way", lambda: polls(two_machines, slow, time.monotonic() - began), 90)
+        wait_for("it polls that way", lambda: polls(two_machines, slow, time.monotonic() - began))
         with limited(servers, 60), servers.latency("openai", 0.8):
             servers.simulator.clear()
             assert completed(servers.start("run", "Kávovar", "--project", "steady", "--json")) == [1] * CALLS
@@ -148,7 +148,7 @@ def test_an_answer_of_a_machine_without_the_temporal_server_is_delivered_and_not
             held_by.join()
         assert completed(run) == [1]
     assert [call["outcome"] for call in servers.simulator.ledger()] == ["answered"]
-    wait_for("both poll again", lambda: polls(two_machines, held_by), 90)
+    wait_for("both poll again", lambda: polls(two_machines, held_by))
     held_by.wait_until_well()
 
 

@@ -21,7 +21,7 @@ from fleet.control.supervision.supervisord_client import AT_REST, ProcessStatus,
 from fleet.control.supervision.supervisord_home import Home
 from fleet.errors import OperationError
 
-_READY_SECONDS = 60.0
+_READY_SECONDS = 120.0
 _LOOK_SECONDS = 0.2
 
 Say = Callable[[str], None]
@@ -183,7 +183,7 @@ class Machine:
         waited for. ``go_on`` is called at each look, and raises where the wait may end early.
 
         Raises:
-            OperationError: one does not within a minute, or supervisord has given it up.
+            OperationError: one does not within two minutes, or supervisord has given it up.
         """
         given_up = self._clock() + _READY_SECONDS
         with self._waiting("serve") as wait:
