@@ -151,7 +151,8 @@ class Stack:
     def _temporal(self) -> list[str]:
         """The command of the Temporal server. Its database uses WAL and synchronous=NORMAL: a power failure loses
         the last moments at most. One partition per queue, so that a rate limit is applied evenly; fairness between
-        projects."""
+        projects; and the server itself ends the polls of a worker that drains, so that it dispatches no task to
+        a poll that the worker has left."""
         command = [temporal_command(), "server", "start-dev", "--ip", "127.0.0.1", "--log-level", "error"]
         command += ["--port", str(self.ports.temporal), "--ui-port", str(self.ports.ui)]
         command += ["--db-filename", str(self.folder / "temporal.db")]
@@ -160,6 +161,7 @@ class Stack:
             "matching.numTaskqueueReadPartitions=1",
             "matching.numTaskqueueWritePartitions=1",
             "matching.enableFairness=true",
+            "frontend.enableCancelWorkerPollsOnShutdown=true",
         ):
             command += ["--dynamic-config-value", value]
         return command

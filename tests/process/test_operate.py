@@ -270,6 +270,7 @@ def test_the_doctor_finds_nothing_and_then_what_is_wrong(fleet: Fleet) -> None:
         "journal of gemini",
     } <= checks.keys()
     assert "sim-openai-key" not in well.stdout
+    assert not checks["namespace"]["remedy"], "the embedded server ends the polls of what drains"
     stray = fleet.state / "programs.d" / "stray.conf"
     stray.write_text("[program:openai]\nstopwaitseconds=30\nstopwaitsecs=5\n", "utf-8")
     fleet.state.chmod(0o755)

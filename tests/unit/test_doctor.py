@@ -16,6 +16,8 @@ from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
+from temporalio.api.namespace.v1 import NamespaceInfo
+from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest, DescribeNamespaceResponse
 from temporalio.client import Client, WorkflowExecution, WorkflowExecutionStatus
 from temporalio.service import RPCError, RPCStatusCode
 from typer.testing import CliRunner
@@ -31,7 +33,7 @@ from fleet.control.health.doctor.host import machine_checks
 from fleet.control.health.doctor.pipelines import Failed, failures_among, verdict
 from fleet.control.health.doctor.processes import process_checks
 from fleet.control.health.doctor.projects import project_checks, unlike_projects
-from fleet.control.health.doctor.servers import compared_clock, limits_settable
+from fleet.control.health.doctor.servers import compared_clock, limits_settable, namespace_check
 from fleet.control.health.status import FleetStatus, QueueStatus, Reachable
 from fleet.control.machines.other_machines import OtherMachine, Told
 from fleet.control.supervision.supervisord_client import ProcessStatus
@@ -494,6 +496,18 @@ async def test_whether_limits_can_be_set_is_asked_by_an_order_that_changes_nothi
     client = cast(Client, SimpleNamespace(namespace="default", workflow_service=service))
     assert await limits_settable(client, "llm-openai") is settable
     assert [request.HasField("update_queue_rate_limit") for request in asked] == [False]
+
+
+@pytest.mark.parametrize("ends_polls", [True, False])
+async def test_a_server_by_which_a_drain_loses_tasks_is_told(*, ends_polls: bool) -> None:
+    async def describe(request: DescribeNamespaceRequest, **options: Any) -> DescribeNamespaceResponse:
+        capabilities = NamespaceInfo.Capabilities(worker_poll_complete_on_shutdown=ends_polls)
+        return DescribeNamespaceResponse(namespace_info=NamespaceInfo(name="seo", capabilities=capabilities))
+
+    service = SimpleNamespace(describe_namespace=describe)
+    check = await namespace_check(cast(Client, SimpleNamespace(namespace="seo", workflow_service=service)))
+    assert check.ok and check.says.startswith("seo")
+    assert ("frontend.enableCancelWorkerPollsOnShutdown" in check.remedy) is not ends_polls
 
 
 def test_projects_from_a_folder_are_told_with_their_mistakes(tmp_path: Path) -> None:

@@ -9,7 +9,11 @@ from datetime import timedelta
 from email.utils import parsedate_to_datetime
 
 from temporalio.api.enums.v1 import TaskQueueType
-from temporalio.api.workflowservice.v1 import GetSystemInfoRequest, UpdateTaskQueueConfigRequest
+from temporalio.api.workflowservice.v1 import (
+    DescribeNamespaceRequest,
+    GetSystemInfoRequest,
+    UpdateTaskQueueConfigRequest,
+)
 from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
@@ -60,7 +64,7 @@ async def _temporal(settings: Settings, backend: Backend) -> list[Check]:
     except (FleetError, RPCError) as error:
         return _without_temporal(queues, from_error("Temporal", error))
     says = f"{settings.temporal_host}, server {answer.server_version}, connected in {took:.2f} s"
-    found = [Check("Temporal", True, says), Check("namespace", True, settings.temporal_namespace)]
+    found = [Check("Temporal", True, says), await namespace_check(client)]
     found += await asyncio.gather(*(_queue(client, queue, provider) for queue, provider in queues.items()))
     return found + await pipeline_checks(client, settings, None if NOT_SET in settings.api_base_url else backend)
 
@@ -68,6 +72,20 @@ async def _temporal(settings: Settings, backend: Backend) -> list[Check]:
 def _without_temporal(queues: Iterable[str], why: Check) -> list[Check]:
     rest = ["namespace", *(f"queue {queue}" for queue in queues), "pipelines"]
     return [why, *(unseen(what, "Temporal is away", "Temporal") for what in rest)]
+
+
+async def namespace_check(client: Client) -> Check:
+    """The namespace, and whether a process that drains loses the tasks that are on their way to it."""
+    name = client.namespace
+    try:
+        request = DescribeNamespaceRequest(namespace=name)
+        described = await client.workflow_service.describe_namespace(request, timeout=_RPC)
+    except RPCError as error:
+        return from_error("namespace", error)
+    if described.namespace_info.capabilities.worker_poll_complete_on_shutdown:
+        return Check("namespace", True, name)
+    says = f"{name}; a task that is on its way to a process which drains waits for the heartbeat timeout"
+    return Check("namespace", True, says, "set frontend.enableCancelWorkerPollsOnShutdown on the server (1.32)")
 
 
 async def _queue(client: Client, queue: str, provider: str) -> Check:
