@@ -4,12 +4,19 @@
 
 # With root's terminal as its own, a program of that user could push input into it, which root's shell would read.
 run_as() { # run_as USER COMMAND...: in a session without a terminal of its own; signals are passed on to it
-    setsid env --default-signal=INT,QUIT runuser -u "$1" -- "${@:2}" <&0 &
-    local child=$! heard status
-    pass_on() { heard=yes && kill "-$1" -- "-$child" 2>/dev/null || kill "-$1" "$child" 2>/dev/null || true; }
+    local child='' early='' heard status
+    pass_on() {
+        heard=yes
+        [ -n "$child" ] || { early=$1 && return; }
+        kill "-$1" -- "-$child" 2>/dev/null || kill "-$1" "$child" 2>/dev/null || true
+    }
+    # Before the command starts: it may be heard of, and a signal be sent, at once.
     trap 'pass_on INT' INT
     trap 'pass_on TERM' TERM
     [ -n "$(trap -p HUP)" ] || trap 'pass_on HUP' HUP # unless the caller ignores it
+    setsid env --default-signal=INT,QUIT runuser -u "$1" -- "${@:2}" <&0 &
+    child=$!
+    [ -z "$early" ] || pass_on "$early"
     while true; do
         heard='' status=0
         wait "$child" || status=$?

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from fleet.config import PROJECT_ROOT
-from tests.waiting import wait_for
+from tests.waiting import LONGEST_SECONDS, wait_for
 
-STEP_SECONDS = 30
+STEP_SECONDS = LONGEST_SECONDS
 LEGACY_TIOCSTI = Path("/proc/sys/dev/tty/legacy_tiocsti")
 #: Pushes a line into its terminal, as if it had been typed there: the next reader of the terminal takes it.
 PUSH = """
@@ -84,3 +84,11 @@ def test_status_streams_and_signals_are_passed_on(tmp_path: Path) -> None:
             process.terminate()  # it passes that on
             process.wait(STEP_SECONDS)
     assert said_so.read_text("utf-8").split() == ["begun", "heard"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+def test_a_signal_is_passed_on_as_soon_as_the_command_has_begun() -> None:
+    slowly = "exec 9<> <(:); set -T; trap 'read -rt 0.3 -u 9' DEBUG; "
+    at_once = "run_as root sh -c 'trap \"exit 130\" INT; kill -INT $1; sleep 5 & wait' sh $$"
+    script = f"source {PROJECT_ROOT}/scripts/other_user.sh; {slowly}{at_once}"
+    assert subprocess.run(["bash", "-c", script], timeout=STEP_SECONDS, check=False).returncode == 130

@@ -33,6 +33,7 @@ from fleet.contracts import CONTROL_QUEUE, Limited, LimitSettings
 from fleet.failures import FailureKind
 from fleet.process.data_converter import data_converter
 from tests.fleet import BIN
+from tests.waiting import LONGEST_SECONDS
 
 # Tries: the time-skipping server, unlike a real one, knows no run of a workflow for some milliseconds while it is
 # continued as new.
@@ -115,10 +116,10 @@ class Stage:
         while current.run_id == first and current.history_length < LONGEST_HISTORY:
             self.rates.asked.clear()
             await self.report(seconds_ago, calls=1, charged=1, answered=1)
-            await asyncio.wait_for(self.rates.asked.wait(), 60)
+            await asyncio.wait_for(self.rates.asked.wait(), LONGEST_SECONDS)
             current = await self.described()
         await self.report(seconds_ago, calls=1, charged=1, answered=1)
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(LONGEST_SECONDS):
             while current.run_id == first:
                 # On a slow machine workflow tasks time out, and each that does adds some events.
                 assert current.history_length < LONGEST_HISTORY + 500
