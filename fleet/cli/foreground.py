@@ -13,18 +13,15 @@ _LOOK_SECONDS = 1.0
 _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-def stay_until_signal(record: FleetRecord) -> None:
-    """Return when a stop signal comes.
+def stay_until(stop: threading.Event, record: FleetRecord) -> None:
+    """Return when ``stop`` is set.
 
     Raises:
         OperationError: a process of the fleet ended by itself.
     """
-    with signalled() as stop:
-        while not stop.wait(_LOOK_SECONDS):
-            if ended := [process.name for process in record.processes if not process.alive]:
-                raise OperationError(
-                    f"{', '.join(ended)} ended by itself. Remedy: read its log in the logs folder"
-                )
+    while not stop.wait(_LOOK_SECONDS):
+        if ended := [process.name for process in record.processes if not process.alive]:
+            raise OperationError(f"{', '.join(ended)} ended by itself. Remedy: read its log in the logs folder")
 
 
 @contextmanager

@@ -103,21 +103,23 @@ def up(
     """Start the fleet, by default on an embedded stack with simulated providers."""
     from fleet.cli.down import take_down
     from fleet.cli.find_fleet import find_fleet, settings_for_embedded
-    from fleet.cli.foreground import stay_until_signal
+    from fleet.cli.foreground import signalled, stay_until
     from fleet.cli.show import console_for, show_addresses
     from fleet.cli.up import UpOptions, bring_up, example_project
     from fleet.control.supervision.supervisord_home import Home
 
     console = console_for()
     record = bring_up(UpOptions(port_base, external, real_providers, projects=projects), console.say)
-    show_addresses(console, record, find_fleet()[0], settings_for_embedded().providers.values())
     if detach:
+        show_addresses(console, record, find_fleet()[0], settings_for_embedded().providers.values())
         example = example_project(record)
         console.say(f"The fleet is up: `fleet status`, `fleet run TOPIC --project {example}`, `fleet down`.")
         return
-    console.say("The fleet is up; Ctrl-C ends it.")
     try:
-        stay_until_signal(record)
+        with signalled() as stop:
+            show_addresses(console, record, find_fleet()[0], settings_for_embedded().providers.values())
+            console.say("The fleet is up; Ctrl-C ends it.")
+            stay_until(stop, record)
     finally:
         console.say("ending the fleet ...")
         take_down(Home.of(settings_for_embedded()), record, say=console.say)

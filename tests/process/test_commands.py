@@ -108,12 +108,13 @@ def test_a_worker_without_a_backend_address_names_the_setting(idle: Fleet) -> No
 
 
 def test_a_fleet_in_the_foreground_ends_with_ctrl_c(idle: Fleet) -> None:
+    """Also before it has said how it is reached and ended."""
     idle.environment = OPENAI_ALONE
     up = begun(idle, "fleet", "up", "--port-base", str(idle.port_base))
     assert up.stdout is not None
-    assert any("Ctrl-C ends it" in line for line in up.stdout)
-    idle.wait_until_well()
+    assert any(line.startswith("control ") for line in up.stdout)
     up.send_signal(signal.SIGINT)
     done = ended(up)
     assert (done.returncode, done.stderr) == (0, ""), done.stdout
+    assert "Ctrl-C ends it" in done.stdout
     assert not (idle.state / "fleet.json").exists() and not (idle.state / "supervisor.sock").exists()
