@@ -266,9 +266,12 @@ def json_of(text: str) -> dict[str, Any]:
 
 
 @pytest.fixture
-def idle(tmp_path: Path) -> Fleet:
-    """A state folder in which no fleet is up."""
-    return Fleet(tmp_path / "state", free_port_base())
+def idle(tmp_path: Path) -> Iterator[Fleet]:
+    """A state folder in which no fleet is up. One that a failed test leaves up is taken down."""
+    fleet = Fleet(tmp_path / "state", free_port_base())
+    yield fleet
+    if (fleet.state / "fleet.json").exists():
+        fleet.fleet("down")
 
 
 @pytest.fixture(scope="session")
