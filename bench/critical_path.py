@@ -5,7 +5,6 @@ assistants, which calls them one after another (throughput/bare.py). The calls t
 how long each took is read from the simulator's ledger. A row is one pipeline; the last row has the medians.
 """
 
-import argparse
 import asyncio
 import statistics
 import tempfile
@@ -14,7 +13,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from bench.rows import Say, printed, this_machine
+from bench.rows import Say, options_of, printed, this_machine
 from bench.throughput.bare import PIPELINE, queue_of
 from bench.throughput.processes import PROVIDERS, bare_works
 from fleet.cli.demo import PROJECT, TOPIC
@@ -77,11 +76,7 @@ def measure(rounds: int, say: Say) -> None:
 
 def main() -> None:
     """Measure, a row a line."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=10)
-    parser.add_argument("--json", action="store_true", help="a JSON object a row; otherwise the last row alone")
-    options = parser.parse_args()
-
+    options = options_of(__doc__, rounds=10).parse_args()
     measure(options.rounds, printed(all_rows=options.json))
 
 

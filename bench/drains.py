@@ -7,7 +7,6 @@ counted. In turn on a server with its defaults and on one with ``frontend.enable
 (``ends_polls``).
 """
 
-import argparse
 import asyncio
 import uuid
 from datetime import timedelta
@@ -18,7 +17,7 @@ from temporalio.client import Client
 from temporalio.common import RetryPolicy
 from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 
-from bench.rows import Say, printed, this_machine
+from bench.rows import Say, options_of, printed, this_machine
 from fleet.config import load_settings
 from fleet.process.runtime import worker_options
 from tests.temporal import running_temporal
@@ -89,11 +88,7 @@ def measure(rounds: int, say: Say) -> None:
 
 def main() -> None:
     """Measure, a row a line."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--json", action="store_true", help="a JSON object a row; otherwise the last row alone")
-    options = parser.parse_args()
-
+    options = options_of(__doc__, rounds=3).parse_args()
     measure(options.rounds, printed(all_rows=options.json))
 
 

@@ -27,7 +27,7 @@ from tests.commands import BIN, Command
 from tests.end_with_parent import done_if_killed
 from tests.evidence import last_lines, ledger_lines
 from tests.ports import free_port_base
-from tests.waiting import LONGEST_SECONDS, wait_for
+from tests.waiting import wait_for
 
 COMMAND_SECONDS = 180
 QUICK_SECONDS = 0.4
@@ -131,7 +131,7 @@ class Fleet:
         found: dict[str, Any] | None = self.seen().get("budgets", {}).get(f"llm-{provider}")
         return found if found and found["breaker"] == breaker else None
 
-    def wait_until_well(self, seconds: float = LONGEST_SECONDS) -> None:
+    def wait_until_well(self) -> None:
         """Until the control process reports no problem. A single look may find one, as on a busy machine where a
         server does not answer it in time."""
         problems: object = "control does not answer"
@@ -145,7 +145,7 @@ class Fleet:
             return not problems
 
         try:
-            wait_for("all is well", is_well, seconds)
+            wait_for("all is well", is_well)
         except AssertionError as error:
             raise AssertionError(f"{error}: {problems}") from None
 

@@ -6,7 +6,6 @@ each row, with a provider that answers in 10 ms. A row is one measurement. For e
 ``summary`` has the medians of its rounds with their 95 % intervals (bootstrap over rounds).
 """
 
-import argparse
 import asyncio
 import statistics
 import tempfile
@@ -17,7 +16,7 @@ from pathlib import Path
 from bench.growth import axes
 from bench.growth.axes import Row
 from bench.resampling import interval_95
-from bench.rows import Say, printed, this_machine
+from bench.rows import Say, options_of, printed, this_machine
 from tests.fleet import Fleet, running_fleet
 
 ASSISTANTS, QUEUED, PROCESSES = (1, 10, 100, 1000), (10, 100, 1000, 10_000), (1, 4, 16)
@@ -94,14 +93,12 @@ async def _run(measurement: Measurement, fleet: Fleet) -> Row:
 
 def main() -> None:
     """Measure, a row a line."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser = options_of(__doc__, rounds=3)
     names = ("assistants", "queued", "processes")
     parser.add_argument(
         "--axis", action="append", choices=names, default=[], help="this one alone; may be repeated"
     )
     parser.add_argument("--most", type=int, default=10_000, help="no larger sizes")
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--json", action="store_true", help="a JSON object a row; otherwise the summary alone")
     options = parser.parse_args()
 
     say = printed(all_rows=options.json)

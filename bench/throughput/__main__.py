@@ -6,7 +6,6 @@ started at once, and after them a pipeline that is alone. The last row has the m
 ratio with its 95 % interval (bootstrap over rounds).
 """
 
-import argparse
 import asyncio
 import statistics
 import time
@@ -18,7 +17,7 @@ from typing import Any
 from temporalio.client import Client
 
 from bench.resampling import interval_95
-from bench.rows import Say, printed, this_machine
+from bench.rows import Say, options_of, printed, this_machine
 from bench.throughput.processes import Processes, server_requests
 from bench.throughput.variants import ASSISTANTS, VARIANTS, Variant, run_pipelines, stopped_fleet
 from tests.fleet import Fleet
@@ -119,12 +118,9 @@ async def _with_client(fleet: Fleet, variant: Variant, processes: Processes, pip
 
 def main() -> None:
     """Measure, a row a line."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=5)
+    parser = options_of(__doc__, rounds=5)
     parser.add_argument("--pipelines", type=int, default=80)
-    parser.add_argument("--json", action="store_true", help="a JSON object a row; otherwise the last row alone")
     options = parser.parse_args()
-
     measure(options.rounds, options.pipelines, printed(all_rows=options.json))
 
 

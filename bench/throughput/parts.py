@@ -7,7 +7,6 @@ takes without it (milliseconds, by where it is spent), and the 95 % interval of 
 The parts are taken out by replacing their code when a process starts (``without``).
 """
 
-import argparse
 import asyncio
 import statistics
 import tempfile
@@ -17,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.resampling import interval_95
-from bench.rows import Say, printed, this_machine
+from bench.rows import Say, options_of, printed, this_machine
 from bench.throughput.__main__ import one_round, workers_cpu_of
 from bench.throughput.processes import fleet_works
 from bench.throughput.variants import VARIANTS, stopped_fleet
@@ -83,12 +82,9 @@ def _median(values: list[float], drawn: Sequence[int]) -> float:
 
 def main() -> None:
     """Measure, a row a line."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=5)
+    parser = options_of(__doc__, rounds=5)
     parser.add_argument("--pipelines", type=int, default=60)
-    parser.add_argument("--json", action="store_true", help="a JSON object a row; otherwise the last rows alone")
     options = parser.parse_args()
-
     measure(options.rounds, options.pipelines, printed(all_rows=options.json))
 
 

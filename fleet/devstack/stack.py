@@ -151,8 +151,8 @@ class Stack:
     def _temporal(self) -> list[str]:
         """The command of the Temporal server. Its database uses WAL and synchronous=NORMAL: a power failure loses
         the last moments at most. One partition per queue, so that a rate limit is applied evenly; fairness between
-        projects; and the server itself ends the polls of a worker that drains, so that it dispatches no task to
-        a poll that the worker has left."""
+        projects; and the server itself ends the polls of a worker that drains, so that it hardly ever
+        dispatches a task to a poll that the worker has left."""
         command = [temporal_command(), "server", "start-dev", "--ip", "127.0.0.1", "--log-level", "error"]
         command += ["--port", str(self.ports.temporal), "--ui-port", str(self.ports.ui)]
         command += ["--db-filename", str(self.folder / "temporal.db")]

@@ -29,7 +29,7 @@ from fleet.devstack.stack import Ports, Stack
 from tests.fleet import Fleet
 from tests.ports import free_port_base
 from tests.relay import Relay
-from tests.waiting import wait_for
+from tests.waiting import LONGEST_SECONDS, wait_for
 
 HEARTBEAT_TIMEOUT_SECONDS = 6.0
 STARTED = PendingActivityState.PENDING_ACTIVITY_STATE_STARTED
@@ -304,7 +304,7 @@ async def test_a_task_that_a_killed_process_had_not_begun_is_not_waited_for_wher
 
 async def begun_by_the_server(handle: WorkflowHandle[Any, Any]) -> None:
     """Until the server has dispatched the pipeline's one call."""
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(LONGEST_SECONDS):
         while True:
             pending = (await handle.describe()).raw_description.pending_activities
             if any(info.activity_type.name == EXECUTE_ASSISTANT and info.state == STARTED for info in pending):

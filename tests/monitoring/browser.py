@@ -10,7 +10,7 @@ from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
 
-from tests.waiting import LONGEST_SECONDS, wait_for
+from tests.waiting import wait_for
 
 Found = TypeVar("Found")
 CHROMIUM, DRIVER = "/usr/bin/chromium", "/usr/bin/chromedriver"
@@ -54,8 +54,8 @@ class Browser:
         )
         return found
 
-    def wait(self, what: str, look: Callable[[], Found], seconds: float = LONGEST_SECONDS) -> Found:
-        return wait_for(what, look, seconds)
+    def wait(self, what: str, look: Callable[[], Found]) -> Found:
+        return wait_for(what, look)
 
     def size(self, width: int, height: int, *, dark: bool = False) -> None:
         """Pretend a screen of that size, and a taste."""
