@@ -12,7 +12,14 @@ from typing import Any, NoReturn
 
 from temporalio import workflow
 from temporalio.common import Priority, RetryPolicy
-from temporalio.exceptions import ActivityError, ApplicationError, CancelledError, TimeoutError, TimeoutType
+from temporalio.exceptions import (
+    ActivityError,
+    ApplicationError,
+    CancelledError,
+    RetryState,
+    TimeoutError,
+    TimeoutType,
+)
 
 with workflow.unsafe.imports_passed_through():
     from fleet.contracts import (
@@ -78,6 +85,7 @@ _LEAVES_OUT_UNUSABLE = "leaves-out-what-cannot-be-used"
 _CANCELS_UNSENT = "cancels-what-is-not-sent"
 _UNTOLD_STAYS = "stays-where-an-attempt-was-lost-untold"
 _CANCEL_KEEPS_SENT = "cancel-keeps-what-is-sent"
+_UNSENT_IS_NO_FAILURE = "what-ends-unsent-has-not-failed"
 #: Source: Temporal's limit on fairness keys, in bytes.
 _FAIRNESS_KEY_MAX = 64
 
@@ -317,7 +325,7 @@ class AssistantPipelineWorkflow:
         try:
             self._stages.finish(await self._execute(assistant, plan), _now())
         except ActivityError as error:
-            if self._stops() and isinstance(error.cause, CancelledError):
+            if self._stops() and (isinstance(error.cause, CancelledError) or self._ends_unsent(error, key)):
                 why = "another assistant had failed" if self._error else "the pipeline was cancelled"
                 self._stages.drop(key, f"not sent: {why}")
                 return
@@ -325,6 +333,12 @@ class AssistantPipelineWorkflow:
             self._stages.fail(key, record, _now(), _calls_of(error))
             self._error = self._error or _with_name(record, assistant)
             self._cancel_what_is_not_sent()
+
+    def _ends_unsent(self, error: ActivityError, key: str) -> bool:
+        """Whether the call was cancelled while an attempt still ran that then ended without having sent it: the
+        server reports that attempt's failure, and does not retry."""
+        unsent = error.retry_state is RetryState.CANCEL_REQUESTED and self._stages.waits_to_be_sent(key)
+        return unsent and workflow.patched(_UNSENT_IS_NO_FAILURE)
 
     def _too_large(self, key: str) -> TooLarge | None:
         """The error for an assistant whose prompt and inputs are too large to pass to it; None if they fit."""

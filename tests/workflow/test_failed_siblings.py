@@ -3,6 +3,7 @@
 import asyncio
 import uuid
 from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
@@ -49,12 +50,14 @@ class Loading:
 
 @dataclass
 class Workers:
-    """Both providers' workers; ``may_fail`` lets the one assistant fail, ``may_answer`` the other answer."""
+    """Both providers' workers; ``may_fail`` lets the one assistant fail, ``may_answer`` the other answer.
+    ``outlasts_failure``: the sibling's attempt that is too early ends only once it is asked to."""
 
     client: Client
     state: AssistantState = AssistantState.RUNNING
     finish_reason: str = "stop"
     details: tuple[ErrorRecord, FailedCalls] | tuple[()] = ()
+    outlasts_failure: bool = False
     asked: int = 0
     may_fail: asyncio.Event = field(default_factory=asyncio.Event)
     may_answer: asyncio.Event = field(default_factory=asyncio.Event)
@@ -87,6 +90,9 @@ class Workers:
             raise ApplicationError("refused", type="provider_error", non_retryable=True)
         if self.state is AssistantState.QUEUED:
             await handle.signal(ASSISTANT_SIGNAL, AssistantMoved(call.function_key, AssistantState.QUEUED, 1))
+            if self.outlasts_failure:
+                with suppress(asyncio.CancelledError):
+                    await self.beat()
             raise ApplicationError("too early", type="held_back", next_retry_delay=timedelta(hours=1))
         beating = asyncio.create_task(self.beat())
         while not self.may_answer.is_set():
@@ -171,8 +177,11 @@ async def test_what_the_calls_of_the_failed_one_cost_is_in_the_result(workers: W
     assert found["spent"] == {"cost_usd": 0.25, "simulated_cost_usd": 0.0, "unpriced_calls": 0}
 
 
-async def test_a_sibling_that_waits_for_its_next_attempt_is_not_sent_again(workers: Workers) -> None:
-    workers.state = AssistantState.QUEUED
+@pytest.mark.parametrize("outlasts_failure", [False, True])
+async def test_a_sibling_that_waits_for_its_next_attempt_is_not_sent_again(
+    workers: Workers, *, outlasts_failure: bool
+) -> None:
+    workers.state, workers.outlasts_failure = AssistantState.QUEUED, outlasts_failure
     async with Worker(workers.client, task_queue=QUEUES["anthropic"], activities=[workers.sibling]):
         result = await begun(workers)
         await asyncio.wait_for(workers.at_work.wait(), 20)
