@@ -23,6 +23,7 @@ from fleet.provider_settings import ProviderSettings
 from fleet.providers.base import LlmAnswer, LlmRequest
 from fleet.providers.connections import client_options
 from fleet.providers.error_mapping import with_address
+from fleet.providers.options import without_thinking
 from fleet.providers.prices import cost_of
 from fleet.providers.registry import provider_address, provider_factory, spec_of
 from fleet.redaction import protect
@@ -97,7 +98,7 @@ async def test_provider(
     began = time.monotonic()
     try:
         async with asyncio.timeout(_SECONDS):
-            answer = await client.complete(_request(chosen), timeout_seconds=_SECONDS)
+            answer = await client.complete(_request(provider, chosen), timeout_seconds=_SECONDS)
     except TimeoutError:
         raise ProviderError(FailureKind.TIMED_OUT, name, f"no answer within {_SECONDS:.0f} s") from None
     except ProviderError as error:
@@ -107,7 +108,7 @@ async def test_provider(
     return _told(provider, chosen, why, answer, time.monotonic() - began)
 
 
-def _request(model: str) -> LlmRequest:
+def _request(provider: ProviderSettings, model: str) -> LlmRequest:
     return LlmRequest(
         model=model,
         system_prompt="This is a test of the connection.",
@@ -116,6 +117,7 @@ def _request(model: str) -> LlmRequest:
         top_p=None,
         max_tokens=_MAX_TOKENS,
         idempotency_key=f"fleet-test-{uuid.uuid4().hex}",
+        options=without_thinking(provider, model),
     )
 
 

@@ -125,7 +125,7 @@ def models_of(settings: Settings, given: Sequence[str]) -> list[ModelChoice]:
         choice = model_choice(option)
         if choice is None:
             raise InputError(
-                f"--model {option!r} is not a model. Remedy: write PROVIDER/MODEL, e.g. openai/gpt-4o"
+                f"--model {option!r} is not a model. Remedy: write PROVIDER/MODEL, e.g. openai/gpt-6-luna"
             )
         try:
             found.append(ModelChoice(settings.provider(choice[0]).name, choice[1]))

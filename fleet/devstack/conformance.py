@@ -20,6 +20,7 @@ from fleet.errors import FleetError, ProviderError
 from fleet.failures import FailureKind
 from fleet.provider_settings import KINDS, Kind, ProviderSettings
 from fleet.providers.base import LlmAnswer, LlmRequest, Provider
+from fleet.providers.options import without_thinking
 from fleet.providers.registry import provider_factory, spec_of
 from fleet.terminal import write_line
 
@@ -27,6 +28,8 @@ _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 _CALL_SECONDS = 60.0
 # The minimum that OpenAI's Responses API accepts.
 _FEW_TOKENS = 16
+# More than any model writes.
+_TOO_MANY_TOKENS = 1_000_000_000
 
 
 @dataclass(frozen=True)
@@ -70,6 +73,7 @@ def endpoint(base_url: str, kind: Kind) -> Endpoint:
         )
     address = base_url if host in _official_hosts() else provider_url(base_url, kind, kind)
     model = os.environ.get(f"CONFORMANCE_MODEL_{kind.upper()}", spec_of(kind).example_model)
+    settings = ProviderSettings(name=kind, kind=kind, base_url=address.rstrip("/"))
     request = LlmRequest(
         model=model,
         system_prompt="Answer in one sentence.",
@@ -78,8 +82,9 @@ def endpoint(base_url: str, kind: Kind) -> Endpoint:
         top_p=None,
         max_tokens=2000,
         idempotency_key="conformance",
+        options=without_thinking(settings, model),
     )
-    return Endpoint(ProviderSettings(name=kind, kind=kind, base_url=address.rstrip("/")), key, request)
+    return Endpoint(settings, key, request)
 
 
 async def answers(at: Endpoint) -> str:
@@ -129,8 +134,9 @@ async def has_no_unknown_model(at: Endpoint) -> str:
 
 
 async def refuses_a_bad_request(at: Endpoint) -> str:
-    """A parameter out of range is a 400, which is never retried."""
-    return await _refused(at, replace(at.request, temperature=9.0), FailureKind.BAD_REQUEST)
+    """A parameter out of range is a 400, which is never retried. Models that think take no temperature."""
+    bad = replace(at.request, temperature=9.0, max_tokens=_TOO_MANY_TOKENS)
+    return await _refused(at, bad, FailureKind.BAD_REQUEST)
 
 
 Check = Callable[[Endpoint], Awaitable[str]]

@@ -20,7 +20,7 @@ _SECTIONS = ("config", "fleet", "input", "output")
 _MAX_CHARACTERS = 200_000
 _MAX_NODES = 20_000
 Path = tuple[str | int, ...]
-_BEGIN = "begin the file with ---, a line such as `model: openai/gpt-4o-mini`, and ---"
+_BEGIN = "begin the file with ---, a line such as `model: openai/gpt-6-luna`, and ---"
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,12 @@
 import shlex
 from pathlib import Path
 
-DEFAULT_MODEL = "openai/gpt-4o-mini"
+from fleet.projects.prompt_file import model_choice
+from fleet.provider_settings import KINDS
+from fleet.providers.model_profiles import profile_of
+from fleet.providers.spec import ModelProfile
+
+DEFAULT_MODEL = "openai/gpt-6-luna"
 
 _BRIEF = """\
 # One assistant: its settings stand between the two lines ---, its prompt below them. The file's name says the
@@ -13,8 +18,7 @@ _BRIEF = """\
 # PROVIDER/MODEL. Providers: openai, anthropic, gemini, and those that you add, such as a model server of your own.
 model: {model}
 config:
-  temperature: 0.7
-  maxOutputTokens: 1000
+{config}  maxOutputTokens: 2000
 # The output is JSON with these properties, which programs can read, and other assistants one by one. A name with ?
 # may be left out; the text after a comma tells the model what is meant. Without this part the output is text.
 output:
@@ -39,8 +43,7 @@ _DRAFT = """\
 ---
 model: {model}
 config:
-  temperature: 0.7
-  maxOutputTokens: 3000
+{config}  maxOutputTokens: 4000
 ---
 You are an experienced editor. Write an article with headings and a conclusion. Follow the brief closely.
 
@@ -59,8 +62,7 @@ _REVIEW = """\
 ---
 model: {model}
 config:
-  temperature: 0.2
-  maxOutputTokens: 3000
+{config}  maxOutputTokens: 4000
 fleet.inputs: [brief, draft]
 # If the model is away or refuses: other models, tried in this order.
 # fleet.fallback: [anthropic/claude-sonnet-4-6]
@@ -73,4 +75,14 @@ whole corrected article and nothing else.
 def new_project_files(folder: Path, model: str) -> dict[str, str]:
     """The text of each file, by its name, of a project in ``folder``; ``model`` is PROVIDER/MODEL."""
     texts = {"10-brief.prompt": _BRIEF, "20-draft.prompt": _DRAFT, "30-review.prompt": _REVIEW}
-    return {file: text.format(path=shlex.quote(str(folder)), model=model) for file, text in texts.items()}
+    known = {"path": shlex.quote(str(folder)), "model": model, "config": _config_of(model)}
+    return {file: text.format_map(known) for file, text in texts.items()}
+
+
+def _config_of(model: str) -> str:
+    """An option that the model takes: a temperature, or how much it thinks."""
+    provider, name = model_choice(model) or ("", "")
+    profile = profile_of(provider, name) if provider in KINDS else ModelProfile()
+    if profile.sampling != "none":
+        return "  temperature: 0.7\n"
+    return "  reasoningEffort: low\n" if "low" in (profile.efforts or ()) else ""

@@ -70,7 +70,7 @@ FILE_WORDS = OPTION_KEYS | {
     "max_tokens": "config.maxOutputTokens",
     "output_schema": "output.schema",
 }
-_MODEL_REMEDY = "write PROVIDER/MODEL, such as openai/gpt-4o-mini"
+_MODEL_REMEDY = "write PROVIDER/MODEL, such as openai/gpt-6-luna"
 
 
 @dataclass(frozen=True)

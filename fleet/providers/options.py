@@ -86,6 +86,17 @@ def refuse_options(
         raise AssistantDamaged(f"assistant {function_key}: {each.says}. Remedy: {each.remedy}")
 
 
+def without_thinking(provider: ProviderSettings, model: str) -> ModelOptions | None:
+    """The option that keeps a model from thinking, for calls that need a few words; None if it takes none."""
+    for effort in ("none", "minimal"):
+        options = ModelOptions(reasoning_effort=effort)
+        if effort in (profile_of(provider.kind, model).efforts or ()) and not refused_options(
+            provider, model, options, None
+        ):
+            return options
+    return None
+
+
 @dataclass(frozen=True)
 class _Asked:
     """The model that is asked, and the words for its options."""

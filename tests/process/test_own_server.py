@@ -123,7 +123,7 @@ def test_a_provider_is_tried_with_one_call_at_the_address_that_the_fleet_uses(
     assert len(own.headers) == 1 and "authorization" not in own.headers[0]
     simulated = mixed.fleet("provider", "test", "openai")
     assert simulated.returncode == 0, simulated.stderr
-    for said in ("the simulator", "gpt-4o-mini", "nothing is paid", "x-ratelimit-remaining-requests"):
+    for said in ("the simulator", "gpt-6-luna", "nothing is paid", "x-ratelimit-remaining-requests"):
         assert said in simulated.stdout
 
 

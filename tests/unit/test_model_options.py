@@ -16,7 +16,7 @@ from fleet.pipeline.fingerprint import fingerprint_of
 from fleet.pipeline.trials import trial_plan
 from fleet.process.data_converter import data_converter
 from fleet.providers.base import LlmRequest
-from fleet.providers.options import refused_options
+from fleet.providers.options import refused_options, without_thinking
 from tests.unit.test_assistants import parse, row
 from tests.unit.test_trials import PLAN
 
@@ -276,3 +276,20 @@ def test_a_trial_of_another_model_has_the_options_that_it_takes() -> None:
     trial = Trial(key, {}, ModelChoice("anthropic", "claude-opus-5", ("seed",)))
     tried = trial_plan(replace(PLAN, assistants=assistants), trial).assistants[-1]
     assert tried.options == ModelOptions(stop=["a"])
+
+
+@pytest.mark.parametrize(
+    ("model", "effort"),
+    [
+        ("openai/gpt-6-luna", "none"),
+        ("openai/gpt-5-nano", "minimal"),
+        ("openai/o3", None),  # takes "low" at the least
+        ("openai/gpt-4o", None),
+        ("anthropic/claude-haiku-4-5", None),
+        ("anthropic/claude-opus-5", None),
+    ],
+)
+def test_a_call_that_needs_a_few_words_thinks_as_little_as_its_model_can(model: str, effort: str | None) -> None:
+    provider, _, name = model.partition("/")
+    options = without_thinking(SETTINGS.provider(provider), name)
+    assert (options.reasoning_effort if options else None) == effort

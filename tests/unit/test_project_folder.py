@@ -154,6 +154,26 @@ def test_a_new_project_is_sound_and_reads_what_it_says(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("model", "config"),
+    [
+        ("openai/gpt-4o", {"temperature": 0.7}),
+        ("OpenAI/gpt-6-luna", {"reasoning_effort": "low"}),
+        ("anthropic/claude-opus-5", {"reasoning_effort": "low"}),
+        ("openai/gpt-5-pro", {}),  # thinks as much as it can, whatever it is told
+        ("mine/gpt-6-luna", {"temperature": 0.7}),  # another server's model
+    ],
+)
+def test_a_new_project_sets_what_its_model_takes(tmp_path: Path, model: str, config: dict[str, Any]) -> None:
+    folder = tmp_path / "my"
+    write_files(folder, new_project_files(folder, model))
+    found, problems = read_project(folder)
+    assert found is not None and not problems
+    for row in found.assistants:
+        given = {name: row.get(name) for name in ("temperature", "reasoning_effort")}
+        assert {name: value for name, value in given.items() if value is not None} == config
+
+
 ROWS: list[dict[str, Any]] = [
     {
         "id": "my-1",
