@@ -195,7 +195,8 @@ class Settings(BaseSettings):
     first."""
 
     loop_blocked_seconds: Seconds = 30.0
-    """How long an event loop may be blocked before its process ends and is started again."""
+    """How long an event loop may be blocked before its process ends and is started again; while it starts, two
+    minutes at the least."""
 
     metrics: bool = True
     """Whether the processes count what they do, for `/metrics` and the page."""

@@ -32,6 +32,9 @@ if TYPE_CHECKING:
     from temporalio.runtime import BufferedMetricUpdate, MetricBuffer
 
 BEAT_SECONDS = 1.0
+#: How long a process may start: it loads its modules, which takes long on a busy machine, and a new process would
+#: begin anew.
+LONGEST_START_SECONDS = 120.0
 #: The interval between beats from the start of serving until the pollers poll, and how long it applies at most; a
 #: roll and a start wait for the pollers.
 _FIRST_BEATS_SECONDS, _FIRST_BEATS_FOR_SECONDS = 0.1, 10.0
@@ -235,13 +238,18 @@ class Liveness:
             answered.wait(BEAT_SECONDS)
             silent = time.monotonic() - self._asked_at
             self.record.lag_seconds = round(self._answered_at - self._asked_at, 3) if answered.is_set() else silent
-            if not answered.is_set() and silent > self._blocked_seconds:
+            if not answered.is_set() and silent > self._longest_block():
                 self._leave(silent)
             self._write()
             freed_memory.return_if_due()
             rest = self._beat_seconds() - (time.monotonic() - self._asked_at)
             if self._turned.wait(max(rest, 0.05)):
                 self._turned.clear()
+
+    def _longest_block(self) -> float:
+        if self.record.stage == "starting":
+            return max(self._blocked_seconds, LONGEST_START_SECONDS)
+        return self._blocked_seconds
 
     def _beat_seconds(self) -> float:
         """The time between two beats."""

@@ -19,7 +19,7 @@ from fleet.control.supervision.healing import Healer
 from fleet.control.supervision.process_health import STILL_SECONDS, Vitals, Watch, comes_up, complaint, serves
 from fleet.control.supervision.supervisord_client import ProcessStatus
 from fleet.control.supervision.supervisord_home import Home
-from fleet.process.liveness import Liveness, LivenessRecord, Unreachable, liveness_file
+from fleet.process.liveness import LONGEST_START_SECONDS, Liveness, LivenessRecord, Unreachable, liveness_file
 from fleet.process.metrics import Metrics
 from fleet.process.pollers import QueuePolls
 from tests.waiting import wait_for
@@ -240,6 +240,17 @@ def watched(home: Home, clock: Clock, seconds: float, each: Callable[[], None]) 
 def test_a_process_that_gives_no_sign_is_a_patient(home: Home) -> None:
     write(home, liveness())
     assert "stood still" in (watched(home, Clock(), STILL_SECONDS + 10, lambda: None) or "")
+
+
+@pytest.mark.parametrize("before", [None, liveness(pid=1)])
+def test_a_process_that_has_not_begun_to_beat_gets_the_time_of_a_slow_start(
+    home: Home, before: LivenessRecord | None
+) -> None:
+    """On a busy machine it takes most of a minute until its modules are loaded: a new one would begin anew."""
+    if before is not None:
+        write(home, before)
+    assert watched(home, Clock(), LONGEST_START_SECONDS - 10, lambda: None) is None
+    assert "stood still" in (watched(home, Clock(), LONGEST_START_SECONDS + 10, lambda: None) or "")
 
 
 def test_on_a_full_disk_the_time_of_its_file_is_a_sign_of_life(home: Home) -> None:

@@ -20,8 +20,8 @@ from fleet.control.supervision.programs import processes_of, program_section
 from fleet.control.supervision.supervisord_client import AT_REST, ProcessStatus, Supervisor
 from fleet.control.supervision.supervisord_home import Home
 from fleet.errors import OperationError
+from fleet.process.liveness import LONGEST_START_SECONDS
 
-_READY_SECONDS = 120.0
 _LOOK_SECONDS = 0.2
 
 Say = Callable[[str], None]
@@ -185,7 +185,7 @@ class Machine:
         Raises:
             OperationError: one does not within two minutes, or supervisord has given it up.
         """
-        given_up = self._clock() + _READY_SECONDS
+        given_up = self._clock() + LONGEST_START_SECONDS
         with self._waiting("serve") as wait:
             while True:
                 found = {process.process: process for process in self.processes_of(program)}

@@ -8,13 +8,14 @@ from pathlib import Path
 
 from fleet.control.supervision.supervisord_client import ProcessStatus
 from fleet.control.supervision.supervisord_home import Home
-from fleet.process.liveness import LivenessRecord, Unreachable, liveness_file
+from fleet.process.liveness import LONGEST_START_SECONDS, LivenessRecord, Unreachable, liveness_file
 from fleet.process.pollers import OVERDUE_SECONDS, QueuePolls
 
 RUNNING = "RUNNING"
 #: Silence after which a stopped process is replaced; also the longest time without pollers.
 STOPPED_SECONDS = 20.0
-#: Silence after which any other process is replaced: a slow disk may delay its liveness record.
+#: Silence after which any other process is replaced that has begun to beat: a slow disk may delay its liveness
+#: record.
 STILL_SECONDS = 40.0
 #: Time in which a process may start: so long it is not expected to poll.
 STARTING_SECONDS = 30
@@ -241,10 +242,10 @@ class Watch:
             seen = self._seen[process.process] = _Seen(process.pid, sign, now)
         if sign != seen.sign:
             seen.sign, seen.since = sign, now
-        still = now - seen.since
-        if still > (STOPPED_SECONDS if _is_stopped(process.pid) else STILL_SECONDS):
+        still, liveness = now - seen.since, liveness_of(self.home, process)
+        longest = LONGEST_START_SECONDS if liveness is None else STILL_SECONDS
+        if still > (STOPPED_SECONDS if _is_stopped(process.pid) else longest):
             return f"it has stood still for {still:.0f} s"
-        liveness = liveness_of(self.home, process)
         if liveness is None or not liveness.idle_queues():
             seen.idle_since = None
             return None
