@@ -224,7 +224,7 @@ class Fleet:
         try:
             yield
         finally:
-            self.further.append(spawn(name, command, self.state / "logs" / f"devstack-{name}.log"))
+            spawn(name, command, self.state / "logs" / f"devstack-{name}.log", known=self.further)
 
     @contextmanager
     def latency(self, provider: str, seconds: float) -> Iterator[None]:

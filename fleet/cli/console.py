@@ -1,5 +1,6 @@
 """The console that all commands print tables and progress on."""
 
+import errno
 from collections.abc import Iterable
 
 import rich.console
@@ -25,8 +26,13 @@ class Console(rich.console.Console):
         super().__init__(stderr=stderr, width=width, emoji=False)
 
     def say(self, text: str) -> None:
-        """Print plain lines; nothing in them is markup."""
-        self.print(Text(text), soft_wrap=True)
+        """Print plain lines; nothing in them is markup. A terminal that has been closed is no error: what ends a
+        fleet goes on."""
+        try:
+            self.print(Text(text), soft_wrap=True)
+        except OSError as error:
+            if error.errno != errno.EIO:
+                raise
 
     def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
         """Render anything; see the class."""

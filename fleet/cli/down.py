@@ -11,7 +11,7 @@ from fleet.devstack.detached_processes import ProcessRecord, end_processes
 
 _POLL_SECONDS = 0.2
 _SAY_AFTER_SECONDS = 3.0
-_END_SECONDS = 20.0
+_OPEN_SECONDS = _END_SECONDS = 20.0
 
 Say = Callable[[str], None]
 
@@ -21,24 +21,29 @@ def take_down(home: Home, record: FleetRecord | None, *, say: Say) -> bool:
 
     Its workers finish their tasks in parallel, each within its own bound (``stopwaitsecs``).
     """
-    found = _end_supervisor(home, say)
+    supervisord = [] if record is None else [each for each in record.processes if each.name == "supervisord"]
+    found = _end_supervisor(home, supervisord, say)
     if record is not None:
         found = found or bool(record.alive)
-        supervisord = [process for process in record.alive if process.name == "supervisord"]
         _wait_gone(supervisord)
         end_processes(record.alive)
         FleetRecord.remove(home.state)
     return found
 
 
-def _end_supervisor(home: Home, say: Say) -> bool:
-    supervisor = Supervisor(home.socket)
-    try:
-        _drained(home, supervisor, say)
-        supervisor.shutdown()
-    except SupervisorAway:
-        return False
-    return True
+def _end_supervisor(home: Home, supervisord: list[ProcessRecord], say: Say) -> bool:
+    """End it once its processes have drained; one that has just started opens its socket a moment later."""
+    supervisor, given_up = Supervisor(home.socket), time.monotonic() + _OPEN_SECONDS
+    while True:
+        try:
+            _drained(home, supervisor, say)
+            supervisor.shutdown()
+        except SupervisorAway:
+            if not any(process.alive for process in supervisord) or time.monotonic() > given_up:
+                return False
+            time.sleep(_POLL_SECONDS)
+        else:
+            return True
 
 
 def _drained(home: Home, supervisor: Supervisor, say: Say) -> None:

@@ -1,8 +1,9 @@
-"""A fleet in the foreground: it runs until a stop signal comes."""
+"""A fleet in the foreground: it runs until a stop signal comes. A signal that is ignored already, as by a command
+under nohup, stays ignored."""
 
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
@@ -10,7 +11,8 @@ from fleet.cli.fleet_record import FleetRecord
 from fleet.errors import OperationError
 
 _LOOK_SECONDS = 1.0
-_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_NOT_FROM_KEYS = (signal.SIGTERM, signal.SIGHUP)
+_ENDING = (signal.SIGINT, *_NOT_FROM_KEYS)
 
 
 def stay_until(stop: threading.Event, record: FleetRecord) -> None:
@@ -32,9 +34,32 @@ def signalled() -> Iterator[threading.Event]:
     def handle(number: int, frame: FrameType | None) -> None:
         stop.set()
 
-    before = {number: signal.signal(number, handle) for number in _ENDING}
-    try:
+    with _handled(_ENDING, handle):
         yield stop
+
+
+@contextmanager
+def ended_in_order() -> Iterator[None]:
+    """Within the block SIGTERM and SIGHUP end the command as Ctrl-C does, by an exception, so that it ends what it
+    has started. The exit status is 128 plus the signal's number."""
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        for each in _NOT_FROM_KEYS:  # a lost terminal may send several
+            signal.signal(each, signal.SIG_IGN)
+        raise SystemExit(128 + number)
+
+    with _handled(_NOT_FROM_KEYS, handle):
+        yield
+
+
+@contextmanager
+def _handled(numbers: Iterable[int], handle: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+    before = {number: signal.getsignal(number) for number in numbers}
+    heeded = {number: handler for number, handler in before.items() if handler != signal.SIG_IGN}
+    for number in heeded:
+        signal.signal(number, handle)
+    try:
+        yield
     finally:
-        for number, handler in before.items():
+        for number, handler in heeded.items():
             signal.signal(number, handler)

@@ -103,26 +103,27 @@ def up(
     """Start the fleet, by default on an embedded stack with simulated providers."""
     from fleet.cli.down import take_down
     from fleet.cli.find_fleet import find_fleet, settings_for_embedded
-    from fleet.cli.foreground import signalled, stay_until
+    from fleet.cli.foreground import ended_in_order, signalled, stay_until
     from fleet.cli.show import console_for, show_addresses
     from fleet.cli.up import UpOptions, bring_up, example_project
     from fleet.control.supervision.supervisord_home import Home
 
     console = console_for()
-    record = bring_up(UpOptions(port_base, external, real_providers, projects=projects), console.say)
-    if detach:
-        show_addresses(console, record, find_fleet()[0], settings_for_embedded().providers.values())
-        example = example_project(record)
-        console.say(f"The fleet is up: `fleet status`, `fleet run TOPIC --project {example}`, `fleet down`.")
-        return
-    try:
-        with signalled() as stop:
+    with ended_in_order():
+        record = bring_up(UpOptions(port_base, external, real_providers, projects=projects), console.say)
+        if detach:
             show_addresses(console, record, find_fleet()[0], settings_for_embedded().providers.values())
-            console.say("The fleet is up; Ctrl-C ends it.")
-            stay_until(stop, record)
-    finally:
-        console.say("ending the fleet ...")
-        take_down(Home.of(settings_for_embedded()), record, say=console.say)
+            example = example_project(record)
+            console.say(f"The fleet is up: `fleet status`, `fleet run TOPIC --project {example}`, `fleet down`.")
+            return
+        try:
+            with signalled() as stop:
+                show_addresses(console, record, find_fleet()[0], settings_for_embedded().providers.values())
+                console.say("The fleet is up; Ctrl-C ends it.")
+                stay_until(stop, record)
+        finally:
+            console.say("ending the fleet ...")
+            take_down(Home.of(settings_for_embedded()), record, say=console.say)
 
 
 @app.command()
@@ -306,20 +307,22 @@ def demo(
     """Start a fleet on the embedded stack, run the sample pipeline, end the fleet. Nothing is paid."""
     from fleet.cli import demo as demonstration
     from fleet.cli.find_fleet import find_fleet
+    from fleet.cli.foreground import ended_in_order
     from fleet.cli.run import start_pipeline
     from fleet.cli.show import console_for, show_addresses
 
     console = console_for(stderr=as_json)
     demonstration.forget_own_servers()
-    record = demonstration.demo_up(port_base, console.say)
-    try:
-        settings, _ = find_fleet()
-        show_addresses(console, record, settings, settings.providers.values())
-        outcome = _run(record, start_pipeline(settings, demonstration.demo_inputs()), console)
-        status = _show(outcome, record, console, as_json=as_json, look_again=keep)
-    except BaseException:
-        demonstration.demo_down(record, console.say)
-        raise
+    with ended_in_order():
+        record = demonstration.demo_up(port_base, console.say)
+        try:
+            settings, _ = find_fleet()
+            show_addresses(console, record, settings, settings.providers.values())
+            outcome = _run(record, start_pipeline(settings, demonstration.demo_inputs()), console)
+            status = _show(outcome, record, console, as_json=as_json, look_again=keep)
+        except BaseException:
+            demonstration.demo_down(record, console.say)
+            raise
     if keep:
         console.say("The fleet stays up: `fleet status`, `fleet run TOPIC --project seo-demo`, `fleet down`.")
     else:
@@ -344,7 +347,7 @@ def main() -> NoReturn:
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
-        except BrokenPipeError:
+        except OSError:  # nobody reads it any more
             code = code or EXIT_FAILED
     os._exit(code)
 

@@ -26,7 +26,7 @@ from fleet.control.supervision.programs import write_programs
 from fleet.control.supervision.supervisord_client import Supervisor, SupervisorAway
 from fleet.control.supervision.supervisord_home import Home
 from fleet.devstack.backend.keys import key_variables, real_key
-from fleet.devstack.detached_processes import ProcessRecord, spawn
+from fleet.devstack.detached_processes import spawn
 from fleet.devstack.simulated_settings import is_simulated, simulated_providers, without_temporal
 from fleet.devstack.stack import Ports, Stack, refuse_taken_ports
 from fleet.errors import OperationError
@@ -87,8 +87,9 @@ def bring_up(options: UpOptions, say: Say) -> FleetRecord:
             asyncio.run(_see_servers(settings))
         elif options.real_providers:
             _see_keys(settings, options)
-        record = _start(stack, options, settings, home, say)
+        record = _record_of(stack, options, settings)
         try:
+            _start(record, stack, settings, home, say)
             say("starting the workers ...")
             asyncio.run(_until_polled(_settings_of(record, home), home, say))
         except BaseException:
@@ -207,34 +208,33 @@ def _simulated(options: UpOptions, settings: Settings) -> list[str]:
     return [name for name, provider in settings.providers.items() if options.simulates(provider)]
 
 
-def _start(stack: Stack, options: UpOptions, settings: Settings, home: Home, say: Say) -> FleetRecord:
-    """Start the stack and supervisord."""
+def _record_of(stack: Stack, options: UpOptions, settings: Settings) -> FleetRecord:
+    """What the fleet will be, none of whose processes has been started."""
     ports = stack.ports
-    if stack.parts:
-        say(f"starting {', '.join(sorted(stack.parts))} ...")
-    processes = stack.start()
-    record = FleetRecord(
+    return FleetRecord(
         temporal=settings.temporal_host if options.external else f"127.0.0.1:{ports.temporal}",
         namespace=settings.temporal_namespace if options.external else _EMBEDDED_NAMESPACE,
         backend=settings.api_base_url if options.external else f"http://127.0.0.1:{ports.backend}",
         control=f"http://{settings.control_host}:{ports.control}",
         simulator=f"http://127.0.0.1:{ports.simulator}" if "simulator" in stack.parts else None,
         ui=None if options.external else f"http://127.0.0.1:{ports.ui}",
-        processes=processes,
+        processes=[],
         simulated=sorted(_simulated(options, settings)),
         backend_token_file=str(stack.token_file or ""),
         projects=str(options.projects) if options.projects else None,
     )
-    try:
-        write_programs(home, settings)
-        environment = _environment(settings, home, record)
-        supervisord = _spawn_supervisord(home, environment)
-        record = replace(record, processes=[*processes, supervisord])
-        record.save(home.state)
-    except BaseException:
-        take_down(home, record, say=lambda text: None)
-        raise
-    return record
+
+
+def _start(record: FleetRecord, stack: Stack, settings: Settings, home: Home, say: Say) -> None:
+    """Start the stack and supervisord; the record has each process as soon as it has started."""
+    if stack.parts:
+        say(f"starting {', '.join(sorted(stack.parts))} ...")
+    stack.start(record.processes)
+    write_programs(home, settings)
+    command = [sys.executable, "-m", "supervisor.supervisord", "-n", "-c", str(home.configuration)]
+    log = home.logs / "supervisord.stdout.log"
+    spawn("supervisord", command, log, _environment(settings, home, record), known=record.processes)
+    record.save(home.state)
 
 
 def _environment(settings: Settings, home: Home, record: FleetRecord) -> dict[str, str]:
@@ -258,11 +258,6 @@ def _environment(settings: Settings, home: Home, record: FleetRecord) -> dict[st
         if record.ui is None and settings.serves_projects:
             environment |= {key_variables(name)[0]: f"sim-{name}-key" for name in record.simulated}
     return environment
-
-
-def _spawn_supervisord(home: Home, environment: dict[str, str]) -> ProcessRecord:
-    command = [sys.executable, "-m", "supervisor.supervisord", "-n", "-c", str(home.configuration)]
-    return spawn("supervisord", command, home.logs / "supervisord.stdout.log", environment)
 
 
 def _settings_of(record: FleetRecord, home: Home) -> Settings:

@@ -3,7 +3,10 @@
 import os
 import signal
 import subprocess
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,9 +33,17 @@ class ProcessRecord:
         return start_ticks(self.pid) == self.started
 
 
-def spawn(name: str, command: list[str], log: Path, environment: dict[str, str] | None = None) -> ProcessRecord:
-    """Start a process in a session of its own; its output is appended to ``log``."""
-    with log.open("ab") as output:
+def spawn(
+    name: str,
+    command: list[str],
+    log: Path,
+    environment: dict[str, str] | None = None,
+    *,
+    known: list[ProcessRecord],
+) -> None:
+    """Start a process in a session of its own; its output is appended to ``log``. It is appended to ``known``
+    before a signal is handled: whoever is interrupted can end all that they have started."""
+    with log.open("ab") as output, _signals_delayed():
         process = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
@@ -41,8 +52,26 @@ def spawn(name: str, command: list[str], log: Path, environment: dict[str, str] 
             start_new_session=True,
             env=environment,
         )
-    _children.append(process)
-    return ProcessRecord(name, process.pid, start_ticks(process.pid) or 0)
+        _children.append(process)
+        known.append(ProcessRecord(name, process.pid, start_ticks(process.pid) or 0))
+
+
+@contextmanager
+def _signals_delayed() -> Iterator[None]:
+    """Have the signals that interrupt a command handled after the block. Only the main thread handles signals."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    came: list[int] = []
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {number: signal.signal(number, lambda number, frame: came.append(number)) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    for each in came:
+        signal.raise_signal(each)
 
 
 def end_processes(records: list[ProcessRecord]) -> None:

@@ -103,8 +103,9 @@ class Stack:
         needed = self.parts | ({"ui"} if "temporal" in self.parts else set())
         return {name: port for name, port in asdict(self.ports).items() if name in needed}
 
-    def start(self) -> list[ProcessRecord]:
+    def start(self, known: list[ProcessRecord] | None = None) -> list[ProcessRecord]:
         """Start the parts and wait until they answer; if one does not, those that were started are ended again.
+        Each is appended to ``known`` as soon as it has started.
 
         Raises:
             OperationError: a port is taken, a program is missing, or one does not come up.
@@ -117,10 +118,10 @@ class Stack:
             self.token_file.touch()
             self.token_file.chmod(0o600)
             self.token_file.write_text(secrets.token_urlsafe(_TOKEN_BYTES), "ascii")
-        records: list[ProcessRecord] = []
+        records = [] if known is None else known
         try:
             for name, command in commands.items():
-                records.append(spawn(name, command, self._log(name), self._environment(name)))
+                spawn(name, command, self._log(name), self._environment(name), known=records)
             for record in records:
                 self._wait_ready(record)
         except BaseException:

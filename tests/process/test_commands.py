@@ -1,7 +1,12 @@
 """Commands and workers where no fleet is up: what they refuse, and what they wait for."""
 
+import os
+import pty
+import re
 import signal
 import subprocess
+from contextlib import suppress
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 
@@ -9,7 +14,7 @@ import pytest
 
 from tests.commands import BIN
 from tests.fleet import OPENAI_ALONE, Fleet
-from tests.waiting import wait_for
+from tests.waiting import LONGEST_SECONDS, wait_for
 
 
 def begun(idle: Fleet, program: str, *arguments: str) -> "subprocess.Popen[str]":
@@ -21,7 +26,7 @@ def begun(idle: Fleet, program: str, *arguments: str) -> "subprocess.Popen[str]"
 
 
 def ended(process: "subprocess.Popen[str]") -> subprocess.CompletedProcess[str]:
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=LONGEST_SECONDS)
     return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
 
@@ -105,6 +110,53 @@ def test_a_worker_without_a_backend_address_names_the_setting(idle: Fleet) -> No
     assert done.returncode == 78
     assert "API_BASE_URL není nastavena" in done.stderr
     assert "Remedy" in done.stderr and "Traceback" not in done.stderr
+
+
+def _left_of(idle: Fleet) -> list[str]:
+    """The command lines of the processes that name its state folder or one of its ports."""
+    own = re.compile(
+        rf"{re.escape(str(idle.state))}|--port ({'|'.join(map(str, range(idle.port_base, idle.port_base + 5)))})\b"
+    )
+    lines = []
+    for process in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):  # it has ended meanwhile
+            lines.append(process.read_text("utf-8", errors="replace").replace("\0", " "))
+    return [line for line in lines if own.search(line) and "--port-base" not in line]
+
+
+@pytest.mark.parametrize(
+    ("command", "part", "number"),
+    [("up", "temporal.db", signal.SIGHUP), ("demo", "supervisord.conf", signal.SIGTERM)],
+)
+def test_a_fleet_that_is_being_started_ends_with_its_command(
+    idle: Fleet, command: str, part: str, number: signal.Signals
+) -> None:
+    """As with Ctrl-C: nothing is left up, such as a server that has its database locked."""
+    idle.environment = OPENAI_ALONE
+    up = begun(idle, "fleet", command, "--port-base", str(idle.port_base))
+    wait_for(f"{part} is in use", lambda: any(part in line for line in _left_of(idle)))
+    up.send_signal(number)
+    done = ended(up)
+    assert (done.returncode, done.stderr) == (128 + number, ""), done.stdout
+    assert _left_of(idle) == [] and not (idle.state / "fleet.json").exists()
+
+
+def test_a_fleet_in_the_foreground_ends_with_its_terminal(idle: Fleet) -> None:
+    """What is said to a terminal that is gone is an error, which does not keep the fleet up."""
+    idle.environment = OPENAI_ALONE
+    inner, outer = pty.openpty()
+    with os.fdopen(inner, "rb", buffering=0) as terminal:
+        up = subprocess.Popen(
+            [str(BIN / "fleet"), "up", "--port-base", str(idle.port_base)],
+            env=idle.variables,
+            preexec_fn=partial(os.login_tty, outer),
+        )
+        os.close(outer)
+        said = b""
+        while b"Ctrl-C ends it" not in said:
+            said += terminal.read(1000)
+    assert up.wait(LONGEST_SECONDS) == 0
+    assert _left_of(idle) == [] and not (idle.state / "fleet.json").exists()
 
 
 def test_a_fleet_in_the_foreground_ends_with_ctrl_c(idle: Fleet) -> None:
