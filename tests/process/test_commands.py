@@ -164,9 +164,12 @@ def test_a_fleet_in_the_foreground_ends_with_ctrl_c(idle: Fleet) -> None:
     idle.environment = OPENAI_ALONE
     up = begun(idle, "fleet", "up", "--port-base", str(idle.port_base))
     assert up.stdout is not None
-    assert any(line.startswith("control ") for line in up.stdout)
+    said = ""
+    while "\ncontrol " not in said:
+        said += up.stdout.readline()
     up.send_signal(signal.SIGINT)
+    rest = up.stdout.read()  # not `communicate`, which knows nothing of what `readline` has read ahead
     done = ended(up)
-    assert (done.returncode, done.stderr) == (0, ""), done.stdout
-    assert "Ctrl-C ends it" in done.stdout
+    assert (done.returncode, done.stderr) == (0, ""), rest
+    assert "Ctrl-C ends it" in rest
     assert not (idle.state / "fleet.json").exists() and not (idle.state / "supervisor.sock").exists()

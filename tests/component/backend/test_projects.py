@@ -78,6 +78,7 @@ def test_only_known_fields_cross(source: str) -> None:
         "model_provider",
         "model",
         "system_prompt",
+        "reasoning_effort",
         "temperature",
         "top_p",
         "max_tokens",
