@@ -96,7 +96,8 @@ CZECH = {
         "pipeline nepotřebuje."
     ),
     "FLEET_LOOP_BLOCKED_SECONDS": (
-        "Jak dlouho smí být smyčka událostí zablokovaná, než se proces ukončí, aby byl spuštěn znovu."
+        "Jak dlouho smí být smyčka událostí zablokovaná, než se proces ukončí, aby byl spuštěn znovu; při startu "
+        "nejméně dvě minuty."
     ),
     "FLEET_METRICS": "Zda procesy počítají, co dělají, pro `/metrics` a pro stránku.",
     "FLEET_METRICS_BY_PROJECT": (
