@@ -26,8 +26,8 @@ class Console(rich.console.Console):
         super().__init__(stderr=stderr, width=width, emoji=False)
 
     def say(self, text: str) -> None:
-        """Print plain lines; nothing in them is markup. A terminal that has been closed is no error: what ends a
-        fleet goes on."""
+        """Print plain lines; nothing in them is markup. If the terminal has been closed, they are dropped, so that
+        a command that ends a fleet can finish."""
         try:
             self.print(Text(text), soft_wrap=True)
         except OSError as error:

@@ -3,11 +3,12 @@ under nohup, stays ignored."""
 
 import signal
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
 from fleet.cli.fleet_record import FleetRecord
+from fleet.control.supervision.interrupt_handling import handled
 from fleet.errors import OperationError
 
 _LOOK_SECONDS = 1.0
@@ -34,7 +35,7 @@ def signalled() -> Iterator[threading.Event]:
     def handle(number: int, frame: FrameType | None) -> None:
         stop.set()
 
-    with _handled(_ENDING, handle):
+    with handled(_ENDING, handle):
         yield stop
 
 
@@ -48,18 +49,5 @@ def ended_in_order() -> Iterator[None]:
             signal.signal(each, signal.SIG_IGN)
         raise SystemExit(128 + number)
 
-    with _handled(_NOT_FROM_KEYS, handle):
+    with handled(_NOT_FROM_KEYS, handle):
         yield
-
-
-@contextmanager
-def _handled(numbers: Iterable[int], handle: Callable[[int, FrameType | None], None]) -> Iterator[None]:
-    before = {number: signal.getsignal(number) for number in numbers}
-    heeded = {number: handler for number, handler in before.items() if handler != signal.SIG_IGN}
-    for number in heeded:
-        signal.signal(number, handle)
-    try:
-        yield
-    finally:
-        for number, handler in heeded.items():
-            signal.signal(number, handler)

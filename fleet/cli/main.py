@@ -347,7 +347,7 @@ def main() -> NoReturn:
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
-        except OSError:  # nobody reads it any more
+        except BrokenPipeError:
             code = code or EXIT_FAILED
     os._exit(code)
 

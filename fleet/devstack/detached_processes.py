@@ -41,8 +41,8 @@ def spawn(
     *,
     known: list[ProcessRecord],
 ) -> None:
-    """Start a process in a session of its own; its output is appended to ``log``. It is appended to ``known``
-    before a signal is handled: whoever is interrupted can end all that they have started."""
+    """Start a process in a session of its own; its output is appended to ``log``. Its record is appended to
+    ``known`` before any signal handler runs, so that an interrupted command can end everything it has started."""
     with log.open("ab") as output, _signals_delayed():
         process = subprocess.Popen(
             command,

@@ -88,13 +88,10 @@ def refuse_options(
 
 def without_thinking(provider: ProviderSettings, model: str) -> ModelOptions | None:
     """The option that keeps a model from thinking, for calls that need a few words; None if it takes none."""
-    for effort in ("none", "minimal"):
-        options = ModelOptions(reasoning_effort=effort)
-        if effort in (profile_of(provider.kind, model).efforts or ()) and not refused_options(
-            provider, model, options, None
-        ):
-            return options
-    return None
+    efforts = profile_of(provider.kind, model).efforts or ()
+    effort = next((effort for effort in ("none", "minimal") if effort in efforts), None)
+    options = ModelOptions(reasoning_effort=effort)
+    return options if effort and not refused_options(provider, model, options, None) else None
 
 
 @dataclass(frozen=True)

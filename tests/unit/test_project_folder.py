@@ -160,7 +160,7 @@ def test_a_new_project_is_sound_and_reads_what_it_says(tmp_path: Path) -> None:
         ("openai/gpt-4o", {"temperature": 0.7}),
         ("OpenAI/gpt-6-luna", {"reasoning_effort": "low"}),
         ("anthropic/claude-opus-5", {"reasoning_effort": "low"}),
-        ("openai/gpt-5-pro", {}),  # thinks as much as it can, whatever it is told
+        ("openai/gpt-5-pro", {}),  # takes no effort but "high"
         ("mine/gpt-6-luna", {"temperature": 0.7}),  # another server's model
     ],
 )

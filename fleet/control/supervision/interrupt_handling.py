@@ -8,7 +8,7 @@ counts as the second signal. Signals that are already ignored (nohup, a backgrou
 
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
 
@@ -62,12 +62,20 @@ def interruptible() -> Iterator[Interruption]:
             interruption.asked = signal.Signals(number)
             _say(f"{name}: ending as soon as no process is half renewed; a second one leaves at once\n")
 
-    before = {number: signal.getsignal(number) for number in _ASKING}
+    with handled(_ASKING, handle):
+        yield interruption
+
+
+@contextmanager
+def handled(numbers: Iterable[int], handle: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+    """Within the block, ``handle`` gets those of these signals that are not ignored. To be used in the main
+    thread."""
+    before = {number: signal.getsignal(number) for number in numbers}
     ours = [number for number, handler in before.items() if handler is not signal.SIG_IGN]
     try:
         for number in ours:
             signal.signal(number, handle)
-        yield interruption
+        yield
     finally:
         for number in ours:
             signal.signal(number, before[number])
