@@ -152,8 +152,6 @@ async def stage() -> AsyncIterator[Stage]:
                 args=["llm-test"],
                 id=f"budget-{uuid.uuid4()}",
                 task_queue=CONTROL_QUEUE,
-                # On a slow and busy machine, a replay of a full history takes longer than the usual 10 s.
-                task_timeout=timedelta(seconds=60),
                 start_signal="open",
                 start_signal_args=[Opening(LimitSettings(rpm=600), 5.0)],
             )
