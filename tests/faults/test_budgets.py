@@ -41,12 +41,19 @@ async def start(fleet: Fleet, name: str, priority: int | None = None) -> Pipelin
     )
 
 
-def ask(fleet: Fleet, *arguments: str) -> dict[str, Any]:
-    """What a command about one provider's queue shows of it."""
+def answered(fleet: Fleet, *arguments: str) -> dict[str, Any] | None:
+    """What a command about one provider's queue shows of it; None while no pipeline process answers for it."""
     done = fleet.fleet(*arguments, "--json")
     assert done.returncode == 0, done.stderr
     (budget_status,) = json_of(done.stdout)["queues"].values()
-    return dict(budget_status)
+    return budget_status
+
+
+def ask(fleet: Fleet, *arguments: str) -> dict[str, Any]:
+    """What a command about one provider's queue shows of it."""
+    budget_status = answered(fleet, *arguments)
+    assert budget_status is not None, "nobody answers for the budget"
+    return budget_status
 
 
 def backlog(fleet: Fleet, queue: str) -> int:
@@ -89,6 +96,7 @@ def test_limits_of_the_operator_hold_until_they_are_reset(fleet: Fleet) -> None:
     table = fleet.fleet("limits", "anthropic").stdout
     assert "240 rpm (set)" in table and "200,000 tpm (set)" in table
     fleet.supervisorctl("restart", "anthropic:*", "pipeline:*")
+    wait_for("the budget answers", lambda: answered(fleet, "limits", "anthropic"))
     assert ask(fleet, "limits", "anthropic")["set_limits"] == more["set_limits"]
     assert ask(fleet, "limits", "anthropic", "--reset")["set_limits"]["rpm"] is None
 

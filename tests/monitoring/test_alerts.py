@@ -1,10 +1,12 @@
 """Every alert fires on a real Prometheus that scrapes a real fleet in which its cause was produced.
 
-The windows are the shipped ones divided by 60, out of the same template.
+The windows are the shipped ones divided by 60, out of the same template; that of starts by 15, since three
+starts of a process take longer than 15 s on a busy machine.
 """
 
 import json
 import os
+import re
 import signal
 import subprocess
 import threading
@@ -28,7 +30,8 @@ from tests.waiting import wait_for
 
 pytestmark = pytest.mark.debian
 
-DIVIDED_BY = 60
+DIVIDED_BY, STARTS_DIVIDED_BY = 60, 15
+STARTS = re.compile(r" +- record: job_instance_process:fleet_process_starts:increase15m\n(?: {8}.*\n)+")
 LOG_DISK_MB = 48
 ENVIRONMENT = {
     "FLEET_API_KEY_CACHE_SECONDS": "0",
@@ -37,6 +40,7 @@ ENVIRONMENT = {
     **{f"FLEET_PROVIDERS__{name}__KIND": "openai" for name in ("SICK", "SLOW", "SPARE")},
     **{f"FLEET_PROVIDERS__{name}__BASE_URL": "https://llm.invalid/v1" for name in ("SICK", "SLOW", "SPARE")},
 }
+SPARE_RESTARTS = 'ALERTS{alertname="FleetProcessRestarts", alertstate="firing", process="spare_00"}'
 PROMETHEUS = """
 global: {scrape_interval: 1s, scrape_timeout: 1s, evaluation_interval: 1s}
 rule_files: [rules.yml]
@@ -76,10 +80,16 @@ class Prometheus:
         return float(found[0]["value"][1]) if found else None
 
 
+def shortened_rules() -> str:
+    longer = STARTS.search(rendered(STARTS_DIVIDED_BY))
+    assert longer is not None and "[1m]" in longer[0]
+    return STARTS.sub(longer[0], rendered(DIVIDED_BY), count=1)
+
+
 @contextmanager
 def prometheus_of(fleet: Fleet, folder: Path) -> Iterator[Prometheus]:
     port = free_port_base()
-    (folder / "rules.yml").write_text(rendered(DIVIDED_BY), "utf-8")
+    (folder / "rules.yml").write_text(shortened_rules(), "utf-8")
     (folder / "prometheus.yml").write_text(PROMETHEUS % (fleet.port_base + 4), "utf-8")
     command = [
         "prometheus",
@@ -155,7 +165,7 @@ def key(fleet: Fleet, provider: str) -> None:
     fleet.backend("INSERT OR REPLACE INTO ApiKey VALUES (?, ?)", provider, f"sim-{provider}-key")
 
 
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(900)
 def test_each_alert_fires_when_its_cause_is_there(watched: Watched) -> None:
     fleet, prometheus = watched.fleet, watched.prometheus
     wait_for("every program runs", fleet.all_run)
@@ -218,7 +228,7 @@ def processes_are_in_trouble(watched: Watched) -> None:
 
     def restarts_are_told_of() -> bool:
         _kill_anew(fleet, killed)
-        return "FleetProcessRestarts" in watched.prometheus.fired
+        return watched.prometheus.value(SPARE_RESTARTS) is not None
 
     wait_for("FleetProcessRestarts fires", restarts_are_told_of)
     fleet.supervisorctl("stop", "spare:*")
