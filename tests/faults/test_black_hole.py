@@ -12,6 +12,7 @@ import pytest
 
 from fleet.contracts import PIPELINE_QUEUE, WORKFLOW_TYPE
 from tests.fleet import OPENAI_ALONE, Fleet, running_fleet, second_machine
+from tests.serving import serving
 from tests.waiting import wait_for
 
 RPM = 180.0
@@ -158,20 +159,16 @@ async def mended(machines: Machines) -> AsyncIterator[None]:
             target.write(data)
         target.close()
 
-    open_ones: set[asyncio.StreamWriter] = set()
-
     async def hand_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         there, back = await asyncio.open_connection("127.0.0.1", machines.well.port_base + 3)
-        open_ones.update((writer, back))
-        await asyncio.gather(copy(reader, back), copy(there, writer), return_exceptions=True)
-
-    async with await asyncio.start_server(hand_on, "127.0.0.1", machines.port, reuse_port=True):
         try:
-            yield
+            await asyncio.gather(copy(reader, back), copy(there, writer), return_exceptions=True)
         finally:
-            for writer in open_ones:
-                writer.close()
-            await asyncio.gather(*(writer.wait_closed() for writer in open_ones), return_exceptions=True)
+            back.close()
+            await back.wait_closed()
+
+    async with serving(hand_on, machines.port, reuse_port=True):
+        yield
 
 
 async def test_once_it_reaches_the_provider_it_takes_calls_again(machines: Machines) -> None:

@@ -8,6 +8,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from tests.serving import serving
+
 _OK = "HTTP/1.1 200 OK"
 
 
@@ -25,18 +27,10 @@ class RawServer:
     def __init__(self) -> None:
         self.answer = Wire(b"")
         self.address = ""
-        self._open: set[asyncio.StreamWriter] = set()
 
     async def handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._open.add(writer)
-        try:
-            while await self._one(reader, writer):
-                pass
-        except (ConnectionError, asyncio.IncompleteReadError):
+        while await self._one(reader, writer):
             pass
-        finally:
-            self._open.discard(writer)
-            writer.close()
 
     async def _one(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
         head = (await reader.readuntil(b"\r\n\r\n")).lower()
@@ -47,21 +41,13 @@ class RawServer:
         await writer.drain()
         return not self.answer.closes
 
-    def close(self) -> None:
-        for writer in self._open:
-            writer.transport.abort()
-
 
 @asynccontextmanager
 async def raw_server() -> AsyncIterator[RawServer]:
     served = RawServer()
-    listening = await asyncio.start_server(served.handle, "127.0.0.1", 0)
-    served.address = f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}"
-    try:
+    async with serving(served.handle) as place:
+        served.address = f"http://{place}"
         yield served
-    finally:
-        listening.close()
-        served.close()
 
 
 def as_json(body: Any) -> bytes:

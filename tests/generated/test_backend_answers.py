@@ -16,6 +16,7 @@ from fleet.execution.load_assistants import load_project
 from tests.generated.inputs import TEXTS, await_each, changed
 from tests.generated.raw_server import RawServer, Wire, answer, as_json, raw_server
 from tests.generated.test_projects import GOOD, NEARLY
+from tests.serving import serving
 
 KEY = "sim-key-12345678"
 SECONDS = 20.0
@@ -131,20 +132,13 @@ def test_a_compressed_answer_is_not_read_to_its_end(asking: Asking, runner: asyn
 async def _drip(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     await reader.readuntil(b"\r\n\r\n")
     writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n")
-    try:
-        while True:
-            writer.write(b" ")
-            await writer.drain()
-            await asyncio.sleep(0.02)
-    except ConnectionError:
-        pass
-    finally:
-        writer.close()
+    while True:
+        writer.write(b" ")
+        await writer.drain()
+        await asyncio.sleep(0.02)
 
 
 async def test_an_answer_that_never_ends_is_bounded_by_the_deadline() -> None:
-    async with await asyncio.start_server(_drip, "127.0.0.1", 0) as listening:
-        address = f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}"
-        async with Backend(address, timeout_seconds=0.3) as backend:
-            with pytest.raises(BackendUnavailable, match=r"no complete answer within 0.3 s.* Remedy: "):
-                await backend.health()
+    async with serving(_drip) as place, Backend(f"http://{place}", timeout_seconds=0.3) as backend:
+        with pytest.raises(BackendUnavailable, match=r"no complete answer within 0.3 s.* Remedy: "):
+            await backend.health()

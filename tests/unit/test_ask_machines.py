@@ -13,6 +13,7 @@ from fleet.config import Settings, load_settings
 from fleet.control.machines import ask_machines as asking
 from fleet.control.machines.ask_machines import Asking, ask_machines, told_by
 from fleet.control.machines.other_machines import OtherMachine, Told
+from tests.serving import serving
 
 STATUS = {
     "machine": "vm2+bbbb",
@@ -47,20 +48,16 @@ class Neighbour:
 @asynccontextmanager
 async def neighbour(told: Any = None) -> AsyncIterator[Neighbour]:
     found = Neighbour("", answer(json.dumps(STATUS if told is None else told).encode()))
-    forever = asyncio.Event()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         found.heads.append(await reader.readuntil(b"\r\n\r\n"))
         if found.silent:
-            await forever.wait()
+            await asyncio.Event().wait()
         writer.write(found.sends)
-        writer.close()
 
-    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
-        host, port = server.sockets[0].getsockname()
-        found.address = f"http://{host}:{port}"
+    async with serving(serve) as place:
+        found.address = f"http://{place}"
         yield found
-        forever.set()
 
 
 def settings(**more: Any) -> Settings:

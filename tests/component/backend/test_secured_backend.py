@@ -21,6 +21,7 @@ from fleet.devstack.threaded_server import served
 from fleet.errors import BackendAnswerError, BackendUnavailable, FleetError
 from fleet.execution.backend_client import Backend
 from tests.certificates import Authority, Certificate
+from tests.serving import serving
 
 TOKEN = "a-token-for-the-backend"
 
@@ -160,9 +161,9 @@ async def test_a_connection_that_is_reset_may_mean_the_client_certificate(
 
     old = authority.sign("old-client-reset", days=-1)
     expired = {"backend_client_cert_file": old.certificate, "backend_client_key_file": old.key}
-    async with await asyncio.start_server(reset, "127.0.0.1", 0, ssl=context) as listening:
-        base_url = f"https://127.0.0.1:{listening.sockets[0].getsockname()[1]}"
-        assert f"{old.certificate} expired on " in await refusal(base_url, BackendUnavailable, **given | expired)
+    async with serving(reset, ssl=context) as place:
+        message = await refusal(f"https://{place}", BackendUnavailable, **given | expired)
+    assert f"{old.certificate} expired on " in message
 
 
 async def test_a_key_of_another_certificate_is_named(

@@ -12,6 +12,7 @@ from fleet.failures import FailureKind
 from fleet.provider_settings import KINDS
 from fleet.providers.base import LlmRequest
 from fleet.providers.registry import provider_factory
+from tests.serving import serving
 
 #: Common servers close a connection after five seconds; the moment before is the one that matters.
 IDLE_SECONDS = 4.5
@@ -31,12 +32,9 @@ async def server_that_closes_idle_connections() -> AsyncIterator[str]:
         await reader.readexactly(length)
         writer.write(ANSWER)
         await reader.read(1)
-        writer.close()
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    async with server:
-        host, port = server.sockets[0].getsockname()
-        yield f"http://{host}:{port}"
+    async with serving(serve) as place:
+        yield f"http://{place}"
 
 
 async def failure_kinds(name: str, base_url: str) -> list[FailureKind]:

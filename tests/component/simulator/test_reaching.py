@@ -19,6 +19,7 @@ from fleet.devstack.simulator.testing import RunningSimulator
 from fleet.errors import ProviderError
 from fleet.failures import FailureKind
 from fleet.providers.connections import CONNECT_SECONDS, client_options, see_reachable
+from tests.serving import serving
 
 
 @pytest.fixture
@@ -48,10 +49,10 @@ async def server_with_a_certificate_of_its_own(folder: Path) -> AsyncIterator[st
     context.load_cert_chain(folder / "server.pem")
 
     async def close(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writer.close()
+        pass
 
-    async with await asyncio.start_server(close, "127.0.0.1", 0, ssl=context) as server:
-        yield f"https://localhost:{server.sockets[0].getsockname()[1]}"
+    async with serving(close, ssl=context) as place:
+        yield f"https://localhost:{place.rpartition(':')[2]}"
 
 
 async def test_any_answer_will_do_and_nothing_is_asked_for(simulator: RunningSimulator) -> None:
