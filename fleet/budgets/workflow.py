@@ -47,7 +47,8 @@ _OLD_NEWS_IS_HEARD = "old-news-is-heard"
 # after it (SDK 1.35). So whether a timer is started must not depend on what arrived meanwhile. Histories without
 # this patch replay as recorded.
 _TIMED_ANYHOW, _FOR_EVER = "timed-anyhow", timedelta(days=3650)
-# A run without this patch goes on for as long as it was begun to.
+# This patch is recorded by the workflow task that ends the run, so no open run has it: a history that an earlier
+# release made longer replays, and that release replays every open run, which an update back to it needs.
 _SHORT_HISTORY, _EARLIER_LONGEST_HISTORY = "short-history", 2_000
 _SET_ATTEMPT, _SET_IN_ALL = timedelta(seconds=3), timedelta(seconds=8)
 
@@ -83,8 +84,7 @@ class ProviderBudgetWorkflow:
         """Set the rate after every message. Without messages, look again a few times, then wait until a quota
         comes back or the next message arrives."""
         look, done, timed = _FIRST_LOOK_SECONDS, -1, workflow.patched(_TIMED_ANYHOW)
-        longest = LONGEST_HISTORY if workflow.patched(_SHORT_HISTORY) else _EARLIER_LONGEST_HISTORY
-        while workflow.info().get_current_history_length() < longest:
+        while not _history_is_full():
             patience = self._patience(look) or (_FOR_EVER if timed else None)
             quiet = (timed or self._heard == done) and not await self._news(done, patience)
             if quiet and self._wake_at is not None and _now() >= self._wake_at:
@@ -234,6 +234,13 @@ class ProviderBudgetWorkflow:
     def budget_status(self) -> BudgetStatus:
         """The current rate and the reason for it."""
         return describe(self._budget)
+
+
+def _history_is_full() -> bool:
+    events = workflow.info().get_current_history_length()
+    if events >= _EARLIER_LONGEST_HISTORY:
+        return True
+    return events >= LONGEST_HISTORY and workflow.patched(_SHORT_HISTORY)
 
 
 def _now() -> float:

@@ -293,6 +293,17 @@ async def test_a_server_that_sets_no_rates_is_told_of(stage: Stage, caplog: pyte
     assert "approximately" in caplog.text
 
 
+async def test_an_ended_run_replays_and_an_open_one_replays_in_the_release_before(stage: Stage) -> None:
+    """That release ends a run at 2,000 events, and knows one patch only."""
+    first = (await stage.described()).run_id
+    await stage.report_until_the_next_run()
+    client = stage.environment.client
+    ended = await client.get_workflow_handle(stage.handle.id, run_id=first).fetch_history()
+    assert ended.to_json().count('"core_patch"') == 2
+    await Replayer(workflows=[ProviderBudgetWorkflow]).replay_workflow(ended)
+    assert (await stage.handle.fetch_history()).to_json().count('"core_patch"') == 1
+
+
 async def test_what_it_did_can_be_replayed(stage: Stage) -> None:
     await stage.work(5)
     await stage.sleep(minutes=5)
