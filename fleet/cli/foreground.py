@@ -2,9 +2,9 @@
 under nohup, stays ignored."""
 
 import signal
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from queue import Empty, SimpleQueue
 from types import FrameType
 
 from fleet.cli.fleet_record import FleetRecord
@@ -16,7 +16,29 @@ _NOT_FROM_KEYS = (signal.SIGTERM, signal.SIGHUP)
 _ENDING = (signal.SIGINT, *_NOT_FROM_KEYS)
 
 
-def stay_until(stop: threading.Event, record: FleetRecord) -> None:
+class Stop:
+    """Whether the end was asked for. A handler may set it while the thread that it interrupts waits for it, where
+    ``threading.Event`` would wait for a lock of that thread for ever: ``SimpleQueue.put`` is reentrant. Source:
+    docs.python.org/3/library/queue.html."""
+
+    def __init__(self) -> None:
+        self._asked: SimpleQueue[None] = SimpleQueue()
+
+    def set(self) -> None:
+        """Ask for the end."""
+        self._asked.put(None)
+
+    def wait(self, seconds: float) -> bool:
+        """Whether the end was asked for, by then at the latest."""
+        try:
+            self._asked.get(timeout=seconds)
+        except Empty:
+            return False
+        self.set()
+        return True
+
+
+def stay_until(stop: Stop, record: FleetRecord) -> None:
     """Return when ``stop`` is set.
 
     Raises:
@@ -28,9 +50,9 @@ def stay_until(stop: threading.Event, record: FleetRecord) -> None:
 
 
 @contextmanager
-def signalled() -> Iterator[threading.Event]:
-    """An event that is set when a stop signal comes."""
-    stop = threading.Event()
+def signalled() -> Iterator[Stop]:
+    """It is set when a stop signal comes."""
+    stop = Stop()
 
     def handle(number: int, frame: FrameType | None) -> None:
         stop.set()

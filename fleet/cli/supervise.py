@@ -3,13 +3,12 @@
 import os
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Mapping
 from pathlib import Path
 
 from fleet.cli.down import Say, take_down
-from fleet.cli.foreground import signalled
+from fleet.cli.foreground import Stop, signalled
 from fleet.cli.supervised_environment import supervised_environment
 from fleet.config import load_settings
 from fleet.control.supervision.programs import write_programs
@@ -50,7 +49,7 @@ def supervise(say: Say) -> None:
 def keep(
     home: Home,
     command: list[str],
-    stop: threading.Event,
+    stop: Stop,
     say: Say,
     environment: Mapping[str, str] | None = None,
 ) -> None:

@@ -3,7 +3,6 @@
 import os
 import signal
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from fleet.cli import supervise
+from fleet.cli.foreground import Stop
 from fleet.cli.supervise import keep, processes_of
 from fleet.control.supervision.supervisord_home import Home
 from fleet.errors import OperationError
@@ -43,7 +43,7 @@ SILENT = "import time; time.sleep(60)"
 
 
 @contextmanager
-def kept(home: Home, program: str, stop: threading.Event) -> Iterator[Callable[[], None]]:
+def kept(home: Home, program: str, stop: Stop) -> Iterator[Callable[[], None]]:
     """It runs under ``keep``; what is given waits for the end of that."""
     with ThreadPoolExecutor() as pool:
         running = pool.submit(
@@ -61,7 +61,7 @@ def home(tmp_path: Path) -> Home:
 
 
 def test_when_supervisord_is_killed_it_stays_until_the_workers_have_drained(home: Home) -> None:
-    with kept(home, WITH_A_WORKER, threading.Event()) as end:
+    with kept(home, WITH_A_WORKER, Stop()) as end:
         wait_for("the worker works", (home.folder / "works").exists)
         assert len(processes_of(home)) == 1
         os.kill(int((home.folder / "pid").read_text("utf-8")), signal.SIGKILL)
@@ -74,7 +74,7 @@ def test_a_stop_before_supervisord_listens_ends_it_all_the_same(
     home: Home, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(supervise, "_OPEN_SECONDS", 1.0)
-    began, stop = time.monotonic(), threading.Event()
+    began, stop = time.monotonic(), Stop()
     stop.set()
     with kept(home, SILENT, stop) as end:
         end()
