@@ -18,7 +18,7 @@ _ENDING = (signal.SIGINT, *_NOT_FROM_KEYS)
 
 class Stop:
     """Whether the end was asked for. A handler may set it while the thread that it interrupts waits for it, where
-    ``threading.Event`` would wait for a lock of that thread for ever: ``SimpleQueue.put`` is reentrant. Source:
+    ``threading.Event`` would wait without end for a lock of that thread: ``SimpleQueue.put`` is reentrant. Source:
     docs.python.org/3/library/queue.html."""
 
     def __init__(self) -> None:
