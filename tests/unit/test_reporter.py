@@ -33,15 +33,19 @@ ANSWER = LlmAnswer(
     20,
     headers={"x-ratelimit-limit-requests": "600", "x-ratelimit-remaining-requests": "90"},
 )
+PARKED = BudgetStatus("llm-test", 0.0, "parked", "", True, 0, 0, 0, rejected_key="old")
 
 
 class Server:
-    """Takes signals, or refuses so many of them first; answers queries with ``budget_status``."""
+    """Takes signals, or refuses so many of them first, or takes them when ``slow`` is set; answers queries with
+    ``budget_status``."""
 
     def __init__(self) -> None:
         self.reports: list[Report] = []
         self.keys: list[str] = []
         self.refusing = 0
+        self.slow: asyncio.Event | None = None
+        self.under_way = False
         self.budget_status: BudgetStatus | Exception = BudgetStatus("llm-test", 1.0, "closed", "", True, 0, 0, 0)
 
     def get_workflow_handle(self, workflow_id: str) -> "Server":
@@ -51,6 +55,9 @@ class Server:
         if self.refusing:
             self.refusing -= 1
             raise RPCError("away", RPCStatusCode.UNAVAILABLE, b"")
+        if self.slow is not None:
+            self.under_way = True
+            await self.slow.wait()
         {REPORT_SIGNAL: self.reports, NEW_KEY_SIGNAL: self.keys}[name].append(argument)
 
     async def query(self, name: str, **options: Any) -> BudgetStatus:
@@ -241,11 +248,34 @@ async def test_a_call_that_was_answered_before_is_told_to_nobody(server: Server)
 
 
 async def test_a_query_of_another_release_does_not_end_the_look_for_a_new_key(server: Server) -> None:
-    parked = BudgetStatus("llm-test", 0.0, "parked", "", True, 0, 0, 0, rejected_key="old")
-    server.budget_status = parked
+    server.budget_status = PARKED
     async with reporting_to(server) as (reporter, _):
         await until("the key is looked for", lambda: server.keys)
         server.budget_status = WorkflowQueryFailedError("unknown query")
         await until("it cannot be asked", lambda: not reporter.watch.kept)
-        server.budget_status, looked = parked, len(server.keys)
+        server.budget_status, looked = PARKED, len(server.keys)
         await until("it is looked for again", lambda: len(server.keys) > looked)
+
+
+async def test_a_status_from_before_the_report_does_not_end_the_look_for_a_new_key(server: Server) -> None:
+    server.slow = asyncio.Event()
+    async with reporting_to(server) as (reporter, admission):
+        await until("the status is known", lambda: reporter.watch.last)
+        await call(admission)
+        await until("its report is under way", lambda: server.under_way)
+        await asyncio.sleep(0.1)  # several turns of the loop that asks
+        server.budget_status = PARKED
+        server.slow.set()
+        await until("the key is looked for", lambda: server.keys)
+
+
+async def test_a_budget_that_does_not_answer_after_a_report_is_asked_again(server: Server) -> None:
+    async with reporting_to(server) as (reporter, admission):
+        await until("the status is known", lambda: reporter.watch.last)
+        server.budget_status = WorkflowQueryFailedError("no worker")
+        await call(admission)
+        await until("it is told", lambda: server.reports)
+        await until("it does not answer", lambda: not reporter.watch.kept)
+        await asyncio.sleep(0.1)  # several turns of the loop that asks
+        server.budget_status = PARKED
+        await until("the key is looked for", lambda: server.keys)

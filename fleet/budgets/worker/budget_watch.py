@@ -37,7 +37,7 @@ class Watch:
     """One queue's budget. ``first_rate`` is what the whole fleet may send per second while nothing is known.
 
     ``last`` is the last status received, None: none yet, or there is no such budget. ``kept``: the budget answered
-    the last query.
+    the last query. ``seen_at`` is when the query began that gave ``last``, by the clock.
     """
 
     def __init__(
@@ -53,6 +53,7 @@ class Watch:
         self._answered_at = -math.inf
         self._asking: asyncio.Task[None] | None = None
         self.last: BudgetStatus | None = None
+        self.seen_at = -math.inf
         self.kept = True
         self._by_gates = False
 
@@ -118,13 +119,14 @@ class Watch:
         kept = True
         try:
             self.last = await self._handle.query(STATUS_QUERY, result_type=BudgetStatus, rpc_timeout=_RPC)
+            self.seen_at = self._asked_at
             if self._by_gates or not self._paced_by_queue(holds_model=False):
                 # A process whose slots are full of waiting calls does not poll.
                 self._processes = max(await pollers(self._client, self._queue), self.last.processes, 1)
         except (RPCError, WorkflowQueryFailedError) as error:
             kept = False
             if isinstance(error, RPCError) and error.status is RPCStatusCode.NOT_FOUND:
-                self.last = None
+                self.last, self.seen_at = None, self._asked_at
         finally:
             self._asking, self._answered_at = None, self._clock()
         self._tell(kept)

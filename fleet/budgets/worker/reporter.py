@@ -88,7 +88,7 @@ class Reporter:
         self._told = asyncio.Event()
         self._hurry = asyncio.Event()
         self._in_flight = 0
-        self._active = True
+        self._reported_at = time.monotonic()
         self._allowance = Allowance()
         self.watch = Watch(client, queue, self._first_rate)
 
@@ -203,11 +203,12 @@ class Reporter:
         return self._allowance.wait(self._news.haste, now)
 
     async def _send(self) -> None:
-        news, self._news, self._active = self._news, self._news.next(), True
+        news, self._news = self._news, self._news.next()
         self._told.clear()
         self._allowance.take(time.monotonic())
         try:
             await self._signal(REPORT_SIGNAL, news.report(self._process, self._in_flight))
+            self._reported_at = time.monotonic()
         except RPCError as error:
             # It is merged into the next report. The signal may have arrived all the same, and then counts twice:
             # this lowers the rate a little for a moment, while a lost report would raise it too much.
@@ -232,16 +233,14 @@ class Reporter:
 
     async def _run_asking(self) -> None:
         """Check, while there is something to do, whether the budget answers and whether the rejected key has been
-        replaced."""
+        replaced. A status from before the last report does not show whether its key was rejected."""
         while True:
             await asyncio.sleep(_ASK_SECONDS)
-            budget_status = self.watch.last
-            if not (self._active or (budget_status and budget_status.rejected_key)):
-                continue
-            self._active = self._in_flight > 0
-            budget_status = await self.watch.budget_status(_ASK_SECONDS / 2)
-            if budget_status is not None and budget_status.rejected_key:
-                await self._look_for_new_key(budget_status.rejected_key)
+            known = self.watch.last
+            if self._in_flight or self.watch.seen_at <= self._reported_at or (known and known.rejected_key):
+                budget_status = await self.watch.budget_status(0)
+                if budget_status is not None and budget_status.rejected_key:
+                    await self._look_for_new_key(budget_status.rejected_key)
 
     async def _look_for_new_key(self, rejected: str) -> None:
         mark = await self._key_mark()
