@@ -51,7 +51,7 @@ def stay_until(stop: Stop, record: FleetRecord) -> None:
 
 @contextmanager
 def signalled() -> Iterator[Stop]:
-    """It is set when a stop signal comes."""
+    """The given ``Stop`` is set when a stop signal comes."""
     stop = Stop()
 
     def handle(number: int, frame: FrameType | None) -> None:

@@ -274,7 +274,7 @@ async def test_a_budget_that_does_not_answer_after_a_report_is_asked_again(serve
         await until("the status is known", lambda: reporter.watch.last)
         server.budget_status = WorkflowQueryFailedError("no worker")
         await call(admission)
-        await until("it is told", lambda: server.reports)
+        await until("the report has arrived", lambda: server.reports)
         await until("it does not answer", lambda: not reporter.watch.kept)
         await asyncio.sleep(0.1)  # several turns of the loop that asks
         server.budget_status = PARKED
